@@ -1,0 +1,35 @@
+#include "io/base/error.h"
+
+#include <cerrno>
+#include <system_error>
+
+namespace lockstep {
+
+int exit_code_of(ErrorCode code) noexcept {
+    switch (code) {
+        case ErrorCode::check_failed: return 1;
+        case ErrorCode::invalid_argument: return 2;
+        case ErrorCode::corrupt_data:
+        case ErrorCode::incompatible_version:
+        case ErrorCode::fingerprint_mismatch: return 65;
+        case ErrorCode::not_found: return 66;
+        case ErrorCode::bug: return 70;
+        case ErrorCode::output_exists: return 73;
+        case ErrorCode::io_failure: return 74;
+        case ErrorCode::stopped: return 75;
+        case ErrorCode::peer_lost: return 76;
+        case ErrorCode::environment: return 78;
+    }
+    return 70;
+}
+
+void throw_errno(const std::string& action, const std::string& path, int errno_value,
+                 const std::string& advice) {
+    std::string message =
+        "cannot " + action + " '" + path + "': " + std::generic_category().message(errno_value);
+    if (!advice.empty()) message += "; " + advice;
+    const bool absent = errno_value == ENOENT || errno_value == ENOTDIR;
+    throw Error(absent ? ErrorCode::not_found : ErrorCode::io_failure, message);
+}
+
+}  // namespace lockstep
