@@ -1,0 +1,25 @@
+// io/run_lock.h
+//
+// One coordinator per run directory: a kernel lock on run/LOCK that dies with its
+// holder, whatever kills it.
+
+#pragma once
+
+#include <filesystem>
+
+namespace lockstep {
+
+class RunLock {
+  public:
+    /// @throws Error{io_failure} read-only or missing directory; Error{environment} held by another process
+    ///         (the message names host and pid of the holder).
+    explicit RunLock(const std::filesystem::path& run);
+    ~RunLock();
+    RunLock(const RunLock&) = delete;
+    RunLock& operator=(const RunLock&) = delete;
+
+  private:
+    int descriptor_ = -1;
+};
+
+}  // namespace lockstep

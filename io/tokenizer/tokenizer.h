@@ -1,0 +1,65 @@
+// io/tokenizer/tokenizer.h
+//
+// Text to token ids and back. Built in: `bytes` (256 byte values, EOS 256) and
+// `chars` (the code points of a training text, sorted). Later ones load files.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/base/fingerprint.h"
+
+namespace lockstep {
+
+class Tokenizer {
+  public:
+    virtual ~Tokenizer() = default;
+
+    /// Name for people: "bytes", "chars", a path.
+    virtual std::string name() const = 0;
+    virtual std::uint64_t vocabulary_size() const = 0;
+    virtual std::optional<std::uint32_t> bos_id() const = 0;
+    virtual std::optional<std::uint32_t> eos_id() const = 0;
+    virtual std::optional<std::uint32_t> pad_id() const = 0;
+
+    /// Ids of `text`, appended to `ids`; no BOS or EOS. Thread-safe.
+    /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an unknown character.
+    virtual void encode(std::string_view text, std::vector<std::uint32_t>& ids) const = 0;
+    /// @throws Error{invalid_argument} on an id beyond the vocabulary. Specials decode to nothing.
+    virtual std::string decode(std::span<const std::uint32_t> ids) const = 0;
+
+    /// JSON from which `make_tokenizer_from_description` builds an equal one; stored in the corpus.
+    virtual std::string description_json() const = 0;
+    /// Of the effective tokenizer: vocabulary, normalization, specials; not names or paths.
+    virtual Fingerprint fingerprint() const = 0;
+};
+
+/// What ingest adds around a document (DESIGN §4.1); part of the tokenizer fingerprint.
+enum class AddSpecial : std::uint8_t { automatic = 0, none = 1 };
+enum class LiteralSpecials : std::uint8_t { text = 0, parse = 1 };
+struct SpecialsPolicy {
+    AddSpecial bos = AddSpecial::automatic;
+    AddSpecial eos = AddSpecial::automatic;
+    LiteralSpecials literal = LiteralSpecials::text;
+};
+
+std::unique_ptr<Tokenizer> make_bytes_tokenizer(SpecialsPolicy policy = {});
+/// @param code_points  ascending, unique; ids are positions, EOS is the last id + 1.
+std::unique_ptr<Tokenizer> make_chars_tokenizer(std::vector<char32_t> code_points, SpecialsPolicy policy = {});
+/// @throws Error{corrupt_data, incompatible_version}.
+std::unique_ptr<Tokenizer> make_tokenizer_from_description(std::string_view description_json);
+
+/// A document's ids with the specials the policy adds.
+void encode_document(const Tokenizer& tokenizer, const SpecialsPolicy& policy, std::string_view text,
+                     std::vector<std::uint32_t>& ids);
+
+/// All code points of UTF-8 text, for building a `chars` vocabulary. @throws Error{corrupt_data} with the byte offset.
+void collect_code_points(std::string_view text, std::vector<char32_t>& ascending_unique);
+
+}  // namespace lockstep
