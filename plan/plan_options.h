@@ -1,0 +1,65 @@
+// plan/plan_options.h
+//
+// Everything a user may decide about a plan. All of it is part of the plan
+// fingerprint (settings), because all of it changes what is trained when.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lockstep {
+
+// Stored in plans: append new values, never renumber or reuse one.
+enum class PlanMode : std::uint8_t { pack = 0, bucket = 1 };
+enum class PackingPolicy : std::uint8_t { in_order = 0, best_fit_decreasing = 1 };
+enum class PackOrder : std::uint8_t { shuffle = 0, in_order = 1 };
+enum class LongPolicy : std::uint8_t {
+    automatic = 0,  ///< `error` for a source with loss spans, `split` without.
+    split = 1,
+    truncate = 2,
+    drop = 3,
+    error = 4,
+};
+
+/// Integer cost of a pack: token_cost · tokens + square_cost · Σ segment tokens². Scaled integers; only ratios matter.
+struct CostModel {
+    std::uint64_t token_cost = 4096;
+    std::uint64_t square_cost = 1;
+    friend bool operator==(const CostModel&, const CostModel&) = default;
+};
+
+struct PlanOptions {
+    PlanMode mode = PlanMode::pack;
+    std::uint32_t token_budget = 4096;   ///< Most tokens a pack may hold [1, 2^31).
+    std::uint32_t packs_per_step = 8;    ///< ≥ 1; the last step of an epoch may hold fewer.
+    std::uint64_t epochs = 1;            ///< ≥ 1.
+    std::uint64_t seed = 42;
+    PackingPolicy packing = PackingPolicy::best_fit_decreasing;
+    PackOrder order = PackOrder::shuffle;
+    LongPolicy long_policy = LongPolicy::automatic;
+    bool balance = true;                 ///< Order packs inside windows of steps by cost, so that ranks finish together.
+    bool predictable = false;            ///< Fixed seed, in-order packing and order, no balancing.
+    CostModel cost;
+    // Bucket mode (Lazarus' rules).
+    std::vector<std::uint32_t> bucket_edges = {128, 256, 512, 1024};  ///< Ascending, upper edge inclusive.
+    std::uint32_t bucket_overflow_max = 2048;                         ///< > last edge; longer samples are "long".
+    friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
+};
+
+/// Canonical names, for metadata.json and the command line; parse throws Error{invalid_argument} with the known names.
+std::string_view name_of(PlanMode mode);
+std::string_view name_of(PackingPolicy policy);
+std::string_view name_of(PackOrder order);
+std::string_view name_of(LongPolicy policy);
+PlanMode parse_plan_mode(std::string_view text);
+PackingPolicy parse_packing_policy(std::string_view text);
+PackOrder parse_pack_order(std::string_view text);
+LongPolicy parse_long_policy(std::string_view text);
+
+/// @throws Error{invalid_argument} naming the option, its value and its range.
+void check_options(const PlanOptions& options);
+
+}  // namespace lockstep
