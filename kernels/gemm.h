@@ -1,0 +1,68 @@
+// kernels/gemm.h
+//
+// Matrix products under the numerical contract fma256 (docs/numerics.md): each
+// element is a chain of fused multiply-adds over ascending k from +0 inside fixed
+// blocks of 256, block sums added in ascending order. So an element depends on its
+// row of A and its column of B alone: not on shapes, threads, backend or CPU.
+
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/matrix_view.h"
+#include "kernels/thread_pool.h"
+
+namespace lockstep {
+
+enum class GemmBackend {
+    automatic,  ///< openblas where it passes the self-test, else own.
+    openblas,   ///< OpenBLAS' AVX-512 kernels by the recipe; our own kernel for what the recipe excludes.
+    own,        ///< Our AVX-512 or AVX2 kernel.
+    reference,  ///< The scalar loop that defines the contract.
+};
+std::string_view name_of(GemmBackend backend);
+/// @throws Error{invalid_argument} listing the names.
+GemmBackend parse_gemm_backend(std::string_view text);
+
+enum class Accumulate { no, yes };
+
+/// Shape of a product, for the self-test: m, n, k and which operands are transposed.
+struct GemmShape {
+    enum class Form { nt, nn, tn } form;
+    std::size_t m, n, k;
+};
+
+class Gemm {
+  public:
+    /// Chooses the backend: runs the self-test of DESIGN §5 against the scalar loop on `shapes` (rows capped so that it takes
+    /// milliseconds) and never returns a backend that failed it.
+    /// @throws Error{environment} if a backend asked for by name fails its self-test, saying what to do.
+    Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes);
+    ~Gemm();
+    Gemm(const Gemm&) = delete;
+    Gemm& operator=(const Gemm&) = delete;
+
+    /// c (M, N) = or += a (M, K) · b (N, K)ᵀ. Forward: activations times weights stored (out, in).
+    void multiply_nt(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
+    /// c (M, N) = or += a (M, K) · b (K, N). Gradient of the input.
+    void multiply_nn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
+    /// c (M, N) = or += a (K, M)ᵀ · b (K, N). Gradient of a weight: k runs over the tokens from the pack's start.
+    void multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
+    // K = 0 writes zeros (or adds nothing). With Accumulate::yes the first block sum is added to c too.
+
+    GemmBackend backend() const;  ///< Never `automatic`.
+    /// For `doctor` and the run log: "openblas 0.3.21 SkylakeX; own kernel avx512; self-test passed on 12 shapes".
+    std::string describe() const;
+    ThreadPool& pool() const;
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace lockstep
