@@ -18,7 +18,8 @@ namespace lockstep {
 /// (same code; message prefixed "rank 3: " when the world is larger than one).
 void agree_or_throw(Communicator& comm, const std::optional<Error>& local_outcome);
 
-/// Run `work`, catch what it throws (std::exception becomes ErrorCode::bug), then agree.
+/// Run `work`, catch what it throws (std::exception becomes ErrorCode::bug), then agree. `work` is local: a collective
+/// inside it would leave the ranks out of step. A peer_lost from it is rethrown at once, without agreeing.
 /// @param what  the phase set on the communicator while agreeing ("loading the plan").
 void together(Communicator& comm, std::string_view what, const std::function<void()>& work);
 

@@ -28,6 +28,7 @@ class MpiEnvironment {
     int ranks_on_node() const;
 
   private:
+    int exceptions_at_start_;  ///< More of them at the end: one is unwinding.
     int ranks_on_node_ = 1;
 };
 
