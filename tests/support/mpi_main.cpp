@@ -14,6 +14,7 @@ namespace lockstep {
 
 namespace {
 
+MpiEnvironment* the_environment = nullptr;
 Communicator* the_communicator = nullptr;
 
 /// On ranks other than 0: failures only, with the rank in front.
@@ -78,6 +79,10 @@ Communicator& test_communicator() {
     return *the_communicator;
 }
 
+std::unique_ptr<Communicator> make_test_communicator() {
+    return the_environment->make_communicator();
+}
+
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
@@ -87,6 +92,7 @@ int main(int argc, char** argv) {
     // A rank that fails a test alone leaves the others in a collective; this ends it before ctest's own
     // timeout.
     comm->set_timeout(std::chrono::seconds(60));
+    lockstep::the_environment = &environment;
     lockstep::the_communicator = comm.get();
     try {
         return lockstep::run_tests(*comm);

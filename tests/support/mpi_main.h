@@ -6,11 +6,16 @@
 
 #pragma once
 
+#include <memory>
+
 #include "io/comm/communicator.h"
 
 namespace lockstep {
 
 /// The world of this test program. Tests must leave it in step: as many collectives on every rank.
 Communicator& test_communicator();
+
+/// Another one over the same ranks, to be lost in a test. Collective.
+std::unique_ptr<Communicator> make_test_communicator();
 
 }  // namespace lockstep
