@@ -1,0 +1,370 @@
+#include "kernels/gemm.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <climits>
+#include <cstdint>
+#include <cstdio>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "io/base/contract.h"
+#include "io/base/error.h"
+#include "io/base/philox.h"
+#include "kernels/blas_runtime.h"
+#include "kernels/gemm_blocked.h"
+#include "kernels/gemm_kernels.h"
+#include "kernels/gemm_operand.h"
+#include "kernels/reference/gemm.h"
+
+namespace lockstep {
+
+namespace {
+
+// --- One thread's part
+// -------------------------------------------------------------------------------------------
+
+float* thread_scratch() {
+    struct Deleter {
+        void operator()(float* p) const { ::operator delete (p, std::align_val_t{64}); }
+    };
+    thread_local const std::unique_ptr<float, Deleter> scratch(
+        static_cast<float*>(::operator new (gemm_scratch_floats * sizeof(float), std::align_val_t{64})));
+    return scratch.get();
+}
+
+void multiply_own(const GemmProblem& p) {
+    switch (kernel_isa()) {
+        case KernelIsa::avx512:
+            return multiply_avx512(p, thread_scratch());
+        case KernelIsa::avx2:
+            return multiply_avx2(p, thread_scratch());
+        case KernelIsa::scalar:
+            return reference::multiply(p);
+    }
+}
+
+// OpenBLAS' AVX-512 kernels make one chain per element under these conditions alone (kernels/README, "The
+// recipe"): at most 256 of k a call; rows a multiple of 32 and at least 64; and a product above 2^20, below
+// which OpenBLAS takes a small-matrix kernel that sums in another order.
+constexpr std::size_t recipe_rows_multiple = 32;
+constexpr std::size_t recipe_rows_least = 64;
+constexpr std::size_t recipe_product_above = std::size_t{1} << 20;
+
+bool fits_recipe(const GemmProblem& p) {
+    const std::size_t longest =
+        std::max({p.m, p.n, p.k, p.a.line_stride, p.a.k_stride, p.b.line_stride, p.b.k_stride, p.c_stride});
+    return longest <= INT_MAX && p.k <= gemm_block_k && p.m >= recipe_rows_least &&
+           p.m % recipe_rows_multiple == 0 && p.n >= 2 && p.m * p.n * p.k > recipe_product_above;
+}
+
+void call_sgemm(const GemmProblem& p) {
+    const bool a_is_transposed = p.a.k_stride != 1;
+    const bool b_is_transposed = p.b.k_stride == 1;
+    const auto as_int = [](std::size_t x) { return static_cast<blasint>(x); };
+    cblas_sgemm(CblasRowMajor, a_is_transposed ? CblasTrans : CblasNoTrans,
+                b_is_transposed ? CblasTrans : CblasNoTrans, as_int(p.m), as_int(p.n), as_int(p.k), 1.0f,
+                p.a.data, as_int(a_is_transposed ? p.a.k_stride : p.a.line_stride), p.b.data,
+                as_int(b_is_transposed ? p.b.line_stride : p.b.k_stride), p.accumulate ? 1.0f : 0.0f, p.c,
+                as_int(p.c_stride));
+}
+
+// The bits are the same from either side, so a product may be cut wherever the recipe ends.
+void multiply_openblas(const GemmProblem& p) {
+    const std::size_t m_main = p.m - p.m % recipe_rows_multiple;
+    for (std::size_t k = 0; k < p.k; k += gemm_block_k) {
+        const std::size_t k_end = std::min(p.k, k + gemm_block_k);
+        const GemmProblem main = part_of(p, 0, m_main, 0, p.n, k, k_end);
+        if (!fits_recipe(main)) {
+            multiply_own(part_of(p, 0, p.m, 0, p.n, k, k_end));
+            continue;
+        }
+        call_sgemm(main);
+        if (m_main < p.m) multiply_own(part_of(p, m_main, p.m, 0, p.n, k, k_end));
+    }
+}
+
+void multiply_on_this_thread(GemmBackend backend, const GemmProblem& p) {
+    switch (backend) {
+        case GemmBackend::openblas:
+            return multiply_openblas(p);
+        case GemmBackend::reference:
+            return reference::multiply(p);
+        case GemmBackend::own:
+        case GemmBackend::automatic:
+            return multiply_own(p);
+    }
+}
+
+// --- Many threads
+// ------------------------------------------------------------------------------------------------
+
+constexpr std::size_t shard_grain = 32;  // Shards begin at multiples of it.
+constexpr std::size_t shard_product_least = std::size_t{1}
+                                            << 18;  // A smaller shard is not worth waking a thread.
+
+struct ShardGrid {
+    std::size_t rows = 1;
+    std::size_t columns = 1;
+};
+
+// As many shards as threads, and as square as can be: each reads its rows of A and its columns of B once.
+ShardGrid shard_grid(std::size_t m, std::size_t n, std::size_t k, std::size_t threads) {
+    const auto grains = [](std::size_t x) { return (x + shard_grain - 1) / shard_grain; };
+    const std::size_t worthwhile = std::max<std::size_t>(1, m * n * k / shard_product_least);
+    const std::size_t wanted = std::min(threads, worthwhile);
+    ShardGrid best;
+    std::size_t best_count = 0, best_edge = 0;
+    for (std::size_t rows = 1; rows <= std::min(wanted, grains(m)); ++rows) {
+        const std::size_t columns = std::min(wanted / rows, grains(n));
+        const std::size_t count = rows * columns;
+        const std::size_t edge = m / rows + n / columns;
+        if (count > best_count || (count == best_count && edge < best_edge)) {
+            best = {rows, columns};
+            best_count = count;
+            best_edge = edge;
+        }
+    }
+    return best;
+}
+
+// Bound number i of `parts` over [0, items): a multiple of shard_grain, or items.
+std::size_t shard_bound(std::size_t items, std::size_t i, std::size_t parts) {
+    const std::size_t grains = (items + shard_grain - 1) / shard_grain;
+    return std::min(items, grains * i / parts * shard_grain);
+}
+
+void multiply(ThreadPool& pool, GemmBackend backend, const GemmProblem& p) {
+    if (p.m == 0 || p.n == 0) return;
+    if (p.k == 0) {
+        for (std::size_t i = 0; i < p.m && !p.accumulate; ++i) std::fill_n(p.c + i * p.c_stride, p.n, 0.0f);
+        return;
+    }
+    const ShardGrid grid = shard_grid(p.m, p.n, p.k, static_cast<std::size_t>(pool.size()));
+    if (grid.rows * grid.columns == 1) return multiply_on_this_thread(backend, p);
+    pool.for_each(grid.rows * grid.columns, [&](std::size_t shard) {
+        const std::size_t row = shard / grid.columns;
+        const std::size_t column = shard % grid.columns;
+        multiply_on_this_thread(
+            backend, part_of(p, shard_bound(p.m, row, grid.rows), shard_bound(p.m, row + 1, grid.rows),
+                             shard_bound(p.n, column, grid.columns),
+                             shard_bound(p.n, column + 1, grid.columns), 0, p.k));
+    });
+}
+
+GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView b, MatrixView c,
+                       Accumulate accumulate) {
+    const bool a_transposed = form == GemmShape::Form::tn;
+    const bool b_transposed = form == GemmShape::Form::nt;
+    const std::size_t m = a_transposed ? a.cols : a.rows;
+    const std::size_t k = a_transposed ? a.rows : a.cols;
+    const std::size_t n = b_transposed ? b.rows : b.cols;
+    LOCKSTEP_EXPECTS((b_transposed ? b.cols : b.rows) == k);
+    LOCKSTEP_EXPECTS(c.rows == m && c.cols == n);
+    LOCKSTEP_EXPECTS(a.stride >= a.cols && b.stride >= b.cols && c.stride >= c.cols);
+    return {m,
+            n,
+            k,
+            a_transposed ? GemmOperand{a.data, 1, a.stride} : GemmOperand{a.data, a.stride, 1},
+            b_transposed ? GemmOperand{b.data, b.stride, 1} : GemmOperand{b.data, 1, b.stride},
+            c.data,
+            c.stride,
+            accumulate == Accumulate::yes};
+}
+
+// --- Self-test
+// ---------------------------------------------------------------------------------------------------
+
+std::string_view name_of(GemmShape::Form form) {
+    switch (form) {
+        case GemmShape::Form::nt:
+            return "nt";
+        case GemmShape::Form::nn:
+            return "nn";
+        case GemmShape::Form::tn:
+            return "tn";
+    }
+    return "?";
+}
+
+std::string text_of(const GemmShape& shape) {
+    return std::string(name_of(shape.form)) + " " + std::to_string(shape.m) + "x" + std::to_string(shape.n) +
+           "x" + std::to_string(shape.k);
+}
+
+// Shapes of every self-test: small and odd ones, and one on each side of every edge of the recipe.
+constexpr std::array<GemmShape, 8> always_tested{{{GemmShape::Form::nt, 1, 1, 1},
+                                                  {GemmShape::Form::nn, 3, 5, 7},
+                                                  {GemmShape::Form::tn, 13, 33, 258},
+                                                  {GemmShape::Form::nt, 64, 97, 300},
+                                                  {GemmShape::Form::nt, 101, 515, 256},
+                                                  {GemmShape::Form::nn, 96, 131, 200},
+                                                  {GemmShape::Form::tn, 133, 190, 513},
+                                                  {GemmShape::Form::nn, 17, 64, 64}}};
+
+// Large enough to take the same paths, small enough for milliseconds.
+GemmShape capped(GemmShape shape) {
+    return {shape.form, std::min<std::size_t>(shape.m, 100), std::min<std::size_t>(shape.n, 600),
+            std::min<std::size_t>(shape.k, 600)};
+}
+
+std::vector<float> random_matrix(std::size_t elements, std::uint64_t stream) {
+    const Philox random(0, "gemm-self-test", stream);
+    std::vector<float> values(elements);
+    for (std::size_t i = 0; i < elements; ++i) {
+        // 24 bits, in [-1, 1): every sum rounds, so another order shows.
+        values[i] =
+            static_cast<float>(static_cast<std::int32_t>(random.word64(i) >> 40U) - (1 << 23)) * 0x1p-23f;
+    }
+    return values;
+}
+
+// @return what differs from the scalar loop, or nothing.
+std::optional<std::string> failure_on(ThreadPool& pool, GemmBackend backend, const GemmShape& shape) {
+    const bool a_transposed = shape.form == GemmShape::Form::tn;
+    const bool b_transposed = shape.form == GemmShape::Form::nt;
+    const std::vector<float> a = random_matrix(shape.m * shape.k, 0);
+    const std::vector<float> b = random_matrix(shape.n * shape.k, 1);
+    std::vector<float> c(shape.m * shape.n), expected(c.size());
+    const ConstMatrixView a_view = a_transposed ? ConstMatrixView(a.data(), shape.k, shape.m)
+                                                : ConstMatrixView(a.data(), shape.m, shape.k);
+    const ConstMatrixView b_view = b_transposed ? ConstMatrixView(b.data(), shape.n, shape.k)
+                                                : ConstMatrixView(b.data(), shape.k, shape.n);
+    const auto problem = [&](std::vector<float>& out) {
+        return problem_of(shape.form, a_view, b_view, MatrixView(out.data(), shape.m, shape.n),
+                          Accumulate::no);
+    };
+    multiply(pool, backend, problem(c));
+    multiply(pool, GemmBackend::reference, problem(expected));
+    for (std::size_t i = 0; i < c.size(); ++i) {
+        if (std::bit_cast<std::uint32_t>(c[i]) == std::bit_cast<std::uint32_t>(expected[i])) continue;
+        char values[96];
+        std::snprintf(values, sizeof values, "expected %a, found %a", static_cast<double>(expected[i]),
+                      static_cast<double>(c[i]));
+        return text_of(shape) + ", element (" + std::to_string(i / shape.n) + ", " +
+               std::to_string(i % shape.n) + "): " + values;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::string_view name_of(GemmBackend backend) {
+    switch (backend) {
+        case GemmBackend::automatic:
+            return "auto";
+        case GemmBackend::openblas:
+            return "openblas";
+        case GemmBackend::own:
+            return "own";
+        case GemmBackend::reference:
+            return "reference";
+    }
+    return "unknown";
+}
+
+GemmBackend parse_gemm_backend(std::string_view text) {
+    for (const GemmBackend backend :
+         {GemmBackend::automatic, GemmBackend::openblas, GemmBackend::own, GemmBackend::reference}) {
+        if (text == name_of(backend)) return backend;
+    }
+    throw Error(
+        ErrorCode::invalid_argument,
+        "'" + std::string(text) + "' is not a matrix product backend; use auto, openblas, own or reference");
+}
+
+struct Gemm::State {
+    ThreadPool& pool;
+    GemmBackend backend;
+    std::size_t shapes_tested = 0;
+    std::string not_chosen;  ///< Why `automatic` passed over OpenBLAS; empty otherwise.
+};
+
+Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes)
+    : state_(new State{pool, wanted, 0, {}}) {
+    // Our threads are the only ones.
+    openblas_set_num_threads(1);
+
+    std::vector<GemmShape> tested(always_tested.begin(), always_tested.end());
+    for (const GemmShape& shape : shapes) {
+        const GemmShape candidate = capped(shape);
+        const auto same = [&](const GemmShape& s) {
+            return s.form == candidate.form && s.m == candidate.m && s.n == candidate.n && s.k == candidate.k;
+        };
+        if (std::none_of(tested.begin(), tested.end(), same)) tested.push_back(candidate);
+    }
+    state_->shapes_tested = tested.size();
+
+    const auto failure_of = [&](GemmBackend backend) -> std::optional<std::string> {
+        for (const GemmShape& shape : tested) {
+            if (std::optional<std::string> failure = failure_on(pool, backend, shape)) return failure;
+        }
+        return std::nullopt;
+    };
+    const std::string blas = "openblas " + blas_version() + " " + blas_core_type();
+
+    if (wanted == GemmBackend::automatic || wanted == GemmBackend::openblas) {
+        const std::optional<std::string> failure = failure_of(GemmBackend::openblas);
+        if (!failure) {
+            state_->backend = GemmBackend::openblas;
+            return;
+        }
+        if (wanted == GemmBackend::openblas) {
+            throw Error(ErrorCode::environment,
+                        blas + " does not follow the numerical contract fma256 (" + *failure +
+                            "); on a CPU with AVX-512 set OPENBLAS_CORETYPE=SkylakeX, elsewhere use the "
+                            "backend own or auto");
+        }
+        state_->not_chosen = blas + " does not follow fma256";
+        state_->backend = GemmBackend::own;
+    }
+    if (const std::optional<std::string> failure = failure_of(state_->backend)) {
+        throw Error(ErrorCode::environment,
+                    "matrix product backend '" + std::string(name_of(state_->backend)) + "' on " +
+                        name_of(kernel_isa()) + " does not follow the numerical contract fma256 (" +
+                        *failure + "); try LOCKSTEP_ISA=avx2 and report this machine");
+    }
+}
+
+Gemm::~Gemm() = default;
+
+void Gemm::multiply_nt(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
+    multiply(state_->pool, state_->backend, problem_of(GemmShape::Form::nt, a, b, c, accumulate));
+}
+
+void Gemm::multiply_nn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
+    multiply(state_->pool, state_->backend, problem_of(GemmShape::Form::nn, a, b, c, accumulate));
+}
+
+void Gemm::multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
+    multiply(state_->pool, state_->backend, problem_of(GemmShape::Form::tn, a, b, c, accumulate));
+}
+
+GemmBackend Gemm::backend() const {
+    return state_->backend;
+}
+
+std::string Gemm::describe() const {
+    const std::string tested = "self-test passed on " + std::to_string(state_->shapes_tested) + " shapes";
+    const std::string own = "own kernel " + name_of(kernel_isa());
+    switch (state_->backend) {
+        case GemmBackend::openblas:
+            return "openblas " + blas_version() + " " + blas_core_type() + "; " + own + "; " + tested;
+        case GemmBackend::reference:
+            return "reference; " + tested;
+        case GemmBackend::own:
+        case GemmBackend::automatic:
+            break;
+    }
+    return own + "; " + (state_->not_chosen.empty() ? "" : state_->not_chosen + "; ") + tested;
+}
+
+ThreadPool& Gemm::pool() const {
+    return state_->pool;
+}
+
+}  // namespace lockstep

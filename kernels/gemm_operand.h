@@ -1,0 +1,50 @@
+// kernels/gemm_operand.h
+//
+// One product as the kernels see it: the three forms differ only in the strides
+// of their operands. Internal to kernels/. Included by files compiled for one
+// instruction set, so it holds plain data alone.
+
+#pragma once
+
+#include <cstddef>
+
+namespace lockstep {
+
+/// A dot product's block length in the contract fma256.
+inline constexpr std::size_t gemm_block_k = 256;
+
+/// Element k of line i (a row of A, or a column of B) is data[i * line_stride + k * k_stride]. One stride
+/// is 1.
+struct GemmOperand {
+    const float* data;
+    std::size_t line_stride;
+    std::size_t k_stride;
+};
+
+/// c (m, n) = or += the dot products of a's m lines with b's n lines.
+struct GemmProblem {
+    std::size_t m, n, k;
+    GemmOperand a, b;
+    float* c;
+    std::size_t c_stride;
+    bool accumulate;
+};
+
+/// The part of a product in rows [m_begin, m_end), columns [n_begin, n_end) and k in [k_begin, k_end).
+/// From k_begin > 0 on it adds to what the earlier part left. k_begin is a multiple of gemm_block_k.
+/// Internal linkage: no copy compiled for a wider instruction set may serve other files.
+static inline GemmProblem part_of(const GemmProblem& p, std::size_t m_begin, std::size_t m_end,
+                                  std::size_t n_begin, std::size_t n_end, std::size_t k_begin,
+                                  std::size_t k_end) {
+    GemmProblem part = p;
+    part.m = m_end - m_begin;
+    part.n = n_end - n_begin;
+    part.k = k_end - k_begin;
+    part.a.data += m_begin * p.a.line_stride + k_begin * p.a.k_stride;
+    part.b.data += n_begin * p.b.line_stride + k_begin * p.b.k_stride;
+    part.c += m_begin * p.c_stride + n_begin;
+    part.accumulate = p.accumulate || k_begin > 0;
+    return part;
+}
+
+}  // namespace lockstep
