@@ -1,0 +1,63 @@
+// plan/plan_slice.h
+//
+// A self-contained piece of a plan: the packs of one rank in a window of steps.
+// This is all a worker ever sees of a plan.
+
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "io/base/ids.h"
+#include "plan/batch_plan.h"
+
+namespace lockstep {
+
+/// Packs of steps [step_begin, step_end) that belong to one rank, in compressed-row form. Packs of step s are
+/// [step_pack_begin[s − step_begin], …), their segments [segment_begin[p], segment_begin[p + 1]).
+struct PlanSlice {
+    std::uint64_t step_begin = 0;
+    std::uint64_t step_end = 0;
+    std::vector<std::uint64_t> step_pack_begin{0};  ///< (steps + 1) into `pack`.
+    std::vector<std::uint64_t> pack;                ///< Numbers in the whole plan, ascending in a step.
+    std::vector<std::uint64_t> segment_begin{0};    ///< (packs + 1)
+    std::vector<std::uint64_t> segment_sample;      ///< Global sample ids.
+    std::vector<std::uint32_t> segment_offset;
+    std::vector<std::uint32_t> segment_tokens;
+    friend bool operator==(const PlanSlice&, const PlanSlice&) = default;
+};
+
+/// What every rank knows of the steps of a window, whoever computes their packs.
+struct StepWindow {
+    PlanSlice slice;                          ///< This rank's packs.
+    std::vector<std::uint64_t> step_packs{0}; ///< (steps + 1) first pack of each step, numbers in the whole plan.
+    std::vector<std::uint64_t> step_targets;  ///< (steps) targets of all its packs.
+};
+
+/// What every rank knows of a plan.
+struct PlanSummary {
+    Fingerprint plan;
+    std::uint64_t num_steps = 0;
+    std::uint64_t num_epochs = 0;
+    std::uint64_t num_packs = 0;
+    std::uint64_t planned_tokens = 0;
+    std::uint32_t pack_tokens_max = 0;     ///< Of any pack.
+    std::uint32_t segment_tokens_max = 0;  ///< Of any segment.
+    std::uint64_t mean_context = 0;        ///< Keys a token attends to on average, for flop estimates.
+    std::vector<std::uint64_t> epoch_begin{0};  ///< (epochs + 1) first step of each.
+
+    /// Epoch that holds a step; num_epochs at the end.
+    std::uint64_t epoch_of(std::uint64_t step) const;
+};
+PlanSummary summarize(const BatchPlan& plan);
+
+/// @param pack_rank  rank of every pack of steps [step_begin, step_end), in plan order (assign_packs, step by step).
+PlanSlice slice_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
+                   std::span<const Rank> pack_rank, Rank rank);
+
+/// Structure of a slice that came from elsewhere: offsets monotone and consistent.
+/// @throws Error{corrupt_data} naming the field.
+void check_slice(const PlanSlice& slice);
+
+}  // namespace lockstep

@@ -1,0 +1,91 @@
+#include "worker/metrics_log.h"
+
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "io/atomic_file.h"
+#include "io/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string metrics_path(const std::filesystem::path& run) { return (run / "metrics.jsonl").string(); }
+
+/// Keeps the lines of steps before `next_step`, in order; a torn last line goes.
+std::string cut_back(const std::string& text, std::uint64_t next_step) {
+    std::string kept;
+    std::size_t begin = 0;
+    for (std::size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', begin)) {
+        const std::string line = text.substr(begin, end - begin);
+        begin = end + 1;
+        const auto object = ordered_json::parse(line, nullptr, false);
+        if (!object.is_object() || !object.contains("step") || !object["step"].is_number_unsigned()) break;
+        if (object["step"].get<std::uint64_t>() >= next_step) break;
+        kept += line + "\n";
+    }
+    return kept;
+}
+
+}  // namespace
+
+std::string double_hex(double value) {
+    constexpr char digits[] = "0123456789abcdef";
+    const auto bits = std::bit_cast<std::uint64_t>(value);
+    std::string text(16, '0');
+    for (std::size_t i = 0; i < 16; ++i) text[i] = digits[(bits >> (60 - 4 * i)) & 15U];
+    return text;
+}
+
+std::string to_json(const StepMetrics& m) {
+    ordered_json object = {{"step", m.step}, {"loss", nullptr}, {"loss_hex", nullptr}};
+    if (m.loss) {
+        if (std::isfinite(*m.loss)) object["loss"] = *m.loss;
+        object["loss_hex"] = double_hex(*m.loss);
+    }
+    object["grad_norm"] = m.gradient_norm;
+    object["lr"] = m.learning_rate;
+    object["tokens"] = m.tokens;
+    object["targets"] = m.targets;
+    object["seconds"] = m.seconds;
+    object["tokens_per_second"] = m.seconds > 0 ? static_cast<double>(m.tokens) / m.seconds : 0.0;
+    if (m.skipped) object["skipped"] = true;
+    return object.dump();
+}
+
+MetricsLog::MetricsLog(const std::filesystem::path& run, std::uint64_t next_step) : run_(run) {
+    const std::string path = metrics_path(run);
+    if (std::filesystem::exists(path)) {
+        const std::string text = read_file(path);
+        const std::string kept = cut_back(text, next_step);
+        if (kept != text) write_file_atomically(path, kept, Overwrite::yes);
+    }
+    lines_.open(path, std::ios::app);
+    if (!lines_) throw_errno("open", path, errno);
+}
+
+void MetricsLog::append(const StepMetrics& metrics) {
+    lines_ << to_json(metrics) << '\n' << std::flush;
+    if (!lines_) throw_errno("write", metrics_path(run_), errno, "free some space and resume");
+}
+
+void MetricsLog::heartbeat(std::uint64_t step, const std::string& phase) {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const ordered_json object = {{"step", step},
+                                 {"phase", phase},
+                                 {"unix_seconds", std::chrono::duration_cast<std::chrono::seconds>(now).count()}};
+    const std::filesystem::path temporary = run_ / "heartbeat.json.tmp";
+    {
+        std::ofstream file(temporary);
+        file << object.dump() << '\n';
+    }
+    std::error_code ignored;
+    std::filesystem::rename(temporary, run_ / "heartbeat.json", ignored);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,49 @@
+// worker/metrics_log.h
+//
+// metrics.jsonl and heartbeat.json: what people and plots watch. Without
+// authority: nothing is ever decided from them.
+
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+
+namespace lockstep {
+
+struct StepMetrics {
+    std::uint64_t step = 0;
+    std::optional<double> loss;   ///< Mean over the step's targets [nat]; none without targets.
+    double gradient_norm = 0;
+    double learning_rate = 0;
+    std::uint64_t tokens = 0;
+    std::uint64_t targets = 0;
+    double seconds = 0;
+    bool skipped = false;         ///< Not finite: no update.
+};
+
+/// 16 hexadecimal digits: the bits of a double.
+std::string double_hex(double value);
+
+/// One line of metrics.jsonl, without the line end.
+std::string to_json(const StepMetrics& metrics);
+
+class MetricsLog {
+  public:
+    /// Opens run/metrics.jsonl for appending, after cutting it back to the steps before `next_step`.
+    /// @throws Error{io_failure}.
+    MetricsLog(const std::filesystem::path& run, std::uint64_t next_step);
+
+    /// Append a line and pass it to the system. @throws Error{io_failure}.
+    void append(const StepMetrics& metrics);
+    /// Replace run/heartbeat.json: step, phase, time. Failure is not an error.
+    void heartbeat(std::uint64_t step, const std::string& phase);
+
+  private:
+    std::filesystem::path run_;
+    std::ofstream lines_;
+};
+
+}  // namespace lockstep

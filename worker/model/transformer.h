@@ -1,0 +1,58 @@
+// worker/model/transformer.h
+//
+// A decoder transformer over one packed batch: forward, loss and backward, built
+// from kernels. Owns the workspace; weights and gradients are borrowed.
+//
+// Positions restart in each segment, no attention and no target crosses a
+// boundary, no padding is computed, no T×T and no T×V buffer is held.
+
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/gemm.h"
+#include "kernels/matrix_view.h"
+#include "worker/model/model_config.h"
+#include "worker/model/state_layout.h"
+#include "worker/packed_batch.h"
+
+namespace lockstep {
+
+/// Shapes of all products of a model at this many tokens, for the start-up self-test.
+std::vector<GemmShape> gemm_shapes(const ModelConfig& config, std::size_t tokens);
+
+class Transformer {
+  public:
+    /// @param gemm        borrowed; brings the thread pool.
+    /// @param tokens_max  most tokens of any batch; the workspace is allocated once for it.
+    Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max);
+    ~Transformer();
+    Transformer(const Transformer&) = delete;
+    Transformer& operator=(const Transformer&) = delete;
+
+    const StateLayout& layout() const;
+    std::size_t workspace_bytes() const;
+
+    /// Loss and its gradient.
+    /// @param weights   (layout().size())
+    /// @param scale     factor of every dlogit: float(1 / targets of the step).
+    /// @param gradient  (layout().size()) written; padding stays as it is.
+    /// @param token_loss (T) or empty.
+    /// @return sum of the targets' losses, in double in token order [nat].
+    double forward_backward(const PackedBatch& batch, std::span<const float> weights, float scale,
+                            std::span<float> gradient, std::span<float> token_loss = {});
+
+    /// Loss alone, with the same bits.
+    double forward(const PackedBatch& batch, std::span<const float> weights, std::span<float> token_loss = {});
+
+    /// Logits (T, vocabulary) of every position, for tests and inspection.
+    void logits(const PackedBatch& batch, std::span<const float> weights, MatrixView out);
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,160 @@
+#include "worker/sharded_state.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "io/base/contract.h"
+#include "io/state_digest.h"
+#include "kernels/optimizer.h"
+#include "kernels/scalar_math.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int leaf_tag = 101;
+
+/// Byte counts of all ranks' slices when an element takes `element_bytes` and stands for `stride` state elements.
+std::vector<std::uint64_t> slice_bytes(std::size_t state_elements, WorldSize world_size, std::size_t element_bytes,
+                                       std::size_t stride) {
+    std::vector<std::uint64_t> sizes;
+    for (int r = 0; r < world_size.value; ++r) {
+        sizes.push_back(state_slice(state_elements, Rank{r}, world_size).size() / stride * element_bytes);
+    }
+    return sizes;
+}
+
+}  // namespace
+
+ShardedState::ShardedState(Communicator& comm, ThreadPool& pool, const StateLayout& layout)
+    : comm_(comm),
+      pool_(pool),
+      layout_(layout),
+      slice_(state_slice(layout.size(), comm.rank(), comm.size())),
+      weights_(layout.size()),
+      adam_m_(slice_.size()),
+      adam_v_(slice_.size()),
+      block_sums_(layout.size() / state_block) {}
+
+void ShardedState::initialize(std::uint64_t seed) {
+    initialize_weights(layout_, seed, weights_);
+    std::fill(adam_m_.begin(), adam_m_.end(), 0.0F);
+    std::fill(adam_v_.begin(), adam_v_.end(), 0.0F);
+}
+
+void ShardedState::load(const GenerationReader& generation) {
+    generation.read_weights(0, weights_);
+    generation.read_adam_m(slice_.begin, adam_m_);
+    generation.read_adam_v(slice_.begin, adam_v_);
+}
+
+std::span<const float> ShardedState::slice_weights() const {
+    return std::span(weights_).subspan(slice_.begin, slice_.size());
+}
+
+double ShardedState::gradient_norm(std::span<const float> slice_gradient) {
+    LOCKSTEP_EXPECTS(slice_gradient.size() == slice_.size());
+    const auto mine = std::span(block_sums_).subspan(slice_.begin / state_block, slice_.size() / state_block);
+    block_square_sums(pool_, slice_gradient, mine);
+    comm_.all_gather_v(std::as_bytes(mine), std::as_writable_bytes(std::span(block_sums_)),
+                       slice_bytes(layout_.size(), comm_.size(), sizeof(double), state_block));
+    return std::sqrt(combine_block_sums(block_sums_));
+}
+
+void ShardedState::update(const OptimizerSettings& settings, std::uint64_t step, double gradient_norm,
+                          std::span<const float> slice_gradient) {
+    AdamWStep adam;
+    adam.learning_rate = static_cast<float>(learning_rate_at(settings, step));
+    adam.beta1 = static_cast<float>(settings.beta1);
+    adam.beta2 = static_cast<float>(settings.beta2);
+    adam.epsilon = static_cast<float>(settings.epsilon);
+    adam.bias_correction1 = static_cast<float>(1.0 - power(settings.beta1, step + 1));
+    adam.bias_correction2 = static_cast<float>(1.0 - power(settings.beta2, step + 1));
+    const bool clips = settings.clip_norm > 0 && gradient_norm > settings.clip_norm;
+    adam.gradient_factor = clips ? static_cast<float>(settings.clip_norm / gradient_norm) : 1.0F;
+
+    for (const TensorSpec& tensor : layout_.tensors()) {
+        const std::size_t begin = std::max(tensor.offset, slice_.begin);
+        const std::size_t end = std::min(tensor.offset + tensor.elements(), slice_.end);
+        if (begin >= end) continue;
+        adam.weight_decay = tensor.matrix ? static_cast<float>(settings.weight_decay) : 0.0F;
+        const std::size_t at = begin - slice_.begin;
+        const std::size_t length = end - begin;
+        adamw_update(pool_, adam, slice_gradient.subspan(at, length), std::span(weights_).subspan(begin, length),
+                     std::span(adam_m_).subspan(at, length), std::span(adam_v_).subspan(at, length));
+    }
+}
+
+void ShardedState::all_gather_weights() {
+    const auto all = std::span(weights_);
+    comm_.all_gather_v(std::as_bytes(all.subspan(slice_.begin, slice_.size())), std::as_writable_bytes(all),
+                       slice_bytes(layout_.size(), comm_.size(), sizeof(float), 1));
+}
+
+Fingerprint ShardedState::tree_root(std::span<const float> slice_values) {
+    const std::size_t total = layout_.size();
+    const WorldSize world = comm_.size();
+    const auto owner_of = [&](std::size_t element) {
+        int r = 0;
+        while (state_slice(total, Rank{r}, world).end <= element) ++r;
+        return Rank{r};
+    };
+
+    // A leaf is hashed by the rank that holds its first element; the others send it their part of that leaf.
+    const std::size_t first_own_leaf =
+        (slice_.begin + state_leaf_elements - 1) / state_leaf_elements * state_leaf_elements;
+    std::unique_ptr<PendingTransfer> sent;
+    if (slice_.size() > 0 && slice_.begin < first_own_leaf) {
+        const std::size_t end = std::min(slice_.end, first_own_leaf);
+        const std::size_t leaf_begin = first_own_leaf - state_leaf_elements;
+        sent = comm_.send(std::as_bytes(slice_values.first(end - slice_.begin)), owner_of(leaf_begin), leaf_tag);
+    }
+
+    std::vector<Fingerprint> mine;
+    for (std::size_t leaf = first_own_leaf; leaf < slice_.end; leaf += state_leaf_elements) {
+        const std::size_t end = std::min(total, leaf + state_leaf_elements);
+        const auto local = slice_values.subspan(leaf - slice_.begin, std::min(end, slice_.end) - leaf);
+        if (end <= slice_.end) {
+            mine.push_back(state_leaf(local));
+            continue;
+        }
+        std::vector<float> whole(local.begin(), local.end());
+        whole.resize(end - leaf);
+        for (int r = comm_.rank().value + 1; r < world.value; ++r) {
+            const StateSlice other = state_slice(total, Rank{r}, world);
+            const std::size_t from = std::max(other.begin, leaf);
+            const std::size_t to = std::min(other.end, end);
+            if (from >= to) continue;
+            comm_.receive(std::as_writable_bytes(std::span(whole).subspan(from - leaf, to - from)), Rank{r}, leaf_tag)
+                ->wait();
+        }
+        mine.push_back(state_leaf(whole));
+    }
+    if (sent) sent->wait();
+
+    const auto gathered = comm_.gather(std::as_bytes(std::span(mine)), Rank{0});
+    Fingerprint root;
+    if (comm_.rank().value == 0) {
+        std::vector<Fingerprint> leaves;
+        for (const auto& bytes : gathered) {
+            const std::size_t count = bytes.size() / sizeof(Fingerprint);
+            const std::size_t at = leaves.size();
+            leaves.resize(at + count);
+            if (count > 0) std::memcpy(leaves.data() + at, bytes.data(), bytes.size());
+        }
+        root = state_tree_root(leaves);
+    }
+    comm_.broadcast(std::as_writable_bytes(std::span(root.bytes)), Rank{0});
+    return root;
+}
+
+Fingerprint ShardedState::digest(const Cursor& cursor) {
+    const Fingerprint weights = tree_root(slice_weights());
+    const Fingerprint m = tree_root(adam_m_);
+    const Fingerprint v = tree_root(adam_v_);
+    return state_digest(cursor, weights, m, v);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,385 @@
+#include "worker/worker.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "io/base/contract.h"
+#include "io/base/error.h"
+#include "io/base/log.h"
+#include "io/comm/agreement.h"
+#include "io/ledger.h"
+#include "io/token_digest.h"
+#include "worker/exact_sum.h"
+#include "worker/generation_commit.h"
+#include "worker/model/transformer.h"
+#include "worker/sharded_state.h"
+
+namespace lockstep {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// The rule of DESIGN §6 for the scale of the exact sum.
+constexpr std::int64_t scale_drop = 8;
+constexpr std::uint64_t clean_steps_to_rise = 1000;
+constexpr std::uint64_t skips_in_a_row_max = 10;
+
+/// NaNs differ in sign and payload between instruction orders; the ledger must not.
+double canonical(double value) {
+    return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
+}
+
+void check_fit(const PlanSummary& plan, std::uint64_t corpus_vocabulary, const TrainSettings& settings) {
+    if (plan.segment_tokens_max > settings.model.positions) {
+        throw Error(ErrorCode::invalid_argument,
+                    "the plan's longest segment has " + std::to_string(plan.segment_tokens_max) +
+                        " tokens, the model only " + std::to_string(settings.model.positions) +
+                        " positions; build the plan with -b " + std::to_string(settings.model.positions) +
+                        " or less, or take a model with more positions");
+    }
+    if (corpus_vocabulary > settings.model.vocabulary) {
+        throw Error(ErrorCode::invalid_argument, "the corpus has token ids up to " +
+                                                     std::to_string(corpus_vocabulary - 1) + ", the model a vocabulary of " +
+                                                     std::to_string(settings.model.vocabulary) +
+                                                     "; take a model whose vocabulary covers the tokenizer's");
+    }
+}
+
+/// What all ranks must know of a step before anything is updated; summed over ranks.
+class StepVerdict {
+  public:
+    explicit StepVerdict(std::uint64_t packs) : values_(flag_count + packs, 0), packs_(packs) {}
+
+    void raise_overflow() { values_[0] = 1; }
+    void raise_non_finite() { values_[1] = 1; }
+    void ask_to_stop() { values_[2] = 1; }
+    void report_failure() { values_[3] = 1; }
+    void add_tokens(std::uint64_t tokens) { values_[4] += static_cast<std::int64_t>(tokens); }
+    void set_loss(std::uint64_t pack_in_step, double loss) {
+        if (pack_in_step < packs_) values_[flag_count + pack_in_step] = std::bit_cast<std::int64_t>(loss);
+    }
+
+    /// A pack's loss is set by one rank alone, so the integer sum carries its bits to all.
+    void agree(Communicator& comm) { comm.sum(values_); }
+
+    bool overflow() const { return values_[0] != 0; }
+    bool non_finite() const { return values_[1] != 0; }
+    bool stop() const { return values_[2] != 0; }
+    bool failure() const { return values_[3] != 0; }
+    std::uint64_t tokens() const { return static_cast<std::uint64_t>(values_[4]); }
+    double loss_sum() const {
+        double sum = 0;
+        for (std::uint64_t i = 0; i < packs_; ++i) sum += std::bit_cast<double>(values_[flag_count + i]);
+        return sum;
+    }
+
+  private:
+    static constexpr std::size_t flag_count = 5;
+    std::vector<std::int64_t> values_;
+    std::uint64_t packs_;
+};
+
+}  // namespace
+
+struct Worker::State {
+    Communicator& comm;
+    const Gemm& gemm;
+    PlanSummary plan;
+    const SampleSource& samples;
+    TrainSettings settings;
+
+    Transformer model;
+    ShardedState sharded;
+    ExactSum sum;
+    std::vector<float> gradient;        ///< One pack's.
+    std::vector<float> slice_gradient;  ///< The step's, this rank's slice.
+    PackedBatch batch;
+
+    StepWindow window;
+    bool window_at_hand = false;
+    Cursor cursor;
+    CommitBase base;
+    bool committed = false;             ///< The present state is the newest generation.
+    Fingerprint last_digest;
+    std::vector<LedgerRow> rows;        ///< This rank's, since the last generation.
+
+    State(Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s, const TrainSettings& t)
+        : comm(c),
+          gemm(g),
+          plan(p),
+          samples(s),
+          settings(t),
+          model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1)),
+          sharded(c, g.pool(), model.layout()),
+          sum(c, g.pool(), model.layout().size()),
+          gradient(model.layout().size()),
+          slice_gradient(sum.slice().size()) {
+        cursor.plan = plan.plan;
+        cursor.model = fingerprint_of(settings);
+        cursor.numerics = numerics_id;
+        cursor.scale_exponent = settings.scale_exponent;
+        cursor.ledger_root = empty_ledger_root();
+    }
+
+    /// Position of the present step in the window.
+    std::size_t here() const { return cursor.next_step - window.slice.step_begin; }
+    std::uint64_t first_pack() const { return window.step_packs[here()]; }
+    std::uint64_t packs_in_step() const { return window.step_packs[here() + 1] - first_pack(); }
+    std::uint64_t targets_in_step() const { return window.step_targets[here()]; }
+
+    std::vector<std::size_t> own_packs(const WorkerHooks& hooks) const;
+    LedgerRow compute_pack(std::size_t index, int attempt, const WorkerHooks& hooks, StepVerdict& verdict);
+    StepVerdict compute_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
+                             std::vector<LedgerRow>& step_rows);
+    void update(const WorkerHooks& hooks, StepMetrics& metrics);
+    void adapt_scale_after_clean_step();
+    bool run_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested, StepMetrics& metrics);
+    void commit(const WorkerOptions& options);
+};
+
+Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
+               std::uint64_t corpus_vocabulary, const TrainSettings& settings) {
+    check_train_settings(settings);
+    check_fit(plan, corpus_vocabulary, settings);
+    state_ = std::make_unique<State>(comm, gemm, plan, samples, settings);
+}
+
+Worker::~Worker() = default;
+
+std::uint64_t Worker::parameters() const { return state_->model.layout().parameters(); }
+
+void Worker::start(const std::optional<Manifest>& generation, const std::filesystem::path& run) {
+    State& s = *state_;
+    if (!generation) {
+        s.sharded.initialize(s.settings.seed);
+        return;
+    }
+    together(s.comm, "loading the generation", [&] {
+        const GenerationReader reader = GenerationReader::open(run, *generation);
+        if (generation->state_elements != s.model.layout().size()) {
+            throw Error(ErrorCode::corrupt_data,
+                        "generation " + std::to_string(generation->step) + " holds a state of " +
+                            std::to_string(generation->state_elements) + " elements, this model needs " +
+                            std::to_string(s.model.layout().size()));
+        }
+        s.sharded.load(reader);
+        s.cursor = reader.cursor();
+    });
+    s.base.step = generation->step;
+    s.base.parent = generation->step;
+    s.base.ledger_head = generation->ledger_head;
+    s.base.ledger_root = s.cursor.ledger_root;
+    s.committed = true;
+    s.last_digest = generation->state_digest;
+}
+
+std::vector<std::size_t> Worker::State::own_packs(const WorkerHooks& hooks) const {
+    std::vector<std::size_t> packs;
+    for (std::uint64_t i = window.slice.step_pack_begin[here()]; i < window.slice.step_pack_begin[here() + 1]; ++i) {
+        packs.push_back(i);
+    }
+    if (hooks.on_packs) hooks.on_packs(window.slice, cursor.next_step, packs);
+    return packs;
+}
+
+LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, const WorkerHooks& hooks, StepVerdict& verdict) {
+    const Clock::time_point begin = Clock::now();
+    build_batch(window.slice, index, cursor.next_step, samples, batch);
+    if (hooks.on_batch) hooks.on_batch(batch);
+    LedgerRow row;
+    row.step = cursor.next_step;
+    row.pack = batch.pack;
+    row.tokens = static_cast<std::uint32_t>(batch.num_tokens());
+    row.targets = batch.num_targets;
+    row.token_digest = token_digest(batch.token_ids, batch.position_ids, batch.targets, batch.cu_seqlens);
+    row.rank = static_cast<std::uint32_t>(comm.rank().value);
+    row.event = PackEvent::no_target;
+    if (hooks.on_digested_batch) hooks.on_digested_batch(batch);
+    if (batch.num_targets > 0) {
+        // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the mean.
+        const float scale = 1.0F / static_cast<float>(targets_in_step());
+        row.loss = canonical(model.forward_backward(batch, sharded.weights(), scale, gradient));
+        row.event = PackEvent::trained;
+        if (hooks.on_gradient) hooks.on_gradient(batch, attempt, gradient);
+        if (!hooks.drop_gradient || !hooks.drop_gradient(batch)) {
+            const ExactFlags flags = sum.add(gradient, static_cast<int>(cursor.scale_exponent), packs_in_step());
+            if (flags.overflow) verdict.raise_overflow();
+            if (flags.non_finite) verdict.raise_non_finite();
+        }
+        if (!std::isfinite(row.loss)) verdict.raise_non_finite();
+    }
+    verdict.set_loss(batch.pack - first_pack(), row.loss);
+    verdict.add_tokens(row.tokens);
+    row.seconds = static_cast<float>(seconds_since(begin));
+    return row;
+}
+
+StepVerdict Worker::State::compute_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
+                                        std::vector<LedgerRow>& step_rows) {
+    for (int attempt = 0;; ++attempt) {
+        step_rows.clear();
+        sum.clear();
+        StepVerdict verdict(packs_in_step());
+        std::optional<Error> failure;
+        try {
+            for (const std::size_t index : own_packs(hooks)) {
+                step_rows.push_back(compute_pack(index, attempt, hooks, verdict));
+            }
+        } catch (const Error& error) {
+            failure = error;
+            verdict.report_failure();
+        }
+        if (stop_requested && stop_requested()) verdict.ask_to_stop();
+        if (hooks.on_phase) hooks.on_phase("exchange", cursor.next_step);
+        verdict.agree(comm);
+        if (verdict.failure()) agree_or_throw(comm, failure);
+        if (!verdict.overflow() || verdict.non_finite()) return verdict;
+        // Too large for this scale: the whole step again, eight bits lower.
+        cursor.scale_exponent -= scale_drop;
+        cursor.clean_steps = 0;
+        log_root(LogLevel::info, "step " + std::to_string(cursor.next_step) + ": gradient too large for scale 2^" +
+                                     std::to_string(cursor.scale_exponent + scale_drop) + "; computed again at 2^" +
+                                     std::to_string(cursor.scale_exponent));
+    }
+}
+
+void Worker::State::update(const WorkerHooks& hooks, StepMetrics& metrics) {
+    sum.reduce_scatter(static_cast<int>(cursor.scale_exponent), slice_gradient);
+    metrics.gradient_norm = sharded.gradient_norm(slice_gradient);
+    if (hooks.on_phase) hooks.on_phase("update", cursor.next_step);
+    sharded.update(settings.optimizer, cursor.next_step, metrics.gradient_norm, slice_gradient);
+    if (hooks.on_phase) hooks.on_phase("all-gather", cursor.next_step);
+    sharded.all_gather_weights();
+}
+
+void Worker::State::adapt_scale_after_clean_step() {
+    ++cursor.clean_steps;
+    if (cursor.clean_steps >= clean_steps_to_rise && cursor.scale_exponent < settings.scale_exponent) {
+        ++cursor.scale_exponent;
+        cursor.clean_steps = 0;
+    }
+}
+
+bool Worker::State::run_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
+                             StepMetrics& metrics) {
+    const Clock::time_point begin = Clock::now();
+    comm.set_phase("step " + std::to_string(cursor.next_step));
+    if (hooks.on_phase) hooks.on_phase("forward", cursor.next_step);
+    std::vector<LedgerRow> step_rows;
+    const StepVerdict verdict = compute_step(hooks, stop_requested, step_rows);
+    metrics.step = cursor.next_step;
+    metrics.learning_rate = learning_rate_at(settings.optimizer, cursor.next_step);
+    metrics.tokens = verdict.tokens();
+    metrics.targets = targets_in_step();
+    if (metrics.targets > 0) metrics.loss = canonical(verdict.loss_sum() / static_cast<double>(metrics.targets));
+
+    if (verdict.non_finite()) {
+        metrics.skipped = true;
+        for (LedgerRow& row : step_rows) {
+            if (row.event == PackEvent::trained) row.event = PackEvent::skipped_non_finite;
+        }
+        ++cursor.skipped_in_a_row;
+        log_root(LogLevel::warning, "step " + std::to_string(cursor.next_step) +
+                                        ": loss or gradient is not finite; the step is skipped and recorded");
+    } else if (metrics.targets > 0) {
+        update(hooks, metrics);
+        cursor.targets_seen += metrics.targets;
+        cursor.skipped_in_a_row = 0;
+        adapt_scale_after_clean_step();
+    }
+    rows.insert(rows.end(), step_rows.begin(), step_rows.end());
+    ++cursor.next_step;
+    cursor.epoch = plan.epoch_of(cursor.next_step);
+    committed = false;
+    metrics.seconds = seconds_since(begin);
+    return verdict.stop();
+}
+
+void Worker::State::commit(const WorkerOptions& options) {
+    if (committed) return;
+    comm.set_phase("committing step " + std::to_string(cursor.next_step));
+    const CommittedGeneration generation = commit_generation(comm, options.run, sharded, model.layout().size(), cursor,
+                                                             base, std::move(rows), options.keep);
+    rows.clear();
+    base = generation.next_base;
+    last_digest = generation.state_digest;
+    committed = true;
+}
+
+WorkerOutcome Worker::run(const WorkerOptions& options) {
+    State& s = *state_;
+    const std::uint64_t stop = std::min(options.stop_step, s.plan.num_steps);
+    std::optional<MetricsLog> metrics_log;
+    together(s.comm, "opening the metrics", [&] {
+        if (s.comm.rank().value == 0) metrics_log.emplace(options.run, s.cursor.next_step);
+    });
+    bool stop_now = false;
+    while (s.cursor.next_step < stop && !stop_now) {
+        if (!s.window_at_hand || s.cursor.next_step >= s.window.slice.step_end) {
+            s.comm.set_phase("fetching the plan from step " + std::to_string(s.cursor.next_step));
+            s.window = fetch_window(s.cursor.next_step);
+            s.window_at_hand = true;
+        }
+        StepMetrics metrics;
+        stop_now = s.run_step(hooks, stop_requested, metrics);
+        if (metrics_log) {
+            // Without authority: a full disk is an error when a generation is written, not here.
+            try {
+                metrics_log->append(metrics);
+            } catch (const Error& error) {
+                log_root(LogLevel::warning, std::string("metrics are incomplete: ") + error.what());
+            }
+            metrics_log->heartbeat(s.cursor.next_step, "train");
+            if (on_step) on_step(metrics);
+        }
+        if (s.cursor.skipped_in_a_row >= skips_in_a_row_max) {
+            s.commit(options);
+            throw Error(ErrorCode::check_failed, std::to_string(skips_in_a_row_max) +
+                                                     " steps in a row were not finite, the last one step " +
+                                                     std::to_string(metrics.step) +
+                                                     "; lower --lr or look at its packs with train --step");
+        }
+        if (options.checkpoint_every > 0 && s.cursor.next_step % options.checkpoint_every == 0) {
+            if (hooks.on_phase) hooks.on_phase("save", s.cursor.next_step);
+            s.commit(options);
+        }
+    }
+    if (hooks.on_phase) hooks.on_phase("save", s.cursor.next_step);
+    s.commit(options);
+    return {s.cursor.next_step, s.last_digest, stop_now && s.cursor.next_step < stop};
+}
+
+Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& window, std::uint64_t pack) {
+    State& s = *state_;
+    const auto& packs = window.slice.pack;
+    const auto found = std::find(packs.begin(), packs.end(), pack);
+    if (found == packs.end()) {
+        throw Error(ErrorCode::invalid_argument,
+                    "step " + std::to_string(step) + " has no pack " + std::to_string(pack));
+    }
+    build_batch(window.slice, static_cast<std::size_t>(found - packs.begin()), step, s.samples, s.batch);
+    PackResult result;
+    result.targets = s.batch.num_targets;
+    result.tokens = static_cast<std::uint32_t>(s.batch.num_tokens());
+    result.token_digest =
+        token_digest(s.batch.token_ids, s.batch.position_ids, s.batch.targets, s.batch.cu_seqlens);
+    if (result.targets > 0) {
+        const std::uint64_t targets = window.step_targets[step - window.slice.step_begin];
+        result.loss_sum =
+            s.model.forward_backward(s.batch, s.sharded.weights(), 1.0F / static_cast<float>(targets), s.gradient);
+        result.gradient = sha256(std::as_bytes(std::span(s.gradient)));
+    }
+    return result;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,78 @@
+// worker/worker.h
+//
+// The loop of a rank: replay, step, exact sum, update, ledger, checkpoint. It
+// decides nothing: the plan has decided what, the settings how.
+
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "io/checkpoint.h"
+#include "io/comm/communicator.h"
+#include "kernels/gemm.h"
+#include "plan/plan_slice.h"
+#include "worker/metrics_log.h"
+#include "worker/replay.h"
+#include "worker/train_settings.h"
+#include "worker/worker_hooks.h"
+
+namespace lockstep {
+
+struct WorkerOptions {
+    std::filesystem::path run;
+    std::uint64_t stop_step = 0;         ///< Absolute; training stops before this step.
+    std::uint64_t checkpoint_every = 0;  ///< Steps between generations; 0: only at the end.
+    std::size_t keep = 2;                ///< Committed generations to keep.
+};
+
+struct WorkerOutcome {
+    std::uint64_t next_step = 0;
+    Fingerprint state_digest;
+    bool stopped_on_request = false;
+};
+
+class Worker {
+  public:
+    /// Everything borrowed outlives the worker.
+    /// @throws Error{invalid_argument} if plan or corpora do not fit the model (a segment longer than the positions, token ids
+    ///         beyond the vocabulary), naming both values.
+    Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
+           std::uint64_t corpus_vocabulary, const TrainSettings& settings);
+    ~Worker();
+
+    /// Collective. Packs of steps from here on: called with the first step not yet at hand.
+    std::function<StepWindow(std::uint64_t step)> fetch_window;
+    /// Asked once a step on every rank; when any says yes, all commit and stop.
+    std::function<bool()> stop_requested;
+    /// Rank 0, after every step.
+    std::function<void(const StepMetrics&)> on_step;
+    WorkerHooks hooks;
+
+    std::uint64_t parameters() const;
+
+    /// Collective. Start from fresh weights, or from a committed generation.
+    void start(const std::optional<Manifest>& generation, const std::filesystem::path& run);
+
+    /// Collective. Train up to options.stop_step; ends with a committed generation.
+    WorkerOutcome run(const WorkerOptions& options);
+
+    struct PackResult {
+        double loss_sum = 0;  ///< [nat]
+        std::uint32_t targets = 0;
+        std::uint32_t tokens = 0;
+        Digest token_digest;
+        Fingerprint gradient;  ///< SHA-256 of the pack's gradient bits.
+    };
+    /// Local. One pack of the current state, nothing updated: for looking into a step.
+    PackResult replay_pack(std::uint64_t step, const StepWindow& window, std::uint64_t pack);
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace lockstep
