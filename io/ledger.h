@@ -10,9 +10,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/base/digest.h"
@@ -76,5 +78,38 @@ LedgerSegment read_ledger_segment_file(const std::filesystem::path& file);
 /// The chain behind `head`, oldest first. @throws Error{corrupt_data, not_found} naming the segment that breaks it.
 std::vector<LedgerSegmentName> ledger_chain(const std::filesystem::path& ledger_directory,
                                             const LedgerSegmentName& head);
+
+/// Steps a segment's file name says it covers.
+struct LedgerSegmentSteps {
+    std::uint64_t step_begin = 0;
+    std::uint64_t step_end = 0;
+};
+
+/// None unless `file` is the plain name of a segment file.
+std::optional<LedgerSegmentSteps> parse_ledger_segment_file(std::string_view file);
+
+/// What a chain needs to know of one segment.
+struct LedgerLink {
+    LedgerSegmentName name;
+    std::uint64_t step_begin = 0;
+    std::uint64_t step_end = 0;
+    Fingerprint root_before;
+    Fingerprint root_after;
+    std::optional<LedgerSegmentName> previous;
+};
+
+/// Walks chains; a segment that several heads share is read and checked once.
+class LedgerChains {
+  public:
+    explicit LedgerChains(std::filesystem::path ledger_directory);
+    /// As ledger_chain.
+    std::vector<LedgerLink> behind(const LedgerSegmentName& head);
+
+  private:
+    const LedgerLink& link(const LedgerSegmentName& name);
+
+    std::filesystem::path ledger_directory_;
+    std::map<std::string, LedgerLink> links_;  ///< By file name.
+};
 
 }  // namespace lockstep

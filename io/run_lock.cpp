@@ -1,0 +1,76 @@
+#include "io/run_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "io/base/error.h"
+
+namespace lockstep {
+namespace {
+
+std::string reason(int errno_value) {
+    return std::generic_category().message(errno_value);
+}
+
+/// "pid 4711 on node3", as written below by the process that holds the lock.
+std::string self() {
+    std::array<char, 256> host{};
+    if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
+    return "pid " + std::to_string(::getpid()) + " on " + host.data();
+}
+
+std::string holder(int descriptor) {
+    std::array<char, 320> bytes{};
+    const ssize_t size = ::pread(descriptor, bytes.data(), bytes.size(), 0);
+    std::string_view line(bytes.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
+    line = line.substr(0, line.find('\n'));
+    for (const char c : line) {
+        if (c < ' ' || c > '~') return "a process that left no name";
+    }
+    // The holder locks first and writes its name just after.
+    return line.empty() ? "a process that left no name" : std::string(line);
+}
+
+}  // namespace
+
+RunLock::RunLock(const std::filesystem::path& run) {
+    const std::string path = (run / "LOCK").string();
+    descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor_ < 0) {
+        throw Error(ErrorCode::io_failure, "cannot open '" + path + "': " + reason(errno) +
+                                               "; the run directory must exist and be writable");
+    }
+    const auto give_up = [this](ErrorCode code, const std::string& message) {
+        ::close(descriptor_);
+        throw Error(code, message);
+    };
+    // Belongs to the open file, which ends with the process. LOCK stays: unlinking it
+    // would let a third process lock another file of the same name.
+    while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR) continue;
+        if (errno == EWOULDBLOCK) {
+            give_up(ErrorCode::environment, "run '" + run.string() + "' is in use by " + holder(descriptor_) +
+                                                "; wait for it or stop it");
+        }
+        give_up(ErrorCode::environment, "cannot lock '" + path + "': " + reason(errno) +
+                                            "; put the run directory on a file system with locks");
+    }
+    const std::string name = self() + "\n";
+    const auto size = static_cast<ssize_t>(name.size());
+    if (::pwrite(descriptor_, name.data(), name.size(), 0) != size || ::ftruncate(descriptor_, size) != 0) {
+        give_up(ErrorCode::io_failure, "cannot write '" + path + "': " + reason(errno));
+    }
+}
+
+RunLock::~RunLock() {
+    ::close(descriptor_);
+}
+
+}  // namespace lockstep
