@@ -1,0 +1,70 @@
+// coordinator/plan_store.h
+//
+// A plan's directory: its columns and the files that people and tools read
+// (docs/formats/plan.md). Only rank 0 comes here.
+
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/atomic_file.h"
+#include "io/corpus.h"
+#include "io/length_cache.h"
+#include "plan/batch_plan.h"
+
+namespace lockstep {
+
+/// One input of a plan: a corpus, or lengths alone. Owns what SourceLengths borrows.
+class PlanInput {
+  public:
+    /// Opens `path`: a corpus (HDF5) or a lengths.jsonl, told apart by content. `name` may be empty: the file's stem.
+    static PlanInput open(const std::filesystem::path& path, std::string name);
+
+    SourceLengths lengths() const;  ///< Borrows from this; valid while it lives.
+    const std::shared_ptr<const Corpus>& corpus() const { return corpus_; }  ///< Null: lengths alone.
+    const std::string& name() const { return name_; }
+    std::string key(std::uint64_t sample) const;  ///< The user's id; empty without keys.
+
+  private:
+    std::string name_;
+    std::shared_ptr<const Corpus> corpus_;
+    std::shared_ptr<const LengthCache> cache_;
+    std::vector<std::uint64_t> sample_tokens_;
+    std::vector<std::uint64_t> span_begin_;
+    std::vector<std::uint32_t> spans_;
+};
+
+enum class WriteJsonl { automatic, always, never };
+/// "auto", "always", "never". @throws Error{invalid_argument}.
+WriteJsonl parse_write_jsonl(std::string_view text);
+/// With `automatic`, plan.jsonl is written up to this many segments.
+inline constexpr std::uint64_t jsonl_segments_max = 1'000'000;
+
+struct SavedPlan {
+    bool wrote_jsonl = false;
+};
+/// Write the directory whole or not at all: beside it first, then renamed into place.
+/// @param inputs  for keys in plan.jsonl; may be empty.
+/// @throws Error{output_exists} unless overwriting; Error{io_failure}.
+SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& plan, const PlanStats& stats,
+                    const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite);
+
+enum class PlanCheck {
+    content,  ///< Recompute the whole fingerprint tree: validate, and rank 0's first load.
+    files,    ///< Digests of the files alone.
+};
+/// @throws Error{not_found}; Error{corrupt_data, incompatible_version, fingerprint_mismatch} naming the file and field.
+BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check);
+
+/// Everything `validate` can see without the inputs: every file's digest, fingerprints.json and plan.jsonl against the columns.
+void check_plan_files(const std::filesystem::path& directory, const BatchPlan& plan);
+
+/// The plan's sources must be these corpora: lengths, tokenizer, content. A lengths-only plan is bound to their content, its
+/// targets are counted. @throws Error{fingerprint_mismatch, invalid_argument} naming the source, expected and found.
+void bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs);
+
+}  // namespace lockstep

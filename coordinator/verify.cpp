@@ -1,0 +1,246 @@
+#include "coordinator/verify.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "io/base/error.h"
+#include "io/checkpoint.h"
+#include "io/ledger.h"
+#include "io/state_digest.h"
+#include "io/token_digest.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr std::size_t problems_shown_max = 20;
+
+void add_problem(VerifyReport& report, const std::string& problem) {
+    ++report.num_problems;
+    if (report.problems.size() < problems_shown_max) report.problems.push_back(problem);
+}
+
+/// What a pack must have looked like to the kernels, from plan and corpus alone.
+class ExpectedPacks {
+  public:
+    ExpectedPacks(const BatchPlan& plan, const std::vector<PlanInput>& inputs) : plan_(plan), inputs_(inputs) {}
+
+    struct Expected {
+        std::uint32_t tokens = 0;
+        std::uint32_t targets = 0;
+        Digest digest;
+    };
+    Expected of(std::uint64_t pack) {
+        ids_.clear();
+        positions_.clear();
+        targets_.clear();
+        lengths_.assign(1, 0);
+        Expected expected;
+        for (std::uint64_t s = plan_.pack_begin[pack]; s < plan_.pack_begin[pack + 1]; ++s) add_segment(s, expected);
+        expected.tokens = static_cast<std::uint32_t>(ids_.size());
+        expected.digest = token_digest(ids_, positions_, targets_, lengths_);
+        return expected;
+    }
+
+  private:
+    void add_segment(std::uint64_t s, Expected& expected) {
+        std::size_t source = 0;
+        while (source + 1 < plan_.sources.size() &&
+               plan_.sources[source + 1].sample_base <= plan_.segment_sample[s]) {
+            ++source;
+        }
+        const Corpus& corpus = *inputs_[source].corpus();
+        const std::uint64_t sample = plan_.segment_sample[s] - plan_.sources[source].sample_base;
+        const std::uint64_t offset = plan_.segment_offset[s];
+        const std::size_t length = plan_.segment_tokens[s];
+        const std::size_t at = ids_.size();
+        ids_.resize(at + length);
+        corpus.read_tokens(sample, offset, std::span(ids_).subspan(at));
+        for (std::size_t i = 0; i < length; ++i) {
+            positions_.push_back(static_cast<std::uint32_t>(i));
+            const bool target = i + 1 < length && is_trained(corpus, sample, offset + i + 1);
+            targets_.push_back(target ? static_cast<std::int32_t>(ids_[at + i + 1]) : -1);
+            expected.targets += target ? 1 : 0;
+        }
+        lengths_.push_back(static_cast<std::int32_t>(ids_.size()));
+    }
+
+    static bool is_trained(const Corpus& corpus, std::uint64_t sample, std::uint64_t token) {
+        if (!corpus.has_loss_spans()) return true;
+        const auto spans = corpus.loss_spans(sample);
+        return std::any_of(spans.begin(), spans.end(),
+                           [&](const LossSpan& span) { return token >= span.begin && token < span.end; });
+    }
+
+    const BatchPlan& plan_;
+    const std::vector<PlanInput>& inputs_;
+    std::vector<std::uint32_t> ids_, positions_;
+    std::vector<std::int32_t> targets_, lengths_;
+};
+
+std::string at_pack(std::uint64_t step, std::uint64_t pack) {
+    return "step " + std::to_string(step) + ", pack " + std::to_string(pack) + ": ";
+}
+
+/// One record of the ledger against the plan.
+void check_row(const LedgerRow& row, ExpectedPacks& expected_packs, VerifyReport& report) {
+    const ExpectedPacks::Expected expected = expected_packs.of(row.pack);
+    const std::string where = at_pack(row.step, row.pack);
+    if (row.tokens != expected.tokens) {
+        add_problem(report, where + std::to_string(row.tokens) + " tokens were fed, the plan has " +
+                                std::to_string(expected.tokens));
+    }
+    if (row.targets != expected.targets) {
+        add_problem(report, where + std::to_string(row.targets) + " targets were trained, the plan has " +
+                                std::to_string(expected.targets));
+    }
+    if (row.token_digest != expected.digest) {
+        add_problem(report, where + "other tokens, positions or targets were fed than planned (digest " +
+                                row.token_digest.hex().substr(0, 12) + ", expected " +
+                                expected.digest.hex().substr(0, 12) + ")");
+    }
+    const bool has_target = expected.targets > 0;
+    if (has_target == (row.event == PackEvent::no_target)) {
+        add_problem(report, where + (has_target ? "recorded as without target, but it has some"
+                                                : "recorded as trained, but it has no target"));
+    }
+    ++report.packs;
+    report.tokens += row.tokens;
+    if (row.event == PackEvent::trained) report.targets_trained += row.targets;
+    if (row.event == PackEvent::no_target) ++report.packs_without_target;
+    if (row.event == PackEvent::skipped_non_finite) ++report.packs_skipped;
+}
+
+/// The records of one step against the step's packs: each exactly once.
+void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const LedgerRow> rows,
+                ExpectedPacks& expected_packs, VerifyReport& report) {
+    std::size_t next = 0;
+    for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
+        while (next < rows.size() && rows[next].pack < pack) {
+            add_problem(report, at_pack(step, rows[next].pack) + "trained, but the plan has no such pack in this step");
+            ++next;
+        }
+        std::size_t times = 0;
+        for (; next < rows.size() && rows[next].pack == pack; ++next) {
+            if (times++ == 0) check_row(rows[next], expected_packs, report);
+        }
+        if (times != 1) {
+            add_problem(report, at_pack(step, pack) + (times == 0 ? "planned, but never trained"
+                                                                  : "trained " + std::to_string(times) + " times"));
+        }
+    }
+    for (; next < rows.size(); ++next) {
+        add_problem(report, at_pack(step, rows[next].pack) + "trained, but the plan has no such pack in this step");
+    }
+}
+
+void check_segment(const BatchPlan& plan, const LedgerSegment& segment, ExpectedPacks& expected_packs,
+                   VerifyReport& report) {
+    if (segment.plan != plan.fingerprints.plan) {
+        add_problem(report, "steps " + std::to_string(segment.step_begin) + " to " + std::to_string(segment.step_end) +
+                                " were trained from plan " + segment.plan.brief() + "…, not " +
+                                plan.fingerprints.plan.brief() + "…");
+    }
+    if (segment.step_end > plan.num_steps()) {
+        add_problem(report, "the ledger reaches step " + std::to_string(segment.step_end) + ", the plan ends at " +
+                                std::to_string(plan.num_steps()));
+    }
+    auto begin = segment.rows.begin();
+    for (std::uint64_t step = segment.step_begin; step < std::min(segment.step_end, plan.num_steps()); ++step) {
+        const auto end = std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
+        check_step(plan, step, {begin, end}, expected_packs, report);
+        begin = end;
+    }
+    if (begin != segment.rows.end()) {
+        add_problem(report, at_pack(begin->step, begin->pack) + "recorded outside its segment's steps");
+    }
+}
+
+/// Retained generations: every digest, and the state digest of each anew. Returns the newest.
+Manifest check_generations(const std::filesystem::path& run, const BatchPlan& plan, VerifyReport& report) {
+    std::optional<Manifest> newest;
+    for (const GenerationStatus& status : list_generations(run)) {
+        if (!status.manifest && status.problem.empty()) continue;
+        if (!status.valid) {
+            throw Error(ErrorCode::corrupt_data,
+                        "generation " + std::to_string(status.step) + " of '" + run.string() + "': " + status.problem);
+        }
+        const Manifest& manifest = *status.manifest;
+        const GenerationReader reader = GenerationReader::open(run, manifest);
+        const Fingerprint digest = state_digest_of(reader, manifest.state_elements);
+        if (digest != manifest.state_digest) {
+            add_problem(report, "generation " + std::to_string(manifest.step) + ": the state digest is " +
+                                    digest.brief() + "…, the manifest says " + manifest.state_digest.brief() + "…");
+        }
+        if (manifest.cursor.plan != plan.fingerprints.plan) {
+            add_problem(report, "generation " + std::to_string(manifest.step) + " follows plan " +
+                                    manifest.cursor.plan.brief() + "…");
+        }
+        report.generations.push_back(manifest.step);
+        newest = manifest;
+    }
+    if (!newest) {
+        throw Error(ErrorCode::not_found, "'" + run.string() + "' has no committed generation yet; nothing to verify");
+    }
+    return *newest;
+}
+
+}  // namespace
+
+VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan, const std::vector<PlanInput>& inputs) {
+    VerifyReport report;
+    report.plan = plan.fingerprints.plan;
+    report.steps_planned = plan.num_steps();
+    const Manifest newest = check_generations(run, plan, report);
+    report.steps = newest.step;
+    report.state_digest = newest.state_digest;
+    report.ledger_root = newest.cursor.ledger_root;
+
+    ExpectedPacks expected_packs(plan, inputs);
+    std::uint64_t next_step = 0;
+    Fingerprint root = empty_ledger_root();
+    if (newest.ledger_head) {
+        for (const LedgerSegmentName& name : ledger_chain(run / "ledger", *newest.ledger_head)) {
+            const LedgerSegment segment = read_ledger_segment(run / "ledger", name);
+            if (segment.step_begin != next_step || segment.root_before != root) {
+                add_problem(report, "ledger segment '" + name.file + "' does not continue the one before it");
+            }
+            check_segment(plan, segment, expected_packs, report);
+            next_step = segment.step_end;
+            root = segment.root_after;
+            ++report.ledger_segments;
+        }
+    }
+    if (next_step != newest.step) {
+        add_problem(report, "the ledger covers " + std::to_string(next_step) + " steps, the newest generation " +
+                                std::to_string(newest.step));
+    }
+    if (root != newest.cursor.ledger_root) {
+        add_problem(report, "the ledger's root is " + root.brief() + "…, the newest generation says " +
+                                newest.cursor.ledger_root.brief() + "…");
+    }
+    if (report.targets_trained != newest.cursor.targets_seen) {
+        add_problem(report, "the ledger has " + std::to_string(report.targets_trained) +
+                                " targets trained, the newest generation " + std::to_string(newest.cursor.targets_seen));
+    }
+    return report;
+}
+
+void compare_runs(VerifyReport& report, const std::filesystem::path& other_run) {
+    std::vector<std::string> rejected;
+    const std::optional<Manifest> other = newest_valid_generation(other_run, rejected);
+    if (!other) {
+        throw Error(ErrorCode::not_found, "'" + other_run.string() + "' has no valid generation to compare with");
+    }
+    const auto compare = [&](const std::string& what, const std::string& mine, const std::string& theirs) {
+        if (mine != theirs) {
+            add_problem(report, what + " differs: " + mine + " here, " + theirs + " in '" + other_run.string() + "'");
+        }
+    };
+    compare("the number of steps", std::to_string(report.steps), std::to_string(other->step));
+    compare("the ledger root", report.ledger_root.hex(), other->cursor.ledger_root.hex());
+    compare("the state digest", report.state_digest.hex(), other->state_digest.hex());
+}
+
+}  // namespace lockstep
