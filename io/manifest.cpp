@@ -199,10 +199,6 @@ bool is_digest(std::string_view text) {
     return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-std::string range(std::uint64_t begin, std::uint64_t end) {
-    return "[" + std::to_string(begin) + ", " + std::to_string(end) + ")";
-}
-
 std::string problem_of_shards(const Manifest& manifest) {
     // The names of one world, each once; so none leads out of the directory either.
     std::set<std::string> names;
@@ -220,15 +216,19 @@ std::string problem_of_shards(const Manifest& manifest) {
                    shard_file_name(Rank{0}, world_size) + "' … once";
         }
         if (!is_digest(shard.digest_hex)) return field + ".digest' is not 32 hexadecimal digits";
-        if (shard.slice_begin != covered || shard.slice_end < shard.slice_begin) {
-            return field + "' holds elements " + range(shard.slice_begin, shard.slice_end) +
-                   ", expected to begin at " + std::to_string(covered);
+        if (shard.slice_begin != covered) {
+            return field + ".slice_begin' is " + std::to_string(shard.slice_begin) + ", expected " +
+                   std::to_string(covered);
+        }
+        if (shard.slice_end < shard.slice_begin || shard.slice_end > manifest.state_elements) {
+            return field + ".slice_end' is " + std::to_string(shard.slice_end) + ", expected " +
+                   std::to_string(shard.slice_begin) + " to " + std::to_string(manifest.state_elements);
         }
         covered = shard.slice_end;
     }
     if (covered != manifest.state_elements) {
-        return "field 'shards' holds elements " + range(0, covered) + ", expected " +
-               range(0, manifest.state_elements);
+        return "field 'state_elements' is " + std::to_string(manifest.state_elements) +
+               ", the shards end at " + std::to_string(covered);
     }
     return {};
 }
@@ -265,8 +265,11 @@ std::string problem_of(const Manifest& manifest) {
     }
     if (manifest.ledger_head) {
         const auto steps = parse_ledger_segment_file(manifest.ledger_head->file);
-        if (!steps || steps->step_end != manifest.step || !is_digest(manifest.ledger_head->digest_hex)) {
-            return "field 'ledger_head' is '" + printable(manifest.ledger_head->file) +
+        if (!is_digest(manifest.ledger_head->digest_hex)) {
+            return "field 'ledger_head.digest' is not 32 hexadecimal digits";
+        }
+        if (!steps || steps->step_end != manifest.step) {
+            return "field 'ledger_head.file' is '" + printable(manifest.ledger_head->file) +
                    "', expected a segment that ends before step " + std::to_string(manifest.step);
         }
     }
