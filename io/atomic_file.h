@@ -17,9 +17,14 @@ enum class Overwrite { no, yes };
 /// The temporary name used for `path`: "<path>.tmp". Stale ones are swept by the owner of the directory.
 std::filesystem::path temporary_path(const std::filesystem::path& path);
 
+/// Fail before the work rather than after it.
+/// @throws Error{output_exists} if `path` exists and overwriting is not allowed.
+void require_writable_output(const std::filesystem::path& path, Overwrite overwrite);
+
 /// fsync `temporary`, rename it to `path`, fsync the directory.
 /// @throws Error{output_exists} if `path` exists and overwriting is not allowed; Error{io_failure}.
-void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path, Overwrite overwrite);
+void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path,
+                  Overwrite overwrite);
 
 /// Write these bytes and publish them. On failure the temporary is removed and `path` is as before.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes, Overwrite overwrite);

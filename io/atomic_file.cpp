@@ -1,0 +1,106 @@
+#include "io/atomic_file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include <cerrno>
+#include <span>
+#include <system_error>
+
+#include "io/base/error.h"
+#include "io/commit_hook.h"
+#include "io/commit_hook.h"
+#include "io/posix_file.h"
+
+namespace lockstep {
+
+namespace {
+
+[[noreturn]] void throw_exists(const std::filesystem::path& path) {
+    throw Error(ErrorCode::output_exists, "'" + path.string() + "' exists; pass --force to replace it");
+}
+
+void rename_over(const std::filesystem::path& from, const std::filesystem::path& to) {
+    if (::rename(from.c_str(), to.c_str()) != 0) throw_errno("publish", to.string(), errno);
+}
+
+void rename_beside(const std::filesystem::path& from, const std::filesystem::path& to) {
+    // The kernel looks and renames in one go: two writers cannot both find the name free.
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return;
+    if (errno == EEXIST) throw_exists(to);
+    if (errno != EINVAL && errno != ENOSYS) throw_errno("publish", to.string(), errno);
+    // This file system cannot; a look beforehand is the best there is.
+    require_writable_output(to, Overwrite::no);
+    rename_over(from, to);
+}
+
+}  // namespace
+
+std::filesystem::path temporary_path(const std::filesystem::path& path) {
+    std::filesystem::path temporary = path;
+    temporary += ".tmp";
+    return temporary;
+}
+
+void require_writable_output(const std::filesystem::path& path, Overwrite overwrite) {
+    std::error_code failure;
+    const auto kind = std::filesystem::symlink_status(path, failure).type();
+    if (overwrite == Overwrite::no && kind != std::filesystem::file_type::not_found &&
+        kind != std::filesystem::file_type::none) {
+        throw_exists(path);
+    }
+}
+
+void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path,
+                  Overwrite overwrite) {
+    PosixFile file(temporary, O_RDONLY);
+    file.sync();
+    file.close();
+    commit_point("written");
+    if (overwrite == Overwrite::yes) {
+        rename_over(temporary, path);
+    } else {
+        rename_beside(temporary, path);
+    }
+    commit_point("renamed");
+    commit_point("renamed");
+    sync_directory(path.parent_path());
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes, Overwrite overwrite) {
+    require_writable_output(path, overwrite);
+    const std::filesystem::path temporary = temporary_path(path);
+    try {
+        PosixFile file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+        file.write(std::as_bytes(std::span(bytes.data(), bytes.size())));
+        file.close();
+        publish_file(temporary, path, overwrite);
+    } catch (...) {
+        std::error_code ignored;
+        std::filesystem::remove(temporary, ignored);
+        throw;
+    }
+}
+
+std::string read_file(const std::filesystem::path& path) {
+    PosixFile file(path, O_RDONLY);
+    constexpr std::size_t piece_bytes = std::size_t{1} << 16U;
+    std::string text;
+    std::size_t got = 0;
+    // Until the end rather than for size() bytes: files under /proc say 0, and others may grow.
+    do {
+        const std::size_t begin = text.size();
+        text.resize(begin + (begin == 0 ? static_cast<std::size_t>(file.size()) + 1 : piece_bytes));
+        got = file.read(std::as_writable_bytes(std::span(text)).subspan(begin));
+        text.resize(begin + got);
+    } while (got != 0);
+    return text;
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+    PosixFile handle(directory.empty() ? std::filesystem::path(".") : directory, O_RDONLY | O_DIRECTORY);
+    handle.sync();
+    handle.close();
+}
+
+}  // namespace lockstep
