@@ -2,40 +2,33 @@
 
 namespace lockstep::reference {
 
-namespace {
-
-// Columns side by side hide the latency of an fma; each is still its own chain.
+// Columns side by side hide the latency of an fma; each is still a chain of its own.
 constexpr std::size_t columns_at_once = 16;
-
-// c = c + block: `columns` chains over one block of k, from +0, ascending.
-void add_block(const float* a, std::size_t a_k_stride, const GemmOperand& b, std::size_t columns,
-               std::size_t block_k, float* c) {
-    float chain[columns_at_once] = {};
-    for (std::size_t k = 0; k < block_k; ++k) {
-        for (std::size_t j = 0; j < columns; ++j) {
-            chain[j] =
-                __builtin_fmaf(a[k * a_k_stride], b.data[j * b.line_stride + k * b.k_stride], chain[j]);
-        }
-    }
-    for (std::size_t j = 0; j < columns; ++j) c[j] += chain[j];
-}
-
-}  // namespace
 
 void multiply(const GemmProblem& p) {
     for (std::size_t i = 0; i < p.m; ++i) {
-        float* c = p.c + i * p.c_stride;
-        for (std::size_t j = 0; j < p.n && !p.accumulate; ++j) c[j] = 0.0f;
-        for (std::size_t k = 0; k < p.k; k += gemm_block_k) {
-            const std::size_t block_k = p.k - k < gemm_block_k ? p.k - k : gemm_block_k;
-            for (std::size_t j = 0; j < p.n; j += columns_at_once) {
-                const GemmProblem cell = part_of(p, i, i + 1, j, p.n, k, k + block_k);
-                if (cell.n >= columns_at_once) {
-                    add_block(cell.a.data, cell.a.k_stride, cell.b, columns_at_once, block_k, cell.c);
-                } else {
-                    add_block(cell.a.data, cell.a.k_stride, cell.b, cell.n, block_k, cell.c);
-                }
+        for (std::size_t j0 = 0; j0 < p.n; j0 += columns_at_once) {
+            const std::size_t columns = p.n - j0 < columns_at_once ? p.n - j0 : columns_at_once;
+            float* c = p.c + i * p.c_stride + j0;
+            float sum[columns_at_once] = {};
+            const float* b[columns_at_once];
+            for (std::size_t j = 0; j < columns_at_once; ++j) {
+                // Columns beyond the last repeat it and are not stored.
+                b[j] = p.b.data + (j0 + (j < columns ? j : columns - 1)) * p.b.line_stride;
+                if (j < columns && p.accumulate) sum[j] = c[j];
             }
+            for (std::size_t k0 = 0; k0 < p.k; k0 += gemm_block_k) {
+                const std::size_t k1 = p.k - k0 < gemm_block_k ? p.k : k0 + gemm_block_k;
+                float chain[columns_at_once] = {};
+                for (std::size_t k = k0; k < k1; ++k) {
+                    const float a = p.a.data[i * p.a.line_stride + k * p.a.k_stride];
+                    for (std::size_t j = 0; j < columns_at_once; ++j) {
+                        chain[j] = __builtin_fmaf(a, b[j][k * p.b.k_stride], chain[j]);
+                    }
+                }
+                for (std::size_t j = 0; j < columns_at_once; ++j) sum[j] += chain[j];
+            }
+            for (std::size_t j = 0; j < columns; ++j) c[j] = sum[j];
         }
     }
 }
