@@ -69,6 +69,9 @@ void multiply_tile(const float* a, const float* b, std::size_t block_k, float* c
     using Vector = typename Lanes::Vector;
     Vector chain[Rows][Vectors];
     for (std::size_t i = 0; i < Rows; ++i) {
+        // Both ends: a row of the tile is at most two cache lines wide. The chains below hide the wait.
+        __builtin_prefetch(c + i * c_stride, 1);
+        __builtin_prefetch(c + i * c_stride + columns - 1, 1);
         for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::zero();
     }
     for (std::size_t k = 0; k < block_k; ++k) {

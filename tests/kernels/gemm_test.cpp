@@ -1,0 +1,333 @@
+#include "kernels/gemm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "io/base/error.h"
+#include "io/base/philox.h"
+#include "kernels/blas_runtime.h"
+
+namespace lockstep {
+namespace {
+
+using Form = GemmShape::Form;
+
+// --- The contract, a second time and independent of kernels/reference ---
+
+float element_of_contract(const float* a, std::size_t a_step, const float* b, std::size_t b_step,
+                          std::size_t k, float c) {
+    for (std::size_t begin = 0; begin < k; begin += 256) {
+        float chain = 0.0f;
+        for (std::size_t i = begin; i < std::min(k, begin + 256); ++i) {
+            chain = std::fma(a[i * a_step], b[i * b_step], chain);
+        }
+        c = c + chain;
+    }
+    return c;
+}
+
+// One product with its operands in buffers of odd strides and offsets, and a margin that must stay as it is.
+struct Case {
+    Form form;
+    std::size_t m, n, k;
+    Accumulate accumulate;
+    std::size_t a_margin, b_margin, c_margin, offset;
+    std::vector<float> a, b, c;
+
+    Case(const GemmShape& shape, Accumulate acc, std::uint64_t seed, bool tight = false)
+        : form(shape.form), m(shape.m), n(shape.n), k(shape.k), accumulate(acc) {
+        const Philox random(seed, "gemm-test");
+        a_margin = tight ? 0 : random.below(0, 6);
+        b_margin = tight ? 0 : random.below(1, 6);
+        c_margin = tight ? 0 : random.below(2, 6);
+        offset = tight ? 0 : random.below(3, 16);
+        a = values(Philox(seed, "gemm-test-a"), offset + a_rows() * a_stride());
+        b = values(Philox(seed, "gemm-test-b"), offset + b_rows() * b_stride());
+        c = values(Philox(seed, "gemm-test-c"), offset + m * c_stride());
+    }
+
+    std::size_t a_rows() const { return form == Form::tn ? k : m; }
+    std::size_t b_rows() const { return form == Form::nt ? n : k; }
+    std::size_t a_cols() const { return form == Form::tn ? m : k; }
+    std::size_t b_cols() const { return form == Form::nt ? k : n; }
+    std::size_t a_stride() const { return a_cols() + a_margin; }
+    std::size_t b_stride() const { return b_cols() + b_margin; }
+    std::size_t c_stride() const { return n + c_margin; }
+    ConstMatrixView a_view() const { return {a.data() + offset, a_rows(), a_cols(), a_stride()}; }
+    ConstMatrixView b_view() const { return {b.data() + offset, b_rows(), b_cols(), b_stride()}; }
+
+    static std::vector<float> values(const Philox& random, std::size_t count) {
+        std::vector<float> out(count);
+        for (std::size_t i = 0; i < count; ++i) {
+            const auto bits = static_cast<std::int64_t>(random.word64(i) >> 40U);
+            out[i] = static_cast<float>(bits - (1 << 23)) * 0x1p-23f;
+        }
+        return out;
+    }
+
+    std::vector<float> product(const Gemm& gemm) const {
+        std::vector<float> out = c;
+        const MatrixView view(out.data() + offset, m, n, c_stride());
+        switch (form) {
+            case Form::nt:
+                gemm.multiply_nt(a_view(), b_view(), view, accumulate);
+                break;
+            case Form::nn:
+                gemm.multiply_nn(a_view(), b_view(), view, accumulate);
+                break;
+            case Form::tn:
+                gemm.multiply_tn(a_view(), b_view(), view, accumulate);
+                break;
+        }
+        return out;
+    }
+
+    float expected_element(std::size_t i, std::size_t j) const {
+        const float* line_a = a.data() + offset + (form == Form::tn ? i : i * a_stride());
+        const float* line_b = b.data() + offset + (form == Form::nt ? j * b_stride() : j);
+        return element_of_contract(line_a, form == Form::tn ? a_stride() : 1, line_b,
+                                   form == Form::nt ? 1 : b_stride(), k,
+                                   accumulate == Accumulate::yes ? c[offset + i * c_stride() + j] : 0.0f);
+    }
+
+    // All elements of small products; of large ones a scattering, the edges among it.
+    std::vector<float> expected(const std::vector<float>& found) const {
+        std::vector<float> out = c;
+        const std::size_t skip = m * n * k > (1U << 19U) ? 1 + m * n * k / (1U << 19U) : 1;
+        for (std::size_t i = 0; i < m; ++i) {
+            for (std::size_t j = 0; j < n; ++j) {
+                const std::size_t at = offset + i * c_stride() + j;
+                const bool edge = (i + 1 == m || i == 0) && (j + 1 == n || j == 0);
+                out[at] = edge || (i * n + j) % skip == 0 ? expected_element(i, j) : found[at];
+            }
+        }
+        return out;
+    }
+};
+
+std::string text_of(const Case& x) {
+    constexpr std::array names{"nt ", "nn ", "tn "};
+    return names[static_cast<std::size_t>(x.form)] + std::to_string(x.m) + "x" + std::to_string(x.n) + "x" +
+           std::to_string(x.k) + (x.accumulate == Accumulate::yes ? " +=" : " =");
+}
+
+::testing::AssertionResult same_bits(const std::vector<float>& x, const std::vector<float>& y) {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        if (std::bit_cast<std::uint32_t>(x[i]) != std::bit_cast<std::uint32_t>(y[i])) {
+            return ::testing::AssertionFailure() << "differ at " << i << ": " << x[i] << " and " << y[i];
+        }
+    }
+    return ::testing::AssertionSuccess();
+}
+
+// --- Every backend on every instruction set with one and more threads ---
+
+struct Machine {
+    GemmBackend backend;
+    KernelIsa isa;
+    int threads;
+};
+
+std::vector<Machine> machines() {
+    std::vector<Machine> all;
+    for (const KernelIsa isa : {KernelIsa::scalar, KernelIsa::avx2, KernelIsa::avx512}) {
+        if (!kernel_isa_supported(isa)) continue;
+        for (const int threads : {1, 2, 3}) {
+            // `automatic` is OpenBLAS wherever that keeps the contract.
+            for (const GemmBackend backend :
+                 {GemmBackend::automatic, GemmBackend::own, GemmBackend::reference}) {
+                all.push_back({backend, isa, threads});
+            }
+        }
+    }
+    return all;
+}
+
+class GemmTest : public ::testing::TestWithParam<Machine> {
+  protected:
+    void SetUp() override {
+        before_ = kernel_isa();
+        set_kernel_isa(GetParam().isa);
+    }
+    void TearDown() override { set_kernel_isa(before_); }
+
+    ThreadPool pool_{GetParam().threads};
+
+  private:
+    KernelIsa before_ = KernelIsa::scalar;
+};
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, GemmTest, ::testing::ValuesIn(machines()), [](const auto& machine) {
+    return std::string(name_of(machine.param.backend)) + "_" + name_of(machine.param.isa) + "_" +
+           std::to_string(machine.param.threads);
+});
+
+constexpr std::array<std::array<std::size_t, 3>, 26> shapes{{
+    {1, 1, 1},      {1, 1, 0},      {0, 5, 3},      {5, 0, 3},      {1, 64, 64},   {64, 1, 300},
+    {2, 3, 255},    {3, 2, 256},    {5, 7, 257},    {6, 16, 40},    {7, 17, 41},   {12, 32, 64},
+    {13, 33, 65},   {11, 31, 513},  {64, 64, 256},  {63, 65, 300},  {64, 65, 257}, {65, 64, 256},
+    {96, 97, 113},  {97, 131, 512}, {191, 193, 67}, {193, 191, 31}, {1, 1030, 17}, {300, 128, 64},
+    {128, 37, 700}, {40, 2060, 21},
+}};
+
+TEST_P(GemmTest, EqualsTheScalarChainInEveryForm) {
+    const Gemm gemm(pool_, GetParam().backend, {});
+    std::uint64_t seed = 0;
+    for (const auto& [m, n, k] : shapes) {
+        for (const Form form : {Form::nt, Form::nn, Form::tn}) {
+            for (const Accumulate accumulate : {Accumulate::no, Accumulate::yes}) {
+                const Case x({form, m, n, k}, accumulate, ++seed);
+                const std::vector<float> found = x.product(gemm);
+                EXPECT_TRUE(same_bits(found, x.expected(found))) << text_of(x);
+            }
+        }
+    }
+}
+
+TEST_P(GemmTest, EqualsTheScalarChainOnRandomShapes) {
+    const Gemm gemm(pool_, GetParam().backend, {});
+    const Philox random(7, "gemm-test-shapes");
+    for (std::uint64_t i = 0; i < 60; ++i) {
+        // Each dimension now small, now large; the product stays small enough for many cases.
+        const auto dimension = [&](std::uint64_t which) {
+            const std::array<std::uint64_t, 4> most{16, 70, 300, 700};
+            return std::size_t{1} +
+                   random.below(8 * i + which, most[random.below(8 * i + 4 + which, most.size())]);
+        };
+        const GemmShape shape{static_cast<Form>(i % 3), dimension(0), dimension(1), dimension(2)};
+        if (GetParam().isa == KernelIsa::scalar && shape.m * shape.n * shape.k > 10'000'000) continue;
+        const Case x(shape, random.below(8 * i + 7, 2) == 0 ? Accumulate::no : Accumulate::yes, 1000 + i);
+        const std::vector<float> found = x.product(gemm);
+        ASSERT_TRUE(same_bits(found, x.expected(found))) << text_of(x);
+    }
+}
+
+// Rows of a pack are its tokens: what a token computes may not depend on its neighbours.
+TEST_P(GemmTest, ARowOrColumnAloneHasTheBitsItHasInTheWhole) {
+    const Gemm gemm(pool_, GetParam().backend, {});
+    const Case x({Form::nt, 131, 149, 300}, Accumulate::no, 5, true);
+    const std::vector<float> whole = x.product(gemm);
+    for (const std::size_t rows : {1U, 2U, 31U, 64U, 100U}) {
+        const std::size_t begin = 131 - rows;
+        std::vector<float> part(rows * x.n);
+        gemm.multiply_nt(x.a_view().row_range(begin, 131), x.b_view(), {part.data(), rows, x.n},
+                         Accumulate::no);
+        EXPECT_EQ(std::memcmp(part.data(), whole.data() + begin * x.n, part.size() * sizeof(float)), 0)
+            << rows;
+    }
+    for (const std::size_t column : {0U, 31U, 148U}) {
+        std::vector<float> part(x.m);
+        gemm.multiply_nt(x.a_view(), x.b_view().row_range(column, column + 1), {part.data(), x.m, 1},
+                         Accumulate::no);
+        for (std::size_t i = 0; i < x.m; ++i) EXPECT_EQ(part[i], whole[i * x.n + column]);
+    }
+}
+
+// A weight gradient in slices of 256 tokens, accumulated, is the whole: the head works in such tiles.
+TEST_P(GemmTest, BlocksOf256AccumulatedAreTheWhole) {
+    const Gemm gemm(pool_, GetParam().backend, {});
+    const Case x({Form::tn, 70, 130, 600}, Accumulate::no, 6, true);
+    std::vector<float> sum(x.m * x.n, std::numeric_limits<float>::quiet_NaN());
+    for (std::size_t k = 0; k < x.k; k += 256) {
+        const std::size_t end = std::min(x.k, k + 256);
+        gemm.multiply_tn(x.a_view().row_range(k, end), x.b_view().row_range(k, end), {sum.data(), x.m, x.n},
+                         k == 0 ? Accumulate::no : Accumulate::yes);
+    }
+    EXPECT_TRUE(same_bits(sum, x.product(gemm)));
+}
+
+TEST_P(GemmTest, WithoutTermsWritesZerosOrAddsNothing) {
+    const Gemm gemm(pool_, GetParam().backend, {});
+    std::vector<float> c(6, 7.0f);
+    gemm.multiply_nt({nullptr, 2, 0}, {nullptr, 3, 0}, {c.data(), 2, 3}, Accumulate::yes);
+    EXPECT_THAT(c, ::testing::Each(7.0f));
+    gemm.multiply_tn({nullptr, 0, 2}, {nullptr, 0, 3}, {c.data(), 2, 3}, Accumulate::no);
+    EXPECT_THAT(c, ::testing::Each(0.0f));
+}
+
+// Denormal results are kept, and a chain that underflows to -0 is added to +0, so no backend leaves a -0.
+TEST_P(GemmTest, TinyValuesAreNotFlushedAndNoNegativeZeroIsLeft) {
+    const Gemm gemm(pool_, GetParam().backend, {});
+    const std::size_t m = 64, n = 128, k = 192;  // Large enough for OpenBLAS.
+    std::vector<float> a(m * k, 0x1p-80f), b(n * k, -0x1p-80f), c(m * n, 1.0f);
+    gemm.multiply_nt({a.data(), m, k}, {b.data(), n, k}, {c.data(), m, n}, Accumulate::no);
+    EXPECT_TRUE(same_bits(c, std::vector<float>(m * n, 0.0f)));
+    a.assign(m * k, 0x1p-70f);
+    b.assign(n * k, 0x1p-70f);
+    gemm.multiply_nt({a.data(), m, k}, {b.data(), n, k}, {c.data(), m, n}, Accumulate::no);
+    EXPECT_TRUE(same_bits(c, std::vector<float>(m * n, 192 * 0x1p-140f)));
+}
+
+TEST_P(GemmTest, DescribesItself) {
+    const std::vector<GemmShape> model{
+        {Form::nt, 4096, 768, 768}, {Form::tn, 768, 768, 4096}, {Form::nn, 0, 1, 1}};
+    const Gemm gemm(pool_, GetParam().backend, model);
+    EXPECT_NE(gemm.backend(), GemmBackend::automatic);
+    EXPECT_THAT(gemm.describe(), ::testing::HasSubstr("self-test passed on 10 shapes"));
+    EXPECT_EQ(&gemm.pool(), &pool_);
+}
+
+// --- OpenBLAS and its recipe ---
+
+// Every shape here lies on an edge of the recipe (K <= 256 a call, M*N*K > 2^20 a call), or is split
+// unevenly. On a CPU with AVX-512 it fails when the recipe is loosened: OpenBLAS called with K = 640 or 768
+// at once blocks K elsewhere, and below 2^20 its small-matrix kernel sums in another order. (That M must be a
+// multiple of 32 and at least 64 was seen to matter in other builds of OpenBLAS, not in 0.3.21; it is kept,
+// and no shape can show it here.)
+TEST(GemmRecipeTest, EdgesOfTheRecipeEqualTheScalarChain) {
+    constexpr std::array<GemmShape, 22> edges{{
+        {Form::nn, 64, 114, 52},   {Form::nn, 64, 145, 71},   {Form::nn, 128, 55, 47},
+        {Form::nn, 64, 4, 184},    {Form::nt, 64, 17, 253},   {Form::nt, 160, 6, 144},
+        {Form::nn, 64, 52, 213},   {Form::nt, 128, 33, 84},   {Form::nt, 64, 18, 164},
+        {Form::nn, 64, 135, 56},   {Form::nn, 64, 135, 312},  {Form::nt, 64, 18, 420},
+        {Form::nt, 128, 128, 640}, {Form::nt, 128, 192, 700}, {Form::nn, 96, 256, 768},
+        {Form::tn, 256, 96, 1000}, {Form::tn, 768, 64, 333},  {Form::nt, 95, 300, 333},
+        {Form::nn, 65, 129, 256},  {Form::nn, 64, 64, 256},   {Form::nn, 64, 65, 256},
+        {Form::tn, 127, 511, 641},
+    }};
+    for (const int threads : {1, 2}) {
+        ThreadPool pool(threads);
+        const Gemm gemm(pool, GemmBackend::automatic, edges);
+        std::uint64_t seed = 90;
+        for (const GemmShape& shape : edges) {
+            for (const Accumulate accumulate : {Accumulate::no, Accumulate::yes}) {
+                const Case x(shape, accumulate, ++seed);
+                const std::vector<float> found = x.product(gemm);
+                EXPECT_TRUE(same_bits(found, x.expected(found))) << text_of(x) << " on " << gemm.describe();
+            }
+        }
+    }
+}
+
+TEST(GemmRecipeTest, NamesAreReadBack) {
+    for (const GemmBackend backend :
+         {GemmBackend::automatic, GemmBackend::openblas, GemmBackend::own, GemmBackend::reference}) {
+        EXPECT_EQ(parse_gemm_backend(name_of(backend)), backend);
+    }
+    try {
+        parse_gemm_backend("mkl");
+        FAIL() << "accepted mkl";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(error.what(), ::testing::HasSubstr("openblas"));
+    }
+}
+
+}  // namespace
+}  // namespace lockstep
+
+int main(int argc, char** argv) {
+    // As the program does: otherwise a CPU that OpenBLAS does not know would leave its path untested.
+    lockstep::ensure_blas_core_type(argv);
+    ::testing::InitGoogleMock(&argc, argv);
+    return RUN_ALL_TESTS();
+}
