@@ -28,6 +28,11 @@ class Tokenizer {
     virtual std::optional<std::uint32_t> eos_id() const = 0;
     virtual std::optional<std::uint32_t> pad_id() const = 0;
 
+    /// What AddSpecial::automatic adds, when the id exists: as the tokenizer's own post-processor does, and when
+    /// that adds nothing (or there is none), EOS after the document.
+    virtual bool adds_bos() const { return false; }
+    virtual bool adds_eos() const { return true; }
+
     /// Ids of `text`, appended to `ids`; no BOS or EOS. Thread-safe.
     /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an unknown character.
     virtual void encode(std::string_view text, std::vector<std::uint32_t>& ids) const = 0;
