@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <limits>
 #include <vector>
 
 namespace lockstep::reference {
@@ -38,11 +37,14 @@ void attention(const AttentionShape& shape, std::span<const std::int32_t> cu_seq
                 }
                 const double largest = *std::max_element(score.begin(), score.end());
                 double sum = 0;
-                for (const double x : score) sum += std::exp(x - largest);
+                for (double& x : score) {
+                    x = std::exp(x - largest);
+                    sum += x;
+                }
                 for (std::size_t i = 0; i < shape.head_dim; ++i) {
                     double value = 0;
                     for (std::size_t key = begin; key <= query; ++key) {
-                        value += std::exp(score[key - begin] - largest) / sum * qkv.row(key)[v_column + i];
+                        value += score[key - begin] / sum * qkv.row(key)[v_column + i];
                     }
                     out.row(query)[q_column + i] = value;
                 }

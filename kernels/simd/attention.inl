@@ -5,6 +5,10 @@
 // V nor the probabilities are ever transposed. On the diagonal a group of sixteen
 // queries is multiplied with the keys up to its own group only.
 
+#pragma once
+
+#include "kernels/simd/rows.inl"
+
 namespace lockstep::LOCKSTEP_SIMD {
 namespace {
 

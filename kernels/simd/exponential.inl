@@ -4,6 +4,8 @@
 // polynomial of degree 7; 2^n is added to the exponent field. A result below the
 // smallest normal number is 0, above the largest +inf; not a number stays so.
 
+#pragma once
+
 namespace lockstep::LOCKSTEP_SIMD {
 
 /// The same for x ≤ 88.7: softmax arguments are never above 0 but for rounding.

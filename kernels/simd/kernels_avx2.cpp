@@ -2,7 +2,4 @@
 #include "kernels/simd/vec16_avx2.h"
 
 // The bodies, compiled for the vectors above.
-#include "kernels/simd/attention.inl"
-#include "kernels/simd/exponential.inl"
-#include "kernels/simd/rows.inl"
 #include "kernels/simd/table.inl"

@@ -1,5 +1,9 @@
 // Elementwise kernels, norms, the vocabulary's softmax, the exact sum, AdamW.
 
+#pragma once
+
+#include "kernels/simd/exponential.inl"
+
 namespace lockstep::LOCKSTEP_SIMD {
 namespace {
 

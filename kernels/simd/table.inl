@@ -1,5 +1,10 @@
 // The table of this file's instruction set.
 
+#pragma once
+
+#include "kernels/simd/attention.inl"
+#include "kernels/simd/rows.inl"
+
 namespace lockstep::LOCKSTEP_SIMD {
 
 const KernelTable table = {
