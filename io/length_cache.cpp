@@ -2,9 +2,10 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 
 #include "io/base/contract.h"
@@ -179,13 +180,30 @@ class LengthsParser {
             keys.clear();
             return;
         }
-        std::unordered_set<std::string_view> seen;
-        seen.reserve(keys.size());
+        if (const auto repeated = first_repeated(keys)) {
+            fail_at(*repeated + (has_header_ ? 2 : 1), "sample_id '" + keys[*repeated] + "' is repeated");
+        }
+    }
+
+    /// The first key that stands further up too. Sorting hashes touches memory in order; a hash table of a
+    /// million keys misses the cache at each of them.
+    static std::optional<std::size_t> first_repeated(const std::vector<std::string>& keys) {
+        std::vector<std::pair<std::size_t, std::size_t>> hash_and_index;
+        hash_and_index.reserve(keys.size());
         for (std::size_t i = 0; i < keys.size(); ++i) {
-            if (!seen.insert(keys[i]).second) {
-                fail_at(i + (has_header_ ? 2 : 1), "sample_id '" + keys[i] + "' is repeated");
+            hash_and_index.emplace_back(std::hash<std::string>{}(keys[i]), i);
+        }
+        std::sort(hash_and_index.begin(), hash_and_index.end());
+        std::optional<std::size_t> first;
+        for (std::size_t i = 0; i < hash_and_index.size(); ++i) {
+            const auto [hash, index] = hash_and_index[i];
+            for (std::size_t j = i; j > 0 && hash_and_index[j - 1].first == hash; --j) {
+                if (keys[hash_and_index[j - 1].second] != keys[index]) continue;
+                if (!first || index < *first) first = index;
+                break;
             }
         }
+        return first;
     }
 
     const std::filesystem::path& path_;

@@ -339,8 +339,8 @@ TEST_F(ExpandSourcesTest, HiddenBinaryAndIndexFilesAreLeftOutWithANote) {
     directory_.write(".git/config", "text\n");
     directory_.write("image", std::string_view("GIF\0\0", 5));
     EXPECT_THAT(expand({directory_.path().string()}), ElementsAre("text"));
-    EXPECT_THAT(left_out_, ElementsAre(HasSubstr("text.dat: an index"), HasSubstr(".hidden: hidden"),
-                                       HasSubstr(".git: hidden"), HasSubstr("image: binary")));
+    EXPECT_THAT(left_out_, ElementsAre(HasSubstr(".git: hidden"), HasSubstr(".hidden: hidden"),
+                                       HasSubstr("image: binary"), HasSubstr("text.dat: an index")));
 }
 
 TEST_F(ExpandSourcesTest, ALinkNeverRepeatsItsTarget) {
