@@ -63,7 +63,6 @@ void publish_file(const std::filesystem::path& temporary, const std::filesystem:
         rename_beside(temporary, path);
     }
     commit_point("renamed");
-    commit_point("renamed");
     sync_directory(path.parent_path());
 }
 
