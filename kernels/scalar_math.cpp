@@ -37,10 +37,20 @@ double power_of_two(int n) {
     return std::bit_cast<double>(static_cast<std::uint64_t>(n + 1023) << 52U);
 }
 
+/// A value as the sum of two doubles, the second below the last place of the first.
+struct Pair {
+    double high, low;
+};
+inline Pair exact_sum(double a, double b) {
+    const double sum = a + b;
+    const double b_part = sum - a;
+    return {sum, (a - (sum - b_part)) + (b - b_part)};
+}
+
 /// x = n·ln 2 + r; the quotient n, and exp(r) − 1.
 struct ReducedExp {
     int n;
-    double expm1;
+    Pair expm1;
 };
 LOCKSTEP_FMA ReducedExp reduced_exp(double x) {
     const double n = rounded(x * 0x1.71547652b82fep+0);
@@ -60,7 +70,7 @@ LOCKSTEP_FMA ReducedExp reduced_exp(double x) {
     p = fused(p, r, 1.0 / 24.0);
     p = fused(p, r, 1.0 / 6.0);
     p = fused(p, r, 0.5);
-    return {static_cast<int>(n), r + fused(r * r, p, lost)};
+    return {static_cast<int>(n), exact_sum(r, fused(r * r, p, lost))};
 }
 
 /// sin and cos of x less a multiple of π/2, and that multiple modulo four.
@@ -74,9 +84,9 @@ LOCKSTEP_FMA Quadrant quadrant(double x) {
     const double high = fused(-n, half_pi_1, x);
     const double w = n * half_pi_2;
     const double w_low = fused(n, half_pi_2, -w);
-    const double r = high - w;
-    const double back = high - r;
-    const double rest = ((high - (r + back)) + (back - w)) - fused(n, half_pi_3, w_low);
+    const Pair reduced = exact_sum(high, -w);
+    const double r = reduced.high;
+    const double rest = reduced.low - fused(n, half_pi_3, w_low);
 
     const double z = r * r;
     double s = 1.0 / 355687428096000.0;
@@ -117,7 +127,7 @@ double exact_exp(double x) {
     const ReducedExp e = reduced_exp(x);
     // In two factors, so that results down to the smallest denormal are rounded once.
     const int half = e.n / 2;
-    return (1.0 + e.expm1) * power_of_two(half) * power_of_two(e.n - half);
+    return (1.0 + e.expm1.high) * power_of_two(half) * power_of_two(e.n - half);
 }
 
 LOCKSTEP_FMA double exact_log(double x) {
@@ -173,12 +183,17 @@ LOCKSTEP_FMA double exact_tanh(double x) {
     const double size = x < 0 ? -x : x;
     if (size > 22) return x < 0 ? -1.0 : 1.0;
     if (size < 0x1p-28) return x;
-    // tanh = m / (m + 2), m = exp(2x) − 1; for larger x as 1 − 2 / (m + 2), where the quotient's error
-    // shrinks.
+    // tanh = m / (m + 2) with m = exp(2x) − 1, numerator and denominator kept as pairs: the quotient is
+    // corrected by what their rounding lost.
     const ReducedExp e = reduced_exp(2 * size);
     const double scale = power_of_two(e.n);
-    const double m = fused(scale, e.expm1, scale - 1.0);
-    const double t = size < 0.55 ? m / (m + 2.0) : 1.0 - 2.0 / (m + 2.0);
+    Pair m = exact_sum(scale * e.expm1.high, scale - 1.0);
+    m.low = fused(scale, e.expm1.low, m.low);
+    Pair d = exact_sum(m.high, 2.0);
+    d.low += m.low;
+    const double quotient = m.high / d.high;
+    const double remainder = fused(-quotient, d.high, m.high) + fused(-quotient, d.low, m.low);
+    const double t = quotient + remainder / d.high;
     return x < 0 ? -t : t;
 }
 
