@@ -3,17 +3,19 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <limits>
-#include <numeric>
+#include <stdexcept>
 #include <thread>
 
 #include "io/base/digest.h"
@@ -29,6 +31,7 @@ using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 template <class T>
 std::span<const T> view(const std::vector<T>& values) {
@@ -231,33 +234,67 @@ TEST(ColumnFileTest, LongTextComesBack) {
     EXPECT_EQ(directory.read("a.h5"), directory.read("b.h5"));
 }
 
-TEST(ColumnFileTest, EveryFlippedBitIsNoticed) {
+/// Flips one bit of a file and, at scope end, flips it back.
+class FlippedBit {
+  public:
+    FlippedBit(const std::filesystem::path& file, std::size_t byte, unsigned bit)
+        : descriptor_(::open(file.c_str(), O_RDWR)), byte_(static_cast<off_t>(byte)), mask_(1U << bit) {
+        flip();
+    }
+    ~FlippedBit() {
+        flip();
+        ::close(descriptor_);
+    }
+    FlippedBit(const FlippedBit&) = delete;
+    FlippedBit& operator=(const FlippedBit&) = delete;
+
+  private:
+    void flip() {
+        unsigned char value = 0;
+        EXPECT_EQ(::pread(descriptor_, &value, 1, byte_), 1);
+        value = static_cast<unsigned char>(value ^ mask_);
+        EXPECT_EQ(::pwrite(descriptor_, &value, 1, byte_), 1);
+    }
+
+    int descriptor_;
+    off_t byte_;
+    unsigned mask_;
+};
+
+TEST(ColumnFileTest, AFlippedBitInAnyByteIsNoticed) {
     const TemporaryDirectory directory;
     write_small_file(directory / "a.h5");
-    const std::string sound = directory.read("a.h5");
-    ASSERT_GT(sound.size(), 4000U);
-    ASSERT_LT(sound.size(), 60000U);
-    const PhiloxCounter start = Philox(1, "bit").block(0);
-    for (std::size_t i = 0; i < sound.size(); ++i) {
-        std::string altered = sound;
-        altered[i] = static_cast<char>(altered[i] ^ (1 << ((i + start[0]) % 8)));
-        directory.write("b.h5", altered);
-        const Failure failure = failure_of([&] { open_small_file(directory / "b.h5"); });
-        ASSERT_EQ(failure.code, ErrorCode::corrupt_data) << "byte " << i << ": " << failure.text;
-        ASSERT_THAT(failure.text, HasSubstr("b.h5"));
+    const std::size_t file_bytes = std::filesystem::file_size(directory / "a.h5");
+    ASSERT_GT(file_bytes, 4000U);
+    const Philox random(1, "bit");
+    for (std::size_t byte = 0; byte < file_bytes; ++byte) {
+        const auto bit = static_cast<unsigned>(random.below(byte, 8));
+        const FlippedBit flipped(directory / "a.h5", byte, bit);
+        const Failure failure = failure_of([&] { open_small_file(directory / "a.h5"); });
+        ASSERT_EQ(failure.code, ErrorCode::corrupt_data) << "byte " << byte << ": " << failure.text;
+        ASSERT_THAT(failure.text, HasSubstr("a.h5"));
     }
+    open_small_file(directory / "a.h5");
 }
 
 TEST(ColumnFileTest, EveryBitOfTheUserBlockIsNoticed) {
     const TemporaryDirectory directory;
     write_small_file(directory / "a.h5");
-    const std::string sound = directory.read("a.h5");
     for (std::size_t bit = 0; bit < 512 * 8; ++bit) {
-        std::string altered = sound;
-        altered[bit / 8] = static_cast<char>(altered[bit / 8] ^ (1 << (bit % 8)));
-        directory.write("b.h5", altered);
-        ASSERT_EQ(failure_of([&] { open_small_file(directory / "b.h5"); }).code, ErrorCode::corrupt_data)
+        const FlippedBit flipped(directory / "a.h5", bit / 8, bit % 8);
+        ASSERT_EQ(failure_of([&] { open_small_file(directory / "a.h5"); }).code, ErrorCode::corrupt_data)
             << bit;
+    }
+}
+
+TEST(ColumnFileTest, AFlippedBitInALargeFileIsNoticed) {
+    const TemporaryDirectory directory;
+    write_large_file(directory / "a.h5");
+    const std::size_t file_bytes = std::filesystem::file_size(directory / "a.h5");
+    for (std::size_t byte = 3; byte < file_bytes; byte += 60001) {
+        const FlippedBit flipped(directory / "a.h5", byte, byte % 8);
+        ASSERT_EQ(failure_of([&] { ColumnFile::open_any(directory / "a.h5"); }).code, ErrorCode::corrupt_data)
+            << byte;
     }
 }
 
@@ -417,6 +454,57 @@ TEST(ColumnFileTest, ChecksBlocksOfHugeFilesAtFirstUse) {
               ErrorCode::corrupt_data);
 }
 
+/// What a command prints on standard output; it must succeed.
+std::string output_of(const std::string& command) {
+    std::string text;
+    FILE* pipe = ::popen(command.c_str(), "r");
+    if (pipe == nullptr) {
+        ADD_FAILURE() << "cannot run " << command;
+        return text;
+    }
+    std::array<char, 4096> part{};
+    for (std::size_t got = 0; (got = std::fread(part.data(), 1, part.size(), pipe)) != 0;)
+        text.append(part.data(), got);
+    EXPECT_EQ(::pclose(pipe), 0) << command << "\n" << text;
+    return text;
+}
+
+// Nobody needs our code to read our files.
+
+TEST(ColumnFileTest, H5dumpReadsEveryColumn) {
+    const TemporaryDirectory directory;
+    write_small_file(directory / "a.h5");
+    const std::string text = output_of("h5dump '" + (directory / "a.h5").string() + "' 2>&1");
+    EXPECT_THAT(text, HasSubstr("DATASET \"bytes\" {\n      DATATYPE  H5T_STD_U8LE"));
+    EXPECT_THAT(text, HasSubstr("(0): 1, 2, 255"));
+    EXPECT_THAT(text, HasSubstr("(0): 0, 18446744073709551615"));
+    EXPECT_THAT(text, HasSubstr("(1,0): 3, 4,"));
+    EXPECT_THAT(text, HasSubstr("(0): \"lockstep-test\""));
+    EXPECT_THAT(text, Not(HasSubstr("unable")));
+}
+
+TEST(ColumnFileTest, H5pyReadsEveryColumn) {
+    const TemporaryDirectory directory;
+    write_small_file(directory / "a.h5");
+    write_large_file(directory / "b.h5");
+    directory.write("read.py", R"(
+import sys, h5py
+f = h5py.File(sys.argv[1], 'r')
+print(f['bytes'][:].tolist(), f['offsets'][:].tolist(), f['cursor/pairs'][:].tolist(), f['nothing'].shape)
+print(f['weights'].dtype, float(f['weights'][899]), f.attrs['format'].decode(), int(f.attrs['format_version']))
+print(int(f['cursor'].attrs['scale']), float(f['cursor'].attrs['loss']))
+g = h5py.File(sys.argv[2], 'r')
+print(g['large'].shape, g['large_block_digest'].shape, g['rows'].shape, int(g['large'][-1]))
+)");
+    EXPECT_EQ(output_of("/usr/bin/python3 '" + (directory / "read.py").string() + "' '" +
+                        (directory / "a.h5").string() + "' '" + (directory / "b.h5").string() + "'"),
+              "[1, 2, 255] [0, 18446744073709551615] [[1, 2], [3, 4], [5, 6]] (0,)\n"
+              "float32 -0.5 lockstep-test 3\n"
+              "-5 0.1\n"
+              "(786437,) (4, 2) (100000, 3) " +
+                  std::to_string(random_words(large_words, 0).back()) + "\n");
+}
+
 TEST(ColumnFileWriterTest, NothingAppearsWithoutPublish) {
     const TemporaryDirectory directory;
     {
@@ -506,6 +594,24 @@ TEST(ColumnFileWriterTest, AFailedWriteAtAnyPlaceIsReportedAndLeavesNothing) {
     // The library is still usable, and a file of the same name is whole.
     write_large_file(directory / "a.h5");
     EXPECT_EQ(directory.read("a.h5"), directory.read("sound.h5"));
+}
+
+TEST(ColumnFileWriterTest, AFullDiskIsReported) {
+    const TemporaryDirectory directory;
+    const std::filesystem::path disk = directory / "disk";
+    std::filesystem::create_directory(disk);
+    if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=1m") != 0) {
+        // Only root may mount; the limit on file sizes above covers the same path for everybody.
+        EXPECT_THAT(errno, AnyOf(EPERM, EACCES, ENODEV));
+        return;
+    }
+    const Failure failure = failure_of([&] { write_large_file(disk / "a.h5"); });
+    EXPECT_EQ(failure.code, ErrorCode::io_failure);
+    EXPECT_THAT(failure.text, HasSubstr("No space left on device"));
+    EXPECT_TRUE(std::filesystem::is_empty(disk));
+    write_small_file(disk / "a.h5");
+    EXPECT_EQ(open_small_file(disk / "a.h5").columns().size(), 5U);
+    EXPECT_EQ(::umount(disk.c_str()), 0);
 }
 
 TEST(ColumnFileWriterTest, AnExistingFileSurvivesAFailedReplacement) {
