@@ -23,47 +23,53 @@ namespace lockstep {
 
 /// One row of the plan's source table.
 struct PlanSource {
-    std::string name;                        ///< For people; not part of the plan fingerprint.
-    Fingerprint lengths;                     ///< lengths_fingerprint (DESIGN §4.2).
-    Fingerprint tokenizer;                   ///< Empty: unknown (a lengths file that does not say).
-    std::string tokenizer_hash;              ///< What a lengths file says of its tokenizer, verbatim; may be empty.
-    Fingerprint corpus;                      ///< content_fingerprint; empty: a lengths-only plan.
-    std::uint64_t sample_base = 0;           ///< Global id of its first sample.
+    std::string name;               ///< For people; not part of the plan fingerprint.
+    Fingerprint lengths;            ///< lengths_fingerprint (DESIGN §4.2).
+    Fingerprint tokenizer;          ///< Empty: unknown (a lengths file that does not say).
+    std::string tokenizer_hash;     ///< What a lengths file says of its tokenizer, verbatim; may be empty.
+    Fingerprint corpus;             ///< content_fingerprint; empty: a lengths-only plan.
+    std::uint64_t sample_base = 0;  ///< Global id of its first sample.
     std::uint64_t num_samples = 0;
     friend bool operator==(const PlanSource&, const PlanSource&) = default;
 };
 
-/// A sample that is not trained whole, and why. Samples not listed are whole.
-/// Stored: append, never renumber.
+/// A sample that is not trained whole, and why. Samples not listed are whole. One row a sample: `split` and
+/// `truncated` stand before `no_target`. Stored: append, never renumber.
 enum class DispositionKind : std::uint8_t {
     split = 1,      ///< In several segments, each after the first repeating one token.
     truncated = 2,  ///< Only its first tokens.
     dropped = 3,    ///< Longer than the budget, under --long drop.
     empty = 4,      ///< No tokens.
-    no_target = 5,  ///< Trained or not, it predicts nothing (one token, or no loss span after its first token); not planned.
+    no_target = 5,  ///< Planned and fed whole, but predicts nothing: one token, or no loss span after its
+                    ///< first token.
 };
 
 struct Disposition {
     std::uint64_t sample = 0;
     DispositionKind kind{};
-    std::uint64_t tokens_lost = 0;  ///< Not in any segment.
+    std::uint64_t tokens_lost = 0;  ///< Not in any segment; 0 unless truncated or dropped.
     friend bool operator==(const Disposition&, const Disposition&) = default;
 };
 
+/// Steps that one leaf of the fingerprint tree covers.
+inline constexpr std::uint64_t plan_steps_per_chunk = 1024;
+
 /// Where something was pinned down: the tree of the plan's content (docs/formats/plan.md).
 struct PlanFingerprints {
-    Fingerprint plan;                    ///< The root: names the plan.
-    Fingerprint settings;                ///< Options, algorithm versions, sources.
-    Fingerprint order;                   ///< Over the epoch roots: the columns alone.
-    std::vector<Fingerprint> epochs;     ///< Per epoch, over its chunks.
-    std::vector<Fingerprint> chunks;     ///< Per chunk of `steps_per_chunk` steps; chunks never cross an epoch.
+    Fingerprint plan;                 ///< The root: names the plan.
+    Fingerprint settings;             ///< Options, algorithm versions, sources.
+    Fingerprint order;                ///< Over the epoch roots: the columns alone.
+    std::vector<Fingerprint> epochs;  ///< Per epoch, over its chunks.
+    std::vector<Fingerprint> chunks;  ///< Per chunk of `steps_per_chunk` steps; chunks never cross an epoch.
     std::vector<std::uint64_t> chunk_begin;  ///< (chunks + 1) first step of each.
     std::uint64_t steps_per_chunk = 0;
     friend bool operator==(const PlanFingerprints&, const PlanFingerprints&) = default;
 };
 
 struct BatchPlan {
-    PlanOptions options;
+    PlanOptions options;  ///< As they took effect (effective_options).
+    std::vector<std::string>
+        algorithms;  ///< What made the order, with versions: "packing=best-fit-decreasing/1", …
     std::vector<PlanSource> sources;
     // Segments, in training order.
     std::vector<std::uint64_t> segment_sample;  ///< Global sample id.
@@ -71,14 +77,14 @@ struct BatchPlan {
     std::vector<std::uint32_t> segment_tokens;  ///< ≥ 1.
     // Packs.
     std::vector<std::uint64_t> pack_begin{0};
-    std::vector<std::uint32_t> pack_targets;    ///< Empty in a lengths-only plan.
-    std::vector<std::uint64_t> pack_cost;       ///< Integer cost model, a·tokens + b·Σ tokens².
-    std::vector<std::uint16_t> pack_bucket;     ///< Bucket mode only.
-    std::vector<std::uint32_t> pack_pad_tokens; ///< Bucket mode only: padded size minus tokens.
+    std::vector<std::uint32_t> pack_targets;     ///< Empty in a lengths-only plan.
+    std::vector<std::uint64_t> pack_cost;        ///< Integer cost model, a·tokens + b·Σ tokens².
+    std::vector<std::uint16_t> pack_bucket;      ///< Bucket mode only.
+    std::vector<std::uint32_t> pack_pad_tokens;  ///< Bucket mode only: padded size minus tokens.
     // Steps and epochs.
     std::vector<std::uint64_t> step_begin{0};
     std::vector<std::uint64_t> epoch_begin{0};
-    std::vector<Disposition> dispositions;      ///< Ascending by sample; the same in every epoch.
+    std::vector<Disposition> dispositions;  ///< Ascending by sample; the same in every epoch.
     // Revisions (a later feature; absent in a plan built fresh).
     std::optional<Fingerprint> parent;
     std::uint64_t from_step = 0;
@@ -96,45 +102,59 @@ struct BatchPlan {
 
 /// What the planner knows of the samples of one source.
 struct SourceLengths {
-    PlanSource source;                              ///< sample_base and num_samples are filled in by build_plan.
-    std::span<const std::uint64_t> sample_tokens;   ///< (num_samples) [tokens]
-    /// Loss spans in compressed-row form, predicted tokens, sample-relative, half-open; empty begin: none, all is trained.
-    std::span<const std::uint64_t> loss_span_begin; ///< (num_samples + 1) or empty
-    std::span<const std::uint32_t> loss_spans;      ///< (2 · spans) begin, end pairs
-    bool lengths_only = false;                      ///< No corpus at hand: targets are not counted.
+    PlanSource source;  ///< sample_base and num_samples are filled in by build_plan.
+    std::span<const std::uint64_t> sample_tokens;  ///< (num_samples) [tokens]
+    /// Loss spans in compressed-row form, predicted tokens, sample-relative, half-open; empty begin: none,
+    /// all is trained.
+    std::span<const std::uint64_t> loss_span_begin;  ///< (num_samples + 1) or empty
+    std::span<const std::uint32_t> loss_spans;       ///< (2 · spans) begin, end pairs
+    bool lengths_only = false;                       ///< No corpus at hand: targets are not counted.
 };
 
 /// Build a plan. Pure: no I/O, no clock; the same on any machine.
-/// @throws Error{invalid_argument} on impossible options, a sample over the budget under LongPolicy::error (names sample,
-///         length, budget, and the policies to choose from), more than 2^32 − 1 tokens in a sample, nothing to plan.
+/// @throws Error{invalid_argument} on impossible options, a sample over the budget under LongPolicy::error
+/// (names sample,
+///         length, budget, and the policies to choose from), more than 2^32 − 1 tokens in a sample, nothing
+///         to plan.
 BatchPlan build_plan(const PlanOptions& options, std::span<const SourceLengths> sources);
 
 /// Recompute the whole tree from the plan's content (ignores what `plan.fingerprints` says).
 PlanFingerprints fingerprint_plan(const BatchPlan& plan);
 
-/// Fingerprint of one chunk of steps, recomputed from the columns.
+/// Fingerprint of one chunk of steps, recomputed from the columns. Both expect a plan of sound structure
+/// (check_structure, plan_structure.h).
 Fingerprint fingerprint_chunk(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end);
 
-/// Structure: monotone offsets, budgets, buckets, segments inside their samples (when `sources` bring lengths), epochs cover
-/// each planned token exactly once and equal targets, dispositions agree, fingerprints recompute.
+/// Structure: monotone offsets, budgets, buckets, segments inside their samples (when `sources` bring
+/// lengths), epochs cover each planned token exactly once and equal targets, dispositions agree, fingerprints
+/// recompute.
 /// @throws Error{corrupt_data} or {fingerprint_mismatch}, naming the field and the first step that differs.
 void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
 
 /// Statistics of stats.json (docs/formats/plan.md).
 struct PlanStats {
     std::uint64_t samples = 0, segments = 0, packs = 0, steps = 0, epochs = 0;
-    std::uint64_t planned_tokens = 0;      ///< All epochs.
-    std::uint64_t overlap_tokens = 0;      ///< Repeated at splits, all epochs.
-    std::uint64_t targets = 0;             ///< 0 in a lengths-only plan.
-    std::uint64_t packs_lower_bound = 0;   ///< One epoch: ceil(tokens / budget) or better.
+    std::uint64_t planned_tokens = 0;     ///< All epochs.
+    std::uint64_t overlap_tokens = 0;     ///< Repeated at splits, all epochs.
+    std::uint64_t targets = 0;            ///< 0 in a lengths-only plan.
+    std::uint64_t packs_lower_bound = 0;  ///< One epoch: ceil(tokens / budget) or better.
     std::uint64_t packs_first_epoch = 0;
-    double utilization = 0;                ///< Tokens over budget · packs.
-    double padding_waste_padded = 0;       ///< What padding to the longest of each batch would waste: samples in arrival order, as many a batch as fit the budget padded.
-    double packing_ratio = 0;              ///< Segments a pack.
-    struct Balance { std::uint64_t world_size; double slowest_over_mean; };
-    std::vector<Balance> balance;          ///< World sizes 1, 2, 4, … 64, by pack cost.
-    struct Bucket { std::uint64_t upper; std::uint64_t samples; std::uint64_t tokens; std::uint64_t pad_tokens; };
-    std::vector<Bucket> buckets;           ///< Bucket mode.
+    double utilization = 0;           ///< Tokens over budget · packs.
+    double padding_waste_padded = 0;  ///< What padding to the longest of each batch would waste: samples in
+                                      ///< arrival order, as many a batch as fit the budget padded.
+    double packing_ratio = 0;         ///< Segments a pack.
+    struct Balance {
+        std::uint64_t world_size;
+        double slowest_over_mean;
+    };
+    std::vector<Balance> balance;  ///< World sizes 1, 2, 4, … 64, by pack cost.
+    struct Bucket {
+        std::uint64_t upper;
+        std::uint64_t samples;
+        std::uint64_t tokens;
+        std::uint64_t pad_tokens;
+    };
+    std::vector<Bucket> buckets;                      ///< Bucket mode.
     std::vector<std::uint64_t> dispositions_by_kind;  ///< Indexed by DispositionKind.
 };
 PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> sources);

@@ -15,18 +15,20 @@
 
 namespace lockstep {
 
-using PlanColumn = std::variant<std::vector<std::uint8_t>, std::vector<std::uint16_t>, std::vector<std::uint32_t>,
-                                std::vector<std::uint64_t>>;
+using PlanColumn = std::variant<std::vector<std::uint8_t>, std::vector<std::uint16_t>,
+                                std::vector<std::uint32_t>, std::vector<std::uint64_t>>;
 
 struct PlanColumns {
-    std::map<std::string, PlanColumn> columns;       ///< "segment_sample", … (DESIGN §4.3). Narrowest documented type.
-    std::map<std::string, std::string> texts;        ///< "options" (canonical JSON-like text), "source/0/name", fingerprints as hex, …
+    std::map<std::string, PlanColumn>
+        columns;  ///< "segment_sample", … (DESIGN §4.3). Narrowest documented type.
+    std::map<std::string, std::string>
+        texts;  ///< "options" (canonical JSON-like text), "source/0/name", fingerprints as hex, …
 };
 
 PlanColumns to_columns(const BatchPlan& plan);
 
-/// @throws Error{corrupt_data, incompatible_version} naming the column or text that is missing, of another type, or wrong.
-/// Does not recompute fingerprints (validate_plan does); takes them from the texts.
+/// @throws Error{corrupt_data, incompatible_version} naming the column or text that is missing, of another
+/// type, or wrong. Does not recompute fingerprints (validate_plan does); takes them from the texts.
 BatchPlan from_columns(const PlanColumns& columns);
 
 }  // namespace lockstep

@@ -1,6 +1,6 @@
 // plan/plan_options.h
 //
-// Everything a user may decide about a plan. All of it is part of the plan
+// Everything a user may decide about a plan. What takes effect is part of the plan
 // fingerprint (settings), because all of it changes what is trained when.
 
 #pragma once
@@ -24,7 +24,8 @@ enum class LongPolicy : std::uint8_t {
     error = 4,
 };
 
-/// Integer cost of a pack: token_cost · tokens + square_cost · Σ segment tokens². Scaled integers; only ratios matter.
+/// Integer cost of a pack: token_cost · tokens + square_cost · Σ segment tokens². Scaled integers; only
+/// ratios matter.
 struct CostModel {
     std::uint64_t token_cost = 4096;
     std::uint64_t square_cost = 1;
@@ -33,23 +34,24 @@ struct CostModel {
 
 struct PlanOptions {
     PlanMode mode = PlanMode::pack;
-    std::uint32_t token_budget = 4096;   ///< Most tokens a pack may hold [1, 2^31).
-    std::uint32_t packs_per_step = 8;    ///< ≥ 1; the last step of an epoch may hold fewer.
-    std::uint64_t epochs = 1;            ///< ≥ 1.
+    std::uint32_t token_budget = 4096;  ///< Most tokens a pack may hold [1, 2^31).
+    std::uint32_t packs_per_step = 8;   ///< ≥ 1; the last step of an epoch may hold fewer.
+    std::uint64_t epochs = 1;           ///< ≥ 1.
     std::uint64_t seed = 42;
     PackingPolicy packing = PackingPolicy::best_fit_decreasing;
     PackOrder order = PackOrder::shuffle;
     LongPolicy long_policy = LongPolicy::automatic;
-    bool balance = true;                 ///< Order packs inside windows of steps by cost, so that ranks finish together.
-    bool predictable = false;            ///< Fixed seed, in-order packing and order, no balancing.
+    bool balance = true;  ///< Order packs inside windows of steps by cost, so that ranks finish together.
+    bool predictable = false;  ///< Fixed seed, in-order packing and order, no balancing.
     CostModel cost;
     // Bucket mode (Lazarus' rules).
     std::vector<std::uint32_t> bucket_edges = {128, 256, 512, 1024};  ///< Ascending, upper edge inclusive.
-    std::uint32_t bucket_overflow_max = 2048;                         ///< > last edge; longer samples are "long".
+    std::uint32_t bucket_overflow_max = 2048;  ///< > last edge; longer samples are "long".
     friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
 };
 
-/// Canonical names, for metadata.json and the command line; parse throws Error{invalid_argument} with the known names.
+/// Canonical names, for metadata.json and the command line; parse throws Error{invalid_argument} with the
+/// known names.
 std::string_view name_of(PlanMode mode);
 std::string_view name_of(PackingPolicy policy);
 std::string_view name_of(PackOrder order);
@@ -61,5 +63,16 @@ LongPolicy parse_long_policy(std::string_view text);
 
 /// @throws Error{invalid_argument} naming the option, its value and its range.
 void check_options(const PlanOptions& options);
+
+/// Seed recorded by `predictable` plans, whose order draws nothing.
+inline constexpr std::uint64_t predictable_seed = 42;
+
+/// The options as they take effect and are stored: `predictable` sets order in order and the seed above;
+/// order in order implies packing in order and no balancing; pack mode clears the bucket options (edges
+/// empty, overflow 0); bucket mode forms its own packs and records packing in order. Idempotent.
+PlanOptions effective_options(const PlanOptions& options);
+
+/// Longest segment a pack may hold: the budget, in bucket mode no more than the overflow bucket [tokens].
+std::uint32_t segment_tokens_max(const PlanOptions& options);
 
 }  // namespace lockstep

@@ -26,7 +26,8 @@ PlanSummary summarize(const BatchPlan& plan) {
             std::max(summary.pack_tokens_max, static_cast<std::uint32_t>(plan.pack_tokens(pack)));
     }
     if (summary.planned_tokens > 0) {
-        summary.mean_context = static_cast<std::uint64_t>(pairs / static_cast<double>(summary.planned_tokens));
+        summary.mean_context =
+            static_cast<std::uint64_t>(pairs / static_cast<double>(summary.planned_tokens));
     }
     return summary;
 }
@@ -64,8 +65,8 @@ namespace {
 
 void require(bool ok, const char* field) {
     if (!ok) {
-        throw Error(ErrorCode::corrupt_data,
-                    std::string("plan slice received is malformed in '") + field + "'; the sender runs another build");
+        throw Error(ErrorCode::corrupt_data, std::string("plan slice received is malformed in '") + field +
+                                                 "'; the sender runs another build");
     }
 }
 

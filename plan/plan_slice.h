@@ -30,8 +30,9 @@ struct PlanSlice {
 
 /// What every rank knows of the steps of a window, whoever computes their packs.
 struct StepWindow {
-    PlanSlice slice;                          ///< This rank's packs.
-    std::vector<std::uint64_t> step_packs{0}; ///< (steps + 1) first pack of each step, numbers in the whole plan.
+    PlanSlice slice;  ///< This rank's packs.
+    std::vector<std::uint64_t> step_packs{
+        0};  ///< (steps + 1) first pack of each step, numbers in the whole plan.
     std::vector<std::uint64_t> step_targets;  ///< (steps) targets of all its packs.
 };
 
@@ -42,9 +43,9 @@ struct PlanSummary {
     std::uint64_t num_epochs = 0;
     std::uint64_t num_packs = 0;
     std::uint64_t planned_tokens = 0;
-    std::uint32_t pack_tokens_max = 0;     ///< Of any pack.
-    std::uint32_t segment_tokens_max = 0;  ///< Of any segment.
-    std::uint64_t mean_context = 0;        ///< Keys a token attends to on average, for flop estimates.
+    std::uint32_t pack_tokens_max = 0;          ///< Of any pack.
+    std::uint32_t segment_tokens_max = 0;       ///< Of any segment.
+    std::uint64_t mean_context = 0;             ///< Keys a token attends to on average, for flop estimates.
     std::vector<std::uint64_t> epoch_begin{0};  ///< (epochs + 1) first step of each.
 
     /// Epoch that holds a step; num_epochs at the end.
@@ -52,7 +53,8 @@ struct PlanSummary {
 };
 PlanSummary summarize(const BatchPlan& plan);
 
-/// @param pack_rank  rank of every pack of steps [step_begin, step_end), in plan order (assign_packs, step by step).
+/// @param pack_rank  rank of every pack of steps [step_begin, step_end), in plan order (assign_packs, step by
+/// step).
 PlanSlice slice_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
                    std::span<const Rank> pack_rank, Rank rank);
 

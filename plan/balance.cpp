@@ -1,0 +1,58 @@
+#include "plan/balance.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "plan/shuffle.h"
+
+namespace lockstep {
+
+namespace {
+
+/// Sort one window of whole steps by cost and give its steps a random order.
+void balance_window(std::span<std::uint32_t> window, std::uint32_t packs_per_step,
+                    std::span<const std::uint64_t> pack_cost, DrawSequence& draws) {
+    std::vector<std::pair<std::uint64_t, std::size_t>> by_cost(window.size());
+    for (std::size_t i = 0; i < window.size(); ++i) by_cost[i] = {pack_cost[window[i]], i};
+    std::sort(by_cost.begin(), by_cost.end());
+
+    std::vector<std::uint32_t> steps(window.size() / packs_per_step);
+    std::iota(steps.begin(), steps.end(), 0U);
+    shuffle_values(std::span(steps), draws);
+
+    const std::vector<std::uint32_t> shuffled(window.begin(), window.end());
+    auto out = window.begin();
+    for (const std::uint32_t step : steps) {
+        const std::size_t begin = std::size_t{step} * packs_per_step;
+        for (std::size_t i = begin; i < begin + packs_per_step; ++i) *out++ = shuffled[by_cost[i].second];
+    }
+}
+
+}  // namespace
+
+std::uint64_t cost_of_pack(const CostModel& cost, std::uint64_t tokens, std::uint64_t sum_of_squares) {
+    return cost.token_cost * tokens + cost.square_cost * sum_of_squares;
+}
+
+std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> pack_cost, const PlanOptions& options,
+                                       std::uint64_t epoch) {
+    std::vector<std::uint32_t> order(pack_cost.size());
+    std::iota(order.begin(), order.end(), 0U);
+    if (options.order == PackOrder::in_order) return order;
+    DrawSequence pack_draws(options.seed, "pack-order", epoch);
+    shuffle_values(std::span(order), pack_draws);
+    if (!options.balance) return order;
+
+    DrawSequence step_draws(options.seed, "step-order", epoch);
+    const std::uint64_t full_steps = order.size() / options.packs_per_step;
+    for (std::uint64_t step = 0; step < full_steps; step += balance_window_steps) {
+        const std::uint64_t steps = std::min(balance_window_steps, full_steps - step);
+        balance_window(
+            std::span(order).subspan(step * options.packs_per_step, steps * options.packs_per_step),
+            options.packs_per_step, pack_cost, step_draws);
+    }
+    return order;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,40 @@
+// plan/balance.h
+//
+// Balance: which packs share a step. Packs of equal tokens differ in work, and a
+// step takes as long as its slowest rank; so packs of similar cost are brought
+// together, at plan time, without any run-time communication.
+//
+// Sorting a whole epoch by cost would be a curriculum. Packs are shuffled first, then
+// sorted only inside windows of a few steps, and the steps of a window are shuffled
+// again: a pack never leaves its window.
+
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "plan/plan_options.h"
+
+namespace lockstep {
+
+/// Steps a window of balance holds.
+inline constexpr std::uint64_t balance_window_steps = 16;
+
+/// Cost of a pack: token_cost · tokens + square_cost · Σ segment tokens².
+/// @pre Within the budget the model was checked for (check_options), so it does not wrap.
+std::uint64_t cost_of_pack(const CostModel& cost, std::uint64_t tokens, std::uint64_t sum_of_squares);
+
+/// Order of an epoch's packs in training; every packs_per_step of them make a step.
+///
+/// PackOrder::in_order leaves them as they are. PackOrder::shuffle permutes them by (seed, epoch); with
+/// `balance` every window of balance_window_steps full steps is sorted by cost (ties: order after the
+/// shuffle), cut into steps, and the steps are permuted. The last window may hold fewer steps; the packs of a
+/// last, short step stay as shuffled.
+///
+/// @param pack_cost  (packs) cost of each.
+/// @return (packs) indices into pack_cost, each once.
+std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> pack_cost, const PlanOptions& options,
+                                       std::uint64_t epoch);
+
+}  // namespace lockstep

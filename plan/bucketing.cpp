@@ -1,0 +1,68 @@
+#include "plan/bucketing.h"
+
+#include <algorithm>
+#include <string>
+
+#include "io/base/error.h"
+#include "plan/shuffle.h"
+
+namespace lockstep {
+
+LengthBuckets::LengthBuckets(std::span<const std::uint32_t> edges, std::uint32_t overflow_max)
+    : uppers_(edges.begin(), edges.end()) {
+    uppers_.push_back(overflow_max);
+}
+
+std::uint16_t LengthBuckets::index_of(std::uint32_t tokens) const {
+    const auto edges_end = uppers_.end() - 1;
+    return static_cast<std::uint16_t>(std::lower_bound(uppers_.begin(), edges_end, tokens) - uppers_.begin());
+}
+
+BucketMembers sort_into_buckets(std::span<const std::uint32_t> segment_tokens, const PlanOptions& options) {
+    const LengthBuckets buckets(options.bucket_edges, options.bucket_overflow_max);
+    std::vector<SegmentIndex> next(buckets.size() + 1, 0);
+    for (const std::uint32_t tokens : segment_tokens) {
+        const std::uint16_t bucket = buckets.index_of(tokens);
+        if (buckets.upper(bucket) > options.token_budget) {
+            const std::uint32_t low = bucket == 0 ? 1 : buckets.upper(bucket - 1U) + 1;
+            throw Error(ErrorCode::invalid_argument,
+                        "bucket " + std::to_string(bucket) + " (lengths " + std::to_string(low) + " to " +
+                            std::to_string(buckets.upper(bucket)) + ", here a segment of " +
+                            std::to_string(tokens) + ") pads to " + std::to_string(buckets.upper(bucket)) +
+                            " tokens, over the token budget of " + std::to_string(options.token_budget) +
+                            "; raise -b or lower the bucket edges");
+        }
+        ++next[bucket + 1U];
+    }
+    for (std::size_t b = 0; b < buckets.size(); ++b) next[b + 1] += next[b];
+    BucketMembers sorted;
+    sorted.begin = next;
+    sorted.members.resize(segment_tokens.size());
+    for (SegmentIndex i = 0; i < segment_tokens.size(); ++i) {
+        sorted.members[next[buckets.index_of(segment_tokens[i])]++] = i;
+    }
+    return sorted;
+}
+
+BucketedPacks pack_buckets(const BucketMembers& members, const PlanOptions& options, std::uint64_t epoch) {
+    const LengthBuckets buckets(options.bucket_edges, options.bucket_overflow_max);
+    BucketedPacks packs;
+    packs.layout.segments = members.members;
+    DrawSequence draws(options.seed, "bucket-members", epoch);
+    for (std::size_t bucket = 0; bucket < buckets.size(); ++bucket) {
+        const SegmentIndex begin = members.begin[bucket];
+        const SegmentIndex end = members.begin[bucket + 1];
+        if (options.order == PackOrder::shuffle) {
+            shuffle_values(std::span(packs.layout.segments).subspan(begin, end - begin), draws);
+        }
+        const std::uint32_t capacity = buckets.capacity(bucket, options.token_budget);
+        for (SegmentIndex first = begin; first < end;) {
+            first += std::min(capacity, end - first);
+            packs.layout.pack_begin.push_back(first);
+            packs.pack_bucket.push_back(static_cast<std::uint16_t>(bucket));
+        }
+    }
+    return packs;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,64 @@
+// plan/bucketing.h
+//
+// Bucket mode: segments of similar length share a pack, and the budget counts every
+// segment at its bucket's upper edge. The rules of assignment and capacity are
+// Lazarus'; nothing is dropped at the tail, no pack is over its budget, and the
+// order of samples in a length cache decides nothing but their numbers.
+//
+// The padding is a quantity of the plan, for comparison and for consumers that pad;
+// our kernels never compute it.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "plan/packing.h"
+#include "plan/plan_options.h"
+
+namespace lockstep {
+
+/// Half-open below, closed above: bucket i holds lengths in (edges[i − 1], edges[i]], the last one the
+/// lengths above every edge.
+class LengthBuckets {
+  public:
+    /// @pre `edges` ascend and lie below overflow_max (check_options).
+    LengthBuckets(std::span<const std::uint32_t> edges, std::uint32_t overflow_max);
+
+    std::size_t size() const { return uppers_.size(); }
+    /// First bucket whose edge is at least `tokens`; the last one also for lengths beyond overflow_max.
+    std::uint16_t index_of(std::uint32_t tokens) const;
+    /// Tokens a segment of the bucket counts in the padded budget.
+    std::uint32_t upper(std::size_t bucket) const { return uppers_[bucket]; }
+    /// Segments a pack of the bucket may hold.
+    std::uint32_t capacity(std::size_t bucket, std::uint32_t token_budget) const {
+        return token_budget / uppers_[bucket];
+    }
+
+  private:
+    std::vector<std::uint32_t> uppers_;  ///< The edges and overflow_max.
+};
+
+/// Segments of one epoch sorted into buckets: the part that every epoch shares.
+struct BucketMembers {
+    std::vector<SegmentIndex> begin{0};  ///< (buckets + 1) into members.
+    std::vector<SegmentIndex> members;   ///< (num_segments) by bucket; inside a bucket ascending.
+};
+
+/// @throws Error{invalid_argument} naming the first bucket in use whose upper edge exceeds the token budget,
+/// and its
+///         first segment's length.
+BucketMembers sort_into_buckets(std::span<const std::uint32_t> segment_tokens, const PlanOptions& options);
+
+/// Packs of one epoch, bucket by bucket; only a bucket's last pack may hold fewer than its capacity.
+struct BucketedPacks {
+    PackLayout layout;
+    std::vector<std::uint16_t> pack_bucket;
+};
+
+/// Order in order: members ascending. Shuffle: members of every bucket permuted by (seed, epoch).
+BucketedPacks pack_buckets(const BucketMembers& members, const PlanOptions& options, std::uint64_t epoch);
+
+}  // namespace lockstep

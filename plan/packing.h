@@ -1,0 +1,115 @@
+// plan/packing.h
+//
+// Packing: place variable-length segments into packs of fixed token capacity,
+// so that a step computes on real tokens rather than padding.
+//
+// Best-fit decreasing needs lengths alone, and equal lengths and equally full packs
+// are interchangeable: it runs over (distinct length, room left) with counts, not
+// over segments. What it gives are pack shapes, lists of length classes; which
+// segment of a class goes where is decided afterwards, and anew for each epoch.
+//
+// The result is part of the plan and therefore of its fingerprint. Changing any
+// tie-break below is a plan format change ("packing" in algorithms).
+//
+// Source: best-fit decreasing, as applied to language-model training data in
+// Ding et al. 2024, "Fewer Truncations Improve Language Modeling",
+// arXiv:2404.10830.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "plan/dispositions.h"
+#include "plan/plan_options.h"
+
+namespace lockstep {
+
+/// Segments grouped by pack, in compressed-row form.
+///
+/// Pack p holds segments[pack_begin[p] .. pack_begin[p + 1]), in training order.
+struct PackLayout {
+    std::vector<SegmentIndex> segments;       ///< (num_segments) indices into the input.
+    std::vector<SegmentIndex> pack_begin{0};  ///< (num_packs + 1) first 0, last num_segments.
+
+    std::size_t num_packs() const { return pack_begin.size() - 1; }
+    std::span<const SegmentIndex> pack(std::size_t p) const {
+        return std::span(segments).subspan(pack_begin[p], pack_begin[p + 1] - pack_begin[p]);
+    }
+};
+
+/// Segments grouped by equal length.
+struct LengthClasses {
+    std::vector<std::uint32_t> tokens;   ///< (classes) distinct lengths, descending [tokens].
+    std::vector<SegmentIndex> begin{0};  ///< (classes + 1) into members.
+    std::vector<SegmentIndex> members;   ///< (num_segments) by class; inside a class ascending.
+
+    std::size_t num_classes() const { return tokens.size(); }
+    std::vector<std::uint64_t> sizes() const;  ///< (classes) segments of each.
+};
+
+/// O(n) for lengths up to about 4n, O(n log n) beyond.
+LengthClasses classify_lengths(std::span<const std::uint32_t> segment_tokens);
+
+/// What packs hold, up to the identity of segments.
+///
+/// Shape s is the list of classes item_class[shape_begin[s] .. shape_begin[s + 1]), longest first, and there
+/// are shape_packs[s] ≥ 1 packs of it.
+struct PackShapes {
+    std::vector<std::uint32_t> item_class;
+    std::vector<std::uint64_t> shape_begin{0};
+    std::vector<std::uint64_t> shape_packs;
+
+    std::size_t num_shapes() const { return shape_packs.size(); }
+    std::span<const std::uint32_t> shape(std::size_t s) const {
+        return std::span(item_class).subspan(shape_begin[s], shape_begin[s + 1] - shape_begin[s]);
+    }
+};
+
+/// Best-fit decreasing: longest class first, each segment into the fullest pack with room. Among packs with
+/// equal room, those that came to it last are taken first; shapes are listed fullest pack first, then in the
+/// order they came to their room. The number of packs does not depend on either rule.
+///
+/// @param class_tokens    (classes) distinct, descending, in [1, pack_tokens_max].
+/// @param class_segments  (classes) segments of each, ≥ 1.
+///
+/// Steps taken: one per (class, group of equal packs), at most one per segment.
+PackShapes best_fit_decreasing(std::span<const std::uint32_t> class_tokens,
+                               std::span<const std::uint64_t> class_segments, std::uint32_t pack_tokens_max);
+
+/// Assign every segment to exactly one pack.
+///
+/// @param segment_tokens  (num_segments) length of each segment, in
+///                        [1, pack_tokens_max] [tokens]. May be empty.
+/// @param pack_tokens_max Token budget of one pack, in [1, 2^31) [tokens].
+///
+/// @return Every index of `segment_tokens` exactly once; no empty pack; no pack
+///         over budget. in_order: input order throughout. best_fit_decreasing: shapes in
+///         their order, longest first inside a pack; equal lengths are given out in input order.
+///
+/// @throws Error{invalid_argument} if the budget is out of range, or naming the
+///         first segment that is empty or over it. Splitting long samples is
+///         the caller's decision (dispositions.h), never a silent truncation here.
+///
+/// Pure: no I/O, no clock, no randomness.
+PackLayout pack_segments(std::span<const std::uint32_t> segment_tokens, std::uint32_t pack_tokens_max,
+                         PackingPolicy policy);
+
+/// Segment boundaries of one pack, as variable-length attention reads them.
+///
+/// @return (num_segments_in_pack + 1) running sum: front() is 0, back() is the
+///         pack's token count [tokens]. int32 is the kernels' index type; the
+///         budget's range keeps every value inside it.
+std::vector<std::int32_t> cu_seqlens(const PackLayout& layout, std::size_t pack,
+                                     std::span<const std::uint32_t> segment_tokens);
+
+/// Packs that no packing can do without: the L2 bound of Martello and Toth 1990, "Lower bounds and reduction
+/// procedures for the bin packing problem", never below ceil(tokens / pack_tokens_max).
+///
+/// @param class_tokens, class_segments  as best_fit_decreasing.
+std::uint64_t packs_lower_bound(std::span<const std::uint32_t> class_tokens,
+                                std::span<const std::uint64_t> class_segments, std::uint32_t pack_tokens_max);
+
+}  // namespace lockstep

@@ -1,0 +1,315 @@
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "plan/batch_plan.h"
+#include "tests/plan/plan_support.h"
+
+namespace lockstep {
+namespace {
+
+PlanOptions random_options(Dice& dice) {
+    PlanOptions options;
+    options.mode = dice.roll(0, 2) == 0 ? PlanMode::bucket : PlanMode::pack;
+    options.token_budget = static_cast<std::uint32_t>(dice.roll(64, 300));
+    options.packs_per_step = static_cast<std::uint32_t>(dice.roll(1, 6));
+    options.epochs = dice.roll(1, 3);
+    options.seed = dice.roll(0, 1000);
+    options.packing = dice.coin() ? PackingPolicy::best_fit_decreasing : PackingPolicy::in_order;
+    options.order = dice.roll(0, 3) == 0 ? PackOrder::in_order : PackOrder::shuffle;
+    options.balance = dice.coin();
+    options.predictable = dice.roll(0, 5) == 0;
+    options.cost = {dice.roll(0, 5000), dice.roll(1, 3)};
+    constexpr LongPolicy policies[] = {LongPolicy::split, LongPolicy::truncate, LongPolicy::drop};
+    options.long_policy = policies[dice.roll(0, 2)];
+    options.bucket_edges = {8, 32};
+    options.bucket_overflow_max = static_cast<std::uint32_t>(dice.roll(33, 64));
+    return options;
+}
+
+TestSource random_source(Dice& dice) {
+    TestSource source;
+    source.sample_tokens.resize(dice.roll(1, 80));
+    for (std::uint64_t& tokens : source.sample_tokens) {
+        tokens = dice.roll(0, 9) == 0 ? dice.roll(0, 1) : dice.roll(1, dice.coin() ? 60 : 700);
+    }
+    source.sample_tokens.push_back(5);  // At least one is always planned.
+    if (dice.coin()) add_random_spans(source, dice);
+    source.lengths_only = dice.roll(0, 4) == 0;
+    return source;
+}
+
+bool is_loss_token(const TestSource& source, std::uint64_t sample, std::uint64_t token) {
+    if (source.loss_span_begin.empty()) return true;
+    for (std::uint64_t i = source.loss_span_begin[sample]; i < source.loss_span_begin[sample + 1]; ++i) {
+        if (token >= source.loss_spans[2 * i] && token < source.loss_spans[2 * i + 1]) return true;
+    }
+    return false;
+}
+
+/// Walks one epoch token by token, and trusts nothing but lengths, spans and dispositions.
+void expect_every_token_once(const BatchPlan& plan, const TestSource& source, std::uint64_t epoch) {
+    std::map<std::uint64_t, Disposition> fate;
+    for (const Disposition& row : plan.dispositions) fate[row.sample] = row;
+    std::vector<std::vector<int>> fed(source.sample_tokens.size());
+    std::vector<std::vector<int>> predicted(source.sample_tokens.size());
+    for (std::size_t s = 0; s < fed.size(); ++s) {
+        fed[s].assign(source.sample_tokens[s], 0);
+        predicted[s].assign(source.sample_tokens[s], 0);
+    }
+    for (std::uint64_t step = plan.epoch_begin[epoch]; step < plan.epoch_begin[epoch + 1]; ++step) {
+        for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
+            std::uint64_t targets = 0;
+            std::uint64_t tokens = 0;
+            std::uint64_t squares = 0;
+            for (std::uint64_t i = plan.pack_begin[pack]; i < plan.pack_begin[pack + 1]; ++i) {
+                const std::uint64_t sample = plan.segment_sample[i];
+                const std::uint64_t offset = plan.segment_offset[i];
+                for (std::uint64_t t = 0; t < plan.segment_tokens[i]; ++t) {
+                    if (t > 0 || offset == 0) ++fed[sample].at(offset + t);
+                    if (t > 0 && is_loss_token(source, sample, offset + t)) {
+                        ++predicted[sample][offset + t];
+                        ++targets;
+                    }
+                }
+                tokens += plan.segment_tokens[i];
+                squares += std::uint64_t{plan.segment_tokens[i]} * plan.segment_tokens[i];
+            }
+            ASSERT_LE(tokens, plan.options.token_budget);
+            ASSERT_EQ(plan.pack_cost[pack],
+                      plan.options.cost.token_cost * tokens + plan.options.cost.square_cost * squares);
+            ASSERT_TRUE(source.lengths_only || plan.pack_targets[pack] == targets);
+        }
+    }
+    for (std::uint64_t s = 0; s < fed.size(); ++s) {
+        const std::uint64_t lost = fate.contains(s) ? fate[s].tokens_lost : 0;
+        const std::uint64_t kept = source.sample_tokens[s] - lost;
+        for (std::uint64_t t = 0; t < fed[s].size(); ++t) {
+            ASSERT_EQ(fed[s][t], t < kept ? 1 : 0) << "sample " << s << " token " << t;
+            ASSERT_EQ(predicted[s][t], t > 0 && t < kept && is_loss_token(source, s, t) ? 1 : 0);
+        }
+    }
+}
+
+TEST(BuildPlanTest, EveryTokenIsFedOnceAnEpochAndEveryTargetPredictedOnce) {
+    Dice dice(11);
+    for (int i = 0; i < 1500; ++i) {
+        SCOPED_TRACE("case " + std::to_string(i));
+        const PlanOptions options = random_options(dice);
+        const TestSource source = random_source(dice);
+        const BatchPlan plan = build_plan(options, source);
+        ASSERT_EQ(plan.num_epochs(), options.epochs);
+        EXPECT_EQ(plan.pack_targets.empty(), source.lengths_only);
+        for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch) {
+            expect_every_token_once(plan, source, epoch);
+            if (HasFatalFailure()) return;
+        }
+        ASSERT_NO_THROW(validate_plan(plan, source));
+        ASSERT_NO_THROW(validate_plan(plan, std::span<const SourceLengths>{}));
+    }
+}
+
+TEST(BuildPlanTest, EqualInputsGiveEqualPlans) {
+    Dice dice(12);
+    for (int i = 0; i < 50; ++i) {
+        const PlanOptions options = random_options(dice);
+        const TestSource source = random_source(dice);
+        EXPECT_EQ(build_plan(options, source), build_plan(options, source));
+    }
+}
+
+TEST(BuildPlanTest, StepsNeverCrossAnEpochAndOnlyTheLastIsShort) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(1, 777, 256);
+    PlanOptions options;
+    options.token_budget = 256;
+    options.packs_per_step = 5;
+    options.epochs = 3;
+    const BatchPlan plan = build_plan(options, source);
+    const std::uint64_t packs = plan.step_begin[plan.epoch_begin[1]];
+    for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
+        EXPECT_EQ(plan.epoch_begin[epoch + 1] - plan.epoch_begin[epoch], (packs + 4) / 5);
+        EXPECT_EQ(plan.step_begin[plan.epoch_begin[epoch + 1]], packs * (epoch + 1));
+        EXPECT_EQ(plan.epoch_of(plan.epoch_begin[epoch]), epoch);
+        EXPECT_EQ(plan.epoch_of(plan.epoch_begin[epoch + 1] - 1), epoch);
+    }
+    EXPECT_EQ(plan.epoch_of(plan.num_steps()), plan.num_epochs());
+}
+
+std::vector<std::uint64_t> samples_of_epoch(const BatchPlan& plan, std::uint64_t epoch) {
+    const auto begin = plan.pack_begin[plan.step_begin[plan.epoch_begin[epoch]]];
+    const auto end = plan.pack_begin[plan.step_begin[plan.epoch_begin[epoch + 1]]];
+    return {plan.segment_sample.begin() + static_cast<std::ptrdiff_t>(begin),
+            plan.segment_sample.begin() + static_cast<std::ptrdiff_t>(end)};
+}
+
+TEST(BuildPlanTest, NeighbouringSeedsShareNoEpoch) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(2, 300, 256);
+    for (const auto mode : {PlanMode::pack, PlanMode::bucket}) {
+        std::set<std::vector<std::uint64_t>> orders;
+        for (std::uint64_t seed = 40; seed < 46; ++seed) {
+            PlanOptions options;
+            options.mode = mode;
+            options.token_budget = 4096;
+            options.seed = seed;
+            options.epochs = 4;
+            const BatchPlan plan = build_plan(options, source);
+            for (std::uint64_t epoch = 0; epoch < 4; ++epoch) orders.insert(samples_of_epoch(plan, epoch));
+        }
+        EXPECT_EQ(orders.size(), 24U);
+    }
+}
+
+TEST(BuildPlanTest, PackShapesAreTheSameInEveryEpochAndTheirMembersAreNot) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(3, 2000, 128);
+    PlanOptions options;
+    options.token_budget = 512;
+    options.epochs = 2;
+    const BatchPlan plan = build_plan(options, source);
+    std::multiset<std::multiset<std::uint32_t>> shapes[2];
+    std::set<std::set<std::uint64_t>> members[2];
+    for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
+        const auto last = plan.step_begin[plan.epoch_begin[epoch + 1]];
+        for (auto pack = plan.step_begin[plan.epoch_begin[epoch]]; pack < last; ++pack) {
+            const auto begin = static_cast<std::ptrdiff_t>(plan.pack_begin[pack]);
+            const auto end = static_cast<std::ptrdiff_t>(plan.pack_begin[pack + 1]);
+            shapes[epoch].emplace(plan.segment_tokens.begin() + begin, plan.segment_tokens.begin() + end);
+            members[epoch].emplace(plan.segment_sample.begin() + begin, plan.segment_sample.begin() + end);
+        }
+    }
+    EXPECT_EQ(shapes[0], shapes[1]);
+    std::vector<std::set<std::uint64_t>> common;
+    std::set_intersection(members[0].begin(), members[0].end(), members[1].begin(), members[1].end(),
+                          std::back_inserter(common));
+    EXPECT_LT(common.size(), members[0].size() / 10);
+}
+
+TEST(BuildPlanTest, ShuffledPlansHideNoLengthCurriculum) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(4, 50000, 1024);
+    PlanOptions options;
+    options.token_budget = 1024;
+    const BatchPlan plan = build_plan(options, source);
+    // Mean cost of a pack, by fifths of the epoch; and longer segments stand neither first nor last in a
+    // pack.
+    const auto mean_cost = [&](std::uint64_t begin, std::uint64_t end) {
+        double sum = 0;
+        for (std::uint64_t pack = begin; pack < end; ++pack) sum += static_cast<double>(plan.pack_cost[pack]);
+        return sum / static_cast<double>(end - begin);
+    };
+    const double mean = mean_cost(0, plan.num_packs());
+    for (std::uint64_t part = 0; part < 5; ++part) {
+        EXPECT_NEAR(mean_cost(plan.num_packs() * part / 5, plan.num_packs() * (part + 1) / 5), mean,
+                    mean * 0.01);
+    }
+    std::uint64_t longer_first = 0;
+    std::uint64_t longer_last = 0;
+    for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
+        const std::uint32_t first = plan.segment_tokens[plan.pack_begin[pack]];
+        const std::uint32_t last = plan.segment_tokens[plan.pack_begin[pack + 1] - 1];
+        longer_first += first > last ? 1 : 0;
+        longer_last += last > first ? 1 : 0;
+    }
+    EXPECT_NEAR(static_cast<double>(longer_first), static_cast<double>(longer_last),
+                0.1 * static_cast<double>(plan.num_packs()));
+}
+
+TEST(BuildPlanTest, PredictablePlansFollowTheCorpusWhateverTheSeed) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(5, 500, 256);
+    PlanOptions options;
+    options.token_budget = 256;
+    options.predictable = true;
+    options.epochs = 2;
+    const BatchPlan plan = build_plan(options, source);
+    const auto first = samples_of_epoch(plan, 0);
+    EXPECT_TRUE(std::is_sorted(first.begin(), first.end()));
+    EXPECT_EQ(samples_of_epoch(plan, 1), first);
+    options.seed = 9;
+    EXPECT_EQ(build_plan(options, source), plan);
+}
+
+TEST(BuildPlanTest, SeveralSourcesAreOneRowEach) {
+    TestSource first;
+    first.sample_tokens = {5, 6, 0};
+    TestSource second;
+    second.name = "second";
+    second.sample_tokens = {7, 300};
+    const std::vector<SourceLengths> sources = {first.view(), second.view()};
+    PlanOptions options;
+    options.token_budget = 100;
+    const BatchPlan plan = build_plan(options, sources);
+    ASSERT_EQ(plan.sources.size(), 2U);
+    EXPECT_EQ(plan.sources[1].sample_base, 3U);
+    EXPECT_EQ(plan.sources[1].num_samples, 2U);
+    EXPECT_EQ(plan.dispositions,
+              (std::vector<Disposition>{{2, DispositionKind::empty, 0}, {4, DispositionKind::split, 0}}));
+    validate_plan(plan, sources);
+}
+
+TEST(BuildPlanTest, OneLengthsOnlySourceLeavesTargetsUncounted) {
+    TestSource first;
+    first.sample_tokens = {5};
+    TestSource second = first;
+    second.lengths_only = true;
+    const std::vector<SourceLengths> sources = {first.view(), second.view()};
+    const BatchPlan plan = build_plan(PlanOptions{}, sources);
+    EXPECT_TRUE(plan.pack_targets.empty());
+    validate_plan(plan, sources);
+}
+
+TEST(BuildPlanTest, NothingToPlanIsAnError) {
+    TestSource source;
+    expect_error(ErrorCode::invalid_argument, "nothing to plan", [&] { build_plan(PlanOptions{}, source); });
+    source.sample_tokens = {0, 0};
+    expect_error(ErrorCode::invalid_argument, "nothing to plan", [&] { build_plan(PlanOptions{}, source); });
+    expect_error(ErrorCode::invalid_argument, "nothing to plan",
+                 [&] { build_plan(PlanOptions{}, std::span<const SourceLengths>{}); });
+}
+
+TEST(BuildPlanTest, ALongSampleIsNamedUnderThePolicyError) {
+    TestSource source;
+    source.sample_tokens = {10, 5000};
+    PlanOptions options;
+    options.long_policy = LongPolicy::error;
+    expect_error(ErrorCode::invalid_argument, "sample 1 of 'test' has 5000 tokens",
+                 [&] { build_plan(options, source); });
+}
+
+TEST(BuildPlanTest, SamplesWithoutTargetsAreStillFed) {
+    TestSource source;
+    source.sample_tokens = {1, 1, 1};
+    const BatchPlan plan = build_plan(PlanOptions{}, source);
+    EXPECT_EQ(plan.num_segments(), 3U);
+    EXPECT_EQ(plan.pack_targets, (std::vector<std::uint32_t>{0}));
+    for (const Disposition& row : plan.dispositions) EXPECT_EQ(row.kind, DispositionKind::no_target);
+    validate_plan(plan, source);
+}
+
+// The names of three plans. A change here is a change of the format: every plan in the world gets another
+// name.
+TEST(BuildPlanTest, GoldenFingerprints) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(2024, 5000, 4096);
+    Dice dice(2024);
+    PlanOptions options;
+    options.token_budget = 2048;
+    options.epochs = 2;
+    options.long_policy = LongPolicy::split;
+    EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
+              "dba36321139ae871feb1e7d499d8ec8ed89360c498ff20d46a53e38e0d33d85e");
+    options.mode = PlanMode::bucket;
+    add_random_spans(source, dice);
+    EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
+              "443d6b244b3734474449ce3e949e45188591e3dc14a6afb5f79dfaaf4f1945c2");
+    options.mode = PlanMode::pack;
+    options.predictable = true;
+    EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
+              "ce09cc1b138ff0bed15f1b167aec7d1de9082584774acdcef3eb3d4ed91a55c2");
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,75 @@
+#include "plan/batch_plan.h"
+#include "tests/plan/plan_support.h"
+
+namespace lockstep {
+namespace {
+
+PlanStats stats_of(const BatchPlan& plan) {
+    return plan_stats(plan, std::span<const SourceLengths>{});
+}
+
+TEST(PlanStatsTest, CountsASmallPlanByHand) {
+    TestSource source;
+    source.sample_tokens = {6, 4, 0, 1, 15};
+    PlanOptions options;
+    options.token_budget = 10;
+    options.packs_per_step = 2;
+    options.epochs = 2;
+    const PlanStats stats = stats_of(build_plan(options, source));
+    // 15 splits into 10 and 6: one token repeated an epoch.
+    EXPECT_EQ(stats.samples, 5U);
+    EXPECT_EQ(stats.segments, 10U);
+    EXPECT_EQ(stats.planned_tokens, 2U * (6 + 4 + 1 + 16));
+    EXPECT_EQ(stats.overlap_tokens, 2U);
+    EXPECT_EQ(stats.targets, 2U * (5 + 3 + 14));
+    EXPECT_EQ(stats.packs_lower_bound, 3U);
+    EXPECT_EQ(stats.packs_first_epoch, 3U);
+    EXPECT_EQ(stats.packs, 6U);
+    EXPECT_EQ(stats.steps, 4U);
+    EXPECT_EQ(stats.epochs, 2U);
+    EXPECT_DOUBLE_EQ(stats.utilization, 27.0 / 30.0);
+    EXPECT_DOUBLE_EQ(stats.packing_ratio, 10.0 / 6.0);
+    // Batches in arrival order: {6}, {4, 1}, {10}, {6} pad to 6, 8, 10 and 6.
+    EXPECT_DOUBLE_EQ(stats.padding_waste_padded, 3.0 / 30.0);
+    EXPECT_EQ(stats.dispositions_by_kind, (std::vector<std::uint64_t>{2, 1, 0, 0, 1, 1}));
+}
+
+TEST(PlanStatsTest, BalanceStartsAtOneAndKnowsIdleRanks) {
+    TestSource source;
+    source.sample_tokens.assign(64, 10);
+    PlanOptions options;
+    options.token_budget = 10;
+    options.packs_per_step = 8;
+    const PlanStats stats = stats_of(build_plan(options, source));
+    ASSERT_EQ(stats.balance.size(), 7U);
+    for (const auto& balance : stats.balance) {
+        EXPECT_DOUBLE_EQ(balance.slowest_over_mean,
+                         balance.world_size <= 8 ? 1.0 : static_cast<double>(balance.world_size) / 8);
+    }
+}
+
+TEST(PlanStatsTest, BucketsAddUp) {
+    TestSource source;
+    source.sample_tokens = {100, 128, 129, 2048};
+    PlanOptions options;
+    options.mode = PlanMode::bucket;
+    options.epochs = 2;
+    const PlanStats stats = stats_of(build_plan(options, source));
+    ASSERT_EQ(stats.buckets.size(), 5U);
+    EXPECT_EQ(stats.buckets[0].samples, 2U);
+    EXPECT_EQ(stats.buckets[0].tokens, 228U);
+    EXPECT_EQ(stats.buckets[0].pad_tokens, 28U);
+    EXPECT_EQ(stats.buckets[1].pad_tokens, 127U);
+    EXPECT_EQ(stats.buckets[2].samples, 0U);
+    EXPECT_EQ(stats.buckets[4].upper, 2048U);
+}
+
+TEST(PlanStatsTest, LengthsOnlyPlansHaveNoTargets) {
+    TestSource source;
+    source.sample_tokens = {5, 6};
+    source.lengths_only = true;
+    EXPECT_EQ(stats_of(build_plan(PlanOptions{}, source)).targets, 0U);
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,110 @@
+// tests/plan/plan_support.h
+//
+// Seeded random inputs for the planner, and small helpers to look at what it made.
+
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/base/error.h"
+#include "io/base/philox.h"
+#include "plan/batch_plan.h"
+
+namespace lockstep {
+
+/// Random numbers of a test, drawn one after another.
+class Dice {
+  public:
+    explicit Dice(std::uint64_t seed) : philox_(seed, "test-dice") {}
+    /// Uniform in [low, high].
+    std::uint64_t roll(std::uint64_t low, std::uint64_t high) {
+        return low + philox_.below(next_++, high - low + 1);
+    }
+    bool coin() { return roll(0, 1) == 1; }
+
+  private:
+    Philox philox_;
+    std::uint64_t next_ = 0;
+};
+
+/// A source that owns its columns.
+struct TestSource {
+    std::string name = "test";
+    std::vector<std::uint64_t> sample_tokens;
+    std::vector<std::uint64_t> loss_span_begin;
+    std::vector<std::uint32_t> loss_spans;
+    bool lengths_only = false;
+
+    SourceLengths view() const {
+        SourceLengths lengths;
+        lengths.source.name = name;
+        lengths.source.lengths.bytes[0] = 1;
+        lengths.source.tokenizer.bytes[0] = 2;
+        if (!lengths_only) lengths.source.corpus.bytes[0] = 3;
+        lengths.sample_tokens = sample_tokens;
+        lengths.loss_span_begin = loss_span_begin;
+        lengths.loss_spans = loss_spans;
+        lengths.lengths_only = lengths_only;
+        return lengths;
+    }
+};
+
+/// Lengths whose logarithm is about uniform: many short, few long. Integers only, so that goldens hold
+/// anywhere.
+inline std::vector<std::uint64_t> long_tailed_lengths(std::uint64_t seed, std::size_t count,
+                                                      std::uint64_t longest) {
+    Dice dice(seed);
+    std::vector<std::uint64_t> lengths(count);
+    for (std::uint64_t& length : lengths) {
+        std::uint64_t top = longest;
+        for (std::uint64_t halvings = dice.roll(0, 6); halvings > 0 && top > 1; --halvings) top /= 2;
+        length = dice.roll(1, top);
+    }
+    return lengths;
+}
+
+/// Random loss spans for every sample: ascending, disjoint, sometimes none.
+inline void add_random_spans(TestSource& source, Dice& dice) {
+    source.loss_span_begin = {0};
+    source.loss_spans.clear();
+    for (const std::uint64_t tokens : source.sample_tokens) {
+        std::uint64_t position = 0;
+        for (std::uint64_t spans = dice.roll(0, 3); spans > 0; --spans) {
+            const std::uint64_t begin = dice.roll(position, tokens);
+            const std::uint64_t end = dice.roll(begin, tokens);
+            source.loss_spans.push_back(static_cast<std::uint32_t>(begin));
+            source.loss_spans.push_back(static_cast<std::uint32_t>(end));
+            position = end;
+        }
+        source.loss_span_begin.push_back(source.loss_spans.size() / 2);
+    }
+}
+
+inline BatchPlan build_plan(const PlanOptions& options, const TestSource& source) {
+    const SourceLengths view = source.view();
+    return build_plan(options, std::span(&view, 1));
+}
+
+inline void validate_plan(const BatchPlan& plan, const TestSource& source) {
+    const SourceLengths view = source.view();
+    validate_plan(plan, std::span(&view, 1));
+}
+
+/// Expects `action` to throw an Error of this code whose text holds `noun`.
+template <class Action>
+void expect_error(ErrorCode code, const std::string& noun, Action action) {
+    try {
+        action();
+        ADD_FAILURE() << "nothing was thrown; expected an error about '" << noun << "'";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), code) << error.what();
+        EXPECT_NE(std::string(error.what()).find(noun), std::string::npos) << error.what();
+    }
+}
+
+}  // namespace lockstep
