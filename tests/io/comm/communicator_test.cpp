@@ -48,14 +48,20 @@ TEST_F(CommunicatorTest, BarrierReturns) {
 
 TEST_F(CommunicatorTest, BroadcastGivesEveryoneTheRootsBytes) {
     for (int root = 0; root < world_; ++root) {
-        // Nothing, one byte, one piece and several pieces.
-        for (const std::size_t num_bytes : {0U, 1U, 4097U, 5U << 20U, (33U << 20U) + 3U}) {
+        for (const std::size_t num_bytes : {0U, 1U, 4097U, 5U << 20U}) {
             std::vector<std::byte> bytes =
                 rank_ == root ? pattern(num_bytes, root) : std::vector<std::byte>(num_bytes);
             comm_.broadcast(bytes, Rank{root});
             EXPECT_EQ(bytes, pattern(num_bytes, root));
         }
     }
+}
+
+TEST_F(CommunicatorTest, BroadcastGoesInPieces) {
+    constexpr std::size_t num_bytes = (33U << 20U) + 3U;
+    std::vector<std::byte> bytes = rank_ == 0 ? pattern(num_bytes, 0) : std::vector<std::byte>(num_bytes);
+    comm_.broadcast(bytes, Rank{0});
+    EXPECT_TRUE(bytes == pattern(num_bytes, 0));
 }
 
 TEST_F(CommunicatorTest, BroadcastBytesBringsTheLength) {
