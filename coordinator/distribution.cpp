@@ -127,11 +127,12 @@ StepWindow window_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint6
             targets_of_steps(plan, step_begin, step_end)};
 }
 
-PlanDistribution::PlanDistribution(Communicator& comm, const BatchPlan* plan) : comm_(comm), plan_(plan) {
+PlanDistribution::PlanDistribution(Communicator& comm, const BatchPlan* plan, std::vector<PlanSource> bound)
+    : comm_(comm), plan_(plan) {
     std::vector<std::byte> message;
     together(comm_, "announcing the plan", [&] {
         if (plan_ == nullptr) return;
-        message = to_message(summarize(*plan_), plan_->sources);
+        message = to_message(summarize(*plan_), bound);
     });
     broadcast_bytes(comm_, message, Rank{0});
     together(comm_, "reading the plan's announcement",

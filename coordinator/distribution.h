@@ -21,8 +21,9 @@ inline constexpr std::uint64_t window_steps = 256;
 class PlanDistribution {
   public:
     /// Collective. Announces the plan.
-    /// @param plan  on rank 0 the plan, checked and bound (plan_store.h), borrowed; null elsewhere.
-    PlanDistribution(Communicator& comm, const BatchPlan* plan);
+    /// @param plan   on rank 0 the plan, checked and bound (plan_store.h), borrowed; null elsewhere.
+    /// @param bound  on rank 0 its sources as bind_plan returned them; ignored elsewhere.
+    PlanDistribution(Communicator& comm, const BatchPlan* plan, std::vector<PlanSource> bound);
 
     const PlanSummary& summary() const { return summary_; }
     const std::vector<PlanSource>& sources() const { return sources_; }

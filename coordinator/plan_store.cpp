@@ -408,12 +408,13 @@ void require_same(const std::string& what, const PlanSource& source, const Finge
 
 }  // namespace
 
-void bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
+std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
     if (inputs.size() != plan.sources.size()) {
         throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(plan.sources.size()) +
                                                      " source(s), " + std::to_string(inputs.size()) +
                                                      " corpora were given; pass one -d for each, in the plan's order");
     }
+    std::vector<PlanSource> bound = plan.sources;
     std::vector<SourceLengths> lengths;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         const PlanSource& source = plan.sources[i];
@@ -437,11 +438,13 @@ void bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
             require_same("corpus content", source, source.corpus, corpus.content_fingerprint(),
                          "give the corpus the plan was built from");
         }
+        bound[i].corpus = corpus.content_fingerprint();
+        bound[i].tokenizer = corpus.tokenizer().fingerprint;
         lengths.push_back(inputs[i].lengths());
         lengths.back().source.sample_base = source.sample_base;
         lengths.back().source.num_samples = source.num_samples;
     }
-    if (!plan.pack_targets.empty() || plan.num_packs() == 0) return;
+    if (!plan.pack_targets.empty()) return bound;
     plan.pack_targets.assign(plan.num_packs(), 0);
     for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
         for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s) {
@@ -450,6 +453,7 @@ void bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
                 segment_targets(lengths[source], sample, plan.segment_offset[s], plan.segment_tokens[s]);
         }
     }
+    return bound;
 }
 
 }  // namespace lockstep

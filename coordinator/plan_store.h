@@ -63,8 +63,10 @@ BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check);
 /// Everything `validate` can see without the inputs: every file's digest, fingerprints.json and plan.jsonl against the columns.
 void check_plan_files(const std::filesystem::path& directory, const BatchPlan& plan);
 
-/// The plan's sources must be these corpora: lengths, tokenizer, content. A lengths-only plan is bound to their content, its
-/// targets are counted. @throws Error{fingerprint_mismatch, invalid_argument} naming the source, expected and found.
-void bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs);
+/// The plan's sources must be these corpora: lengths, tokenizer, content. A lengths-only plan is bound to their content: its
+/// targets are counted, its fingerprint stays.
+/// @return the sources with the content they are bound to.
+/// @throws Error{fingerprint_mismatch, invalid_argument} naming the source, expected and found.
+std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs);
 
 }  // namespace lockstep

@@ -1,1 +1,8 @@
-int main() { return 0; }
+#include "kernels/blas_runtime.h"
+#include "launch/lockstep.h"
+
+int main(int argc, char** argv) {
+    // Before anything else, MPI above all: OpenBLAS chooses its kernels while it loads.
+    lockstep::ensure_blas_core_type(argv);
+    return lockstep::run_lockstep(argc, argv);
+}

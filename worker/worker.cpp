@@ -39,22 +39,6 @@ double canonical(double value) {
     return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
 }
 
-void check_fit(const PlanSummary& plan, std::uint64_t corpus_vocabulary, const TrainSettings& settings) {
-    if (plan.segment_tokens_max > settings.model.positions) {
-        throw Error(ErrorCode::invalid_argument,
-                    "the plan's longest segment has " + std::to_string(plan.segment_tokens_max) +
-                        " tokens, the model only " + std::to_string(settings.model.positions) +
-                        " positions; build the plan with -b " + std::to_string(settings.model.positions) +
-                        " or less, or take a model with more positions");
-    }
-    if (corpus_vocabulary > settings.model.vocabulary) {
-        throw Error(ErrorCode::invalid_argument, "the corpus has token ids up to " +
-                                                     std::to_string(corpus_vocabulary - 1) + ", the model a vocabulary of " +
-                                                     std::to_string(settings.model.vocabulary) +
-                                                     "; take a model whose vocabulary covers the tokenizer's");
-    }
-}
-
 /// What all ranks must know of a step before anything is updated; summed over ranks.
 class StepVerdict {
   public:
@@ -90,6 +74,22 @@ class StepVerdict {
 };
 
 }  // namespace
+
+void check_fit(const PlanSummary& plan, std::uint64_t corpus_vocabulary, const TrainSettings& settings) {
+    if (plan.segment_tokens_max > settings.model.positions) {
+        throw Error(ErrorCode::invalid_argument,
+                    "the plan's longest segment has " + std::to_string(plan.segment_tokens_max) +
+                        " tokens, the model only " + std::to_string(settings.model.positions) +
+                        " positions; build the plan with -b " + std::to_string(settings.model.positions) +
+                        " or less, or take a model with more positions");
+    }
+    if (corpus_vocabulary > settings.model.vocabulary) {
+        throw Error(ErrorCode::invalid_argument, "the corpus has token ids up to " +
+                                                     std::to_string(corpus_vocabulary - 1) + ", the model a vocabulary of " +
+                                                     std::to_string(settings.model.vocabulary) +
+                                                     "; take a model whose vocabulary covers the tokenizer's");
+    }
+}
 
 struct Worker::State {
     Communicator& comm;
@@ -145,6 +145,7 @@ struct Worker::State {
     void adapt_scale_after_clean_step();
     bool run_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested, StepMetrics& metrics);
     void commit(const WorkerOptions& options);
+    void ensure_window(const std::function<StepWindow(std::uint64_t)>& fetch_window);
 };
 
 Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
@@ -316,6 +317,22 @@ void Worker::State::commit(const WorkerOptions& options) {
     committed = true;
 }
 
+void Worker::State::ensure_window(const std::function<StepWindow(std::uint64_t)>& fetch_window) {
+    if (window_at_hand && cursor.next_step < window.slice.step_end) return;
+    comm.set_phase("fetching the plan from step " + std::to_string(cursor.next_step));
+    window = fetch_window(cursor.next_step);
+    window_at_hand = true;
+}
+
+void Worker::advance_to(std::uint64_t step) {
+    State& s = *state_;
+    while (s.cursor.next_step < step) {
+        s.ensure_window(fetch_window);
+        StepMetrics metrics;
+        s.run_step(hooks, {}, metrics);
+    }
+}
+
 WorkerOutcome Worker::run(const WorkerOptions& options) {
     State& s = *state_;
     const std::uint64_t stop = std::min(options.stop_step, s.plan.num_steps);
@@ -325,11 +342,7 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
     });
     bool stop_now = false;
     while (s.cursor.next_step < stop && !stop_now) {
-        if (!s.window_at_hand || s.cursor.next_step >= s.window.slice.step_end) {
-            s.comm.set_phase("fetching the plan from step " + std::to_string(s.cursor.next_step));
-            s.window = fetch_window(s.cursor.next_step);
-            s.window_at_hand = true;
-        }
+        s.ensure_window(fetch_window);
         StepMetrics metrics;
         stop_now = s.run_step(hooks, stop_requested, metrics);
         if (metrics_log) {

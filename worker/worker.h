@@ -35,11 +35,14 @@ struct WorkerOutcome {
     bool stopped_on_request = false;
 };
 
+/// @param corpus_vocabulary  ids of all corpora are below this.
+/// @throws Error{invalid_argument} if plan or corpora do not fit the model (a segment longer than the positions, token ids
+///         beyond the vocabulary), naming both values.
+void check_fit(const PlanSummary& plan, std::uint64_t corpus_vocabulary, const TrainSettings& settings);
+
 class Worker {
   public:
-    /// Everything borrowed outlives the worker.
-    /// @throws Error{invalid_argument} if plan or corpora do not fit the model (a segment longer than the positions, token ids
-    ///         beyond the vocabulary), naming both values.
+    /// Everything borrowed outlives the worker. @throws as check_fit.
     Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
            std::uint64_t corpus_vocabulary, const TrainSettings& settings);
     ~Worker();
@@ -59,6 +62,9 @@ class Worker {
 
     /// Collective. Train up to options.stop_step; ends with a committed generation.
     WorkerOutcome run(const WorkerOptions& options);
+
+    /// Collective. Train up to `step` in memory alone: nothing is written, logged or committed.
+    void advance_to(std::uint64_t step);
 
     struct PackResult {
         double loss_sum = 0;  ///< [nat]

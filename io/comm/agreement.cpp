@@ -19,7 +19,7 @@ std::vector<std::byte> encode(const Error& error) {
     return bytes;
 }
 
-Error decode(const std::vector<std::byte>& bytes, const std::string& prefix) {
+AgreedError decode(const std::vector<std::byte>& bytes, const std::string& prefix) {
     std::int64_t code = 0;
     if (bytes.size() < sizeof code) return {ErrorCode::bug, prefix + "an error arrived cut short"};
     std::memcpy(&code, bytes.data(), sizeof code);

@@ -14,7 +14,13 @@
 
 namespace lockstep {
 
-/// Collective. If any rank brings an error, every rank throws the lowest failing rank's error
+/// An error all ranks have agreed on: every rank throws it, so one needs to print it, and all can end in order.
+class AgreedError : public Error {
+  public:
+    using Error::Error;
+};
+
+/// Collective. If any rank brings an error, every rank throws the lowest failing rank's error as AgreedError
 /// (same code; message prefixed "rank 3: " when the world is larger than one).
 void agree_or_throw(Communicator& comm, const std::optional<Error>& local_outcome);
 

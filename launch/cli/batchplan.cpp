@@ -1,0 +1,169 @@
+#include <algorithm>
+#include <chrono>
+
+#include "coordinator/distribution.h"
+#include "io/base/error.h"
+#include "launch/cli/plan_building.h"
+#include "plan/shard.h"
+
+namespace lockstep {
+
+namespace {
+
+int run_build(const Invocation& invocation, const PlanBuildArguments& arguments) {
+    require_one_rank("batchplan build");
+    if (arguments.output.empty()) throw Error(ErrorCode::invalid_argument, "batchplan build needs -o FOLDER");
+    const BuiltPlan built = build_and_save_plan(invocation, arguments);
+    nlohmann::ordered_json object = plan_json(built.plan, built.stats);
+    object["plan"] = arguments.output;
+    object["build_seconds"] = built.seconds;
+    object["jsonl"] = built.saved.wrote_jsonl;
+    invocation.give(object);
+    return 0;
+}
+
+struct InfoArguments {
+    std::string plan;
+    std::uint64_t show_batches = 0;
+    std::optional<int> rank, world_size;
+};
+
+struct PackView {
+    std::uint64_t step, pack;
+    int rank;
+};
+
+/// The packs asked for: all of them, or one rank's, from the start.
+std::vector<PackView> first_packs(const BatchPlan& plan, const InfoArguments& arguments) {
+    const WorldSize world{arguments.world_size.value_or(1)};
+    std::vector<PackView> views;
+    for (std::uint64_t step = 0; step < plan.num_steps() && views.size() < arguments.show_batches; ++step) {
+        const auto ranks = assign_window(plan, step, step + 1, world);
+        for (std::size_t i = 0; i < ranks.size() && views.size() < arguments.show_batches; ++i) {
+            if (arguments.rank && ranks[i].value != *arguments.rank) continue;
+            views.push_back({step, plan.step_begin[step] + i, ranks[i].value});
+        }
+    }
+    return views;
+}
+
+int run_info(const Invocation& invocation, const InfoArguments& arguments) {
+    require_one_rank("batchplan info");
+    if (arguments.rank.has_value() != arguments.world_size.has_value()) {
+        throw Error(ErrorCode::invalid_argument, "--rank and --world-size belong together");
+    }
+    if (arguments.world_size && *arguments.world_size < 1) {
+        throw Error(ErrorCode::invalid_argument, "--world-size is " + std::to_string(*arguments.world_size) + "; at least 1");
+    }
+    if (arguments.rank && (*arguments.rank < 0 || *arguments.rank >= *arguments.world_size)) {
+        throw Error(ErrorCode::invalid_argument, "--rank is " + std::to_string(*arguments.rank) + "; a world of " +
+                                                     std::to_string(*arguments.world_size) + " has ranks 0 to " +
+                                                     std::to_string(*arguments.world_size - 1));
+    }
+    const BatchPlan plan = load_plan(arguments.plan, PlanCheck::files);
+    const PlanStats stats = plan_stats(plan, {});
+    describe_plan(invocation, plan, stats);
+    for (const PlanSource& source : plan.sources) {
+        invocation.say("  source '" + source.name + "': " + with_commas(source.num_samples) + " samples, lengths " +
+                       source.lengths.brief() + "…" +
+                       (source.corpus.empty() ? std::string(", lengths only") : ", corpus " + source.corpus.brief() + "…"));
+    }
+    nlohmann::ordered_json object = plan_json(plan, stats);
+    if (arguments.world_size) {
+        const WorldSize world{*arguments.world_size};
+        std::uint64_t packs = 0, tokens = 0;
+        for (std::uint64_t step = 0; step < plan.num_steps(); ++step) {
+            for (const std::uint64_t pack : shard_of(plan, Step{step}, Rank{*arguments.rank}, world)) {
+                ++packs;
+                tokens += plan.pack_tokens(pack);
+            }
+        }
+        invocation.say("  rank " + std::to_string(*arguments.rank) + " of " + std::to_string(world.value) + ": " +
+                       with_commas(packs) + " packs, " + with_commas(tokens) + " tokens");
+        object["rank"] = {{"rank", *arguments.rank}, {"world_size", world.value}, {"packs", packs}, {"tokens", tokens}};
+    }
+    auto batches = nlohmann::ordered_json::array();
+    for (const PackView& view : first_packs(plan, arguments)) {
+        std::string samples;
+        auto list = nlohmann::ordered_json::array();
+        for (std::uint64_t s = plan.pack_begin[view.pack]; s < plan.pack_begin[view.pack + 1]; ++s) {
+            samples += (samples.empty() ? "" : " ") + std::to_string(plan.segment_sample[s]) + ":" +
+                       std::to_string(plan.segment_tokens[s]);
+            list.push_back(plan.segment_sample[s]);
+        }
+        invocation.say("  step " + std::to_string(view.step) + " pack " + std::to_string(view.pack) + " (" +
+                       std::to_string(plan.pack_tokens(view.pack)) + " tokens)  " + samples);
+        batches.push_back({{"step", view.step}, {"pack", view.pack}, {"tokens", plan.pack_tokens(view.pack)}, {"samples", list}});
+    }
+    if (arguments.show_batches > 0) object["batches"] = batches;
+    invocation.give(object);
+    return 0;
+}
+
+struct ValidateArguments {
+    std::string plan;
+    std::vector<std::string> inputs;
+    bool strict = false;
+};
+
+int run_validate(const Invocation& invocation, const ValidateArguments& arguments) {
+    require_one_rank("batchplan validate");
+    const auto begin = std::chrono::steady_clock::now();
+    const BatchPlan plan = load_plan(arguments.plan, PlanCheck::content);
+    if (arguments.strict) check_plan_files(arguments.plan, plan);
+    std::vector<PlanInput> inputs;
+    for (const std::string& argument : arguments.inputs) {
+        const auto [name, file] = split_named(argument);
+        inputs.push_back(PlanInput::open(file, name));
+    }
+    if (!inputs.empty()) {
+        std::vector<SourceLengths> lengths;
+        for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
+        validate_plan(plan, lengths);
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const std::string checked = std::string(arguments.strict ? "files, " : "") + "columns and fingerprint tree" +
+                                (inputs.empty() ? "" : ", lengths of the sources");
+    invocation.say("plan " + plan.fingerprints.plan.hex() + " is sound: " + checked + " (" + fixed(seconds, 2) + " s)");
+    invocation.give({{"plan_fingerprint", plan.fingerprints.plan.hex()},
+                     {"valid", true},
+                     {"strict", arguments.strict},
+                     {"sources_checked", inputs.size()},
+                     {"seconds", seconds}});
+    return 0;
+}
+
+}  // namespace
+
+void add_batchplan(CLI::App& app, Invocation& invocation) {
+    CLI::App* noun = app.add_subcommand("batchplan", "Build, look at and check plans");
+    noun->require_subcommand(1);
+
+    auto build = std::make_shared<PlanBuildArguments>();
+    CLI::App* build_verb = add_verb(*noun, invocation, "build", "Decide the whole order of a run",
+                                    "  lockstep batchplan build -l corpus.h5 -e 2 -b 4096 -o plan/\n"
+                                    "  lockstep batchplan build -l lengths.jsonl --mode bucket -b 8192 -o plan/",
+                                    [&invocation, build] { return run_build(invocation, *build); });
+    add_plan_options(*build_verb, *build, "The plan");
+    build_verb->add_option("-o,--output", build->output, "Plan folder to write")->required();
+
+    auto info = std::make_shared<InfoArguments>();
+    CLI::App* info_verb = add_verb(*noun, invocation, "info", "What a plan holds",
+                                   "  lockstep batchplan info -p plan/ --show-batches 3\n"
+                                   "  lockstep batchplan info -p plan/ --rank 1 --world-size 4",
+                                   [&invocation, info] { return run_info(invocation, *info); });
+    info_verb->add_option("-p,--plan", info->plan, "Plan folder")->required();
+    info_verb->add_option("--show-batches", info->show_batches, "Show the first N packs");
+    info_verb->add_option("--rank", info->rank, "Show one rank's view");
+    info_verb->add_option("--world-size", info->world_size, "Of a world of this size");
+
+    auto validate = std::make_shared<ValidateArguments>();
+    CLI::App* validate_verb = add_verb(*noun, invocation, "validate", "Recompute a plan's fingerprints and check it",
+                                       "  lockstep batchplan validate -p plan/ --strict -l corpus.h5",
+                                       [&invocation, validate] { return run_validate(invocation, *validate); });
+    validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
+    validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
+    validate_verb->add_flag("--strict", validate->strict, "Every file of the folder too");
+}
+
+}  // namespace lockstep

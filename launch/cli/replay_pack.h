@@ -1,0 +1,16 @@
+// launch/cli/replay_pack.h
+//
+// `train --step K --pack P`: one pack of a run computed again, for a person who
+// looks into it.
+
+#pragma once
+
+#include "launch/cli/training.h"
+
+namespace lockstep {
+
+/// Rebuilds the state before `step` in memory from the newest generation at or before it, computes the pack, and compares
+/// loss and content with what the ledger says of it. Nothing of the run changes.
+int replay_pack(const Invocation& invocation, const TrainingArguments& arguments, std::uint64_t step, std::uint64_t pack);
+
+}  // namespace lockstep

@@ -1,0 +1,286 @@
+#include "launch/cli/training.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <deque>
+#include <filesystem>
+
+#include "coordinator/distribution.h"
+#include "io/base/error.h"
+#include "io/base/log.h"
+#include "io/comm/agreement.h"
+#include "kernels/blas_runtime.h"
+#include "launch/cli/progress.h"
+#include "worker/model/transformer.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr double probe_seconds = 0.15;
+
+/// Rate of plain OpenBLAS products with the threads of all ranks at once [flop/s]: what "share of the BLAS rate" is a share of.
+double measure_total_blas_rate(World& world, int threads) {
+    world.comm->set_phase("measuring the BLAS rate");
+    world.comm->barrier();
+    const double mine = measure_sgemm_rate(512, 1024, 512, threads, probe_seconds);
+    auto total = static_cast<std::int64_t>(mine);
+    world.comm->sum(std::span(&total, 1));
+    return static_cast<double>(total);
+}
+
+/// rank-00003.log
+std::string log_name(Rank rank) {
+    char text[32];
+    std::snprintf(text, sizeof text, "rank-%05d.log", rank.value);
+    return text;
+}
+
+/// The progress line and the figures of the summary.
+class TrainingReport {
+  public:
+    TrainingReport(const PlanSummary& plan, std::uint64_t stop_step, double flop_per_token, double blas_rate, bool quiet)
+        : plan_(plan), stop_step_(stop_step), flop_per_token_(flop_per_token), blas_rate_(blas_rate), quiet_(quiet) {}
+
+    void add(const StepMetrics& metrics) {
+        if (metrics.loss) {
+            if (!first_loss_) first_loss_ = metrics.loss;
+            last_loss_ = metrics.loss;
+        }
+        tokens_ += metrics.tokens;
+        seconds_ += metrics.seconds;
+        recent_.push_back({metrics.tokens, metrics.seconds});
+        if (recent_.size() > 32) recent_.pop_front();
+        if (!quiet_ && (progress_.due() || metrics.step + 1 == stop_step_)) progress_.show(line(metrics));
+    }
+
+    double tokens_per_second() const { return seconds_ > 0 ? static_cast<double>(tokens_) / seconds_ : 0; }
+    double blas_share() const { return blas_rate_ > 0 ? tokens_per_second() * flop_per_token_ / blas_rate_ : 0; }
+    std::optional<double> first_loss() const { return first_loss_; }
+    std::optional<double> last_loss() const { return last_loss_; }
+
+  private:
+    std::string line(const StepMetrics& metrics) const {
+        std::uint64_t tokens = 0;
+        double seconds = 0;
+        for (const auto& [step_tokens, step_seconds] : recent_) {
+            tokens += step_tokens;
+            seconds += step_seconds;
+        }
+        const double rate = seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+        const double step_seconds = seconds / static_cast<double>(recent_.size());
+        return "step " + std::to_string(metrics.step + 1) + "/" + std::to_string(stop_step_) + "  loss " +
+               (metrics.loss ? fixed(*metrics.loss, 4) : std::string("-")) + "  " + rate_text(rate) + " tokens/s  " +
+               fixed(blas_rate_ > 0 ? 100 * rate * flop_per_token_ / blas_rate_ : 0, 0) + " % of BLAS  ETA " +
+               duration_text(step_seconds * static_cast<double>(stop_step_ - metrics.step - 1));
+    }
+
+    const PlanSummary& plan_;
+    std::uint64_t stop_step_;
+    double flop_per_token_;
+    double blas_rate_;
+    bool quiet_;
+    ProgressLine progress_;
+    std::optional<double> first_loss_, last_loss_;
+    std::uint64_t tokens_ = 0;
+    double seconds_ = 0;
+    std::deque<std::pair<std::uint64_t, double>> recent_;
+};
+
+}  // namespace
+
+void add_settings_options(CLI::App& verb, TrainingArguments& a) {
+    const std::string group = "Settings of the run";
+    verb.add_option("-m,--model", a.model, "Preset or config.json")->group(group);
+    verb.add_option("--lr", a.learning_rate, "Peak learning rate (0.001)")->group(group);
+    verb.add_option("--final-lr", a.final_learning_rate, "Where the cosine ends (a tenth of --lr)")->group(group);
+    verb.add_option("--warmup", a.warmup, "Steps of linear warm-up (a twentieth of the schedule)")->group(group);
+    verb.add_option("--schedule-steps", a.schedule_steps, "Horizon of the schedule (the plan's steps)")->group(group);
+    verb.add_option("--beta1", a.beta1, "AdamW (0.9)")->group(group);
+    verb.add_option("--beta2", a.beta2, "AdamW (0.95)")->group(group);
+    verb.add_option("--adam-eps", a.epsilon, "AdamW (1e-8)")->group(group);
+    verb.add_option("--weight-decay", a.weight_decay, "Decoupled, on matrices only (0.1)")->group(group);
+    verb.add_option("--clip", a.clip, "Largest gradient norm, 0 for none (1.0)")->group(group);
+    verb.add_option("--init-seed", a.seed, "Seed of the initial weights (1)")->group(group);
+    verb.add_option("--scale-exponent", a.scale_exponent, "First scale 2^s of the exact sum (50)")->group(group);
+}
+
+void add_machine_options(CLI::App& verb, TrainingArguments& a) {
+    const std::string group = "This start";
+    verb.add_option("--steps", a.steps, "Stop before this step of the plan (its last)")->group(group);
+    verb.add_option("--threads", a.threads, "Threads of each rank (cores over ranks on the node)")
+        ->check(CLI::Range(1, 1024))
+        ->group(group);
+    verb.add_option("--gemm", a.gemm, "Matrix product: auto, openblas, own or reference; the bits are the same")
+        ->group(group);
+    verb.add_option("--hang-timeout", a.hang_timeout, "Seconds after which a silent rank is given up (600)")
+        ->check(CLI::Range(1.0, 1e7))
+        ->group(group);
+    verb.add_flag("--quiet", a.quiet, "No progress line")->group(group);
+}
+
+namespace {
+
+void lay_over(TrainSettings& s, const TrainingArguments& a) {
+    OptimizerSettings& o = s.optimizer;
+    o.learning_rate = a.learning_rate.value_or(o.learning_rate);
+    o.final_learning_rate = a.final_learning_rate.value_or(o.final_learning_rate);
+    o.warmup_steps = a.warmup.value_or(o.warmup_steps);
+    o.schedule_steps = a.schedule_steps.value_or(o.schedule_steps);
+    o.beta1 = a.beta1.value_or(o.beta1);
+    o.beta2 = a.beta2.value_or(o.beta2);
+    o.epsilon = a.epsilon.value_or(o.epsilon);
+    o.weight_decay = a.weight_decay.value_or(o.weight_decay);
+    o.clip_norm = a.clip.value_or(o.clip_norm);
+    s.seed = a.seed.value_or(s.seed);
+    s.scale_exponent = a.scale_exponent.value_or(s.scale_exponent);
+}
+
+}  // namespace
+
+TrainSettings settings_from(const TrainingArguments& a, const ModelConfig& model, std::uint64_t plan_steps) {
+    TrainSettings settings;
+    settings.model = model;
+    OptimizerSettings& o = settings.optimizer;
+    o.learning_rate = a.learning_rate.value_or(o.learning_rate);
+    o.final_learning_rate = o.learning_rate / 10;
+    o.schedule_steps = a.schedule_steps.value_or(std::max<std::uint64_t>(plan_steps, 1));
+    o.warmup_steps = o.schedule_steps / 20;
+    lay_over(settings, a);
+    check_train_settings(settings);
+    return settings;
+}
+
+TrainSettings overlaid(const TrainSettings& run, const TrainingArguments& a, std::uint64_t corpus_vocabulary) {
+    TrainSettings asked = run;
+    if (!a.model.empty()) asked.model = load_model_config(a.model, corpus_vocabulary).config;
+    lay_over(asked, a);
+    return asked;
+}
+
+std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments) {
+    std::vector<std::string> paths;
+    for (const std::string& argument : arguments) paths.push_back(split_named(argument).second);
+    return paths;
+}
+
+PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
+    PlanAtHand at_hand;
+    at_hand.plan = load_plan(plan_path, PlanCheck::content);
+    for (const std::string& path : corpora) at_hand.inputs.push_back(PlanInput::open(path, ""));
+    at_hand.bound = bind_plan(at_hand.plan, at_hand.inputs);
+    return at_hand;
+}
+
+CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::vector<PlanSource>& announced,
+                           const PlanAtHand* at_hand) {
+    if (corpora.size() != announced.size()) {
+        throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(announced.size()) + " source(s), " +
+                                                     std::to_string(corpora.size()) + " corpora were given with -d");
+    }
+    CorporaAtHand result;
+    for (std::size_t i = 0; i < corpora.size(); ++i) {
+        std::shared_ptr<const Corpus> corpus =
+            at_hand != nullptr ? at_hand->inputs[i].corpus() : std::make_shared<const Corpus>(Corpus::open(corpora[i]));
+        if (corpus->content_fingerprint() != announced[i].corpus) {
+            throw Error(ErrorCode::fingerprint_mismatch,
+                        "corpus '" + corpora[i] + "' has content " + corpus->content_fingerprint().brief() +
+                            "…, rank 0 trains on " + announced[i].corpus.brief() + "…; copy the same corpus to this host");
+        }
+        result.vocabulary = std::max(result.vocabulary, corpus->tokenizer().vocabulary_size);
+        result.samples.add(std::move(corpus));
+    }
+    return result;
+}
+
+int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments, const PlanAtHand* plan,
+              const RunRecord& record, const std::optional<Manifest>& generation,
+              const std::vector<std::string>& corpora) {
+    Communicator& comm = *world.comm;
+    const std::filesystem::path run = arguments.run;
+    if (arguments.hang_timeout) {
+        comm.set_timeout(std::chrono::milliseconds(static_cast<std::int64_t>(*arguments.hang_timeout * 1000)));
+    }
+    const TrainSettings settings = train_settings_from_json(record.settings_json);
+    PlanDistribution distribution(comm, plan != nullptr ? &plan->plan : nullptr,
+                                  plan != nullptr ? plan->bound : std::vector<PlanSource>{});
+    const PlanSummary& summary = distribution.summary();
+    const int threads = arguments.threads.value_or(default_threads(world));
+
+    CorporaAtHand data;
+    std::optional<ThreadPool> pool;
+    std::optional<Gemm> gemm;
+    std::optional<Worker> worker;
+    together(comm, "preparing to train", [&] {
+        if (arguments.keep && *arguments.keep < 2) {
+            throw Error(ErrorCode::invalid_argument,
+                        "--keep is " + std::to_string(*arguments.keep) + "; at least 2 generations are kept");
+        }
+        data = open_corpora(corpora, distribution.sources(), plan);
+        log_to_file((run / "logs" / log_name(comm.rank())).string());
+        pool.emplace(threads);
+        gemm.emplace(*pool, parse_gemm_backend(arguments.gemm),
+                     gemm_shapes(settings.model, std::max<std::size_t>(summary.pack_tokens_max, 1)));
+        worker.emplace(comm, *gemm, summary, data.samples, data.vocabulary, settings);
+    });
+    worker->hooks = invocation.hooks;
+    worker->fetch_window = [&](std::uint64_t step) { return distribution.fetch(step); };
+    worker->stop_requested = stop_signal_seen;
+    worker->start(generation, run);
+
+    const double blas_rate = measure_total_blas_rate(world, threads);
+    const double flop = flop_per_token(settings.model, static_cast<double>(summary.mean_context));
+    // What a start may choose for itself still has to be one choice, since collectives follow from it: rank 0's.
+    std::uint64_t chosen[3] = {std::min(arguments.steps.value_or(summary.num_steps), summary.num_steps),
+                               arguments.checkpoint_every.value_or(record.checkpoint_every),
+                               arguments.keep.value_or(record.keep)};
+    comm.broadcast(std::as_writable_bytes(std::span(chosen)), Rank{0});
+    const std::uint64_t stop = chosen[0];
+    TrainingReport report(summary, stop, flop, blas_rate, arguments.quiet);
+    worker->on_step = [&](const StepMetrics& metrics) { report.add(metrics); };
+    log_root(LogLevel::info, "training " + with_commas(worker->parameters()) + " parameters, " +
+                                 std::to_string(comm.size().value) + " rank(s) of " + std::to_string(threads) +
+                                 " thread(s), steps " + std::to_string(generation ? generation->step : 0) + " to " +
+                                 std::to_string(stop) + " of " + std::to_string(summary.num_steps));
+    log_rank(LogLevel::debug, gemm->describe() + "; BLAS probe of all ranks " + fixed(blas_rate / 1e9, 0) + " GFLOP/s");
+
+    WorkerOptions options;
+    options.run = run;
+    options.stop_step = stop;
+    options.checkpoint_every = chosen[1];
+    options.keep = chosen[2];
+    const WorkerOutcome outcome = worker->run(options);
+
+    if (world.is_root()) {
+        invocation.say((outcome.stopped_on_request ? "stopped on request at step " : "done: step ") +
+                       std::to_string(outcome.next_step) + " of " + std::to_string(summary.num_steps) + ", " +
+                       rate_text(report.tokens_per_second()) + " tokens/s, " + fixed(100 * report.blas_share(), 0) +
+                       " % of the BLAS rate" +
+                       (report.last_loss() ? ", loss " + fixed(*report.first_loss(), 4) + " -> " +
+                                                 fixed(*report.last_loss(), 4)
+                                           : std::string()));
+        invocation.say("state digest " + outcome.state_digest.hex());
+        nlohmann::ordered_json object = {{"run", run.string()},
+                                         {"next_step", outcome.next_step},
+                                         {"plan_steps", summary.num_steps},
+                                         {"state_digest", outcome.state_digest.hex()},
+                                         {"plan_fingerprint", summary.plan.hex()},
+                                         {"parameters", worker->parameters()},
+                                         {"world_size", comm.size().value},
+                                         {"threads", threads},
+                                         {"gemm", std::string(name_of(gemm->backend()))},
+                                         {"tokens_per_second", report.tokens_per_second()},
+                                         {"blas_flop_per_second", blas_rate},
+                                         {"blas_share", report.blas_share()},
+                                         {"first_loss", nullptr},
+                                         {"last_loss", nullptr},
+                                         {"stopped", outcome.stopped_on_request}};
+        if (report.first_loss()) object["first_loss"] = *report.first_loss();
+        if (report.last_loss()) object["last_loss"] = *report.last_loss();
+        invocation.give(object);
+    }
+    return outcome.stopped_on_request ? exit_code_of(ErrorCode::stopped) : 0;
+}
+
+}  // namespace lockstep

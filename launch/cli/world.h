@@ -1,0 +1,31 @@
+// launch/cli/world.h
+//
+// The world a distributed verb runs in: MPI's when started by mpirun, a complete
+// world of one otherwise.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "io/comm/communicator.h"
+
+namespace lockstep {
+
+struct World {
+    std::unique_ptr<Communicator> comm;
+    int ranks_on_node = 1;
+    bool is_root() const { return comm->rank().value == 0; }
+};
+
+/// Run `body` in this process' world and return its exit code. An error the ranks agreed on is printed once, by rank 0, and
+/// all end in order; any other ends the whole job with its code.
+int run_in_world(const std::function<int(World&)>& body);
+
+/// Threads a rank should use: cores of the node over its ranks, at least 1.
+int default_threads(const World& world);
+
+/// SIGUSR1 asks the run to stop at the next step; returns whether it came. Installed by the first call.
+bool stop_signal_seen();
+
+}  // namespace lockstep

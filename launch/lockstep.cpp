@@ -1,0 +1,133 @@
+#include "launch/lockstep.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "coordinator/version.h"
+#include "io/base/error.h"
+#include "io/base/log.h"
+#include "kernels/blas_runtime.h"
+#include "launch/cli/invocation.h"
+
+namespace lockstep {
+
+namespace {
+
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        std::size_t diagonal = row[0];
+        row[0] = i;
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t above = row[j];
+            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0U : 1U)});
+            diagonal = above;
+        }
+    }
+    return row[b.size()];
+}
+
+/// The deepest verb that was understood.
+const CLI::App* deepest(const CLI::App& app) {
+    const CLI::App* at = &app;
+    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    return at;
+}
+
+/// What an unknown word was most likely meant to be; empty if nothing is near.
+std::string suggestion(const CLI::App& app, const std::string& word) {
+    std::string plain = word.substr(0, word.find('='));
+    std::vector<std::string> known;
+    for (const CLI::Option* option : app.get_options()) {
+        for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+        for (const std::string& name : option->get_snames()) known.push_back("-" + name);
+    }
+    for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+        known.push_back(verb->get_name());
+    }
+    std::string best;
+    std::size_t best_distance = std::max<std::size_t>(2, plain.size() / 3) + 1;
+    for (const std::string& name : known) {
+        const std::size_t distance = edit_distance(plain, name);
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = name;
+        }
+    }
+    return best;
+}
+
+/// Lazarus' spellings become ours: "data batchplan build", "train sft --batch-plan".
+std::vector<std::string> normalized_arguments(int argc, char** argv) {
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (arguments.size() > 1 && arguments[0] == "data") arguments.erase(arguments.begin());
+    if (arguments.size() > 1 && arguments[0] == "train" && arguments[1] == "sft") {
+        arguments.erase(arguments.begin() + 1);
+    }
+    // CLI11 takes them last first.
+    std::reverse(arguments.begin(), arguments.end());
+    return arguments;
+}
+
+int report_usage(const CLI::App& app, const CLI::ParseError& error) {
+    const CLI::App* verb = deepest(app);
+    std::string message = error.what();
+    const std::vector<std::string> unknown = app.remaining(true);
+    if (!unknown.empty()) {
+        message = "unknown argument '" + unknown.front() + "'";
+        const std::string meant = suggestion(*verb, unknown.front());
+        if (!meant.empty()) message += "; did you mean '" + meant + "'?";
+    }
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    std::string name;
+    for (const CLI::App* at = verb; at != nullptr; at = at->get_parent()) name = at->get_name() + (name.empty() ? "" : " ") + name;
+    log_rank(LogLevel::error, message + " (see " + name + " --help)");
+    return exit_code_of(ErrorCode::invalid_argument);
+}
+
+}  // namespace
+
+int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
+    Invocation invocation;
+    invocation.hooks = hooks;
+    CLI::App app("Lockstep: a lockfile for training data, and the machine that enforces it.", "lockstep");
+    app.set_version_flag("--version", std::string("lockstep ") + tool_version);
+    app.require_subcommand(1);
+    app.failure_message(CLI::FailureMessage::simple);
+    add_ingest(app, invocation);
+    add_lengths(app, invocation);
+    add_batchplan(app, invocation);
+    add_train(app, invocation);
+    add_resume(app, invocation);
+    add_verify(app, invocation);
+    add_inspect(app, invocation);
+    add_checkpoint(app, invocation);
+    add_doctor(app, invocation);
+    try {
+        std::vector<std::string> arguments = normalized_arguments(argc, argv);
+        app.parse(std::move(arguments));
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+        return report_usage(app, error);
+    }
+    try {
+        set_floating_point_mode();
+        return invocation.action();
+    } catch (const Error& error) {
+        log_rank(LogLevel::error, error.what());
+        return exit_code_of(error.code());
+    } catch (const std::bad_alloc&) {
+        log_rank(LogLevel::error, "not enough memory; lower the token budget or run on a larger machine");
+        return exit_code_of(ErrorCode::environment);
+    } catch (const std::exception& error) {
+        log_rank(LogLevel::error, std::string("unexpected failure: ") + error.what() + "; please report this bug");
+        return exit_code_of(ErrorCode::bug);
+    }
+}
+
+}  // namespace lockstep
