@@ -21,43 +21,67 @@
 namespace lockstep {
 
 // A block of packed A stays in the second-level cache, a panel of packed B in the first.
-inline constexpr std::size_t packed_a_lines = 192;   // A multiple of every tile height, 6 and 12.
+inline constexpr std::size_t packed_a_lines = 96;    // A multiple of every tile height, 6 and 12.
 inline constexpr std::size_t packed_b_lines = 2048;  // A multiple of every tile width, 16 and 32.
 inline constexpr std::size_t packed_a_floats = packed_a_lines * gemm_block_k + 16;
 inline constexpr std::size_t packed_b_floats = packed_b_lines * gemm_block_k;
 /// What multiply_avx2 and multiply_avx512 need, aligned to 64 bytes.
 inline constexpr std::size_t gemm_scratch_floats = packed_a_floats + packed_b_floats;
 
-/// Write up to `panel_width` lines as a panel: element k of line i at panel[k * panel_width + i]. Missing
-/// lines are 0. Writes up to Lanes::width - 1 floats past the panel's end when panel_width is no multiple of
-/// Lanes::width.
+/// Write lines whose k stands side by side (k_stride 1) as one panel, by blocks of width x width.
 template <class Lanes>
-void pack_panel(const GemmOperand& x, std::size_t lines, std::size_t block_k, std::size_t panel_width,
-                float* panel) {
+void transpose_to_panel(const GemmOperand& x, std::size_t lines, std::size_t block_k, std::size_t panel_width,
+                        float* panel) {
     using Vector = typename Lanes::Vector;
     constexpr std::size_t width = Lanes::width;
     for (std::size_t first = 0; first < panel_width; first += width) {
         const std::size_t left = lines > first ? lines - first : 0;
-        const std::size_t here = left < width ? left : width;
         const float* source = x.data + first * x.line_stride;
-        float* target = panel + first;
-        if (x.line_stride == 1) {
-            // Ascending k: what a vector writes beyond a narrow panel's line is overwritten by the next.
-            for (std::size_t k = 0; k < block_k; ++k) {
-                Lanes::store(target + k * panel_width, Lanes::load_first(source + k * x.k_stride, here));
-            }
-            continue;
-        }
         for (std::size_t k = 0; k < block_k; k += width) {
             const std::size_t columns = block_k - k < width ? block_k - k : width;
             Vector block[width];
             for (std::size_t i = 0; i < width; ++i) {
                 block[i] =
-                    i < here ? Lanes::load_first(source + i * x.line_stride + k, columns) : Lanes::zero();
+                    i < left ? Lanes::load_first(source + i * x.line_stride + k, columns) : Lanes::zero();
             }
             Lanes::transpose(block);
-            for (std::size_t i = 0; i < columns; ++i) Lanes::store(target + (k + i) * panel_width, block[i]);
+            // Ascending k: what a vector writes beyond a narrow panel's line is overwritten by the next.
+            for (std::size_t i = 0; i < columns; ++i) {
+                Lanes::store(panel + (k + i) * panel_width + first, block[i]);
+            }
         }
+    }
+}
+
+/// Write lines that stand side by side (line_stride 1) as panels. k is the outer loop: with a panel at a
+/// time, lines a power of two apart would push each other out of the cache between one panel and the next.
+template <class Lanes>
+void copy_to_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k, std::size_t panel_width,
+                    float* panels) {
+    constexpr std::size_t width = Lanes::width;
+    for (std::size_t k = 0; k < block_k; ++k) {
+        const float* source = x.data + k * x.k_stride;
+        float* target = panels + k * panel_width;
+        for (std::size_t begin = 0; begin < lines; begin += panel_width, target += block_k * panel_width) {
+            for (std::size_t first = 0; first < panel_width; first += width) {
+                const std::size_t room = panel_width - first < width ? panel_width - first : width;
+                const std::size_t left = lines > begin + first ? lines - begin - first : 0;
+                const auto values = Lanes::load_first(source + begin + first, left < room ? left : room);
+                Lanes::store_first(target + first, room, values);
+            }
+        }
+    }
+}
+
+/// Write lines as panels of panel_width: element k of line i at [i / panel_width][k][i % panel_width];
+/// missing lines of the last panel are 0. May write up to Lanes::width - 1 floats past the last panel.
+template <class Lanes>
+void pack_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k, std::size_t panel_width,
+                 float* panels) {
+    if (x.line_stride == 1) return copy_to_panels<Lanes>(x, lines, block_k, panel_width, panels);
+    for (std::size_t i = 0; i < lines; i += panel_width) {
+        const GemmOperand rest{x.data + i * x.line_stride, x.line_stride, x.k_stride};
+        transpose_to_panel<Lanes>(rest, lines - i, block_k, panel_width, panels + i * block_k);
     }
 }
 
@@ -84,16 +108,22 @@ void multiply_tile(const float* a, const float* b, std::size_t block_k, float* c
         a += Lanes::tile_rows;
         b += Lanes::tile_vectors * Lanes::width;
     }
-    const std::size_t in_last = columns - (Vectors - 1) * Lanes::width;
+    // Copied, because the loop below may stay a loop: an array it indexes lives in memory, also while k
+    // ascends.
+    Vector sum[Rows][Vectors];
+    for (std::size_t i = 0; i < Rows; ++i) {
+        for (std::size_t v = 0; v < Vectors; ++v) sum[i][v] = chain[i][v];
+    }
+    constexpr std::size_t before_last = (Vectors - 1) * Lanes::width;
+    const std::size_t in_last = columns - before_last;
     for (std::size_t i = 0; i < Rows; ++i, c += c_stride) {
         for (std::size_t v = 0; v + 1 < Vectors; ++v) {
             float* target = c + v * Lanes::width;
-            Lanes::store(target, Lanes::add(add ? Lanes::load(target) : Lanes::zero(), chain[i][v]));
+            Lanes::store(target, Lanes::add(add ? Lanes::load(target) : Lanes::zero(), sum[i][v]));
         }
-        float* target = c + (Vectors - 1) * Lanes::width;
-        Lanes::store_first(
-            target, in_last,
-            Lanes::add(add ? Lanes::load_first(target, in_last) : Lanes::zero(), chain[i][Vectors - 1]));
+        float* target = c + before_last;
+        const Vector old = add ? Lanes::load_first(target, in_last) : Lanes::zero();
+        Lanes::store_first(target, in_last, Lanes::add(old, sum[i][Vectors - 1]));
     }
 }
 
@@ -128,20 +158,17 @@ void multiply_blocked(const GemmProblem& p, float* scratch) {
             const bool add = p.accumulate || k0 > 0;
             for (std::size_t m0 = 0; m0 < p.m; m0 += packed_a_lines) {
                 const std::size_t m1 = smaller(p.m, m0 + packed_a_lines);
-                for (std::size_t i = m0; i < m1; i += tile_rows) {
-                    const GemmOperand lines{p.a.data + i * p.a.line_stride + k0 * p.a.k_stride,
-                                            p.a.line_stride, p.a.k_stride};
-                    pack_panel<Lanes>(lines, smaller(tile_rows, m1 - i), block_k, tile_rows,
-                                      packed_a + (i - m0) * block_k);
-                }
+                const GemmOperand a{p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride, p.a.line_stride,
+                                    p.a.k_stride};
+                pack_panels<Lanes>(a, m1 - m0, block_k, tile_rows, packed_a);
                 for (std::size_t j = n0; j < n1; j += tile_columns) {
                     const std::size_t columns = smaller(tile_columns, n1 - j);
                     float* const panel = packed_b + (j - n0) * block_k;
                     // Packed beside its first use, while it is in the cache anyway.
                     if (m0 == 0) {
-                        const GemmOperand lines{p.b.data + j * p.b.line_stride + k0 * p.b.k_stride,
-                                                p.b.line_stride, p.b.k_stride};
-                        pack_panel<Lanes>(lines, columns, block_k, tile_columns, panel);
+                        const GemmOperand b{p.b.data + j * p.b.line_stride + k0 * p.b.k_stride,
+                                            p.b.line_stride, p.b.k_stride};
+                        pack_panels<Lanes>(b, columns, block_k, tile_columns, panel);
                     }
                     for (std::size_t i = m0; i < m1; i += tile_rows) {
                         multiply_rows<Lanes, tile_rows>(smaller(tile_rows, m1 - i),

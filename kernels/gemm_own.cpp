@@ -1,0 +1,36 @@
+#include <memory>
+#include <new>
+
+#include "kernels/blas_runtime.h"
+#include "kernels/gemm_blocked.h"
+#include "kernels/gemm_kernels.h"
+#include "kernels/reference/gemm.h"
+
+namespace lockstep {
+
+namespace {
+
+float* thread_scratch() {
+    constexpr std::align_val_t cache_line{64};
+    struct Deleter {
+        void operator()(float* p) const { ::operator delete(p, cache_line); }
+    };
+    thread_local const std::unique_ptr<float, Deleter> scratch(
+        static_cast<float*>(::operator new(gemm_scratch_floats * sizeof(float), cache_line)));
+    return scratch.get();
+}
+
+}  // namespace
+
+void multiply_own(const GemmProblem& problem) {
+    switch (kernel_isa()) {
+        case KernelIsa::avx512:
+            return multiply_avx512(problem, thread_scratch());
+        case KernelIsa::avx2:
+            return multiply_avx2(problem, thread_scratch());
+        case KernelIsa::scalar:
+            return reference::multiply(problem);
+    }
+}
+
+}  // namespace lockstep
