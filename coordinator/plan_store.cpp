@@ -29,11 +29,13 @@ constexpr std::uint64_t plan_format_version = 1;
 
 // --- plan.h5 ---
 
-/// "source/0/name" is attribute "name" of group "/source/0".
+/// Texts are attributes below this group: "source/0/name" is attribute "name" of "/plan/source/0".
+constexpr std::string_view text_group = "/plan";
+
 std::pair<std::string, std::string> group_and_name(const std::string& text_name) {
     const std::size_t slash = text_name.rfind('/');
-    if (slash == std::string::npos) return {"/", text_name};
-    return {"/" + text_name.substr(0, slash), text_name.substr(slash + 1)};
+    if (slash == std::string::npos) return {std::string(text_group), text_name};
+    return {std::string(text_group) + "/" + text_name.substr(0, slash), text_name.substr(slash + 1)};
 }
 
 ColumnFileWriter::Published write_columns(const std::filesystem::path& path, const BatchPlan& plan) {
@@ -54,9 +56,9 @@ ColumnFileWriter::Published write_columns(const std::filesystem::path& path, con
 PlanColumns read_columns(const ColumnFile& file) {
     PlanColumns columns;
     for (const ColumnFile::Attribute& attribute : file.attributes()) {
-        if (attribute.group == "/" && (attribute.name == "format" || attribute.name == "format_version")) continue;
-        const std::string name =
-            attribute.group == "/" ? attribute.name : attribute.group.substr(1) + "/" + attribute.name;
+        if (!attribute.group.starts_with(text_group)) continue;
+        const std::string below = attribute.group.substr(text_group.size());
+        const std::string name = below.empty() ? attribute.name : below.substr(1) + "/" + attribute.name;
         columns.texts[name] = file.attribute_text(attribute.group, attribute.name);
     }
     for (const ColumnFile::Info& info : file.columns()) {

@@ -84,7 +84,7 @@ double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixV
     const KernelTable& kernels = work.kernels();
     const std::size_t n = work.vocabulary();
     const auto logits_to_gradient = [&](std::int32_t target, float* row) {
-        if (target == no_target) {
+        if (target == ignored_target) {
             std::fill_n(row, n, 0.0F);
             return 0.0;
         }
@@ -117,7 +117,7 @@ double head_loss(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
     const std::size_t n = work.vocabulary();
     for (std::size_t begin = 0; begin < hidden.rows; begin += head_tile_tokens) {
         work.tile(begin, [&](std::int32_t target, const float* row) {
-            if (target == no_target) return 0.0;
+            if (target == ignored_target) return 0.0;
             const float maximum = work.kernels().row_max(n, row);
             const double sum = work.kernels().exponential_sum(n, maximum, row);
             return loss_of(sum, maximum, row[work.target_index(target)]);

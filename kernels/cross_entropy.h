@@ -17,7 +17,7 @@
 namespace lockstep {
 
 inline constexpr std::size_t head_tile_tokens = 256;
-inline constexpr std::int32_t no_target = -1;
+inline constexpr std::int32_t ignored_target = -1;
 
 /// Logits of one tile: (256, vocabulary). Owned by the caller, reused.
 struct HeadWorkspace {
@@ -29,7 +29,7 @@ struct HeadWorkspace {
 ///
 /// @param hidden    (T, C)
 /// @param head      (V, C)
-/// @param targets   (T) token id, or no_target.
+/// @param targets   (T) token id, or ignored_target.
 /// @param scale     Factor of every dlogit: float(1 / targets of the step).
 /// @param d_hidden  (T, C) written.
 /// @param d_head    (V, C) written.

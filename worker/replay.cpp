@@ -29,7 +29,7 @@ namespace {
 /// Mark position `i` of the segment as predicting the next token where a loss span says so. Returns the number of targets.
 std::uint32_t set_targets(const SampleSource::Place& place, std::uint64_t offset, std::span<const std::uint32_t> ids,
                           std::span<std::int32_t> targets) {
-    std::fill(targets.begin(), targets.end(), no_target);
+    std::fill(targets.begin(), targets.end(), ignored_target);
     std::uint32_t count = 0;
     const auto predict = [&](std::uint64_t begin, std::uint64_t end) {  // predicted tokens, segment-relative
         for (std::uint64_t p = std::max<std::uint64_t>(begin, 1); p < end; ++p) {

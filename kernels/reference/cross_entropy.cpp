@@ -13,7 +13,7 @@ void head_loss(BasicMatrixView<const double> hidden, BasicMatrixView<const doubl
                std::span<const std::int32_t> targets, std::span<double> token_loss) {
     for (std::size_t t = 0; t < hidden.rows; ++t) {
         token_loss[t] = 0;
-        if (targets[t] == no_target) continue;
+        if (targets[t] == ignored_target) continue;
         std::vector<double> logits(head.rows, 0.0);
         for (std::size_t id = 0; id < head.rows; ++id) {
             for (std::size_t i = 0; i < head.cols; ++i) logits[id] += hidden.row(t)[i] * head.row(id)[i];

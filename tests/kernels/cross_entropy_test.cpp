@@ -28,7 +28,7 @@ struct Head {
           token_loss(t, 9.0F),
           scale(1.0F / static_cast<float>(t == 0 ? 1 : t)) {
         for (std::size_t i = 0; i < t; ++i) {
-            targets.push_back(i % 5 == 3 ? no_target : static_cast<std::int32_t>(i * 7 % v));
+            targets.push_back(i % 5 == 3 ? ignored_target : static_cast<std::int32_t>(i * 7 % v));
         }
     }
 
@@ -103,12 +103,12 @@ TEST(HeadLossTest, RowsWithoutTargetGiveNothing) {
     Head h(12, 8, 30);
     h.backward(pool);
     for (std::size_t t = 0; t < h.tokens; ++t) {
-        if (h.targets[t] != no_target) continue;
+        if (h.targets[t] != ignored_target) continue;
         EXPECT_EQ(h.token_loss[t], 0.0F);
         for (std::size_t i = 0; i < h.width; ++i) ASSERT_EQ(h.d_hidden[t * h.width + i], 0.0F);
     }
     Head none(12, 8, 30);
-    none.targets.assign(12, no_target);
+    none.targets.assign(12, ignored_target);
     none.backward(pool);
     EXPECT_EQ(none.loss, 0.0);
     EXPECT_EQ(none.d_head, std::vector<float>(none.d_head.size(), 0.0F));

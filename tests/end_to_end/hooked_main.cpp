@@ -1,0 +1,134 @@
+// Lockstep with hooks: the same program, which one environment variable can kill, disturb or count.
+//
+// LOCKSTEP_TEST_KILL=RANK:PHASE:STEP     SIGKILL this rank when it enters the phase of that step (PHASE may also be a point
+//                                        of the commit path, "shard:written", with STEP counted in commits from 0).
+// LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, swap, shift-target, change-token, drop-gradient: wrong
+//                                        on purpose, at step 3.
+// LOCKSTEP_TEST_FORCE=overflow|nan:STEP  a gradient element that the exact sum must meet by its rule.
+// LOCKSTEP_TEST_COUNT=FILE               append "step pack rank" for every pack computed.
+
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <string>
+#include <unistd.h>
+
+#include "io/commit_hook.h"
+#include "kernels/blas_runtime.h"
+#include "launch/lockstep.h"
+
+namespace {
+
+using namespace lockstep;
+
+constexpr std::uint64_t mutated_step = 3;
+
+std::string variable(const char* name) {
+    const char* value = std::getenv(name);
+    return value != nullptr ? value : "";
+}
+
+int own_rank() {
+    const std::string rank = variable("OMPI_COMM_WORLD_RANK");
+    return rank.empty() ? 0 : std::stoi(rank);
+}
+
+[[noreturn]] void die() {
+    kill(getpid(), SIGKILL);
+    for (;;) pause();
+}
+
+void install_kill(const std::string& spec, WorkerHooks& hooks) {
+    const std::size_t first = spec.find(':');
+    const std::size_t last = spec.rfind(':');
+    if (std::stoi(spec.substr(0, first)) != own_rank()) return;
+    const std::string phase = spec.substr(first + 1, last - first - 1);
+    const std::uint64_t step = std::stoull(spec.substr(last + 1));
+    hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
+        if (at == phase && now == step) die();
+    };
+    set_commit_hook([=, seen = std::make_shared<std::uint64_t>(0)](std::string_view point) {
+        if (point == phase && (*seen)++ == step) die();
+    });
+}
+
+void install_mutation(const std::string& name, WorkerHooks& hooks) {
+    if (name == "skip-pack") {
+        // Never computed, never recorded.
+        hooks.on_packs = [](const PlanSlice&, std::uint64_t step, std::vector<std::size_t>& packs) {
+            if (step == mutated_step && own_rank() == 0 && !packs.empty()) packs.pop_back();
+        };
+    } else if (name == "forget-pack") {
+        // Recorded as trained, but its gradient is lost.
+        hooks.drop_gradient = [done = std::make_shared<bool>(false)](const PackedBatch& batch) {
+            if (batch.step != mutated_step || own_rank() != 0 || *done) return false;
+            return *done = true;
+        };
+    } else if (name == "twice") {
+        hooks.on_packs = [](const PlanSlice&, std::uint64_t step, std::vector<std::size_t>& packs) {
+            if (step == mutated_step && own_rank() == 0 && !packs.empty()) packs.push_back(packs.front());
+        };
+    } else if (name == "swap") {
+        // A pack of the next step in the place of one of this step.
+        hooks.on_packs = [](const PlanSlice& slice, std::uint64_t step, std::vector<std::size_t>& packs) {
+            if (own_rank() != 0 || packs.empty()) return;
+            const std::size_t here = static_cast<std::size_t>(step - slice.step_begin);
+            if (step == mutated_step) packs.back() = slice.step_pack_begin[here + 1];
+            if (step == mutated_step + 1) packs.front() = slice.step_pack_begin[here] - 1;
+        };
+    } else if (name == "shift-target") {
+        hooks.on_batch = [](PackedBatch& batch) {
+            if (batch.step != mutated_step || own_rank() != 0) return;
+            for (std::size_t i = 0; i + 1 < batch.targets.size(); ++i) {
+                if (batch.targets[i] >= 0 && batch.targets[i + 1] >= 0) batch.targets[i] = batch.targets[i + 1];
+            }
+        };
+    } else if (name == "change-token") {
+        hooks.on_batch = [](PackedBatch& batch) {
+            if (batch.step == mutated_step && own_rank() == 0) batch.token_ids[1] ^= 1U;
+        };
+    } else if (name == "drop-gradient") {
+        // The highest rank computes, but contributes nothing.
+        hooks.drop_gradient = [](const PackedBatch& batch) {
+            return batch.step == mutated_step && own_rank() == std::stoi(variable("OMPI_COMM_WORLD_SIZE")) - 1;
+        };
+    } else {
+        std::abort();
+    }
+}
+
+void install_force(const std::string& spec, WorkerHooks& hooks) {
+    const std::size_t colon = spec.find(':');
+    const bool overflow = spec.substr(0, colon) == "overflow";
+    const std::uint64_t step = std::stoull(spec.substr(colon + 1));
+    hooks.on_gradient = [=](const PackedBatch& batch, int attempt, std::span<float> gradient) {
+        if (batch.step != step) return;
+        if (overflow) {
+            // Too large for the first two scales, whoever computes it.
+            if (attempt < 2) gradient[5] = 1e6F;
+        } else {
+            gradient[5] = std::numeric_limits<float>::quiet_NaN();
+        }
+    };
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    ensure_blas_core_type(argv);
+    WorkerHooks hooks;
+    if (const std::string spec = variable("LOCKSTEP_TEST_KILL"); !spec.empty()) install_kill(spec, hooks);
+    if (const std::string name = variable("LOCKSTEP_TEST_MUTATION"); !name.empty()) install_mutation(name, hooks);
+    if (const std::string spec = variable("LOCKSTEP_TEST_FORCE"); !spec.empty()) install_force(spec, hooks);
+    if (const std::string file = variable("LOCKSTEP_TEST_COUNT"); !file.empty()) {
+        hooks.on_digested_batch = [=](PackedBatch& batch) {
+            std::ofstream(file + "." + std::to_string(own_rank()), std::ios::app)
+                << batch.step << ' ' << batch.pack << ' ' << own_rank() << '\n';
+        };
+    }
+    return run_lockstep(argc, argv, hooks);
+}
