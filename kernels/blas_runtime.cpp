@@ -10,6 +10,7 @@
 #include <cfenv>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <sstream>
 #include <string_view>
 #include <system_error>
@@ -108,8 +109,11 @@ void ensure_blas_core_type(char** argv) {
     ::setenv(core_type_variable, "SkylakeX", 1);
     ::setenv("OPENBLAS_NUM_THREADS", "1", 1);
     ::setenv(guard_variable, "1", 1);
-    // OpenBLAS read the environment when it was loaded, before main: only a new image sees the change.
-    ::execv("/proc/self/exe", argv);
+    // OpenBLAS read the environment when it was loaded, before main: only a new image sees the change. By its path,
+    // so that the process keeps its name.
+    std::error_code unknown;
+    const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unknown);
+    ::execv(unknown ? "/proc/self/exe" : program.c_str(), argv);
     log_root(LogLevel::warning,
              std::string("cannot set OpenBLAS' core type (matrix products may run at half speed): ") +
                  std::generic_category().message(errno) +

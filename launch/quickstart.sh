@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 out=${1:-"$here/out/quickstart"}
-steps=240
+steps=120
 cores=$(nproc)
 
 bold='' plain=''
@@ -30,6 +30,7 @@ rm -rf "$out"
 mkdir -p "$out"
 touch "$out/.lockstep-quickstart"
 cd "$out"
+out=$(pwd)
 
 say "2/8  Ingest: the texts of Debian's fortunes packages become tokens"
 "$lockstep" ingest -d /usr/share/games/fortunes --document separator:% -t bytes -o corpus.h5 --json >ingest.json
@@ -40,21 +41,25 @@ say "3/8  Plan: which tokens are trained in which step, decided now and for ever
 "$lockstep" batchplan validate -p plan --strict -l corpus.h5
 
 say "4/8  Train without interruption: $cores rank(s), $steps steps"
-ranks "$cores" "$lockstep" train -p plan -d corpus.h5 -m tiny -o steady --steps $steps --checkpoint-every 40 \
+ranks "$cores" "$lockstep" train -p plan -d corpus.h5 -m tiny -o steady --steps $steps --checkpoint-every 20 \
     --lr 0.003 --schedule-steps $steps --json >steady.json
 
 say "5/8  Train again, and kill a rank half-way (SIGKILL)"
-ranks "$cores" "$lockstep" train -p plan -d corpus.h5 -m tiny -o broken --steps $steps --checkpoint-every 40 \
+ranks "$cores" "$lockstep" train -p plan -d corpus.h5 -m tiny -o "$out/broken" --steps $steps --checkpoint-every 20 \
     --lr 0.003 --schedule-steps $steps --json >broken.json 2>broken.log &
 mpirun_pid=$!
-until [ "$(wc -l 2>/dev/null <broken/metrics.jsonl || echo 0)" -ge $((steps / 2)) ]; do
+trap 'kill "$mpirun_pid" 2>/dev/null || true' EXIT
+steps_done() { if [ -f broken/metrics.jsonl ]; then wc -l <broken/metrics.jsonl; else echo 0; fi; }
+until [ "$(steps_done)" -ge $((steps / 2)) ]; do
     kill -0 "$mpirun_pid" 2>/dev/null || { cat broken.log >&2; exit 1; }
     sleep 0.05
 done
-victim=$(pgrep -P "$mpirun_pid" -n lockstep || pgrep -P "$(pgrep -P "$mpirun_pid" -n)" -n lockstep)
+# The last of the run's ranks; the folder's path is in no other process' arguments.
+victim=$(pgrep -n -f "^$lockstep train .* -o $out/broken ")
 kill -KILL "$victim"
 wait "$mpirun_pid" && status=0 || status=$?
-echo "rank killed at step $(wc -l <broken/metrics.jsonl); mpirun ended with exit code $status"
+trap - EXIT
+echo "rank killed at step $(steps_done); mpirun ended with exit code $status"
 "$lockstep" checkpoint list broken
 
 say "6/8  Resume with another number of ranks: $((cores + 1))"

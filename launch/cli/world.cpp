@@ -55,6 +55,7 @@ int run_in_world(const std::function<int(World&)>& body) {
         world.comm = make_serial_communicator();
     }
     log_identify(world.comm->rank(), world.comm->size());
+    stop_signal_seen();  // From now on the signal asks, it does not kill.
     const int code = run_guarded(world, body);
     world.comm.reset();
     return code;

@@ -2,6 +2,7 @@
 //
 // LOCKSTEP_TEST_KILL=RANK:PHASE:STEP     SIGKILL this rank when it enters the phase of that step (PHASE may also be a point
 //                                        of the commit path, "shard:written", with STEP counted in commits from 0).
+// LOCKSTEP_TEST_STOP=RANK:STEP           SIGUSR1 to this rank when it begins the step.
 // LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, swap, shift-target, change-token, drop-gradient: wrong
 //                                        on purpose, at step 3.
 // LOCKSTEP_TEST_FORCE=overflow|nan:STEP  a gradient element that the exact sum must meet by its rule.
@@ -54,6 +55,15 @@ void install_kill(const std::string& spec, WorkerHooks& hooks) {
     set_commit_hook([=, seen = std::make_shared<std::uint64_t>(0)](std::string_view point) {
         if (point == phase && (*seen)++ == step) die();
     });
+}
+
+void install_stop(const std::string& spec, WorkerHooks& hooks) {
+    const std::size_t colon = spec.find(':');
+    if (std::stoi(spec.substr(0, colon)) != own_rank()) return;
+    const std::uint64_t step = std::stoull(spec.substr(colon + 1));
+    hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
+        if (at == "forward" && now == step) raise(SIGUSR1);
+    };
 }
 
 void install_mutation(const std::string& name, WorkerHooks& hooks) {
@@ -122,6 +132,7 @@ int main(int argc, char** argv) {
     ensure_blas_core_type(argv);
     WorkerHooks hooks;
     if (const std::string spec = variable("LOCKSTEP_TEST_KILL"); !spec.empty()) install_kill(spec, hooks);
+    if (const std::string spec = variable("LOCKSTEP_TEST_STOP"); !spec.empty()) install_stop(spec, hooks);
     if (const std::string name = variable("LOCKSTEP_TEST_MUTATION"); !name.empty()) install_mutation(name, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FORCE"); !spec.empty()) install_force(spec, hooks);
     if (const std::string file = variable("LOCKSTEP_TEST_COUNT"); !file.empty()) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/support/program.h"
+#include "tests/support/temporary_directory.h"
 
 namespace lockstep::test {
 
@@ -20,7 +21,7 @@ class SmallWorld {
     /// The one of this program: corpus.h5 (bytes), plan (budget 256, 5 packs a step), in a temporary folder.
     static const SmallWorld& get();
 
-    const std::filesystem::path& folder() const { return folder_; }
+    const std::filesystem::path& folder() const { return folder_.path(); }
     std::string corpus() const { return (folder_ / "corpus.h5").string(); }
     std::string plan() const { return (folder_ / "plan").string(); }
     /// A path no run has used yet.
@@ -28,7 +29,7 @@ class SmallWorld {
 
   private:
     SmallWorld();
-    std::filesystem::path folder_;
+    TemporaryDirectory folder_;
 };
 
 /// What must be equal for two runs to be the same.
