@@ -69,7 +69,7 @@ say "7/8  Prove it: every planned token fed once, and the bits of the run that n
 "$lockstep" verify broken --against steady --json >verify.json
 
 say "8/8  Summary"
-python3 - <<'PYTHON'
+/usr/bin/python3 - <<'PYTHON'
 import json, math, os
 import h5py, numpy
 read = lambda name: json.load(open(name))

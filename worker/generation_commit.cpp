@@ -4,8 +4,8 @@
 #include <cstring>
 #include <tuple>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "io/base/log.h"
 #include "io/comm/agreement.h"
 
 namespace lockstep {
@@ -121,13 +121,6 @@ CommittedGeneration commit_generation(Communicator& comm, const std::filesystem:
     const Fingerprint digest = state.digest(cursor);
 
     const std::filesystem::path generation = generation_directory(run, cursor.next_step);
-    together(comm, "making the generation's directory", [&] {
-        if (!root_rank) return;
-        std::error_code failure;
-        std::filesystem::create_directories(generation, failure);
-        if (failure) throw_errno("make directory", generation.string(), failure.value());
-        sync_directory(generation.parent_path());
-    });
     ShardName shard;
     together(comm, "writing shards", [&] {
         shard = write_shard(generation, comm.rank(), comm.size(), cursor, state.slice().begin, state.slice_weights(),
@@ -151,8 +144,13 @@ CommittedGeneration commit_generation(Communicator& comm, const std::filesystem:
             manifest.ledger_head = write_ledger_segment(run / "ledger", segment);
         }
         write_manifest(run, manifest);
-        prune_generations(run, keep);
         committed.next_base.ledger_head = manifest.ledger_head;
+        // The generation is committed; old ones that cannot be removed now will be removed later.
+        try {
+            prune_generations(run, keep);
+        } catch (const Error& error) {
+            log_root(LogLevel::warning, std::string("old generations stay for now: ") + error.what());
+        }
     });
     // Only rank 0 ever reads the chain's head again; the others just agree on how far it reaches.
     committed.next_base.step = cursor.next_step;

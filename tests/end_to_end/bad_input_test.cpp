@@ -188,7 +188,7 @@ TEST(BadInputTest, TwoRunsOnOneDirectory) {
     ASSERT_EQ(lockstep_here(train_arguments(run, 2)).exit_code, 0);
     // The shell holds the kernel lock while the second one tries.
     const auto result = run_program({"flock", run + "/LOCK", LOCKSTEP_BINARY, "resume", run, "--steps", "4"});
-    expect_refused(result, 78, "LOCK");
+    expect_refused(result, 78, "is in use");
 }
 
 TEST(BadInputTest, AFullDiskEndsWith74AndKeepsTheGenerationBefore) {

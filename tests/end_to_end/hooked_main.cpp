@@ -3,7 +3,7 @@
 // LOCKSTEP_TEST_KILL=RANK:PHASE:STEP     SIGKILL this rank when it enters the phase of that step (PHASE may also be a point
 //                                        of the commit path, "shard:written", with STEP counted in commits from 0).
 // LOCKSTEP_TEST_STOP=RANK:STEP           SIGUSR1 to this rank when it begins the step.
-// LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, swap, shift-target, change-token, drop-gradient: wrong
+// LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, record-twice, swap, shift-target, change-token, drop-gradient: wrong
 //                                        on purpose, at step 3.
 // LOCKSTEP_TEST_FORCE=overflow|nan:STEP  a gradient element that the exact sum must meet by its rule.
 // LOCKSTEP_TEST_COUNT=FILE               append "step pack rank" for every pack computed.
@@ -79,6 +79,13 @@ void install_mutation(const std::string& name, WorkerHooks& hooks) {
             return *done = true;
         };
     } else if (name == "twice") {
+        // Recorded once, but its gradient counts double.
+        hooks.on_gradient = [done = std::make_shared<bool>(false)](const PackedBatch& batch, int, std::span<float> gradient) {
+            if (batch.step != mutated_step || own_rank() != 0 || *done) return;
+            *done = true;
+            for (float& g : gradient) g *= 2.0F;
+        };
+    } else if (name == "record-twice") {
         hooks.on_packs = [](const PlanSlice&, std::uint64_t step, std::vector<std::size_t>& packs) {
             if (step == mutated_step && own_rank() == 0 && !packs.empty()) packs.push_back(packs.front());
         };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -47,8 +48,9 @@ std::string SmallWorld::fresh(const std::string& name) const {
 
 std::vector<std::string> train_arguments(const std::string& run, int steps, const std::vector<std::string>& more) {
     const SmallWorld& world = SmallWorld::get();
-    std::vector<std::string> arguments = {"train", "-p", world.plan(), "-d", world.corpus(), "-m", "nano", "-o", run,
+    std::vector<std::string> arguments = {"train", "-p", world.plan(), "-d", world.corpus(), "-o", run,
                                           "--steps", std::to_string(steps), "--checkpoint-every", "6", "--quiet"};
+    if (std::find(more.begin(), more.end(), "-m") == more.end()) arguments.insert(arguments.end(), {"-m", "nano"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
 }

@@ -39,7 +39,7 @@ struct RunBits {
     friend bool operator==(const RunBits&, const RunBits&) = default;
 };
 
-/// `train` arguments for the small world; `more` is appended.
+/// `train` arguments for the small world (nano unless `more` has -m); `more` is appended.
 std::vector<std::string> train_arguments(const std::string& run, int steps, const std::vector<std::string>& more = {});
 
 /// state digest of the newest generation and every step's loss bits. Fails the test if the run has none.
