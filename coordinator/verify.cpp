@@ -24,7 +24,8 @@ void add_problem(VerifyReport& report, const std::string& problem) {
 /// What a pack must have looked like to the kernels, from plan and corpus alone.
 class ExpectedPacks {
   public:
-    ExpectedPacks(const BatchPlan& plan, const std::vector<PlanInput>& inputs) : plan_(plan), inputs_(inputs) {}
+    ExpectedPacks(const BatchPlan& plan, const std::vector<PlanInput>& inputs)
+        : plan_(plan), inputs_(inputs) {}
 
     struct Expected {
         std::uint32_t tokens = 0;
@@ -37,7 +38,8 @@ class ExpectedPacks {
         targets_.clear();
         lengths_.assign(1, 0);
         Expected expected;
-        for (std::uint64_t s = plan_.pack_begin[pack]; s < plan_.pack_begin[pack + 1]; ++s) add_segment(s, expected);
+        for (std::uint64_t s = plan_.pack_begin[pack]; s < plan_.pack_begin[pack + 1]; ++s)
+            add_segment(s, expected);
         expected.tokens = static_cast<std::uint32_t>(ids_.size());
         expected.digest = token_digest(ids_, positions_, targets_, lengths_);
         return expected;
@@ -118,7 +120,8 @@ void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const Ledge
     std::size_t next = 0;
     for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
         while (next < rows.size() && rows[next].pack < pack) {
-            add_problem(report, at_pack(step, rows[next].pack) + "trained, but the plan has no such pack in this step");
+            add_problem(report, at_pack(step, rows[next].pack) +
+                                    "trained, but the plan has no such pack in this step");
             ++next;
         }
         std::size_t times = 0;
@@ -126,29 +129,33 @@ void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const Ledge
             if (times++ == 0) check_row(rows[next], expected_packs, report);
         }
         if (times != 1) {
-            add_problem(report, at_pack(step, pack) + (times == 0 ? "planned, but never trained"
-                                                                  : "trained " + std::to_string(times) + " times"));
+            add_problem(report,
+                        at_pack(step, pack) + (times == 0 ? "planned, but never trained"
+                                                          : "trained " + std::to_string(times) + " times"));
         }
     }
     for (; next < rows.size(); ++next) {
-        add_problem(report, at_pack(step, rows[next].pack) + "trained, but the plan has no such pack in this step");
+        add_problem(report,
+                    at_pack(step, rows[next].pack) + "trained, but the plan has no such pack in this step");
     }
 }
 
 void check_segment(const BatchPlan& plan, const LedgerSegment& segment, ExpectedPacks& expected_packs,
                    VerifyReport& report) {
     if (segment.plan != plan.fingerprints.plan) {
-        add_problem(report, "steps " + std::to_string(segment.step_begin) + " to " + std::to_string(segment.step_end) +
-                                " were trained from plan " + segment.plan.brief() + "…, not " +
-                                plan.fingerprints.plan.brief() + "…");
+        add_problem(report, "steps " + std::to_string(segment.step_begin) + " to " +
+                                std::to_string(segment.step_end) + " were trained from plan " +
+                                segment.plan.brief() + "…, not " + plan.fingerprints.plan.brief() + "…");
     }
     if (segment.step_end > plan.num_steps()) {
-        add_problem(report, "the ledger reaches step " + std::to_string(segment.step_end) + ", the plan ends at " +
-                                std::to_string(plan.num_steps()));
+        add_problem(report, "the ledger reaches step " + std::to_string(segment.step_end) +
+                                ", the plan ends at " + std::to_string(plan.num_steps()));
     }
     auto begin = segment.rows.begin();
-    for (std::uint64_t step = segment.step_begin; step < std::min(segment.step_end, plan.num_steps()); ++step) {
-        const auto end = std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
+    for (std::uint64_t step = segment.step_begin; step < std::min(segment.step_end, plan.num_steps());
+         ++step) {
+        const auto end =
+            std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
         check_step(plan, step, {begin, end}, expected_packs, report);
         begin = end;
     }
@@ -161,17 +168,19 @@ void check_segment(const BatchPlan& plan, const LedgerSegment& segment, Expected
 Manifest check_generations(const std::filesystem::path& run, const BatchPlan& plan, VerifyReport& report) {
     std::optional<Manifest> newest;
     for (const GenerationStatus& status : list_generations(run)) {
-        if (!status.manifest && status.problem.empty()) continue;
+        // Never committed: what a kill left behind while saving.
+        if (!std::filesystem::exists(generation_directory(run, status.step) / "manifest.json")) continue;
         if (!status.valid) {
-            throw Error(ErrorCode::corrupt_data,
-                        "generation " + std::to_string(status.step) + " of '" + run.string() + "': " + status.problem);
+            throw Error(ErrorCode::corrupt_data, "generation " + std::to_string(status.step) + " of '" +
+                                                     run.string() + "': " + status.problem);
         }
         const Manifest& manifest = *status.manifest;
         const GenerationReader reader = GenerationReader::open(run, manifest);
         const Fingerprint digest = state_digest_of(reader, manifest.state_elements);
         if (digest != manifest.state_digest) {
             add_problem(report, "generation " + std::to_string(manifest.step) + ": the state digest is " +
-                                    digest.brief() + "…, the manifest says " + manifest.state_digest.brief() + "…");
+                                    digest.brief() + "…, the manifest says " + manifest.state_digest.brief() +
+                                    "…");
         }
         if (manifest.cursor.plan != plan.fingerprints.plan) {
             add_problem(report, "generation " + std::to_string(manifest.step) + " follows plan " +
@@ -181,14 +190,16 @@ Manifest check_generations(const std::filesystem::path& run, const BatchPlan& pl
         newest = manifest;
     }
     if (!newest) {
-        throw Error(ErrorCode::not_found, "'" + run.string() + "' has no committed generation yet; nothing to verify");
+        throw Error(ErrorCode::not_found,
+                    "'" + run.string() + "' has no committed generation yet; nothing to verify");
     }
     return *newest;
 }
 
 }  // namespace
 
-VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan, const std::vector<PlanInput>& inputs) {
+VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
+                        const std::vector<PlanInput>& inputs) {
     VerifyReport report;
     report.plan = plan.fingerprints.plan;
     report.steps_planned = plan.num_steps();
@@ -213,8 +224,8 @@ VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
         }
     }
     if (next_step != newest.step) {
-        add_problem(report, "the ledger covers " + std::to_string(next_step) + " steps, the newest generation " +
-                                std::to_string(newest.step));
+        add_problem(report, "the ledger covers " + std::to_string(next_step) +
+                                " steps, the newest generation " + std::to_string(newest.step));
     }
     if (root != newest.cursor.ledger_root) {
         add_problem(report, "the ledger's root is " + root.brief() + "…, the newest generation says " +
@@ -222,7 +233,8 @@ VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
     }
     if (report.targets_trained != newest.cursor.targets_seen) {
         add_problem(report, "the ledger has " + std::to_string(report.targets_trained) +
-                                " targets trained, the newest generation " + std::to_string(newest.cursor.targets_seen));
+                                " targets trained, the newest generation " +
+                                std::to_string(newest.cursor.targets_seen));
     }
     return report;
 }
@@ -231,11 +243,13 @@ void compare_runs(VerifyReport& report, const std::filesystem::path& other_run) 
     std::vector<std::string> rejected;
     const std::optional<Manifest> other = newest_valid_generation(other_run, rejected);
     if (!other) {
-        throw Error(ErrorCode::not_found, "'" + other_run.string() + "' has no valid generation to compare with");
+        throw Error(ErrorCode::not_found,
+                    "'" + other_run.string() + "' has no valid generation to compare with");
     }
     const auto compare = [&](const std::string& what, const std::string& mine, const std::string& theirs) {
         if (mine != theirs) {
-            add_problem(report, what + " differs: " + mine + " here, " + theirs + " in '" + other_run.string() + "'");
+            add_problem(report,
+                        what + " differs: " + mine + " here, " + theirs + " in '" + other_run.string() + "'");
         }
     };
     compare("the number of steps", std::to_string(report.steps), std::to_string(other->step));
