@@ -21,25 +21,25 @@ namespace boost::serialization {
 
 template <class Archive>
 void serialize(Archive& archive, lockstep::Fingerprint& print, unsigned) {
-    for (std::uint8_t& byte : print.bytes) archive & byte;
+    for (std::uint8_t& byte : print.bytes) archive& byte;
 }
 
 template <class Archive>
 void serialize(Archive& archive, lockstep::PlanSource& source, unsigned) {
-    archive & source.name & source.lengths & source.tokenizer & source.tokenizer_hash & source.corpus &
-        source.sample_base & source.num_samples;
+    archive& source.name& source.lengths& source.tokenizer& source.tokenizer_hash& source.corpus& source
+        .sample_base& source.num_samples;
 }
 
 template <class Archive>
 void serialize(Archive& archive, lockstep::PlanSummary& s, unsigned) {
-    archive & s.plan & s.num_steps & s.num_epochs & s.num_packs & s.planned_tokens & s.pack_tokens_max &
-        s.segment_tokens_max & s.mean_context & s.epoch_begin;
+    archive& s.plan& s.num_steps& s.num_epochs& s.num_packs& s.planned_tokens& s.pack_tokens_max& s
+        .segment_tokens_max& s.mean_context& s.epoch_begin;
 }
 
 template <class Archive>
 void serialize(Archive& archive, lockstep::PlanSlice& s, unsigned) {
-    archive & s.step_begin & s.step_end & s.step_pack_begin & s.pack & s.segment_begin & s.segment_sample &
-        s.segment_offset & s.segment_tokens;
+    archive& s.step_begin& s.step_end& s.step_pack_begin& s.pack& s.segment_begin& s.segment_sample& s
+        .segment_offset& s.segment_tokens;
 }
 
 }  // namespace boost::serialization
@@ -62,7 +62,7 @@ struct WindowHeader {
 
     template <class Archive>
     void serialize(Archive& archive, unsigned) {
-        archive & step_begin & step_end & step_packs & step_targets & pack_rank & slice_bytes & slice_digest;
+        archive& step_begin& step_end& step_packs& step_targets& pack_rank& slice_bytes& slice_digest;
     }
 };
 
@@ -90,7 +90,8 @@ void from_message(std::span<const std::byte> message, const std::string& what, V
     }
 }
 
-std::vector<std::uint64_t> targets_of_steps(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
+std::vector<std::uint64_t> targets_of_steps(const BatchPlan& plan, std::uint64_t step_begin,
+                                            std::uint64_t step_end) {
     std::vector<std::uint64_t> targets;
     for (std::uint64_t step = step_begin; step < step_end; ++step) {
         std::uint64_t sum = 0;
@@ -102,7 +103,8 @@ std::vector<std::uint64_t> targets_of_steps(const BatchPlan& plan, std::uint64_t
     return targets;
 }
 
-std::vector<std::uint64_t> packs_of_steps(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
+std::vector<std::uint64_t> packs_of_steps(const BatchPlan& plan, std::uint64_t step_begin,
+                                          std::uint64_t step_end) {
     return {plan.step_begin.begin() + static_cast<std::ptrdiff_t>(step_begin),
             plan.step_begin.begin() + static_cast<std::ptrdiff_t>(step_end) + 1};
 }
@@ -123,8 +125,8 @@ std::vector<Rank> assign_window(const BatchPlan& plan, std::uint64_t step_begin,
 
 StepWindow window_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
     const std::vector<Rank> all_mine(plan.step_begin[step_end] - plan.step_begin[step_begin], Rank{0});
-    return {slice_of(plan, step_begin, step_end, all_mine, Rank{0}), packs_of_steps(plan, step_begin, step_end),
-            targets_of_steps(plan, step_begin, step_end)};
+    return {slice_of(plan, step_begin, step_end, all_mine, Rank{0}),
+            packs_of_steps(plan, step_begin, step_end), targets_of_steps(plan, step_begin, step_end)};
 }
 
 PlanDistribution::PlanDistribution(Communicator& comm, const BatchPlan* plan, std::vector<PlanSource> bound)
@@ -146,14 +148,20 @@ StepWindow PlanDistribution::fetch(std::uint64_t step) {
     WindowHeader header;
     together(comm_, "assigning packs from step " + std::to_string(step), [&] {
         if (!root) return;
+        if (step >= plan_->num_steps()) {
+            throw Error(ErrorCode::invalid_argument, "step " + std::to_string(step) + " was asked for, the plan has " +
+                                                         std::to_string(plan_->num_steps()) + " steps");
+        }
         header.step_begin = step;
         header.step_end = std::min((step / window_steps + 1) * window_steps, plan_->num_steps());
         header.step_packs = packs_of_steps(*plan_, header.step_begin, header.step_end);
         header.step_targets = targets_of_steps(*plan_, header.step_begin, header.step_end);
-        const std::vector<Rank> ranks = assign_window(*plan_, header.step_begin, header.step_end, comm_.size());
+        const std::vector<Rank> ranks =
+            assign_window(*plan_, header.step_begin, header.step_end, comm_.size());
         for (const Rank rank : ranks) header.pack_rank.push_back(static_cast<std::uint32_t>(rank.value));
         for (int r = 0; r < comm_.size().value; ++r) {
-            slices.push_back(to_message(slice_of(*plan_, header.step_begin, header.step_end, ranks, Rank{r})));
+            slices.push_back(
+                to_message(slice_of(*plan_, header.step_begin, header.step_end, ranks, Rank{r})));
             header.slice_bytes.push_back(slices.back().size());
             header.slice_digest.push_back(digest_of(slices.back()).hex());
         }

@@ -34,7 +34,8 @@ PlanInput PlanInput::open(const std::filesystem::path& path, std::string name) {
     auto corpus = std::make_shared<const Corpus>(Corpus::open(path));
     const auto begin = corpus->sample_begin();
     input.sample_tokens_.reserve(corpus->num_samples());
-    for (std::size_t i = 0; i + 1 < begin.size(); ++i) input.sample_tokens_.push_back(begin[i + 1] - begin[i]);
+    for (std::size_t i = 0; i + 1 < begin.size(); ++i)
+        input.sample_tokens_.push_back(begin[i + 1] - begin[i]);
     if (corpus->has_loss_spans()) {
         input.span_begin_.push_back(0);
         for (std::uint64_t sample = 0; sample < corpus->num_samples(); ++sample) {

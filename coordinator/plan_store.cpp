@@ -46,9 +46,11 @@ ColumnFileWriter::Published write_columns(const std::filesystem::path& path, con
         writer.attribute(group, attribute, std::string_view(text));
     }
     for (const auto& [name, column] : columns.columns) {
-        std::visit([&, &column_name = name](
-                       const auto& values) { writer.column("/" + column_name, std::span(values.data(), values.size())); },
-                   column);
+        std::visit(
+            [&, &column_name = name](const auto& values) {
+                writer.column("/" + column_name, std::span(values.data(), values.size()));
+            },
+            column);
     }
     return writer.publish();
 }
@@ -67,10 +69,18 @@ PlanColumns read_columns(const ColumnFile& file) {
             columns.columns[info.name.substr(1)] = std::vector<T>(values.begin(), values.end());
         };
         switch (info.type) {
-            case ColumnType::u8: take(std::uint8_t{}); break;
-            case ColumnType::u16: take(std::uint16_t{}); break;
-            case ColumnType::u32: take(std::uint32_t{}); break;
-            case ColumnType::u64: take(std::uint64_t{}); break;
+            case ColumnType::u8:
+                take(std::uint8_t{});
+                break;
+            case ColumnType::u16:
+                take(std::uint16_t{});
+                break;
+            case ColumnType::u32:
+                take(std::uint32_t{});
+                break;
+            case ColumnType::u64:
+                take(std::uint64_t{});
+                break;
             default:
                 throw Error(ErrorCode::corrupt_data, "'" + file.path().string() + "': column '" + info.name +
                                                          "' has a type that plans do not use");
@@ -128,7 +138,8 @@ void for_each_jsonl_line(const BatchPlan& plan, const std::vector<PlanInput>& in
     }
 }
 
-Digest write_jsonl(const std::filesystem::path& path, const BatchPlan& plan, const std::vector<PlanInput>& inputs) {
+Digest write_jsonl(const std::filesystem::path& path, const BatchPlan& plan,
+                   const std::vector<PlanInput>& inputs) {
     const std::filesystem::path temporary = temporary_path(path);
     DigestStream digest;
     {
@@ -170,7 +181,8 @@ json metadata_of(const BatchPlan& plan) {
     const PlanColumns columns = to_columns(plan);
     json sources = json::array();
     for (const PlanSource& source : plan.sources) {
-        sources.push_back({{"name", source.name}, {"samples", source.num_samples}, {"sample_base", source.sample_base}});
+        sources.push_back(
+            {{"name", source.name}, {"samples", source.num_samples}, {"sample_base", source.sample_base}});
     }
     return {{"format", "lockstep-plan-metadata"},
             {"plan_format_version", plan_format_version},
@@ -260,8 +272,8 @@ json read_fingerprints(const std::filesystem::path& directory) {
 }
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what) {
-    throw Error(ErrorCode::corrupt_data,
-                "'" + path.string() + "': " + what + "; build the plan again or restore the folder from a copy");
+    throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': " + what +
+                                             "; build the plan again or restore the folder from a copy");
 }
 
 void compare_fingerprints(const std::filesystem::path& directory, const BatchPlan& plan) {
@@ -270,7 +282,8 @@ void compare_fingerprints(const std::filesystem::path& directory, const BatchPla
     for (const auto& [field, value] : expected.items()) {
         if (!found.contains(field) || found[field] != value) {
             refuse(directory / "fingerprints.json",
-                   "field '" + field + "' is " + (found.contains(field) ? found[field].dump().substr(0, 80) : "missing") +
+                   "field '" + field + "' is " +
+                       (found.contains(field) ? found[field].dump().substr(0, 80) : "missing") +
                        ", plan.h5 says " + value.dump().substr(0, 80));
         }
     }
@@ -298,12 +311,14 @@ SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& pla
     std::error_code failure;
     const bool exists = std::filesystem::exists(target, failure);
     if (exists && overwrite == Overwrite::no) {
-        throw Error(ErrorCode::output_exists, "plan folder '" + directory.string() +
-                                                  "' exists; pass --force to replace it or choose another -o");
+        throw Error(ErrorCode::output_exists,
+                    "plan folder '" + directory.string() +
+                        "' exists; pass --force to replace it or choose another -o");
     }
     if (exists && !std::filesystem::exists(target / "plan.h5") && !std::filesystem::is_empty(target)) {
-        throw Error(ErrorCode::output_exists, "'" + directory.string() +
-                                                  "' exists and is not a plan folder; --force replaces only plans");
+        throw Error(
+            ErrorCode::output_exists,
+            "'" + directory.string() + "' exists and is not a plan folder; --force replaces only plans");
     }
     const std::filesystem::path building = target.parent_path() / (target.filename().string() + ".tmp");
     remove_folder(building);
@@ -338,8 +353,8 @@ SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& pla
         }
     } catch (const std::filesystem::filesystem_error& error) {
         remove_folder(building);
-        throw Error(ErrorCode::io_failure, "cannot publish plan folder '" + directory.string() + "': " +
-                                               error.code().message());
+        throw Error(ErrorCode::io_failure,
+                    "cannot publish plan folder '" + directory.string() + "': " + error.code().message());
     } catch (...) {
         remove_folder(building);
         throw;
@@ -369,14 +384,15 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     compare_fingerprints(directory, plan);
     const json fingerprints = read_fingerprints(directory);
     const json files = fingerprints.value("files", json::object());
-    const ColumnFile columns = ColumnFile::open(directory / "plan.h5", plan_format, plan_format_version,
-                                                VerifyAtOpen::everything);
+    const ColumnFile columns =
+        ColumnFile::open(directory / "plan.h5", plan_format, plan_format_version, VerifyAtOpen::everything);
     if (files.value("plan.h5", "") != columns.digest_hex()) {
         refuse(directory / "fingerprints.json", "it belongs to another plan.h5");
     }
     const std::filesystem::path jsonl = directory / "plan.jsonl";
     if (files.contains("plan.jsonl") != std::filesystem::exists(jsonl)) {
-        refuse(jsonl, files.contains("plan.jsonl") ? "the file is missing" : "the file does not belong to this plan");
+        refuse(jsonl, files.contains("plan.jsonl") ? "the file is missing"
+                                                   : "the file does not belong to this plan");
     }
     if (files.contains("plan.jsonl") && digest_of_file(jsonl).hex() != files["plan.jsonl"]) {
         refuse(jsonl, "its digest is not the one in fingerprints.json");
@@ -391,8 +407,8 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     }
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         const std::string name = entry.path().filename().string();
-        if (name != "plan.h5" && name != "plan.jsonl" && name != "fingerprints.json" && name != "metadata.json" &&
-            name != "stats.json") {
+        if (name != "plan.h5" && name != "plan.jsonl" && name != "fingerprints.json" &&
+            name != "metadata.json" && name != "stats.json") {
             refuse(entry.path(), "a plan folder holds no such file");
         }
     }
@@ -403,36 +419,39 @@ namespace {
 void require_same(const std::string& what, const PlanSource& source, const Fingerprint& expected,
                   const Fingerprint& found, const char* advice) {
     if (expected == found) return;
-    throw Error(ErrorCode::fingerprint_mismatch, "source '" + source.name + "': the plan was built for " + what + " " +
-                                                     expected.brief() + "…, the corpus given has " + found.brief() + "…; " +
-                                                     advice);
+    throw Error(ErrorCode::fingerprint_mismatch,
+                "source '" + source.name + "': the plan was built for " + what + " " + expected.brief() +
+                    "…, the corpus given has " + found.brief() + "…; " + advice);
 }
 
 }  // namespace
 
 std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
     if (inputs.size() != plan.sources.size()) {
-        throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(plan.sources.size()) +
-                                                     " source(s), " + std::to_string(inputs.size()) +
-                                                     " corpora were given; pass one -d for each, in the plan's order");
+        throw Error(ErrorCode::invalid_argument,
+                    "the plan has " + std::to_string(plan.sources.size()) + " source(s), " +
+                        std::to_string(inputs.size()) +
+                        " corpora were given; pass one -d for each, in the plan's order");
     }
     std::vector<PlanSource> bound = plan.sources;
     std::vector<SourceLengths> lengths;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         const PlanSource& source = plan.sources[i];
         if (!inputs[i].corpus()) {
-            throw Error(ErrorCode::invalid_argument,
-                        "source '" + source.name + "': '" + inputs[i].name() + "' is a lengths file; training needs a corpus");
+            throw Error(ErrorCode::invalid_argument, "source '" + source.name + "': '" + inputs[i].name() +
+                                                         "' is a lengths file; training needs a corpus");
         }
         const Corpus& corpus = *inputs[i].corpus();
         if (!source.tokenizer.empty()) {
             require_same("tokenizer", source, source.tokenizer, corpus.tokenizer().fingerprint,
                          "ingest again with that tokenizer, or build a plan for this corpus");
-        } else if (!source.tokenizer_hash.empty() && source.tokenizer_hash != corpus.tokenizer().fingerprint.hex()) {
+        } else if (!source.tokenizer_hash.empty() &&
+                   source.tokenizer_hash != corpus.tokenizer().fingerprint.hex()) {
             throw Error(ErrorCode::fingerprint_mismatch,
                         "source '" + source.name + "': the lengths were made by tokenizer " +
                             source.tokenizer_hash.substr(0, 12) + "…, the corpus by " +
-                            corpus.tokenizer().fingerprint.brief() + "…; build the lengths again from this corpus");
+                            corpus.tokenizer().fingerprint.brief() +
+                            "…; build the lengths again from this corpus");
         }
         require_same("sample lengths", source, source.lengths, corpus.lengths_fingerprint(),
                      "give the corpus the plan was built from");

@@ -21,7 +21,8 @@ namespace lockstep {
 /// One input of a plan: a corpus, or lengths alone. Owns what SourceLengths borrows.
 class PlanInput {
   public:
-    /// Opens `path`: a corpus (HDF5) or a lengths.jsonl, told apart by content. `name` may be empty: the file's stem.
+    /// Opens `path`: a corpus (HDF5) or a lengths.jsonl, told apart by content. `name` may be empty: the
+    /// file's stem.
     static PlanInput open(const std::filesystem::path& path, std::string name);
 
     SourceLengths lengths() const;  ///< Borrows from this; valid while it lives.
@@ -57,14 +58,16 @@ enum class PlanCheck {
     content,  ///< Recompute the whole fingerprint tree: validate, and rank 0's first load.
     files,    ///< Digests of the files alone.
 };
-/// @throws Error{not_found}; Error{corrupt_data, incompatible_version, fingerprint_mismatch} naming the file and field.
+/// @throws Error{not_found}; Error{corrupt_data, incompatible_version, fingerprint_mismatch} naming the file
+/// and field.
 BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check);
 
-/// Everything `validate` can see without the inputs: every file's digest, fingerprints.json and plan.jsonl against the columns.
+/// Everything `validate` can see without the inputs: every file's digest, fingerprints.json and plan.jsonl
+/// against the columns.
 void check_plan_files(const std::filesystem::path& directory, const BatchPlan& plan);
 
-/// The plan's sources must be these corpora: lengths, tokenizer, content. A lengths-only plan is bound to their content: its
-/// targets are counted, its fingerprint stays.
+/// The plan's sources must be these corpora: lengths, tokenizer, content. A lengths-only plan is bound to
+/// their content: its targets are counted, its fingerprint stays.
 /// @return the sources with the content they are bound to.
 /// @throws Error{fingerprint_mismatch, invalid_argument} naming the source, expected and found.
 std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs);

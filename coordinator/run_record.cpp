@@ -18,7 +18,9 @@ constexpr std::uint64_t run_format_version = 1;
 
 }  // namespace
 
-std::filesystem::path run_record_path(const std::filesystem::path& run) { return run / "run.json"; }
+std::filesystem::path run_record_path(const std::filesystem::path& run) {
+    return run / "run.json";
+}
 
 void write_run_record(const std::filesystem::path& run, const RunRecord& record) {
     json corpora = json::array();
@@ -41,19 +43,23 @@ void write_run_record(const std::filesystem::path& run, const RunRecord& record)
 RunRecord read_run_record(const std::filesystem::path& run) {
     const std::filesystem::path path = run_record_path(run);
     if (!std::filesystem::exists(path)) {
-        throw Error(ErrorCode::not_found, "'" + run.string() + "' is not a run: it has no run.json; start one with "
-                                                               "lockstep train -o " + run.string());
+        throw Error(ErrorCode::not_found, "'" + run.string() +
+                                              "' is not a run: it has no run.json; start one with "
+                                              "lockstep train -o " +
+                                              run.string());
     }
     try {
         const json object = json::parse(unseal_json(read_file(path), path.string()));
         if (object.at("format") != run_format) {
-            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' has format " + object.at("format").dump() +
-                                                     ", expected \"" + run_format + "\"");
+            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' has format " +
+                                                     object.at("format").dump() + ", expected \"" +
+                                                     run_format + "\"");
         }
         if (object.at("format_version").get<std::uint64_t>() > run_format_version) {
             throw Error(ErrorCode::incompatible_version,
                         "'" + path.string() + "' has format version " + object.at("format_version").dump() +
-                            ", this lockstep reads up to " + std::to_string(run_format_version) + "; use a newer one");
+                            ", this lockstep reads up to " + std::to_string(run_format_version) +
+                            "; use a newer one");
         }
         RunRecord record;
         record.settings_json = object.at("settings").dump();

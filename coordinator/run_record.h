@@ -15,15 +15,15 @@ namespace lockstep {
 
 struct RunCorpus {
     std::string name;
-    std::string path;     ///< Absolute.
+    std::string path;  ///< Absolute.
     Fingerprint content;
 };
 
 struct RunRecord {
-    std::string settings_json;    ///< The worker's settings, as an object; not understood here.
+    std::string settings_json;  ///< The worker's settings, as an object; not understood here.
     std::string numerics;
-    Fingerprint model;            ///< Of those settings.
-    std::string plan_path;        ///< Absolute.
+    Fingerprint model;      ///< Of those settings.
+    std::string plan_path;  ///< Absolute.
     Fingerprint plan;
     std::vector<RunCorpus> corpora;
     std::uint64_t checkpoint_every = 0;

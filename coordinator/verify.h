@@ -12,36 +12,39 @@
 #include <string>
 #include <vector>
 
-#include "io/base/fingerprint.h"
 #include "coordinator/plan_store.h"
+#include "io/base/fingerprint.h"
 #include "plan/batch_plan.h"
 
 namespace lockstep {
 
 struct VerifyReport {
-    std::uint64_t steps = 0;              ///< Covered by the newest generation.
+    std::uint64_t steps = 0;  ///< Covered by the newest generation.
     std::uint64_t steps_planned = 0;
     std::uint64_t packs = 0;
     std::uint64_t tokens = 0;
     std::uint64_t targets_trained = 0;
     std::uint64_t packs_without_target = 0;
-    std::uint64_t packs_skipped = 0;      ///< Not finite; recorded, not trained.
+    std::uint64_t packs_skipped = 0;  ///< Not finite; recorded, not trained.
     std::uint64_t ledger_segments = 0;
     std::vector<std::uint64_t> generations;  ///< Retained and checked.
     Fingerprint plan;
     Fingerprint ledger_root;
     Fingerprint state_digest;
-    std::vector<std::string> problems;    ///< Failed proofs, at most 20; empty: proven.
+    std::vector<std::string> problems;  ///< Failed proofs, at most 20; empty: proven.
     std::uint64_t num_problems = 0;
 
     bool proven() const { return num_problems == 0; }
 };
 
 /// @param plan    checked and bound to `inputs` (plan_store.h).
-/// @throws Error{corrupt_data} when a digest fails (exit 65); failed proofs with sound digests are `problems` (exit 1).
-VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan, const std::vector<PlanInput>& inputs);
+/// @throws Error{corrupt_data} when a digest fails (exit 65); failed proofs with sound digests are `problems`
+/// (exit 1).
+VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
+                        const std::vector<PlanInput>& inputs);
 
-/// Two runs that must be the same: state digest and ledger root at their newest generations. Adds to `report.problems`.
+/// Two runs that must be the same: state digest and ledger root at their newest generations. Adds to
+/// `report.problems`.
 void compare_runs(VerifyReport& report, const std::filesystem::path& other_run);
 
 }  // namespace lockstep

@@ -40,14 +40,15 @@ std::span<const std::byte> unframe_message(std::span<const std::byte> message, c
     }
     const auto payload = message.subspan(sizeof head);
     if (payload.size() != head.payload_bytes) {
-        throw Error(ErrorCode::corrupt_data, what + " has " + std::to_string(payload.size()) + " bytes, expected " +
-                                                 std::to_string(head.payload_bytes));
+        throw Error(ErrorCode::corrupt_data, what + " has " + std::to_string(payload.size()) +
+                                                 " bytes, expected " + std::to_string(head.payload_bytes));
     }
     const Digest expected{head.digest_low, head.digest_high};
     const Digest found = digest_of(payload);
     if (found != expected) {
-        throw Error(ErrorCode::corrupt_data, what + " was altered on its way: digest " + found.hex() + ", expected " +
-                                                 expected.hex() + "; check this host's memory and network");
+        throw Error(ErrorCode::corrupt_data, what + " was altered on its way: digest " + found.hex() +
+                                                 ", expected " + expected.hex() +
+                                                 "; check this host's memory and network");
     }
     return payload;
 }

@@ -15,7 +15,8 @@ namespace lockstep {
 
 std::vector<std::byte> frame_message(std::span<const std::byte> payload);
 
-/// The payload within `message`. @throws Error{corrupt_data} naming `what`: other build, cut, or digest mismatch.
+/// The payload within `message`. @throws Error{corrupt_data} naming `what`: other build, cut, or digest
+/// mismatch.
 std::span<const std::byte> unframe_message(std::span<const std::byte> message, const std::string& what);
 
 }  // namespace lockstep

@@ -307,12 +307,14 @@ void GenerationReader::read_adam_v(std::uint64_t begin, std::span<float> out) co
 namespace {
 
 GenerationStatus check_generation(const fs::path& run, std::uint64_t step, LedgerChains& ledger) {
-    GenerationStatus status{.step = step, .manifest = std::nullopt, .valid = false, .problem = {}};
+    GenerationStatus status;
+    status.step = step;
     try {
         if (!path_exists(manifest_path(run, step))) {
-            status.problem = "has no " + std::string(manifest_file) + "; it was never committed";
+            status.problem = "it was never committed";
             return status;
         }
+        status.committed = true;
         status.manifest = read_manifest(run, step);
         check_ledger(ledger, *status.manifest);
         for (const ShardName& shard : status.manifest->shards) {

@@ -25,21 +25,21 @@ namespace lockstep {
 
 /// The scalar state of a run between two steps. The same on every rank.
 struct Cursor {
-    Fingerprint plan;                 ///< Plan (revision) this run follows.
-    Fingerprint model;                ///< Model and optimizer settings.
-    std::string numerics;             ///< "fma256".
+    Fingerprint plan;      ///< Plan (revision) this run follows.
+    Fingerprint model;     ///< Model and optimizer settings.
+    std::string numerics;  ///< "fma256".
     std::uint64_t next_step = 0;
-    std::uint64_t epoch = 0;          ///< Of next_step.
-    std::uint64_t targets_seen = 0;   ///< Trained so far.
-    std::int64_t scale_exponent = 50; ///< s of the exact sum.
-    std::uint64_t clean_steps = 0;    ///< Since s was last changed.
+    std::uint64_t epoch = 0;           ///< Of next_step.
+    std::uint64_t targets_seen = 0;    ///< Trained so far.
+    std::int64_t scale_exponent = 50;  ///< s of the exact sum.
+    std::uint64_t clean_steps = 0;     ///< Since s was last changed.
     std::uint64_t skipped_in_a_row = 0;
     Fingerprint ledger_root;
     friend bool operator==(const Cursor&, const Cursor&) = default;
 };
 
 struct ShardName {
-    std::string file;        ///< "shard-00000-of-00004.h5"
+    std::string file;               ///< "shard-00000-of-00004.h5"
     std::uint64_t slice_begin = 0;  ///< Elements of the flat state.
     std::uint64_t slice_end = 0;
     std::uint64_t file_bytes = 0;
@@ -51,9 +51,9 @@ struct Manifest {
     Cursor cursor;
     Fingerprint state_digest;
     std::uint64_t state_elements = 0;
-    std::vector<ShardName> shards;             ///< Ascending slices that cover [0, state_elements).
+    std::vector<ShardName> shards;                 ///< Ascending slices that cover [0, state_elements).
     std::optional<LedgerSegmentName> ledger_head;  ///< None: no step yet.
-    std::optional<std::uint64_t> parent_step;  ///< The generation before.
+    std::optional<std::uint64_t> parent_step;      ///< The generation before.
 };
 
 std::string to_json(const Manifest& manifest);  ///< With its own digest field.
@@ -65,10 +65,11 @@ std::filesystem::path generation_directory(const std::filesystem::path& run, std
 /// shard-00000-of-00004.h5
 std::string shard_file_name(Rank rank, WorldSize world_size);
 
-/// Write and publish one shard. Spans are the rank's slice of weights and moments, all of slice_end − slice_begin.
-ShardName write_shard(const std::filesystem::path& generation, Rank rank, WorldSize world_size, const Cursor& cursor,
-                      std::uint64_t slice_begin, std::span<const float> weights, std::span<const float> adam_m,
-                      std::span<const float> adam_v);
+/// Write and publish one shard. Spans are the rank's slice of weights and moments, all of slice_end −
+/// slice_begin.
+ShardName write_shard(const std::filesystem::path& generation, Rank rank, WorldSize world_size,
+                      const Cursor& cursor, std::uint64_t slice_begin, std::span<const float> weights,
+                      std::span<const float> adam_m, std::span<const float> adam_v);
 
 /// Publish manifest.json; the generation is committed when this returns.
 void write_manifest(const std::filesystem::path& run, const Manifest& manifest);
@@ -97,22 +98,25 @@ class GenerationReader {
 struct GenerationStatus {
     std::uint64_t step = 0;
     std::optional<Manifest> manifest;  ///< None: uncommitted or unreadable.
-    bool valid = false;                ///< Everything checked: manifest, shards, head ledger segment.
-    std::string problem;               ///< Why not, one line; empty when valid.
+    bool committed = false;  ///< It has a manifest, readable or not; else an attempt that was cut off.
+    bool valid = false;      ///< Everything checked: manifest, shards, head ledger segment.
+    std::string problem;     ///< Why not, one line; empty when valid.
 };
 
 /// All generations, ascending by step, each checked in full.
 std::vector<GenerationStatus> list_generations(const std::filesystem::path& run);
 
 /// The newest valid generation; every newer committed one that failed is described in `rejected`.
-std::optional<Manifest> newest_valid_generation(const std::filesystem::path& run, std::vector<std::string>& rejected);
+std::optional<Manifest> newest_valid_generation(const std::filesystem::path& run,
+                                                std::vector<std::string>& rejected);
 
-/// Move every generation after `step`, and every ledger segment not in the chain behind `head`, to abandoned/;
-/// nothing is deleted. Remove temporaries. For rank 0, holding the lock, before training.
+/// Move every generation after `step`, and every ledger segment not in the chain behind `head`, to
+/// abandoned/; nothing is deleted. Remove temporaries. For rank 0, holding the lock, before training.
 void settle_run_directory(const std::filesystem::path& run, std::optional<std::uint64_t> step,
                           const std::optional<LedgerSegmentName>& head);
 
-/// Delete old generations, manifest first, keeping the newest `keep` (≥ 2) committed ones. Ledger segments stay.
+/// Delete old generations, manifest first, keeping the newest `keep` (≥ 2) committed ones. Ledger segments
+/// stay.
 void prune_generations(const std::filesystem::path& run, std::size_t keep);
 
 }  // namespace lockstep

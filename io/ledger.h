@@ -31,11 +31,11 @@ enum class PackEvent : std::uint8_t {
 
 struct LedgerRow {
     std::uint64_t step = 0;
-    std::uint64_t pack = 0;       ///< Of the whole plan.
+    std::uint64_t pack = 0;  ///< Of the whole plan.
     std::uint32_t tokens = 0;
     std::uint32_t targets = 0;
-    Digest token_digest;          ///< Over the very buffers the kernels were given.
-    double loss = 0.0;            ///< Sum over the pack's targets [nat].
+    Digest token_digest;  ///< Over the very buffers the kernels were given.
+    double loss = 0.0;    ///< Sum over the pack's targets [nat].
     PackEvent event = PackEvent::trained;
     // Observations: true of this history, not part of ledger_root.
     std::uint32_t rank = 0;
@@ -45,7 +45,8 @@ struct LedgerRow {
 /// Root of a ledger with no rows.
 Fingerprint empty_ledger_root();
 
-/// Root after one more step. `rows` are all packs of that step in plan order (may be empty: an excluded step).
+/// Root after one more step. `rows` are all packs of that step in plan order (may be empty: an excluded
+/// step).
 Fingerprint advance_ledger_root(const Fingerprint& root, std::uint64_t step, std::span<const LedgerRow> rows);
 
 /// How a segment, or a manifest, names a segment.
@@ -58,24 +59,28 @@ struct LedgerSegmentName {
 struct LedgerSegment {
     std::uint64_t step_begin = 0;  ///< Covers steps [step_begin, step_end).
     std::uint64_t step_end = 0;
-    Fingerprint plan;              ///< The plan (revision) these steps were trained from.
+    Fingerprint plan;  ///< The plan (revision) these steps were trained from.
     Fingerprint root_before;
     Fingerprint root_after;
     std::optional<LedgerSegmentName> previous;  ///< None: the first.
-    std::vector<LedgerRow> rows;   ///< Ascending (step, pack).
+    std::vector<LedgerRow> rows;                ///< Ascending (step, pack).
 };
 
-/// Write and publish a segment under `ledger_directory`. Recomputes root_after from root_before and rows and refuses to
-/// write a segment that disagrees. Idempotent: an equal segment already there is kept.
-LedgerSegmentName write_ledger_segment(const std::filesystem::path& ledger_directory, const LedgerSegment& segment);
+/// Write and publish a segment under `ledger_directory`. Recomputes root_after from root_before and rows and
+/// refuses to write a segment that disagrees. Idempotent: an equal segment already there is kept.
+LedgerSegmentName write_ledger_segment(const std::filesystem::path& ledger_directory,
+                                       const LedgerSegment& segment);
 
-/// @throws Error{corrupt_data} if the file's digest is not the named one, columns disagree, or the root does not recompute.
-LedgerSegment read_ledger_segment(const std::filesystem::path& ledger_directory, const LedgerSegmentName& name);
+/// @throws Error{corrupt_data} if the file's digest is not the named one, columns disagree, or the root does
+/// not recompute.
+LedgerSegment read_ledger_segment(const std::filesystem::path& ledger_directory,
+                                  const LedgerSegmentName& name);
 
 /// Any segment file, for `inspect`.
 LedgerSegment read_ledger_segment_file(const std::filesystem::path& file);
 
-/// The chain behind `head`, oldest first. @throws Error{corrupt_data, not_found} naming the segment that breaks it.
+/// The chain behind `head`, oldest first. @throws Error{corrupt_data, not_found} naming the segment that
+/// breaks it.
 std::vector<LedgerSegmentName> ledger_chain(const std::filesystem::path& ledger_directory,
                                             const LedgerSegmentName& head);
 

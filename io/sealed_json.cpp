@@ -28,14 +28,16 @@ std::string unseal_json(std::string_view text, const std::string& origin) {
     json body = json::parse(text, nullptr, false);
     if (!body.is_object()) throw Error(ErrorCode::corrupt_data, "'" + origin + "' is not a JSON object");
     if (!body.contains("digest") || !body["digest"].is_string()) {
-        throw Error(ErrorCode::corrupt_data, "'" + origin + "' has no digest field; it was not written by lockstep");
+        throw Error(ErrorCode::corrupt_data,
+                    "'" + origin + "' has no digest field; it was not written by lockstep");
     }
     const std::string found = body["digest"];
     body.erase("digest");
     const std::string expected = digest_hex(body);
     if (found != expected) {
         throw Error(ErrorCode::corrupt_data, "'" + origin + "' was altered: its digest is " + expected +
-                                                 ", the file says " + found.substr(0, 64) + "; restore it from a copy");
+                                                 ", the file says " + found.substr(0, 64) +
+                                                 "; restore it from a copy");
     }
     return body.dump();
 }

@@ -10,8 +10,8 @@
 
 namespace lockstep {
 
-/// The object with a `digest` field added: XXH3-128 of its canonical form (compact, keys sorted) without that field.
-/// Indented for people. @pre `json_object` is a JSON object without a `digest` field.
+/// The object with a `digest` field added: XXH3-128 of its canonical form (compact, keys sorted) without that
+/// field. Indented for people. @pre `json_object` is a JSON object without a `digest` field.
 std::string seal_json(std::string_view json_object);
 
 /// Checks the digest and returns the object without it, in canonical form.

@@ -18,8 +18,8 @@ Fingerprint state_tree_root(std::span<const Fingerprint> leaves) {
     return builder.finish();
 }
 
-Fingerprint state_digest(const Cursor& cursor, const Fingerprint& weights_root, const Fingerprint& adam_m_root,
-                         const Fingerprint& adam_v_root) {
+Fingerprint state_digest(const Cursor& cursor, const Fingerprint& weights_root,
+                         const Fingerprint& adam_m_root, const Fingerprint& adam_v_root) {
     FingerprintBuilder builder("lockstep-state-v1");
     builder.add(std::string_view(cursor.numerics));
     builder.add(cursor.model).add(cursor.plan);
@@ -33,11 +33,13 @@ Fingerprint state_digest(const Cursor& cursor, const Fingerprint& weights_root, 
 
 namespace {
 
-Fingerprint root_of(std::uint64_t elements, const std::function<void(std::uint64_t, std::span<float>)>& read) {
+Fingerprint root_of(std::uint64_t elements,
+                    const std::function<void(std::uint64_t, std::span<float>)>& read) {
     std::vector<float> leaf(state_leaf_elements);
     std::vector<Fingerprint> leaves;
     for (std::uint64_t begin = 0; begin < elements; begin += state_leaf_elements) {
-        const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(state_leaf_elements, elements - begin));
+        const auto length =
+            static_cast<std::size_t>(std::min<std::uint64_t>(state_leaf_elements, elements - begin));
         const auto values = std::span(leaf).first(length);
         read(begin, values);
         leaves.push_back(state_leaf(values));
@@ -48,7 +50,8 @@ Fingerprint root_of(std::uint64_t elements, const std::function<void(std::uint64
 }  // namespace
 
 Fingerprint state_digest_of(const GenerationReader& generation, std::uint64_t state_elements) {
-    const auto weights = root_of(state_elements, [&](auto begin, auto out) { generation.read_weights(begin, out); });
+    const auto weights =
+        root_of(state_elements, [&](auto begin, auto out) { generation.read_weights(begin, out); });
     const auto m = root_of(state_elements, [&](auto begin, auto out) { generation.read_adam_m(begin, out); });
     const auto v = root_of(state_elements, [&](auto begin, auto out) { generation.read_adam_v(begin, out); });
     return state_digest(generation.cursor(), weights, m, v);

@@ -21,10 +21,10 @@ Fingerprint state_leaf(std::span<const float> values);
 /// Root over the leaves in order.
 Fingerprint state_tree_root(std::span<const Fingerprint> leaves);
 
-/// SHA-256 over "lockstep-state-v1", numerics id, model and plan fingerprints, cursor, s and counters, ledger_root, and the
-/// three roots.
-Fingerprint state_digest(const Cursor& cursor, const Fingerprint& weights_root, const Fingerprint& adam_m_root,
-                         const Fingerprint& adam_v_root);
+/// SHA-256 over "lockstep-state-v1", numerics id, model and plan fingerprints, cursor, s and counters,
+/// ledger_root, and the three roots.
+Fingerprint state_digest(const Cursor& cursor, const Fingerprint& weights_root,
+                         const Fingerprint& adam_m_root, const Fingerprint& adam_v_root);
 
 /// The state digest recomputed from a stored generation.
 Fingerprint state_digest_of(const GenerationReader& generation, std::uint64_t state_elements);

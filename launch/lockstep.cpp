@@ -85,7 +85,8 @@ int report_usage(const CLI::App& app, const CLI::ParseError& error) {
     }
     std::replace(message.begin(), message.end(), '\n', ' ');
     std::string name;
-    for (const CLI::App* at = verb; at != nullptr; at = at->get_parent()) name = at->get_name() + (name.empty() ? "" : " ") + name;
+    for (const CLI::App* at = verb; at != nullptr; at = at->get_parent())
+        name = at->get_name() + (name.empty() ? "" : " ") + name;
     log_rank(LogLevel::error, message + " (see " + name + " --help)");
     return exit_code_of(ErrorCode::invalid_argument);
 }
@@ -125,7 +126,8 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
         log_rank(LogLevel::error, "not enough memory; lower the token budget or run on a larger machine");
         return exit_code_of(ErrorCode::environment);
     } catch (const std::exception& error) {
-        log_rank(LogLevel::error, std::string("unexpected failure: ") + error.what() + "; please report this bug");
+        log_rank(LogLevel::error,
+                 std::string("unexpected failure: ") + error.what() + "; please report this bug");
         return exit_code_of(ErrorCode::bug);
     }
 }

@@ -12,7 +12,9 @@ namespace {
 constexpr std::size_t chunk_elements = std::size_t{1} << 21U;  // 16 MiB
 constexpr int exchange_tag = 100;
 
-std::size_t chunks_of(std::size_t elements) { return (elements + chunk_elements - 1) / chunk_elements; }
+std::size_t chunks_of(std::size_t elements) {
+    return (elements + chunk_elements - 1) / chunk_elements;
+}
 
 }  // namespace
 
@@ -25,7 +27,9 @@ ExactSum::ExactSum(Communicator& comm, ThreadPool& pool, std::size_t state_eleme
     if (comm.size().value > 1) arrived_.resize(std::min(chunk_elements, slice_.size()));
 }
 
-void ExactSum::clear() { empty_ = true; }
+void ExactSum::clear() {
+    empty_ = true;
+}
 
 ExactFlags ExactSum::add(std::span<const float> gradient, int exponent, std::uint64_t packs_in_step) {
     LOCKSTEP_EXPECTS(gradient.size() == state_elements_);

@@ -40,8 +40,8 @@ class ExactSum {
     ThreadPool& pool_;
     std::size_t state_elements_;
     StateSlice slice_;
-    std::vector<std::int64_t> sum_;     ///< (state_elements)
-    std::vector<std::int64_t> arrived_; ///< One chunk of a peer's contribution.
+    std::vector<std::int64_t> sum_;      ///< (state_elements)
+    std::vector<std::int64_t> arrived_;  ///< One chunk of a peer's contribution.
     bool empty_ = true;
 };
 

@@ -86,7 +86,8 @@ LedgerSegment make_segment(Communicator& comm, const Cursor& cursor, const Commi
     segment.root_after = segment.root_before;
     auto begin = segment.rows.begin();
     for (std::uint64_t step = segment.step_begin; step < segment.step_end; ++step) {
-        const auto end = std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
+        const auto end =
+            std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
         segment.root_after = advance_ledger_root(segment.root_after, step, {begin, end});
         begin = end;
     }
@@ -102,18 +103,19 @@ std::vector<ShardName> gather_shards(Communicator& comm, const ShardName& mine) 
     for (std::size_t r = 0; r < all.size(); ++r) {
         std::span<const std::byte> bytes = all[r];
         const auto theirs = take_record<ShardReport>(bytes);
-        shards.push_back({shard_file_name(Rank{static_cast<int>(r)}, comm.size()), theirs.slice_begin, theirs.slice_end,
-                          theirs.file_bytes,
-                          std::string(theirs.digest_hex, strnlen(theirs.digest_hex, sizeof(theirs.digest_hex)))});
+        shards.push_back(
+            {shard_file_name(Rank{static_cast<int>(r)}, comm.size()), theirs.slice_begin, theirs.slice_end,
+             theirs.file_bytes,
+             std::string(theirs.digest_hex, strnlen(theirs.digest_hex, sizeof(theirs.digest_hex)))});
     }
     return shards;
 }
 
 }  // namespace
 
-CommittedGeneration commit_generation(Communicator& comm, const std::filesystem::path& run, ShardedState& state,
-                                      std::uint64_t state_elements, Cursor& cursor, const CommitBase& base,
-                                      std::vector<LedgerRow> rows, std::size_t keep) {
+CommittedGeneration commit_generation(Communicator& comm, const std::filesystem::path& run,
+                                      ShardedState& state, std::uint64_t state_elements, Cursor& cursor,
+                                      const CommitBase& base, std::vector<LedgerRow> rows, std::size_t keep) {
     const bool root_rank = comm.rank().value == 0;
     const LedgerSegment segment = make_segment(comm, cursor, base, rows);
     if (root_rank) cursor.ledger_root = segment.root_after;
@@ -123,8 +125,8 @@ CommittedGeneration commit_generation(Communicator& comm, const std::filesystem:
     const std::filesystem::path generation = generation_directory(run, cursor.next_step);
     ShardName shard;
     together(comm, "writing shards", [&] {
-        shard = write_shard(generation, comm.rank(), comm.size(), cursor, state.slice().begin, state.slice_weights(),
-                            state.adam_m(), state.adam_v());
+        shard = write_shard(generation, comm.rank(), comm.size(), cursor, state.slice().begin,
+                            state.slice_weights(), state.adam_m(), state.adam_v());
     });
     const std::vector<ShardName> shards = gather_shards(comm, shard);
 

@@ -20,8 +20,8 @@ namespace lockstep {
 
 /// What a commit builds on. Only rank 0 needs `ledger_head`.
 struct CommitBase {
-    std::uint64_t step = 0;                        ///< Steps covered by the generation before; 0: none.
-    std::optional<std::uint64_t> parent;           ///< Its number, if there is one.
+    std::uint64_t step = 0;               ///< Steps covered by the generation before; 0: none.
+    std::optional<std::uint64_t> parent;  ///< Its number, if there is one.
     std::optional<LedgerSegmentName> ledger_head;
     Fingerprint ledger_root = empty_ledger_root();
 };
@@ -35,8 +35,8 @@ struct CommittedGeneration {
 /// @param rows   this rank's packs of steps [base.step, cursor.next_step), in any order.
 /// @param keep   committed generations to keep, ≥ 2.
 /// @throws Error{io_failure} on every rank if any rank could not write; nothing committed is lost then.
-CommittedGeneration commit_generation(Communicator& comm, const std::filesystem::path& run, ShardedState& state,
-                                      std::uint64_t state_elements, Cursor& cursor, const CommitBase& base,
-                                      std::vector<LedgerRow> rows, std::size_t keep);
+CommittedGeneration commit_generation(Communicator& comm, const std::filesystem::path& run,
+                                      ShardedState& state, std::uint64_t state_elements, Cursor& cursor,
+                                      const CommitBase& base, std::vector<LedgerRow> rows, std::size_t keep);
 
 }  // namespace lockstep

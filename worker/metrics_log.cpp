@@ -15,7 +15,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string metrics_path(const std::filesystem::path& run) { return (run / "metrics.jsonl").string(); }
+std::string metrics_path(const std::filesystem::path& run) {
+    return (run / "metrics.jsonl").string();
+}
 
 /// Keeps the lines of steps before `next_step`, in order; a torn last line goes.
 std::string cut_back(const std::string& text, std::uint64_t next_step) {
@@ -76,9 +78,10 @@ void MetricsLog::append(const StepMetrics& metrics) {
 
 void MetricsLog::heartbeat(std::uint64_t step, const std::string& phase) {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const ordered_json object = {{"step", step},
-                                 {"phase", phase},
-                                 {"unix_seconds", std::chrono::duration_cast<std::chrono::seconds>(now).count()}};
+    const ordered_json object = {
+        {"step", step},
+        {"phase", phase},
+        {"unix_seconds", std::chrono::duration_cast<std::chrono::seconds>(now).count()}};
     const std::filesystem::path temporary = run_ / "heartbeat.json.tmp";
     {
         std::ofstream file(temporary);

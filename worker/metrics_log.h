@@ -15,13 +15,13 @@ namespace lockstep {
 
 struct StepMetrics {
     std::uint64_t step = 0;
-    std::optional<double> loss;   ///< Mean over the step's targets [nat]; none without targets.
+    std::optional<double> loss;  ///< Mean over the step's targets [nat]; none without targets.
     double gradient_norm = 0;
     double learning_rate = 0;
     std::uint64_t tokens = 0;
     std::uint64_t targets = 0;
     double seconds = 0;
-    bool skipped = false;         ///< Not finite: no update.
+    bool skipped = false;  ///< Not finite: no update.
 };
 
 /// 16 hexadecimal digits: the bits of a double.

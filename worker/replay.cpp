@@ -18,7 +18,8 @@ SampleSource::Place SampleSource::find(std::uint64_t global_sample) const {
     const auto after = std::upper_bound(sample_begin_.begin(), sample_begin_.end(), global_sample);
     if (after == sample_begin_.end()) {
         throw Error(ErrorCode::corrupt_data, "the plan names sample " + std::to_string(global_sample) +
-                                                 ", but its corpora hold only " + std::to_string(sample_begin_.back()));
+                                                 ", but its corpora hold only " +
+                                                 std::to_string(sample_begin_.back()));
     }
     const auto index = static_cast<std::size_t>(after - sample_begin_.begin()) - 1;
     return {corpora_[index].get(), global_sample - sample_begin_[index]};
@@ -26,9 +27,10 @@ SampleSource::Place SampleSource::find(std::uint64_t global_sample) const {
 
 namespace {
 
-/// Mark position `i` of the segment as predicting the next token where a loss span says so. Returns the number of targets.
-std::uint32_t set_targets(const SampleSource::Place& place, std::uint64_t offset, std::span<const std::uint32_t> ids,
-                          std::span<std::int32_t> targets) {
+/// Mark position `i` of the segment as predicting the next token where a loss span says so. Returns the
+/// number of targets.
+std::uint32_t set_targets(const SampleSource::Place& place, std::uint64_t offset,
+                          std::span<const std::uint32_t> ids, std::span<std::int32_t> targets) {
     std::fill(targets.begin(), targets.end(), ignored_target);
     std::uint32_t count = 0;
     const auto predict = [&](std::uint64_t begin, std::uint64_t end) {  // predicted tokens, segment-relative
@@ -75,9 +77,10 @@ void build_batch(const PlanSlice& slice, std::size_t index, std::uint64_t step, 
         const std::size_t length = slice.segment_tokens[s];
         if (offset + length > place.corpus->sample_tokens(place.sample)) {
             throw Error(ErrorCode::corrupt_data,
-                        "pack " + std::to_string(batch.pack) + " wants tokens [" + std::to_string(offset) + ", " +
-                            std::to_string(offset + length) + ") of sample " + std::to_string(slice.segment_sample[s]) +
-                            ", which has " + std::to_string(place.corpus->sample_tokens(place.sample)) +
+                        "pack " + std::to_string(batch.pack) + " wants tokens [" + std::to_string(offset) +
+                            ", " + std::to_string(offset + length) + ") of sample " +
+                            std::to_string(slice.segment_sample[s]) + ", which has " +
+                            std::to_string(place.corpus->sample_tokens(place.sample)) +
                             "; plan and corpus do not belong together");
         }
         const auto ids = std::span(batch.token_ids).subspan(at, length);

@@ -33,7 +33,8 @@ class SampleSource {
     std::vector<std::uint64_t> sample_begin_{0};
 };
 
-/// Pack number `index` of the slice (an index into slice.pack) as a batch of `step`. Buffers of `batch` are reused.
+/// Pack number `index` of the slice (an index into slice.pack) as a batch of `step`. Buffers of `batch` are
+/// reused.
 /// @throws Error{corrupt_data} naming pack and sample if a segment does not lie inside its sample.
 void build_batch(const PlanSlice& slice, std::size_t index, std::uint64_t step, const SampleSource& samples,
                  PackedBatch& batch);

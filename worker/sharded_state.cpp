@@ -16,9 +16,10 @@ namespace {
 
 constexpr int leaf_tag = 101;
 
-/// Byte counts of all ranks' slices when an element takes `element_bytes` and stands for `stride` state elements.
-std::vector<std::uint64_t> slice_bytes(std::size_t state_elements, WorldSize world_size, std::size_t element_bytes,
-                                       std::size_t stride) {
+/// Byte counts of all ranks' slices when an element takes `element_bytes` and stands for `stride` state
+/// elements.
+std::vector<std::uint64_t> slice_bytes(std::size_t state_elements, WorldSize world_size,
+                                       std::size_t element_bytes, std::size_t stride) {
     std::vector<std::uint64_t> sizes;
     for (int r = 0; r < world_size.value; ++r) {
         sizes.push_back(state_slice(state_elements, Rank{r}, world_size).size() / stride * element_bytes);
@@ -82,8 +83,9 @@ void ShardedState::update(const OptimizerSettings& settings, std::uint64_t step,
         adam.weight_decay = tensor.matrix ? static_cast<float>(settings.weight_decay) : 0.0F;
         const std::size_t at = begin - slice_.begin;
         const std::size_t length = end - begin;
-        adamw_update(pool_, adam, slice_gradient.subspan(at, length), std::span(weights_).subspan(begin, length),
-                     std::span(adam_m_).subspan(at, length), std::span(adam_v_).subspan(at, length));
+        adamw_update(pool_, adam, slice_gradient.subspan(at, length),
+                     std::span(weights_).subspan(begin, length), std::span(adam_m_).subspan(at, length),
+                     std::span(adam_v_).subspan(at, length));
     }
 }
 
@@ -109,7 +111,8 @@ Fingerprint ShardedState::tree_root(std::span<const float> slice_values) {
     if (slice_.size() > 0 && slice_.begin < first_own_leaf) {
         const std::size_t end = std::min(slice_.end, first_own_leaf);
         const std::size_t leaf_begin = first_own_leaf - state_leaf_elements;
-        sent = comm_.send(std::as_bytes(slice_values.first(end - slice_.begin)), owner_of(leaf_begin), leaf_tag);
+        sent =
+            comm_.send(std::as_bytes(slice_values.first(end - slice_.begin)), owner_of(leaf_begin), leaf_tag);
     }
 
     std::vector<Fingerprint> mine;
@@ -127,7 +130,9 @@ Fingerprint ShardedState::tree_root(std::span<const float> slice_values) {
             const std::size_t from = std::max(other.begin, leaf);
             const std::size_t to = std::min(other.end, end);
             if (from >= to) continue;
-            comm_.receive(std::as_writable_bytes(std::span(whole).subspan(from - leaf, to - from)), Rank{r}, leaf_tag)
+            comm_
+                .receive(std::as_writable_bytes(std::span(whole).subspan(from - leaf, to - from)), Rank{r},
+                         leaf_tag)
                 ->wait();
         }
         mine.push_back(state_leaf(whole));

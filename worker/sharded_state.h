@@ -28,9 +28,9 @@ class ShardedState {
     StateSlice slice() const { return slice_; }
     std::span<const float> weights() const { return weights_; }  ///< (layout.size())
     std::span<float> weights() { return weights_; }
-    std::span<const float> slice_weights() const;                ///< (slice().size())
-    std::span<const float> adam_m() const { return adam_m_; }    ///< (slice().size())
-    std::span<const float> adam_v() const { return adam_v_; }    ///< (slice().size())
+    std::span<const float> slice_weights() const;              ///< (slice().size())
+    std::span<const float> adam_m() const { return adam_m_; }  ///< (slice().size())
+    std::span<const float> adam_v() const { return adam_v_; }  ///< (slice().size())
 
     /// Collective. Norm of the whole gradient of which every rank brings its slice.
     double gradient_norm(std::span<const float> slice_gradient);

@@ -27,7 +27,8 @@ PackedBatch made_up_batch(const ModelConfig& config, std::size_t tokens, std::si
             batch.position_ids.push_back(static_cast<std::uint32_t>(i - begin));
         }
         for (std::size_t i = begin; i < end; ++i) {
-            batch.targets.push_back(i + 1 < end ? static_cast<std::int32_t>(batch.token_ids[i + 1]) : ignored_target);
+            batch.targets.push_back(i + 1 < end ? static_cast<std::int32_t>(batch.token_ids[i + 1])
+                                                : ignored_target);
             batch.num_targets += i + 1 < end ? 1 : 0;
         }
         batch.cu_seqlens.push_back(static_cast<std::int32_t>(end));
@@ -37,8 +38,8 @@ PackedBatch made_up_batch(const ModelConfig& config, std::size_t tokens, std::si
 
 }  // namespace
 
-StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, std::size_t segments,
-                           double seconds) {
+StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens,
+                           std::size_t segments, double seconds) {
     using Clock = std::chrono::steady_clock;
     const auto comm = make_serial_communicator();
     Transformer model(config, gemm, tokens);
@@ -52,10 +53,11 @@ StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::siz
 
     std::vector<double> times;
     const Clock::time_point begin = Clock::now();
-    for (std::uint64_t step = 0; times.size() < 4 || std::chrono::duration<double>(Clock::now() - begin).count() < seconds;
-         ++step) {
+    for (std::uint64_t step = 0;
+         times.size() < 4 || std::chrono::duration<double>(Clock::now() - begin).count() < seconds; ++step) {
         const Clock::time_point start = Clock::now();
-        model.forward_backward(batch, state.weights(), 1.0F / static_cast<float>(batch.num_targets), gradient);
+        model.forward_backward(batch, state.weights(), 1.0F / static_cast<float>(batch.num_targets),
+                               gradient);
         sum.clear();
         sum.add(gradient, 50, 1);
         sum.reduce_scatter(50, slice);
@@ -63,12 +65,14 @@ StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::siz
         times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
     }
     times.erase(times.begin());  // The first one warms up.
-    std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
+    std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
+                     times.end());
     StepRate rate;
     rate.tokens = tokens;
     rate.median_seconds = times[times.size() / 2];
     const double mean_context = (static_cast<double>(tokens) / static_cast<double>(segments) + 1) / 2;
-    rate.flop_per_second = flop_per_token(config, mean_context) * static_cast<double>(tokens) / rate.median_seconds;
+    rate.flop_per_second =
+        flop_per_token(config, mean_context) * static_cast<double>(tokens) / rate.median_seconds;
     return rate;
 }
 

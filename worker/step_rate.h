@@ -13,14 +13,14 @@
 namespace lockstep {
 
 struct StepRate {
-    std::size_t tokens = 0;        ///< Of one pack.
-    double median_seconds = 0;     ///< Forward, loss, backward, exact sum and update of one pack.
-    double flop_per_second = 0;    ///< Useful operations (flop_per_token).
+    std::size_t tokens = 0;      ///< Of one pack.
+    double median_seconds = 0;   ///< Forward, loss, backward, exact sum and update of one pack.
+    double flop_per_second = 0;  ///< Useful operations (flop_per_token).
 };
 
 /// @param segments  the pack's tokens are cut into this many equal segments.
 /// @param seconds   how long to measure, about; at least three steps.
-StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, std::size_t segments,
-                           double seconds);
+StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens,
+                           std::size_t segments, double seconds);
 
 }  // namespace lockstep

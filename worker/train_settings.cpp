@@ -74,7 +74,9 @@ Fingerprint fingerprint_of(const TrainSettings& s) {
     return builder.finish();
 }
 
-std::string to_json(const TrainSettings& settings) { return to_object(settings).dump(); }
+std::string to_json(const TrainSettings& settings) {
+    return to_object(settings).dump();
+}
 
 TrainSettings train_settings_from_json(std::string_view text) {
     try {
@@ -119,7 +121,8 @@ double learning_rate_at(const OptimizerSettings& o, std::uint64_t step) {
     if (step < o.warmup_steps) {
         return o.learning_rate * static_cast<double>(step + 1) / static_cast<double>(o.warmup_steps);
     }
-    const std::uint64_t decay_steps = o.schedule_steps > o.warmup_steps ? o.schedule_steps - o.warmup_steps : 0;
+    const std::uint64_t decay_steps =
+        o.schedule_steps > o.warmup_steps ? o.schedule_steps - o.warmup_steps : 0;
     const std::uint64_t done = step - o.warmup_steps;
     if (decay_steps == 0 || done >= decay_steps) return o.final_learning_rate;
     constexpr double pi = 3.14159265358979323846;

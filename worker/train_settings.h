@@ -21,20 +21,20 @@ struct OptimizerSettings {
     double learning_rate = 1e-3;
     double final_learning_rate = 1e-4;  ///< Where the cosine ends.
     std::uint64_t warmup_steps = 20;
-    std::uint64_t schedule_steps = 0;   ///< Horizon of the schedule; never 0 once a run has started.
+    std::uint64_t schedule_steps = 0;  ///< Horizon of the schedule; never 0 once a run has started.
     double beta1 = 0.9;
     double beta2 = 0.95;
     double epsilon = 1e-8;
-    double weight_decay = 0.1;          ///< On matrices only.
-    double clip_norm = 1.0;             ///< 0: no clipping.
+    double weight_decay = 0.1;  ///< On matrices only.
+    double clip_norm = 1.0;     ///< 0: no clipping.
     friend bool operator==(const OptimizerSettings&, const OptimizerSettings&) = default;
 };
 
 struct TrainSettings {
     ModelConfig model;
     OptimizerSettings optimizer;
-    std::uint64_t seed = 1;             ///< Of the initial weights.
-    std::int64_t scale_exponent = 50;   ///< First s of the exact sum; its ceiling too.
+    std::uint64_t seed = 1;            ///< Of the initial weights.
+    std::int64_t scale_exponent = 50;  ///< First s of the exact sum; its ceiling too.
     friend bool operator==(const TrainSettings&, const TrainSettings&) = default;
 };
 

@@ -84,10 +84,10 @@ void check_fit(const PlanSummary& plan, std::uint64_t corpus_vocabulary, const T
                         " or less, or take a model with more positions");
     }
     if (corpus_vocabulary > settings.model.vocabulary) {
-        throw Error(ErrorCode::invalid_argument, "the corpus has token ids up to " +
-                                                     std::to_string(corpus_vocabulary - 1) + ", the model a vocabulary of " +
-                                                     std::to_string(settings.model.vocabulary) +
-                                                     "; take a model whose vocabulary covers the tokenizer's");
+        throw Error(ErrorCode::invalid_argument,
+                    "the corpus has token ids up to " + std::to_string(corpus_vocabulary - 1) +
+                        ", the model a vocabulary of " + std::to_string(settings.model.vocabulary) +
+                        "; take a model whose vocabulary covers the tokenizer's");
     }
 }
 
@@ -109,9 +109,9 @@ struct Worker::State {
     bool window_at_hand = false;
     Cursor cursor;
     CommitBase base;
-    bool committed = false;             ///< The present state is the newest generation.
+    bool committed = false;  ///< The present state is the newest generation.
     Fingerprint last_digest;
-    std::vector<LedgerRow> rows;        ///< This rank's, since the last generation.
+    std::vector<LedgerRow> rows;  ///< This rank's, since the last generation.
 
     State(Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s, const TrainSettings& t)
         : comm(c),
@@ -143,7 +143,8 @@ struct Worker::State {
                              std::vector<LedgerRow>& step_rows);
     void update(const WorkerHooks& hooks, StepMetrics& metrics);
     void adapt_scale_after_clean_step();
-    bool run_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested, StepMetrics& metrics);
+    bool run_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
+                  StepMetrics& metrics);
     void commit(const WorkerOptions& options);
     void ensure_window(const std::function<StepWindow(std::uint64_t)>& fetch_window);
 };
@@ -157,7 +158,9 @@ Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, co
 
 Worker::~Worker() = default;
 
-std::uint64_t Worker::parameters() const { return state_->model.layout().parameters(); }
+std::uint64_t Worker::parameters() const {
+    return state_->model.layout().parameters();
+}
 
 void Worker::start(const std::optional<Manifest>& generation, const std::filesystem::path& run) {
     State& s = *state_;
@@ -186,14 +189,16 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
 
 std::vector<std::size_t> Worker::State::own_packs(const WorkerHooks& hooks) const {
     std::vector<std::size_t> packs;
-    for (std::uint64_t i = window.slice.step_pack_begin[here()]; i < window.slice.step_pack_begin[here() + 1]; ++i) {
+    for (std::uint64_t i = window.slice.step_pack_begin[here()]; i < window.slice.step_pack_begin[here() + 1];
+         ++i) {
         packs.push_back(i);
     }
     if (hooks.on_packs) hooks.on_packs(window.slice, cursor.next_step, packs);
     return packs;
 }
 
-LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, const WorkerHooks& hooks, StepVerdict& verdict) {
+LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, const WorkerHooks& hooks,
+                                      StepVerdict& verdict) {
     const Clock::time_point begin = Clock::now();
     build_batch(window.slice, index, cursor.next_step, samples, batch);
     if (hooks.on_batch) hooks.on_batch(batch);
@@ -207,13 +212,15 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, const Work
     row.event = PackEvent::no_target;
     if (hooks.on_digested_batch) hooks.on_digested_batch(batch);
     if (batch.num_targets > 0) {
-        // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the mean.
+        // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the
+        // mean.
         const float scale = 1.0F / static_cast<float>(targets_in_step());
         row.loss = canonical(model.forward_backward(batch, sharded.weights(), scale, gradient));
         row.event = PackEvent::trained;
         if (hooks.on_gradient) hooks.on_gradient(batch, attempt, gradient);
         if (!hooks.drop_gradient || !hooks.drop_gradient(batch)) {
-            const ExactFlags flags = sum.add(gradient, static_cast<int>(cursor.scale_exponent), packs_in_step());
+            const ExactFlags flags =
+                sum.add(gradient, static_cast<int>(cursor.scale_exponent), packs_in_step());
             if (flags.overflow) verdict.raise_overflow();
             if (flags.non_finite) verdict.raise_non_finite();
         }
@@ -248,9 +255,10 @@ StepVerdict Worker::State::compute_step(const WorkerHooks& hooks, const std::fun
         // Too large for this scale: the whole step again, eight bits lower.
         cursor.scale_exponent -= scale_drop;
         cursor.clean_steps = 0;
-        log_root(LogLevel::info, "step " + std::to_string(cursor.next_step) + ": gradient too large for scale 2^" +
-                                     std::to_string(cursor.scale_exponent + scale_drop) + "; computed again at 2^" +
-                                     std::to_string(cursor.scale_exponent));
+        log_root(LogLevel::info, "step " + std::to_string(cursor.next_step) +
+                                     ": gradient too large for scale 2^" +
+                                     std::to_string(cursor.scale_exponent + scale_drop) +
+                                     "; computed again at 2^" + std::to_string(cursor.scale_exponent));
     }
 }
 
@@ -282,7 +290,8 @@ bool Worker::State::run_step(const WorkerHooks& hooks, const std::function<bool(
     metrics.learning_rate = learning_rate_at(settings.optimizer, cursor.next_step);
     metrics.tokens = verdict.tokens();
     metrics.targets = targets_in_step();
-    if (metrics.targets > 0) metrics.loss = canonical(verdict.loss_sum() / static_cast<double>(metrics.targets));
+    if (metrics.targets > 0)
+        metrics.loss = canonical(verdict.loss_sum() / static_cast<double>(metrics.targets));
 
     if (verdict.non_finite()) {
         metrics.skipped = true;
@@ -309,8 +318,8 @@ bool Worker::State::run_step(const WorkerHooks& hooks, const std::function<bool(
 void Worker::State::commit(const WorkerOptions& options) {
     if (committed) return;
     comm.set_phase("committing step " + std::to_string(cursor.next_step));
-    const CommittedGeneration generation = commit_generation(comm, options.run, sharded, model.layout().size(), cursor,
-                                                             base, std::move(rows), options.keep);
+    const CommittedGeneration generation = commit_generation(
+        comm, options.run, sharded, model.layout().size(), cursor, base, std::move(rows), options.keep);
     rows.clear();
     base = generation.next_base;
     last_digest = generation.state_digest;
@@ -388,8 +397,8 @@ Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& win
         token_digest(s.batch.token_ids, s.batch.position_ids, s.batch.targets, s.batch.cu_seqlens);
     if (result.targets > 0) {
         const std::uint64_t targets = window.step_targets[step - window.slice.step_begin];
-        result.loss_sum =
-            s.model.forward_backward(s.batch, s.sharded.weights(), 1.0F / static_cast<float>(targets), s.gradient);
+        result.loss_sum = s.model.forward_backward(s.batch, s.sharded.weights(),
+                                                   1.0F / static_cast<float>(targets), s.gradient);
         result.gradient = sha256(std::as_bytes(std::span(s.gradient)));
     }
     return result;

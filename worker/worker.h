@@ -36,7 +36,8 @@ struct WorkerOutcome {
 };
 
 /// @param corpus_vocabulary  ids of all corpora are below this.
-/// @throws Error{invalid_argument} if plan or corpora do not fit the model (a segment longer than the positions, token ids
+/// @throws Error{invalid_argument} if plan or corpora do not fit the model (a segment longer than the
+/// positions, token ids
 ///         beyond the vocabulary), naming both values.
 void check_fit(const PlanSummary& plan, std::uint64_t corpus_vocabulary, const TrainSettings& settings);
 

@@ -27,7 +27,8 @@ struct WorkerHooks {
     std::function<void(PackedBatch& batch)> on_batch;
     /// A batch after its digest was taken, before the kernels read it.
     std::function<void(PackedBatch& batch)> on_digested_batch;
-    /// A pack's gradient before it is added to the exact sum. `attempt` counts recomputations of the step from 0.
+    /// A pack's gradient before it is added to the exact sum. `attempt` counts recomputations of the step
+    /// from 0.
     std::function<void(const PackedBatch& batch, int attempt, std::span<float> gradient)> on_gradient;
     /// True: this pack's gradient is not added.
     std::function<bool(const PackedBatch& batch)> drop_gradient;

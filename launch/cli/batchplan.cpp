@@ -53,20 +53,23 @@ int run_info(const Invocation& invocation, const InfoArguments& arguments) {
         throw Error(ErrorCode::invalid_argument, "--rank and --world-size belong together");
     }
     if (arguments.world_size && *arguments.world_size < 1) {
-        throw Error(ErrorCode::invalid_argument, "--world-size is " + std::to_string(*arguments.world_size) + "; at least 1");
+        throw Error(ErrorCode::invalid_argument,
+                    "--world-size is " + std::to_string(*arguments.world_size) + "; at least 1");
     }
     if (arguments.rank && (*arguments.rank < 0 || *arguments.rank >= *arguments.world_size)) {
-        throw Error(ErrorCode::invalid_argument, "--rank is " + std::to_string(*arguments.rank) + "; a world of " +
-                                                     std::to_string(*arguments.world_size) + " has ranks 0 to " +
+        throw Error(ErrorCode::invalid_argument, "--rank is " + std::to_string(*arguments.rank) +
+                                                     "; a world of " + std::to_string(*arguments.world_size) +
+                                                     " has ranks 0 to " +
                                                      std::to_string(*arguments.world_size - 1));
     }
     const BatchPlan plan = load_plan(arguments.plan, PlanCheck::files);
     const PlanStats stats = plan_stats(plan, {});
     describe_plan(invocation, plan, stats);
     for (const PlanSource& source : plan.sources) {
-        invocation.say("  source '" + source.name + "': " + with_commas(source.num_samples) + " samples, lengths " +
-                       source.lengths.brief() + "…" +
-                       (source.corpus.empty() ? std::string(", lengths only") : ", corpus " + source.corpus.brief() + "…"));
+        invocation.say("  source '" + source.name + "': " + with_commas(source.num_samples) +
+                       " samples, lengths " + source.lengths.brief() + "…" +
+                       (source.corpus.empty() ? std::string(", lengths only")
+                                              : ", corpus " + source.corpus.brief() + "…"));
     }
     nlohmann::ordered_json object = plan_json(plan, stats);
     if (arguments.world_size) {
@@ -78,9 +81,10 @@ int run_info(const Invocation& invocation, const InfoArguments& arguments) {
                 tokens += plan.pack_tokens(pack);
             }
         }
-        invocation.say("  rank " + std::to_string(*arguments.rank) + " of " + std::to_string(world.value) + ": " +
-                       with_commas(packs) + " packs, " + with_commas(tokens) + " tokens");
-        object["rank"] = {{"rank", *arguments.rank}, {"world_size", world.value}, {"packs", packs}, {"tokens", tokens}};
+        invocation.say("  rank " + std::to_string(*arguments.rank) + " of " + std::to_string(world.value) +
+                       ": " + with_commas(packs) + " packs, " + with_commas(tokens) + " tokens");
+        object["rank"] = {
+            {"rank", *arguments.rank}, {"world_size", world.value}, {"packs", packs}, {"tokens", tokens}};
     }
     auto batches = nlohmann::ordered_json::array();
     for (const PackView& view : first_packs(plan, arguments)) {
@@ -93,7 +97,10 @@ int run_info(const Invocation& invocation, const InfoArguments& arguments) {
         }
         invocation.say("  step " + std::to_string(view.step) + " pack " + std::to_string(view.pack) + " (" +
                        std::to_string(plan.pack_tokens(view.pack)) + " tokens)  " + samples);
-        batches.push_back({{"step", view.step}, {"pack", view.pack}, {"tokens", plan.pack_tokens(view.pack)}, {"samples", list}});
+        batches.push_back({{"step", view.step},
+                           {"pack", view.pack},
+                           {"tokens", plan.pack_tokens(view.pack)},
+                           {"samples", list}});
     }
     if (arguments.show_batches > 0) object["batches"] = batches;
     invocation.give(object);
@@ -122,9 +129,11 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
         validate_plan(plan, lengths);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const std::string checked = std::string(arguments.strict ? "files, " : "") + "columns and fingerprint tree" +
+    const std::string checked = std::string(arguments.strict ? "files, " : "") +
+                                "columns and fingerprint tree" +
                                 (inputs.empty() ? "" : ", lengths of the sources");
-    invocation.say("plan " + plan.fingerprints.plan.hex() + " is sound: " + checked + " (" + fixed(seconds, 2) + " s)");
+    invocation.say("plan " + plan.fingerprints.plan.hex() + " is sound: " + checked + " (" +
+                   fixed(seconds, 2) + " s)");
     invocation.give({{"plan_fingerprint", plan.fingerprints.plan.hex()},
                      {"valid", true},
                      {"strict", arguments.strict},
@@ -140,10 +149,11 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
     noun->require_subcommand(1);
 
     auto build = std::make_shared<PlanBuildArguments>();
-    CLI::App* build_verb = add_verb(*noun, invocation, "build", "Decide the whole order of a run",
-                                    "  lockstep batchplan build -l corpus.h5 -e 2 -b 4096 -o plan/\n"
-                                    "  lockstep batchplan build -l lengths.jsonl --mode bucket -b 8192 -o plan/",
-                                    [&invocation, build] { return run_build(invocation, *build); });
+    CLI::App* build_verb =
+        add_verb(*noun, invocation, "build", "Decide the whole order of a run",
+                 "  lockstep batchplan build -l corpus.h5 -e 2 -b 4096 -o plan/\n"
+                 "  lockstep batchplan build -l lengths.jsonl --mode bucket -b 8192 -o plan/",
+                 [&invocation, build] { return run_build(invocation, *build); });
     add_plan_options(*build_verb, *build, "The plan");
     build_verb->add_option("-o,--output", build->output, "Plan folder to write")->required();
 
@@ -158,9 +168,10 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
     info_verb->add_option("--world-size", info->world_size, "Of a world of this size");
 
     auto validate = std::make_shared<ValidateArguments>();
-    CLI::App* validate_verb = add_verb(*noun, invocation, "validate", "Recompute a plan's fingerprints and check it",
-                                       "  lockstep batchplan validate -p plan/ --strict -l corpus.h5",
-                                       [&invocation, validate] { return run_validate(invocation, *validate); });
+    CLI::App* validate_verb =
+        add_verb(*noun, invocation, "validate", "Recompute a plan's fingerprints and check it",
+                 "  lockstep batchplan validate -p plan/ --strict -l corpus.h5",
+                 [&invocation, validate] { return run_validate(invocation, *validate); });
     validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
     validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
     validate_verb->add_flag("--strict", validate->strict, "Every file of the folder too");

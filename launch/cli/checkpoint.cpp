@@ -12,20 +12,24 @@ int run_list(const Invocation& invocation, const std::string& run) {
     require_one_rank("checkpoint list");
     read_run_record(run);
     auto list = nlohmann::ordered_json::array();
-    bool all_valid = true;
+    bool all_valid = true;  // Attempts that were cut off are no generations yet.
     for (const GenerationStatus& status : list_generations(run)) {
-        nlohmann::ordered_json entry = {{"step", status.step}, {"state_digest", nullptr}, {"valid", status.valid}};
+        nlohmann::ordered_json entry = {
+            {"step", status.step}, {"state_digest", nullptr}, {"valid", status.valid}};
         std::string line = "step " + std::to_string(status.step) + "  ";
         if (status.manifest) {
             entry["state_digest"] = status.manifest->state_digest.hex();
             entry["shards"] = status.manifest->shards.size();
-            line += status.manifest->state_digest.hex() + "  " + std::to_string(status.manifest->shards.size()) + " shard(s)  ";
+            line += status.manifest->state_digest.hex() + "  " +
+                    std::to_string(status.manifest->shards.size()) + " shard(s)  ";
         }
         if (!status.valid) {
             entry["problem"] = status.problem;
-            all_valid = false;
+            all_valid = all_valid && !status.committed;
         }
-        invocation.say(line + (status.valid ? "valid" : "NOT VALID: " + status.problem));
+        invocation.say(line + (status.valid
+                                   ? "valid"
+                                   : (status.committed ? "NOT VALID: " : "left out: ") + status.problem));
         list.push_back(entry);
     }
     if (list.empty()) invocation.say("no generation yet");

@@ -24,7 +24,8 @@ SpecialsPolicy parse_policy(const DocumentArguments& arguments) {
     policy.bos = parse_add_special("--bos", arguments.bos);
     policy.eos = parse_add_special("--eos", arguments.eos);
     if (arguments.specials != "text" && arguments.specials != "parse") {
-        throw Error(ErrorCode::invalid_argument, "--specials is '" + arguments.specials + "'; expected text or parse");
+        throw Error(ErrorCode::invalid_argument,
+                    "--specials is '" + arguments.specials + "'; expected text or parse");
     }
     policy.literal = arguments.specials == "parse" ? LiteralSpecials::parse : LiteralSpecials::text;
     return policy;
@@ -37,8 +38,9 @@ std::unique_ptr<Tokenizer> make_tokenizer(const DocumentArguments& arguments, co
         std::vector<char32_t> code_points;
         std::uint64_t bad = 0;
         for (std::size_t i = 0; i < sources.size(); ++i) {
-            read_documents(sources[i], static_cast<std::uint32_t>(i), arguments.options, bad,
-                           [&](const Document& document) { collect_code_points(document.text, code_points); });
+            read_documents(
+                sources[i], static_cast<std::uint32_t>(i), arguments.options, bad,
+                [&](const Document& document) { collect_code_points(document.text, code_points); });
         }
         return make_chars_tokenizer(std::move(code_points), policy);
     }
@@ -92,7 +94,8 @@ int run_ingest(const Invocation& invocation, const IngestArguments& arguments) {
         SampleRecord record;
         record.tokens = item.tokens;
         record.has_loss_spans = item.has_loss_span;
-        if (item.has_loss_span && item.loss_span.begin < item.loss_span.end) record.loss_spans = {&item.loss_span, 1};
+        if (item.has_loss_span && item.loss_span.begin < item.loss_span.end)
+            record.loss_spans = {&item.loss_span, 1};
         record.key = item.document.key;
         record.source_index = item.document.source_index;
         record.source_offset = item.document.source_offset;
@@ -106,16 +109,20 @@ int run_ingest(const Invocation& invocation, const IngestArguments& arguments) {
     };
     const TokenizedTotals totals = tokenize_documents(arguments.documents, visitor);
     if (totals.documents == 0) {
-        throw Error(ErrorCode::invalid_argument,
-                    "no documents were found; a corpus needs at least one (check -d, --document and --text-field)");
+        throw Error(
+            ErrorCode::invalid_argument,
+            "no documents were found; a corpus needs at least one (check -d, --document and --text-field)");
     }
     writer->publish();
     const Corpus corpus = Corpus::open(arguments.output);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    invocation.say(with_commas(totals.documents) + " documents, " + with_commas(totals.tokens) + " tokens from " +
-                   bytes_text(totals.bytes) + " in " + fixed(seconds, 1) + " s -> " + arguments.output);
-    if (totals.bad_lines > 0) invocation.say("  " + with_commas(totals.bad_lines) + " bad lines skipped and counted");
-    if (totals.empty > 0) invocation.say("  " + with_commas(totals.empty) + " empty documents left out and counted");
+    invocation.say(with_commas(totals.documents) + " documents, " + with_commas(totals.tokens) +
+                   " tokens from " + bytes_text(totals.bytes) + " in " + fixed(seconds, 1) + " s -> " +
+                   arguments.output);
+    if (totals.bad_lines > 0)
+        invocation.say("  " + with_commas(totals.bad_lines) + " bad lines skipped and counted");
+    if (totals.empty > 0)
+        invocation.say("  " + with_commas(totals.empty) + " empty documents left out and counted");
     invocation.say("  content " + corpus.content_fingerprint().brief() + "…  tokenizer " +
                    corpus.tokenizer().fingerprint.brief() + "…  vocabulary " +
                    std::to_string(corpus.tokenizer().vocabulary_size));
@@ -135,7 +142,8 @@ int run_ingest(const Invocation& invocation, const IngestArguments& arguments) {
 }  // namespace
 
 void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
-    verb.add_option("-d,--data", arguments.files, "Files or folders: *.jsonl is JSONL, all else plain text")->required();
+    verb.add_option("-d,--data", arguments.files, "Files or folders: *.jsonl is JSONL, all else plain text")
+        ->required();
     verb.add_option("-t,--tokenizer", arguments.tokenizer, "bytes or chars")->required();
     verb.add_option("--document", arguments.document, "Plain text: file, line, blank or separator:STR");
     verb.add_option("--text-field", arguments.options.text_field, "JSONL: field that holds the text");
@@ -154,8 +162,9 @@ TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const Tok
     std::vector<std::string> left_out;
     const std::vector<std::filesystem::path> sources = expand_sources(arguments.files, left_out);
     if (!left_out.empty()) {
-        log_root(LogLevel::info, std::to_string(left_out.size()) + " file(s) left out as not text, the first is '" +
-                                     left_out.front() + "'");
+        log_root(LogLevel::info, std::to_string(left_out.size()) +
+                                     " file(s) left out as not text, the first is '" + left_out.front() +
+                                     "'");
     }
     std::uint64_t total_bytes = 0;
     for (const auto& source : sources) {
@@ -184,11 +193,12 @@ TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const Tok
             },
             [&](std::uint64_t bytes_of_file) {
                 if (!progress.due()) return;
-                const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+                const double seconds =
+                    std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
                 const auto done = static_cast<double>(bytes_done + bytes_of_file);
                 const double rate = done / std::max(seconds, 1e-9);
-                progress.show("tokenized " + bytes_text(bytes_done + bytes_of_file) + " of " + bytes_text(total_bytes) +
-                              ", " + fixed(rate / 1e6, 1) + " MB/s, ETA " +
+                progress.show("tokenized " + bytes_text(bytes_done + bytes_of_file) + " of " +
+                              bytes_text(total_bytes) + ", " + fixed(rate / 1e6, 1) + " MB/s, ETA " +
                               duration_text((static_cast<double>(total_bytes) - done) / rate));
             });
         bytes_done += summary.bytes;

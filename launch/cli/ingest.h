@@ -46,7 +46,8 @@ struct TokenizeVisitor {
     std::function<void(std::uint32_t index, const SourceSummary&)> on_source_end;
 };
 
-/// Read all documents, tokenize them, and show progress. `chars` reads the sources twice: first for its vocabulary.
+/// Read all documents, tokenize them, and show progress. `chars` reads the sources twice: first for its
+/// vocabulary.
 TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const TokenizeVisitor& visitor);
 
 }  // namespace lockstep

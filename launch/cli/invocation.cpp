@@ -18,14 +18,15 @@ void Invocation::say(const std::string& line) const {
 
 void Invocation::give(const nlohmann::ordered_json& object) const {
     if (!json) return;
-    const std::string text = object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    const std::string text =
+        object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
     if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
         throw Error(ErrorCode::io_failure, "cannot write the result to standard output");
     }
 }
 
-CLI::App* add_verb(CLI::App& parent, Invocation& invocation, const std::string& name, const std::string& description,
-                   const std::string& examples, std::function<int()> action) {
+CLI::App* add_verb(CLI::App& parent, Invocation& invocation, const std::string& name,
+                   const std::string& description, const std::string& examples, std::function<int()> action) {
     CLI::App* verb = parent.add_subcommand(name, description + "\n\nExamples:\n" + examples);
     verb->add_flag("--json", invocation.json, "One JSON object on standard output, text on standard error");
     verb->callback([&invocation, action = std::move(action)] { invocation.action = action; });
@@ -36,8 +37,8 @@ void require_one_rank(const std::string& verb) {
     for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
         const char* size = std::getenv(name);
         if (size != nullptr && std::atoi(size) > 1) {
-            throw Error(ErrorCode::invalid_argument,
-                        "'" + verb + "' works on one rank, this is a world of " + size + "; run it without mpirun");
+            throw Error(ErrorCode::invalid_argument, "'" + verb + "' works on one rank, this is a world of " +
+                                                         size + "; run it without mpirun");
         }
     }
 }

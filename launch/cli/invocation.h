@@ -27,8 +27,8 @@ struct Invocation {
 };
 
 /// A verb with --json and the action that runs when it is chosen. `examples` come first in its help.
-CLI::App* add_verb(CLI::App& parent, Invocation& invocation, const std::string& name, const std::string& description,
-                   const std::string& examples, std::function<int()> action);
+CLI::App* add_verb(CLI::App& parent, Invocation& invocation, const std::string& name,
+                   const std::string& description, const std::string& examples, std::function<int()> action);
 
 void add_ingest(CLI::App& app, Invocation& invocation);
 void add_lengths(CLI::App& app, Invocation& invocation);

@@ -23,7 +23,9 @@ int run_build(const Invocation& invocation, const BuildArguments& arguments) {
     bool any_key = false;
     bool any_span = false;
     TokenizeVisitor visitor;
-    visitor.on_tokenizer = [&](const Tokenizer& tokenizer) { cache.tokenizer_hash = tokenizer.fingerprint().hex(); };
+    visitor.on_tokenizer = [&](const Tokenizer& tokenizer) {
+        cache.tokenizer_hash = tokenizer.fingerprint().hex();
+    };
     visitor.on_source = [next = std::uint32_t{0}](const std::string&) mutable { return next++; };
     visitor.on_document = [&](const TokenizedDocument& item) {
         cache.sample_tokens.push_back(item.tokens.size());
@@ -37,11 +39,13 @@ int run_build(const Invocation& invocation, const BuildArguments& arguments) {
     };
     visitor.on_source_end = [](std::uint32_t, const SourceSummary&) {};
     const TokenizedTotals totals = tokenize_documents(arguments.documents, visitor);
-    if (totals.documents == 0) throw Error(ErrorCode::invalid_argument, "no documents were found; check -d and --document");
+    if (totals.documents == 0)
+        throw Error(ErrorCode::invalid_argument, "no documents were found; check -d and --document");
     if (!any_key) cache.keys.clear();
     if (!any_span) cache.loss_tokens.clear();
     write_lengths_jsonl(arguments.output, cache, overwrite);
-    invocation.say(with_commas(totals.documents) + " lengths, " + with_commas(totals.tokens) + " tokens -> " + arguments.output);
+    invocation.say(with_commas(totals.documents) + " lengths, " + with_commas(totals.tokens) + " tokens -> " +
+                   arguments.output);
     invocation.give({{"lengths", arguments.output},
                      {"samples", totals.documents},
                      {"tokens", totals.tokens},
@@ -60,20 +64,18 @@ int run_stats(const Invocation& invocation, const std::string& path) {
     std::uint64_t total = 0;
     for (const std::uint64_t length : sorted) total += length;
     const double mean = static_cast<double>(total) / static_cast<double>(sorted.size());
-    nlohmann::ordered_json object = {{"samples", sorted.size()},
-                                     {"tokens", total},
-                                     {"min", sorted.front()},
-                                     {"max", sorted.back()},
-                                     {"mean", mean},
-                                     {"lengths_fingerprint", lengths.source.lengths.hex()}};
+    nlohmann::ordered_json object = {
+        {"samples", sorted.size()}, {"tokens", total}, {"min", sorted.front()},
+        {"max", sorted.back()},     {"mean", mean},    {"lengths_fingerprint", lengths.source.lengths.hex()}};
     std::string percentiles;
     for (const unsigned p : {10U, 25U, 50U, 75U, 90U, 95U, 99U}) {
         const std::uint64_t value = sorted[std::min<std::size_t>(sorted.size() * p / 100, sorted.size() - 1)];
         percentiles += "  p" + std::to_string(p) + " " + std::to_string(value);
         object["p" + std::to_string(p)] = value;
     }
-    invocation.say(with_commas(sorted.size()) + " samples, " + with_commas(total) + " tokens, mean " + fixed(mean, 1) +
-                   ", from " + std::to_string(sorted.front()) + " to " + std::to_string(sorted.back()));
+    invocation.say(with_commas(sorted.size()) + " samples, " + with_commas(total) + " tokens, mean " +
+                   fixed(mean, 1) + ", from " + std::to_string(sorted.front()) + " to " +
+                   std::to_string(sorted.back()));
     invocation.say(percentiles.substr(2));
     // Powers of two: lengths spread over decades.
     std::uint64_t tallest = 1;

@@ -21,7 +21,8 @@ CostModel parse_cost(const std::string& text) {
     if (comma == std::string::npos || !number(std::string_view(text).substr(0, comma), cost.token_cost) ||
         !number(std::string_view(text).substr(comma + 1), cost.square_cost)) {
         throw Error(ErrorCode::invalid_argument,
-                    "--cost is '" + text + "'; expected two whole numbers A,B: A a token and B a squared segment length");
+                    "--cost is '" + text +
+                        "'; expected two whole numbers A,B: A a token and B a squared segment length");
     }
     return cost;
 }
@@ -49,8 +50,10 @@ PlanInput open_input(const std::string& argument) {
     const std::size_t colon = file.rfind(':');
     if (colon != std::string::npos && !std::filesystem::exists(file, ignored) &&
         std::filesystem::exists(file.substr(0, colon), ignored)) {
-        throw Error(ErrorCode::invalid_argument, "'" + argument + "' gives a weight; weighted mixtures are not part of "
-                                                                  "this version, leave out '" + file.substr(colon) + "'");
+        throw Error(ErrorCode::invalid_argument, "'" + argument +
+                                                     "' gives a weight; weighted mixtures are not part of "
+                                                     "this version, leave out '" +
+                                                     file.substr(colon) + "'");
     }
     return PlanInput::open(file, name);
 }
@@ -66,12 +69,17 @@ void add_plan_options(CLI::App& verb, PlanBuildArguments& a, const std::string& 
     verb.add_option("--mode", a.mode, "pack, or bucket: length buckets with a padded budget")->group(group);
     verb.add_option("--packing", a.packing, "best-fit-decreasing or in-order")->group(group);
     verb.add_option("--order", a.order, "shuffle or in-order")->group(group);
-    verb.add_option("--long", a.long_policy, "Samples over the budget: auto, split, truncate, drop or error")->group(group);
-    verb.add_option("--bucket-edges", a.bucket_edges, "Bucket mode: upper edges, inclusive")->delimiter(',')->group(group);
-    verb.add_option("--bucket-overflow-max", a.bucket_overflow_max, "Bucket mode: longest sample")->group(group);
+    verb.add_option("--long", a.long_policy, "Samples over the budget: auto, split, truncate, drop or error")
+        ->group(group);
+    verb.add_option("--bucket-edges", a.bucket_edges, "Bucket mode: upper edges, inclusive")
+        ->delimiter(',')
+        ->group(group);
+    verb.add_option("--bucket-overflow-max", a.bucket_overflow_max, "Bucket mode: longest sample")
+        ->group(group);
     verb.add_option("--cost", a.cost, "A,B: cost A a token and B a squared segment length")->group(group);
     verb.add_flag("--predictable", a.predictable, "Fixed seed, in order, no balancing")->group(group);
-    verb.add_option("--jsonl", a.jsonl, "Write plan.jsonl: auto (up to 10^6 segments), always or never")->group(group);
+    verb.add_option("--jsonl", a.jsonl, "Write plan.jsonl: auto (up to 10^6 segments), always or never")
+        ->group(group);
     verb.add_flag("--force", a.force, "Replace an existing plan")->group(group);
 }
 
@@ -101,13 +109,15 @@ nlohmann::ordered_json plan_json(const BatchPlan& plan, const PlanStats& stats) 
 
 void describe_plan(const Invocation& invocation, const BatchPlan& plan, const PlanStats& stats) {
     invocation.say("plan " + plan.fingerprints.plan.hex());
-    invocation.say("  " + with_commas(stats.samples) + " samples, " + with_commas(stats.epochs) + " epoch(s): " +
-                   with_commas(stats.steps) + " steps, " + with_commas(stats.packs) + " packs of at most " +
-                   with_commas(plan.options.token_budget) + " tokens, " + with_commas(stats.segments) + " segments");
-    invocation.say("  " + with_commas(stats.planned_tokens) + " tokens planned, " + with_commas(stats.targets) +
-                   " targets; packs are " + fixed(100 * stats.utilization, 2) + " % full (padding would waste " +
-                   fixed(100 * stats.padding_waste_padded, 1) + " %); " + with_commas(stats.packs_first_epoch) +
-                   " packs an epoch, no plan can have fewer than " + with_commas(stats.packs_lower_bound));
+    invocation.say("  " + with_commas(stats.samples) + " samples, " + with_commas(stats.epochs) +
+                   " epoch(s): " + with_commas(stats.steps) + " steps, " + with_commas(stats.packs) +
+                   " packs of at most " + with_commas(plan.options.token_budget) + " tokens, " +
+                   with_commas(stats.segments) + " segments");
+    invocation.say("  " + with_commas(stats.planned_tokens) + " tokens planned, " +
+                   with_commas(stats.targets) + " targets; packs are " + fixed(100 * stats.utilization, 2) +
+                   " % full (padding would waste " + fixed(100 * stats.padding_waste_padded, 1) + " %); " +
+                   with_commas(stats.packs_first_epoch) + " packs an epoch, no plan can have fewer than " +
+                   with_commas(stats.packs_lower_bound));
     std::string fates;
     const auto fate = [&](DispositionKind kind, const char* name) {
         const auto index = static_cast<std::size_t>(kind);
@@ -124,14 +134,16 @@ void describe_plan(const Invocation& invocation, const BatchPlan& plan, const Pl
 }
 
 BuiltPlan build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments) {
-    if (arguments.inputs.empty()) throw Error(ErrorCode::invalid_argument, "a plan needs -l FILE: a corpus or a lengths file");
+    if (arguments.inputs.empty())
+        throw Error(ErrorCode::invalid_argument, "a plan needs -l FILE: a corpus or a lengths file");
     const PlanOptions options = options_from(arguments);
     const WriteJsonl jsonl = parse_write_jsonl(arguments.jsonl);
     check_options(options);
     // Refuse now rather than after the work.
     if (!arguments.force && std::filesystem::exists(arguments.output)) {
-        throw Error(ErrorCode::output_exists, "plan folder '" + arguments.output +
-                                                  "' exists; pass --force to replace it or choose another folder");
+        throw Error(ErrorCode::output_exists,
+                    "plan folder '" + arguments.output +
+                        "' exists; pass --force to replace it or choose another folder");
     }
     std::vector<PlanInput> inputs;
     for (const std::string& argument : arguments.inputs) inputs.push_back(open_input(argument));

@@ -13,7 +13,8 @@ constexpr std::chrono::milliseconds plain_interval{2000};
 
 }  // namespace
 
-ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0), last_(std::chrono::steady_clock::now()) {}
+ProgressLine::ProgressLine()
+    : terminal_(isatty(STDERR_FILENO) != 0), last_(std::chrono::steady_clock::now()) {}
 
 ProgressLine::~ProgressLine() {
     if (terminal_ && shown_) std::fputs("\n", stderr);

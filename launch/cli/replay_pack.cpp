@@ -15,16 +15,16 @@ namespace lockstep {
 namespace {
 
 /// The run's own record of a pack, if it has got that far.
-std::optional<LedgerRow> find_record(const std::filesystem::path& run, std::uint64_t step, std::uint64_t pack) {
+std::optional<LedgerRow> find_record(const std::filesystem::path& run, std::uint64_t step,
+                                     std::uint64_t pack) {
     std::vector<std::string> rejected;
     const auto newest = newest_valid_generation(run, rejected);
     if (!newest || !newest->ledger_head || step >= newest->step) return std::nullopt;
     for (const LedgerSegmentName& name : ledger_chain(run / "ledger", *newest->ledger_head)) {
         const LedgerSegment segment = read_ledger_segment(run / "ledger", name);
         if (step < segment.step_begin || step >= segment.step_end) continue;
-        const auto row = std::find_if(segment.rows.begin(), segment.rows.end(), [&](const LedgerRow& r) {
-            return r.step == step && r.pack == pack;
-        });
+        const auto row = std::find_if(segment.rows.begin(), segment.rows.end(),
+                                      [&](const LedgerRow& r) { return r.step == step && r.pack == pack; });
         if (row != segment.rows.end()) return *row;
     }
     return std::nullopt;
@@ -54,13 +54,15 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
             load_plan_at_hand(arguments.plan.empty() ? record.plan_path : arguments.plan, corpora);
         const BatchPlan& plan = at_hand.plan;
         if (step >= plan.num_steps()) {
-            throw Error(ErrorCode::invalid_argument, "--step is " + std::to_string(step) + "; the plan has steps 0 to " +
+            throw Error(ErrorCode::invalid_argument, "--step is " + std::to_string(step) +
+                                                         "; the plan has steps 0 to " +
                                                          std::to_string(plan.num_steps() - 1));
         }
         if (pack < plan.step_begin[step] || pack >= plan.step_begin[step + 1]) {
-            throw Error(ErrorCode::invalid_argument,
-                        "--pack is " + std::to_string(pack) + "; step " + std::to_string(step) + " has packs " +
-                            std::to_string(plan.step_begin[step]) + " to " + std::to_string(plan.step_begin[step + 1] - 1));
+            throw Error(ErrorCode::invalid_argument, "--pack is " + std::to_string(pack) + "; step " +
+                                                         std::to_string(step) + " has packs " +
+                                                         std::to_string(plan.step_begin[step]) + " to " +
+                                                         std::to_string(plan.step_begin[step + 1] - 1));
         }
         const TrainSettings settings = train_settings_from_json(record.settings_json);
         CorporaAtHand data = open_corpora(corpora, at_hand.bound, &at_hand);
@@ -73,14 +75,15 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
         worker.fetch_window = [&](std::uint64_t first) { return distribution.fetch(first); };
         const std::optional<Manifest> generation = generation_before(arguments.run, step);
         worker.start(generation, arguments.run);
-        invocation.say("state of step " + std::to_string(step) + ": " +
-                       (generation ? "generation " + std::to_string(generation->step) : std::string("fresh weights")) +
-                       ", then " + std::to_string(step - (generation ? generation->step : 0)) + " step(s) in memory");
+        invocation.say(
+            "state of step " + std::to_string(step) + ": " +
+            (generation ? "generation " + std::to_string(generation->step) : std::string("fresh weights")) +
+            ", then " + std::to_string(step - (generation ? generation->step : 0)) + " step(s) in memory");
         worker.advance_to(step);
         const Worker::PackResult result = worker.replay_pack(step, window_of(plan, step, step + 1), pack);
         invocation.say("pack " + std::to_string(pack) + ": " + std::to_string(result.tokens) + " tokens, " +
-                       std::to_string(result.targets) + " targets, loss sum " + fixed(result.loss_sum, 6) + " (" +
-                       double_hex(result.loss_sum) + ")");
+                       std::to_string(result.targets) + " targets, loss sum " + fixed(result.loss_sum, 6) +
+                       " (" + double_hex(result.loss_sum) + ")");
         invocation.say("  tokens " + result.token_digest.hex() + "  gradient " + result.gradient.hex());
         nlohmann::ordered_json object = {{"step", step},
                                          {"pack", pack},
@@ -96,8 +99,8 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
             agrees = row->token_digest == result.token_digest && row->targets == result.targets &&
                      std::bit_cast<std::uint64_t>(row->loss) == std::bit_cast<std::uint64_t>(result.loss_sum);
             invocation.say(agrees ? "  the ledger says the same, to the bit"
-                                  : "  the ledger says otherwise: loss " + double_hex(row->loss) + ", tokens " +
-                                        row->token_digest.hex());
+                                  : "  the ledger says otherwise: loss " + double_hex(row->loss) +
+                                        ", tokens " + row->token_digest.hex());
             object["agrees_with_ledger"] = agrees;
         } else {
             invocation.say("  the ledger does not reach this step yet");

@@ -39,30 +39,35 @@ void refuse_other_settings(const RunRecord& record, const TrainingArguments& arg
 }
 
 /// Rank 0, under the lock: pick up the thread of the run.
-void find_resume_point(const TrainingArguments& arguments, const std::vector<std::string>& corpora, ResumePoint& point) {
+void find_resume_point(const TrainingArguments& arguments, const std::vector<std::string>& corpora,
+                       ResumePoint& point) {
     const std::filesystem::path run = arguments.run;
     refuse_other_settings(point.record, arguments);
     const std::string plan_path = arguments.plan.empty() ? point.record.plan_path : arguments.plan;
     std::vector<std::string> rejected;
     point.generation = newest_valid_generation(run, rejected);
     for (const std::string& reason : rejected) {
-        log_root(LogLevel::warning, reason + "; falling back to " +
-                                        (point.generation ? "generation " + std::to_string(point.generation->step)
-                                                          : std::string("the start")));
+        log_root(LogLevel::warning,
+                 reason + "; falling back to " +
+                     (point.generation ? "generation " + std::to_string(point.generation->step)
+                                       : std::string("the start")));
     }
     point.plan = load_plan_at_hand(plan_path, corpora);
     const Fingerprint plan = point.plan->plan.fingerprints.plan;
     if (plan != point.record.plan) {
         throw Error(ErrorCode::fingerprint_mismatch,
-                    "run '" + run.string() + "' follows plan " + point.record.plan.brief() + "…, '" + plan_path + "' is " +
-                        plan.brief() + "…; pass -p with the run's own plan, or start a new run");
+                    "run '" + run.string() + "' follows plan " + point.record.plan.brief() + "…, '" +
+                        plan_path + "' is " + plan.brief() +
+                        "…; pass -p with the run's own plan, or start a new run");
     }
-    if (point.generation && (point.generation->cursor.plan != plan || point.generation->cursor.model != point.record.model)) {
+    if (point.generation &&
+        (point.generation->cursor.plan != plan || point.generation->cursor.model != point.record.model)) {
         throw Error(ErrorCode::fingerprint_mismatch,
                     "generation " + std::to_string(point.generation->step) + " of '" + run.string() +
                         "' belongs to another plan or other settings than run.json");
     }
-    const std::uint64_t stop = std::min(arguments.steps.value_or(point.plan->plan.num_steps()), point.plan->plan.num_steps());
+    const std::uint64_t stop =
+        std::min(arguments.steps.value_or(point.plan->plan.num_steps()), point.plan->plan.num_steps());
     point.finished = point.generation && point.generation->step >= stop;
     if (point.finished) return;
     settle_run_directory(run, point.generation ? std::optional(point.generation->step) : std::nullopt,
@@ -98,11 +103,12 @@ int run_resume(const Invocation& invocation, const TrainingArguments& arguments)
         std::int64_t finished = point.finished ? 1 : 0;
         comm.sum(std::span(&finished, 1));
         share_text(comm, manifest_json);
-        if (!manifest_json.empty() && !world.is_root()) point.generation = manifest_from_json(manifest_json, "rank 0's manifest");
+        if (!manifest_json.empty() && !world.is_root())
+            point.generation = manifest_from_json(manifest_json, "rank 0's manifest");
         if (finished != 0) {
             if (world.is_root()) {
-                invocation.say("run '" + arguments.run + "' is finished at step " + std::to_string(point.generation->step) +
-                               "; nothing to do");
+                invocation.say("run '" + arguments.run + "' is finished at step " +
+                               std::to_string(point.generation->step) + "; nothing to do");
                 invocation.say("state digest " + point.generation->state_digest.hex());
                 invocation.give({{"run", arguments.run},
                                  {"next_step", point.generation->step},
@@ -127,7 +133,8 @@ void add_resume(CLI::App& app, Invocation& invocation) {
     verb->add_option("run", arguments->run, "Run folder")->required();
     verb->add_option("-p,--plan", arguments->plan, "The run's plan, if it has moved");
     verb->add_option("-d,--data", arguments->corpora, "[NAME=]CORPUS, if they have moved");
-    verb->add_option("--checkpoint-every", arguments->checkpoint_every, "Steps between generations (as the run has it)");
+    verb->add_option("--checkpoint-every", arguments->checkpoint_every,
+                     "Steps between generations (as the run has it)");
     verb->add_option("--keep", arguments->keep, "Generations to keep, at least 2 (as the run has it)");
     add_settings_options(*verb, *arguments);
     add_machine_options(*verb, *arguments);

@@ -24,13 +24,16 @@ struct TrainArguments {
     std::optional<std::uint64_t> replay_step, replay_pack;
 };
 
-std::string absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
+std::string absolute(const std::string& path) {
+    return std::filesystem::absolute(path).lexically_normal().string();
+}
 
 /// Rank 0: a new run's folder with its record, under the lock.
 void make_run_directory(const std::filesystem::path& run) {
     std::error_code failure;
     if (std::filesystem::exists(run_record_path(run), failure)) {
-        throw Error(ErrorCode::output_exists, "run '" + run.string() + "' exists; continue it with lockstep resume " +
+        throw Error(ErrorCode::output_exists, "run '" + run.string() +
+                                                  "' exists; continue it with lockstep resume " +
                                                   run.string() + ", or choose another -o");
     }
     for (const char* folder : {"logs", "ledger", "checkpoints"}) {
@@ -39,7 +42,8 @@ void make_run_directory(const std::filesystem::path& run) {
     }
 }
 
-RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& settings, const PlanAtHand& at_hand) {
+RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& settings,
+                    const PlanAtHand& at_hand) {
     RunRecord record;
     record.settings_json = to_json(settings);
     record.numerics = numerics_id;
@@ -78,8 +82,9 @@ void share_settings(World& world, const TrainArguments& arguments, RunRecord& re
         const std::string difference =
             first_difference(root, overlaid(root, arguments.training, root.model.vocabulary));
         if (!difference.empty()) {
-            throw Error(ErrorCode::invalid_argument,
-                        "this rank was started with other settings than rank 0: " + difference + "; start all alike");
+            throw Error(
+                ErrorCode::invalid_argument,
+                "this rank was started with other settings than rank 0: " + difference + "; start all alike");
         }
         record.settings_json = json;
     });
@@ -87,12 +92,15 @@ void share_settings(World& world, const TrainArguments& arguments, RunRecord& re
 
 int run_train(const Invocation& invocation, TrainArguments arguments) {
     if (arguments.use_lora) {
-        throw Error(ErrorCode::invalid_argument, "--use-lora: LoRA adapters are not part of this version; train the model whole");
+        throw Error(ErrorCode::invalid_argument,
+                    "--use-lora: LoRA adapters are not part of this version; train the model whole");
     }
-    if (arguments.replay_pack) return replay_pack(invocation, arguments.training, arguments.replay_step.value_or(0),
-                                                  *arguments.replay_pack);
+    if (arguments.replay_pack)
+        return replay_pack(invocation, arguments.training, arguments.replay_step.value_or(0),
+                           *arguments.replay_pack);
     if (arguments.replay_step) {
-        throw Error(ErrorCode::invalid_argument, "--step names the step of a pack to look at; give --pack too");
+        throw Error(ErrorCode::invalid_argument,
+                    "--step names the step of a pack to look at; give --pack too");
     }
     return run_in_world([&](World& world) {
         TrainingArguments& training = arguments.training;
@@ -133,24 +141,28 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
 
 void add_train(CLI::App& app, Invocation& invocation) {
     auto arguments = std::make_shared<TrainArguments>();
-    CLI::App* verb = add_verb(
-        app, invocation, "train", "Train a model on a plan",
-        "  mpirun -n 2 lockstep train -p plan/ -d corpus.h5 -m tiny -o run/ --checkpoint-every 50\n"
-        "  lockstep train --build-plan -p plan/ -d corpus.h5 -e 1 -b 1024 -m nano -o run/\n"
-        "  lockstep train -o run/ --step 120 --pack 963        (look at one pack again)",
-        [&invocation, arguments] { return run_train(invocation, *arguments); });
+    CLI::App* verb =
+        add_verb(app, invocation, "train", "Train a model on a plan",
+                 "  mpirun -n 2 lockstep train -p plan/ -d corpus.h5 -m tiny -o run/ --checkpoint-every 50\n"
+                 "  lockstep train --build-plan -p plan/ -d corpus.h5 -e 1 -b 1024 -m nano -o run/\n"
+                 "  lockstep train -o run/ --step 120 --pack 963        (look at one pack again)",
+                 [&invocation, arguments] { return run_train(invocation, *arguments); });
     verb->add_option("-p,--plan,--batch-plan", arguments->training.plan, "Plan folder; only rank 0 reads it");
     verb->add_option("-d,--data", arguments->training.corpora, "[NAME=]CORPUS, one a source of the plan");
     verb->add_option("-o,--output", arguments->training.run, "Run folder")->required();
-    verb->add_option("--checkpoint-every", arguments->training.checkpoint_every, "Steps between generations (only at the end)");
+    verb->add_option("--checkpoint-every", arguments->training.checkpoint_every,
+                     "Steps between generations (only at the end)");
     verb->add_option("--keep", arguments->training.keep, "Generations to keep, at least 2 (2)");
     add_settings_options(*verb, arguments->training);
     add_machine_options(*verb, arguments->training);
-    verb->add_flag("--build-plan", arguments->build_plan, "Build the plan first, into -p")->group("Building the plan");
+    verb->add_flag("--build-plan", arguments->build_plan, "Build the plan first, into -p")
+        ->group("Building the plan");
     add_plan_options(*verb, arguments->build, "Building the plan");
     verb->add_flag("--use-lora", arguments->use_lora)->group("");
-    verb->add_option("--step", arguments->replay_step, "With --pack: the step to look at again")->group("Looking at one pack");
-    verb->add_option("--pack", arguments->replay_pack, "Pack of the whole plan, as in plan.jsonl")->group("Looking at one pack");
+    verb->add_option("--step", arguments->replay_step, "With --pack: the step to look at again")
+        ->group("Looking at one pack");
+    verb->add_option("--pack", arguments->replay_pack, "Pack of the whole plan, as in plan.jsonl")
+        ->group("Looking at one pack");
 }
 
 }  // namespace lockstep

@@ -20,7 +20,8 @@ namespace {
 
 constexpr double probe_seconds = 0.15;
 
-/// Rate of plain OpenBLAS products with the threads of all ranks at once [flop/s]: what "share of the BLAS rate" is a share of.
+/// Rate of plain OpenBLAS products with the threads of all ranks at once [flop/s]: what "share of the BLAS
+/// rate" is a share of.
 double measure_total_blas_rate(World& world, int threads) {
     world.comm->set_phase("measuring the BLAS rate");
     world.comm->barrier();
@@ -40,8 +41,13 @@ std::string log_name(Rank rank) {
 /// The progress line and the figures of the summary.
 class TrainingReport {
   public:
-    TrainingReport(const PlanSummary& plan, std::uint64_t stop_step, double flop_per_token, double blas_rate, bool quiet)
-        : plan_(plan), stop_step_(stop_step), flop_per_token_(flop_per_token), blas_rate_(blas_rate), quiet_(quiet) {}
+    TrainingReport(const PlanSummary& plan, std::uint64_t stop_step, double flop_per_token, double blas_rate,
+                   bool quiet)
+        : plan_(plan),
+          stop_step_(stop_step),
+          flop_per_token_(flop_per_token),
+          blas_rate_(blas_rate),
+          quiet_(quiet) {}
 
     void add(const StepMetrics& metrics) {
         if (metrics.loss) {
@@ -56,7 +62,9 @@ class TrainingReport {
     }
 
     double tokens_per_second() const { return seconds_ > 0 ? static_cast<double>(tokens_) / seconds_ : 0; }
-    double blas_share() const { return blas_rate_ > 0 ? tokens_per_second() * flop_per_token_ / blas_rate_ : 0; }
+    double blas_share() const {
+        return blas_rate_ > 0 ? tokens_per_second() * flop_per_token_ / blas_rate_ : 0;
+    }
     std::optional<double> first_loss() const { return first_loss_; }
     std::optional<double> last_loss() const { return last_loss_; }
 
@@ -71,8 +79,9 @@ class TrainingReport {
         const double rate = seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
         const double step_seconds = seconds / static_cast<double>(recent_.size());
         return "step " + std::to_string(metrics.step + 1) + "/" + std::to_string(stop_step_) + "  loss " +
-               (metrics.loss ? fixed(*metrics.loss, 4) : std::string("-")) + "  " + rate_text(rate) + " tokens/s  " +
-               fixed(blas_rate_ > 0 ? 100 * rate * flop_per_token_ / blas_rate_ : 0, 0) + " % of BLAS  ETA " +
+               (metrics.loss ? fixed(*metrics.loss, 4) : std::string("-")) + "  " + rate_text(rate) +
+               " tokens/s  " + fixed(blas_rate_ > 0 ? 100 * rate * flop_per_token_ / blas_rate_ : 0, 0) +
+               " % of BLAS  ETA " +
                duration_text(step_seconds * static_cast<double>(stop_step_ - metrics.step - 1));
     }
 
@@ -94,16 +103,20 @@ void add_settings_options(CLI::App& verb, TrainingArguments& a) {
     const std::string group = "Settings of the run";
     verb.add_option("-m,--model", a.model, "Preset or config.json")->group(group);
     verb.add_option("--lr", a.learning_rate, "Peak learning rate (0.001)")->group(group);
-    verb.add_option("--final-lr", a.final_learning_rate, "Where the cosine ends (a tenth of --lr)")->group(group);
-    verb.add_option("--warmup", a.warmup, "Steps of linear warm-up (a twentieth of the schedule)")->group(group);
-    verb.add_option("--schedule-steps", a.schedule_steps, "Horizon of the schedule (the plan's steps)")->group(group);
+    verb.add_option("--final-lr", a.final_learning_rate, "Where the cosine ends (a tenth of --lr)")
+        ->group(group);
+    verb.add_option("--warmup", a.warmup, "Steps of linear warm-up (a twentieth of the schedule)")
+        ->group(group);
+    verb.add_option("--schedule-steps", a.schedule_steps, "Horizon of the schedule (the plan's steps)")
+        ->group(group);
     verb.add_option("--beta1", a.beta1, "AdamW (0.9)")->group(group);
     verb.add_option("--beta2", a.beta2, "AdamW (0.95)")->group(group);
     verb.add_option("--adam-eps", a.epsilon, "AdamW (1e-8)")->group(group);
     verb.add_option("--weight-decay", a.weight_decay, "Decoupled, on matrices only (0.1)")->group(group);
     verb.add_option("--clip", a.clip, "Largest gradient norm, 0 for none (1.0)")->group(group);
     verb.add_option("--init-seed", a.seed, "Seed of the initial weights (1)")->group(group);
-    verb.add_option("--scale-exponent", a.scale_exponent, "First scale 2^s of the exact sum (50)")->group(group);
+    verb.add_option("--scale-exponent", a.scale_exponent, "First scale 2^s of the exact sum (50)")
+        ->group(group);
 }
 
 void add_machine_options(CLI::App& verb, TrainingArguments& a) {
@@ -112,7 +125,8 @@ void add_machine_options(CLI::App& verb, TrainingArguments& a) {
     verb.add_option("--threads", a.threads, "Threads of each rank (cores over ranks on the node)")
         ->check(CLI::Range(1, 1024))
         ->group(group);
-    verb.add_option("--gemm", a.gemm, "Matrix product: auto, openblas, own or reference; the bits are the same")
+    verb.add_option("--gemm", a.gemm,
+                    "Matrix product: auto, openblas, own or reference; the bits are the same")
         ->group(group);
     verb.add_option("--hang-timeout", a.hang_timeout, "Seconds after which a silent rank is given up (600)")
         ->check(CLI::Range(1.0, 1e7))
@@ -152,7 +166,8 @@ TrainSettings settings_from(const TrainingArguments& a, const ModelConfig& model
     return settings;
 }
 
-TrainSettings overlaid(const TrainSettings& run, const TrainingArguments& a, std::uint64_t corpus_vocabulary) {
+TrainSettings overlaid(const TrainSettings& run, const TrainingArguments& a,
+                       std::uint64_t corpus_vocabulary) {
     TrainSettings asked = run;
     if (!a.model.empty()) asked.model = load_model_config(a.model, corpus_vocabulary).config;
     lay_over(asked, a);
@@ -176,17 +191,20 @@ PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std
 CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::vector<PlanSource>& announced,
                            const PlanAtHand* at_hand) {
     if (corpora.size() != announced.size()) {
-        throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(announced.size()) + " source(s), " +
-                                                     std::to_string(corpora.size()) + " corpora were given with -d");
+        throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(announced.size()) +
+                                                     " source(s), " + std::to_string(corpora.size()) +
+                                                     " corpora were given with -d");
     }
     CorporaAtHand result;
     for (std::size_t i = 0; i < corpora.size(); ++i) {
-        std::shared_ptr<const Corpus> corpus =
-            at_hand != nullptr ? at_hand->inputs[i].corpus() : std::make_shared<const Corpus>(Corpus::open(corpora[i]));
+        std::shared_ptr<const Corpus> corpus = at_hand != nullptr
+                                                   ? at_hand->inputs[i].corpus()
+                                                   : std::make_shared<const Corpus>(Corpus::open(corpora[i]));
         if (corpus->content_fingerprint() != announced[i].corpus) {
             throw Error(ErrorCode::fingerprint_mismatch,
                         "corpus '" + corpora[i] + "' has content " + corpus->content_fingerprint().brief() +
-                            "…, rank 0 trains on " + announced[i].corpus.brief() + "…; copy the same corpus to this host");
+                            "…, rank 0 trains on " + announced[i].corpus.brief() +
+                            "…; copy the same corpus to this host");
         }
         result.vocabulary = std::max(result.vocabulary, corpus->tokenizer().vocabulary_size);
         result.samples.add(std::move(corpus));
@@ -194,13 +212,14 @@ CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::v
     return result;
 }
 
-int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments, const PlanAtHand* plan,
-              const RunRecord& record, const std::optional<Manifest>& generation,
+int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments,
+              const PlanAtHand* plan, const RunRecord& record, const std::optional<Manifest>& generation,
               const std::vector<std::string>& corpora) {
     Communicator& comm = *world.comm;
     const std::filesystem::path run = arguments.run;
     if (arguments.hang_timeout) {
-        comm.set_timeout(std::chrono::milliseconds(static_cast<std::int64_t>(*arguments.hang_timeout * 1000)));
+        comm.set_timeout(
+            std::chrono::milliseconds(static_cast<std::int64_t>(*arguments.hang_timeout * 1000)));
     }
     const TrainSettings settings = train_settings_from_json(record.settings_json);
     PlanDistribution distribution(comm, plan != nullptr ? &plan->plan : nullptr,
@@ -231,7 +250,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
 
     const double blas_rate = measure_total_blas_rate(world, threads);
     const double flop = flop_per_token(settings.model, static_cast<double>(summary.mean_context));
-    // What a start may choose for itself still has to be one choice, since collectives follow from it: rank 0's.
+    // What a start may choose for itself still has to be one choice, since collectives follow from it: rank
+    // 0's.
     std::uint64_t chosen[3] = {std::min(arguments.steps.value_or(summary.num_steps), summary.num_steps),
                                arguments.checkpoint_every.value_or(record.checkpoint_every),
                                arguments.keep.value_or(record.keep)};
@@ -240,10 +260,12 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     TrainingReport report(summary, stop, flop, blas_rate, arguments.quiet);
     worker->on_step = [&](const StepMetrics& metrics) { report.add(metrics); };
     log_root(LogLevel::info, "training " + with_commas(worker->parameters()) + " parameters, " +
-                                 std::to_string(comm.size().value) + " rank(s) of " + std::to_string(threads) +
-                                 " thread(s), steps " + std::to_string(generation ? generation->step : 0) + " to " +
+                                 std::to_string(comm.size().value) + " rank(s) of " +
+                                 std::to_string(threads) + " thread(s), steps " +
+                                 std::to_string(generation ? generation->step : 0) + " to " +
                                  std::to_string(stop) + " of " + std::to_string(summary.num_steps));
-    log_rank(LogLevel::debug, gemm->describe() + "; BLAS probe of all ranks " + fixed(blas_rate / 1e9, 0) + " GFLOP/s");
+    log_rank(LogLevel::debug,
+             gemm->describe() + "; BLAS probe of all ranks " + fixed(blas_rate / 1e9, 0) + " GFLOP/s");
 
     WorkerOptions options;
     options.run = run;
@@ -255,8 +277,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     if (world.is_root()) {
         invocation.say((outcome.stopped_on_request ? "stopped on request at step " : "done: step ") +
                        std::to_string(outcome.next_step) + " of " + std::to_string(summary.num_steps) + ", " +
-                       rate_text(report.tokens_per_second()) + " tokens/s, " + fixed(100 * report.blas_share(), 0) +
-                       " % of the BLAS rate" +
+                       rate_text(report.tokens_per_second()) + " tokens/s, " +
+                       fixed(100 * report.blas_share(), 0) + " % of the BLAS rate" +
                        (report.last_loss() ? ", loss " + fixed(*report.first_loss(), 4) + " -> " +
                                                  fixed(*report.last_loss(), 4)
                                            : std::string()));

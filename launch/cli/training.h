@@ -40,9 +40,11 @@ void add_settings_options(CLI::App& verb, TrainingArguments& arguments);
 void add_machine_options(CLI::App& verb, TrainingArguments& arguments);
 
 /// Settings of a new run. @param plan_steps horizon of the schedule unless given.
-TrainSettings settings_from(const TrainingArguments& arguments, const ModelConfig& model, std::uint64_t plan_steps);
+TrainSettings settings_from(const TrainingArguments& arguments, const ModelConfig& model,
+                            std::uint64_t plan_steps);
 /// The run's settings with what was given laid over them, to be compared.
-TrainSettings overlaid(const TrainSettings& run, const TrainingArguments& arguments, std::uint64_t corpus_vocabulary);
+TrainSettings overlaid(const TrainSettings& run, const TrainingArguments& arguments,
+                       std::uint64_t corpus_vocabulary);
 
 /// A plan with its corpora as rank 0 holds them.
 struct PlanAtHand {
@@ -63,8 +65,8 @@ CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::v
 
 /// Collective. Train from `generation` (or from the start) and report.
 /// @param plan  rank 0's; null elsewhere.
-int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments, const PlanAtHand* plan,
-              const RunRecord& record, const std::optional<Manifest>& generation,
+int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments,
+              const PlanAtHand* plan, const RunRecord& record, const std::optional<Manifest>& generation,
               const std::vector<std::string>& corpora);
 
 /// Paths of "[NAME=]FILE" arguments.

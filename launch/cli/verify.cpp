@@ -25,9 +25,10 @@ int run_verify(const Invocation& invocation, const VerifyArguments& arguments) {
     const std::string plan_path = arguments.plan.empty() ? record.plan_path : arguments.plan;
     const PlanAtHand at_hand = load_plan_at_hand(plan_path, corpora);
     if (at_hand.plan.fingerprints.plan != record.plan) {
-        throw Error(ErrorCode::fingerprint_mismatch,
-                    "run '" + arguments.run + "' follows plan " + record.plan.brief() + "…, '" + plan_path + "' is " +
-                        at_hand.plan.fingerprints.plan.brief() + "…; pass the run's own plan with -p");
+        throw Error(ErrorCode::fingerprint_mismatch, "run '" + arguments.run + "' follows plan " +
+                                                         record.plan.brief() + "…, '" + plan_path + "' is " +
+                                                         at_hand.plan.fingerprints.plan.brief() +
+                                                         "…; pass the run's own plan with -p");
     }
     for (const PlanInput& input : at_hand.inputs) input.corpus()->verify_everything();
     VerifyReport report = verify_run(arguments.run, at_hand.plan, at_hand.inputs);
@@ -36,12 +37,14 @@ int run_verify(const Invocation& invocation, const VerifyArguments& arguments) {
 
     for (const std::string& problem : report.problems) invocation.say("FAILED  " + problem);
     if (report.num_problems > report.problems.size()) {
-        invocation.say("FAILED  … and " + std::to_string(report.num_problems - report.problems.size()) + " more");
+        invocation.say("FAILED  … and " + std::to_string(report.num_problems - report.problems.size()) +
+                       " more");
     }
     invocation.say(std::string(report.proven() ? "proven" : "NOT proven") + ": steps 0 to " +
                    with_commas(report.steps) + " of " + with_commas(report.steps_planned) + ", " +
-                   with_commas(report.packs) + " packs fed once each, " + with_commas(report.tokens) + " tokens, " +
-                   with_commas(report.targets_trained) + " targets trained once each (" + fixed(seconds, 1) + " s)");
+                   with_commas(report.packs) + " packs fed once each, " + with_commas(report.tokens) +
+                   " tokens, " + with_commas(report.targets_trained) + " targets trained once each (" +
+                   fixed(seconds, 1) + " s)");
     if (report.packs_skipped + report.packs_without_target > 0) {
         invocation.say("  " + with_commas(report.packs_without_target) + " packs without target, " +
                        with_commas(report.packs_skipped) + " skipped as not finite");

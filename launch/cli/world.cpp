@@ -1,10 +1,10 @@
 #include "launch/cli/world.h"
 
+#include <sched.h>
 #include <algorithm>
 #include <csignal>
 #include <new>
 #include <optional>
-#include <sched.h>
 
 #include "io/base/error.h"
 #include "io/base/log.h"
@@ -18,7 +18,9 @@ namespace {
 
 volatile std::sig_atomic_t stop_signal = 0;
 
-extern "C" void note_stop_signal(int) { stop_signal = 1; }
+extern "C" void note_stop_signal(int) {
+    stop_signal = 1;
+}
 
 /// Errors that one rank alone has met: the others cannot know, so the job ends.
 int end_job(World& world, ErrorCode code, const std::string& message) {
@@ -36,9 +38,11 @@ int run_guarded(World& world, const std::function<int(World&)>& body) {
     } catch (const Error& error) {
         return end_job(world, error.code(), error.what());
     } catch (const std::bad_alloc&) {
-        return end_job(world, ErrorCode::environment, "not enough memory; use more ranks or a smaller token budget");
+        return end_job(world, ErrorCode::environment,
+                       "not enough memory; use more ranks or a smaller token budget");
     } catch (const std::exception& error) {
-        return end_job(world, ErrorCode::bug, std::string("unexpected failure: ") + error.what() + "; please report");
+        return end_job(world, ErrorCode::bug,
+                       std::string("unexpected failure: ") + error.what() + "; please report");
     }
 }
 

@@ -18,8 +18,8 @@ struct World {
     bool is_root() const { return comm->rank().value == 0; }
 };
 
-/// Run `body` in this process' world and return its exit code. An error the ranks agreed on is printed once, by rank 0, and
-/// all end in order; any other ends the whole job with its code.
+/// Run `body` in this process' world and return its exit code. An error the ranks agreed on is printed once,
+/// by rank 0, and all end in order; any other ends the whole job with its code.
 int run_in_world(const std::function<int(World&)>& body);
 
 /// Threads a rank should use: cores of the node over its ranks, at least 1.

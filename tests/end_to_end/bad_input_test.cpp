@@ -17,13 +17,17 @@ void expect_refused(const ProgramResult& result, int code, const std::string& no
     EXPECT_NE(result.err.find(noun), std::string::npos) << "expected '" << noun << "' in: " << result.err;
     const auto errors = [&] {
         std::size_t count = 0;
-        for (std::size_t at = result.err.find("error: "); at != std::string::npos; at = result.err.find("error: ", at + 1)) ++count;
+        for (std::size_t at = result.err.find("error: "); at != std::string::npos;
+             at = result.err.find("error: ", at + 1))
+            ++count;
         return count;
     }();
     EXPECT_EQ(errors, 1U) << result.err;
 }
 
-ProgramResult lockstep_here(const std::vector<std::string>& arguments) { return run_lockstep_program(0, arguments); }
+ProgramResult lockstep_here(const std::vector<std::string>& arguments) {
+    return run_lockstep_program(0, arguments);
+}
 
 std::string write_text(const std::string& name, const std::string& bytes) {
     const std::string path = SmallWorld::get().fresh(name);
@@ -46,9 +50,11 @@ std::vector<std::string> ingest(const std::string& source, const std::string& ou
 }
 
 TEST(BadInputTest, MissingFile) {
-    expect_refused(lockstep_here(ingest("/nonexistent.txt", SmallWorld::get().fresh("c"))), 66, "/nonexistent.txt");
-    expect_refused(lockstep_here({"batchplan", "build", "-l", "/nonexistent.h5", "-o", SmallWorld::get().fresh("p")}), 66,
-                   "/nonexistent.h5");
+    expect_refused(lockstep_here(ingest("/nonexistent.txt", SmallWorld::get().fresh("c"))), 66,
+                   "/nonexistent.txt");
+    expect_refused(
+        lockstep_here({"batchplan", "build", "-l", "/nonexistent.h5", "-o", SmallWorld::get().fresh("p")}),
+        66, "/nonexistent.h5");
     expect_refused(lockstep_here({"batchplan", "info", "-p", "/nonexistent"}), 66, "/nonexistent");
     expect_refused(lockstep_here({"resume", "/nonexistent"}), 66, "run.json");
     expect_refused(lockstep_here({"verify", "/nonexistent"}), 66, "run.json");
@@ -62,7 +68,8 @@ TEST(BadInputTest, EmptyCorpus) {
 }
 
 TEST(BadInputTest, BadJsonLineIsNamedAndMayBeSkipped) {
-    const std::string file = write_text("bad-jsonl", "{\"text\":\"one\"}\n{\"text\":\n{\"text\":\"three\"}\n");
+    const std::string file =
+        write_text("bad-jsonl", "{\"text\":\"one\"}\n{\"text\":\n{\"text\":\"three\"}\n");
     expect_refused(lockstep_here(ingest(file, SmallWorld::get().fresh("c"))), 65, ":2");
     auto arguments = ingest(file, SmallWorld::get().fresh("c"));
     arguments.insert(arguments.end(), {"--skip-bad", "1", "--json"});
@@ -73,7 +80,8 @@ TEST(BadInputTest, BadJsonLineIsNamedAndMayBeSkipped) {
 }
 
 TEST(BadInputTest, InvalidUtf8) {
-    expect_refused(lockstep_here(ingest(write_text("latin1", "caf\xe9\n"), SmallWorld::get().fresh("c"))), 65, "UTF-8");
+    expect_refused(lockstep_here(ingest(write_text("latin1", "caf\xe9\n"), SmallWorld::get().fresh("c"))), 65,
+                   "UTF-8");
 }
 
 TEST(BadInputTest, FlippedBitInCorpusPlanAndShard) {
@@ -82,13 +90,17 @@ TEST(BadInputTest, FlippedBitInCorpusPlanAndShard) {
     std::filesystem::copy_file(world.corpus(), corpus);
     flip_byte(corpus, 9000);
     expect_refused(lockstep_here({"inspect", corpus}), 65, corpus);
-    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", corpus, "-m", "nano", "-o", world.fresh("r")}), 65, corpus);
+    expect_refused(
+        lockstep_here({"train", "-p", world.plan(), "-d", corpus, "-m", "nano", "-o", world.fresh("r")}), 65,
+        corpus);
 
     const std::string plan = world.fresh("plan");
     std::filesystem::copy(world.plan(), plan, std::filesystem::copy_options::recursive);
     flip_byte(plan + "/plan.h5", 5000);
     expect_refused(lockstep_here({"batchplan", "validate", "-p", plan}), 65, "plan.h5");
-    expect_refused(lockstep_here({"train", "-p", plan, "-d", world.corpus(), "-m", "nano", "-o", world.fresh("r")}), 65, "plan.h5");
+    expect_refused(
+        lockstep_here({"train", "-p", plan, "-d", world.corpus(), "-m", "nano", "-o", world.fresh("r")}), 65,
+        "plan.h5");
 
     const std::string run = world.fresh("run");
     ASSERT_EQ(lockstep_here(train_arguments(run, 2)).exit_code, 0);
@@ -118,37 +130,47 @@ TEST(BadInputTest, FilesCutShort) {
 TEST(BadInputTest, CorpusOfAnotherTokenizerOrContent) {
     const SmallWorld& world = SmallWorld::get();
     const std::string chars = world.fresh("chars") + ".h5";
-    ASSERT_EQ(lockstep_here({"ingest", "-d", (world.folder() / "texts").string(), "-t", "chars", "--document", "separator:%",
-                             "-o", chars}).exit_code, 0);
-    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", chars, "-m", "nano", "-o", world.fresh("r")}), 65,
-                   "tokenizer");
+    ASSERT_EQ(lockstep_here({"ingest", "-d", (world.folder() / "texts").string(), "-t", "chars", "--document",
+                             "separator:%", "-o", chars})
+                  .exit_code,
+              0);
+    expect_refused(
+        lockstep_here({"train", "-p", world.plan(), "-d", chars, "-m", "nano", "-o", world.fresh("r")}), 65,
+        "tokenizer");
     const std::string other = world.fresh("other") + ".h5";
     ASSERT_EQ(lockstep_here(ingest(write_text("other", "other text"), other)).exit_code, 0);
     const std::string run = world.fresh("r");
-    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", other, "-m", "nano", "-o", run}), 65, "sample lengths");
+    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", other, "-m", "nano", "-o", run}), 65,
+                   "sample lengths");
     EXPECT_NE(access(run.c_str(), F_OK), 0) << "a refused start leaves no run behind";
 }
 
 TEST(BadInputTest, SampleOverTheBudget) {
-    expect_refused(lockstep_here({"batchplan", "build", "-l", SmallWorld::get().corpus(), "-b", "64", "--long", "error", "-o",
-                                  SmallWorld::get().fresh("p")}), 2, "64");
+    expect_refused(lockstep_here({"batchplan", "build", "-l", SmallWorld::get().corpus(), "-b", "64",
+                                  "--long", "error", "-o", SmallWorld::get().fresh("p")}),
+                   2, "64");
 }
 
 TEST(BadInputTest, TokenIdsAndSegmentsBeyondTheModel) {
     const SmallWorld& world = SmallWorld::get();
     const std::string config = world.fresh("config") + ".json";
-    std::ofstream(config) << R"({"model_type":"gpt2","n_layer":1,"n_embd":32,"n_head":2,"n_positions":512,"vocab_size":100})";
-    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", world.corpus(), "-m", config, "-o", world.fresh("r")}), 2,
-                   "vocabulary");
-    std::ofstream(config) << R"({"model_type":"gpt2","n_layer":1,"n_embd":32,"n_head":2,"n_positions":100,"vocab_size":257})";
-    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", world.corpus(), "-m", config, "-o", world.fresh("r")}), 2,
-                   "positions");
+    std::ofstream(config)
+        << R"({"model_type":"gpt2","n_layer":1,"n_embd":32,"n_head":2,"n_positions":512,"vocab_size":100})";
+    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", world.corpus(), "-m", config, "-o",
+                                  world.fresh("r")}),
+                   2, "vocabulary");
+    std::ofstream(config)
+        << R"({"model_type":"gpt2","n_layer":1,"n_embd":32,"n_head":2,"n_positions":100,"vocab_size":257})";
+    expect_refused(lockstep_here({"train", "-p", world.plan(), "-d", world.corpus(), "-m", config, "-o",
+                                  world.fresh("r")}),
+                   2, "positions");
 }
 
 TEST(BadInputTest, ExistingOutputs) {
     const SmallWorld& world = SmallWorld::get();
     expect_refused(lockstep_here(ingest((world.folder() / "texts").string(), world.corpus())), 73, "--force");
-    expect_refused(lockstep_here({"batchplan", "build", "-l", world.corpus(), "-o", world.plan()}), 73, "--force");
+    expect_refused(lockstep_here({"batchplan", "build", "-l", world.corpus(), "-o", world.plan()}), 73,
+                   "--force");
     const std::string run = world.fresh("run");
     ASSERT_EQ(lockstep_here(train_arguments(run, 2)).exit_code, 0);
     const RunBits before = bits_of(run);
@@ -161,7 +183,10 @@ TEST(BadInputTest, ResumeWithOtherPlanModelOrOptimizer) {
     const std::string run = world.fresh("run");
     ASSERT_EQ(lockstep_here(train_arguments(run, 2)).exit_code, 0);
     const std::string other = world.fresh("plan");
-    ASSERT_EQ(lockstep_here({"batchplan", "build", "-l", world.corpus(), "-b", "256", "--seed", "43", "-o", other}).exit_code, 0);
+    ASSERT_EQ(
+        lockstep_here({"batchplan", "build", "-l", world.corpus(), "-b", "256", "--seed", "43", "-o", other})
+            .exit_code,
+        0);
     expect_refused(lockstep_here({"resume", run, "-p", other}), 65, "plan");
     expect_refused(lockstep_here({"resume", run, "-m", "tiny"}), 2, "model");
     expect_refused(lockstep_here({"resume", run, "--lr", "0.5"}), 2, "learning_rate");
@@ -170,17 +195,20 @@ TEST(BadInputTest, ResumeWithOtherPlanModelOrOptimizer) {
 }
 
 TEST(BadInputTest, UnknownOptionsGetASuggestion) {
-    expect_refused(lockstep_here({"train", "--chekpoint-every", "5", "-o", "x"}), 2, "did you mean '--checkpoint-every'");
+    expect_refused(lockstep_here({"train", "--chekpoint-every", "5", "-o", "x"}), 2,
+                   "did you mean '--checkpoint-every'");
     expect_refused(lockstep_here({"batchplan", "biuld"}), 2, "did you mean 'build'");
     expect_refused(lockstep_here({"inget"}), 2, "did you mean 'ingest'");
-    expect_refused(lockstep_here({"train", "-m", "nanno", "-p", SmallWorld::get().plan(), "-d", SmallWorld::get().corpus(), "-o",
-                                  SmallWorld::get().fresh("r")}), 66, "nano");
+    expect_refused(lockstep_here({"train", "-m", "nanno", "-p", SmallWorld::get().plan(), "-d",
+                                  SmallWorld::get().corpus(), "-o", SmallWorld::get().fresh("r")}),
+                   66, "nano");
 }
 
 TEST(BadInputTest, RankZerosFailureReachesEveryRank) {
     const SmallWorld& world = SmallWorld::get();
-    expect_refused(run_lockstep_program(3, {"train", "-p", "/nonexistent", "-d", world.corpus(), "-m", "nano", "-o",
-                                            world.fresh("r")}), 66, "/nonexistent");
+    expect_refused(run_lockstep_program(3, {"train", "-p", "/nonexistent", "-d", world.corpus(), "-m", "nano",
+                                            "-o", world.fresh("r")}),
+                   66, "/nonexistent");
 }
 
 TEST(BadInputTest, TwoRunsOnOneDirectory) {

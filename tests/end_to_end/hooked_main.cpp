@@ -1,13 +1,17 @@
 // Lockstep with hooks: the same program, which one environment variable can kill, disturb or count.
 //
-// LOCKSTEP_TEST_KILL=RANK:PHASE:STEP     SIGKILL this rank when it enters the phase of that step (PHASE may also be a point
-//                                        of the commit path, "shard:written", with STEP counted in commits from 0).
+// LOCKSTEP_TEST_KILL=RANK:PHASE:STEP     SIGKILL this rank when it enters the phase of that step (PHASE may
+// also be a point
+//                                        of the commit path, "shard:written", with STEP counted in commits
+//                                        from 0).
 // LOCKSTEP_TEST_STOP=RANK:STEP           SIGUSR1 to this rank when it begins the step.
-// LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, record-twice, swap, shift-target, change-token, drop-gradient: wrong
+// LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, record-twice, swap, shift-target,
+// change-token, drop-gradient: wrong
 //                                        on purpose, at step 3.
 // LOCKSTEP_TEST_FORCE=overflow|nan:STEP  a gradient element that the exact sum must meet by its rule.
 // LOCKSTEP_TEST_COUNT=FILE               append "step pack rank" for every pack computed.
 
+#include <unistd.h>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -16,7 +20,6 @@
 #include <limits>
 #include <memory>
 #include <string>
-#include <unistd.h>
 
 #include "io/commit_hook.h"
 #include "kernels/blas_runtime.h"
@@ -80,7 +83,8 @@ void install_mutation(const std::string& name, WorkerHooks& hooks) {
         };
     } else if (name == "twice") {
         // Recorded once, but its gradient counts double.
-        hooks.on_gradient = [done = std::make_shared<bool>(false)](const PackedBatch& batch, int, std::span<float> gradient) {
+        hooks.on_gradient = [done = std::make_shared<bool>(false)](const PackedBatch& batch, int,
+                                                                   std::span<float> gradient) {
             if (batch.step != mutated_step || own_rank() != 0 || *done) return;
             *done = true;
             for (float& g : gradient) g *= 2.0F;
@@ -101,7 +105,8 @@ void install_mutation(const std::string& name, WorkerHooks& hooks) {
         hooks.on_batch = [](PackedBatch& batch) {
             if (batch.step != mutated_step || own_rank() != 0) return;
             for (std::size_t i = 0; i + 1 < batch.targets.size(); ++i) {
-                if (batch.targets[i] >= 0 && batch.targets[i + 1] >= 0) batch.targets[i] = batch.targets[i + 1];
+                if (batch.targets[i] >= 0 && batch.targets[i + 1] >= 0)
+                    batch.targets[i] = batch.targets[i + 1];
             }
         };
     } else if (name == "change-token") {
@@ -111,7 +116,8 @@ void install_mutation(const std::string& name, WorkerHooks& hooks) {
     } else if (name == "drop-gradient") {
         // The highest rank computes, but contributes nothing.
         hooks.drop_gradient = [](const PackedBatch& batch) {
-            return batch.step == mutated_step && own_rank() == std::stoi(variable("OMPI_COMM_WORLD_SIZE")) - 1;
+            return batch.step == mutated_step &&
+                   own_rank() == std::stoi(variable("OMPI_COMM_WORLD_SIZE")) - 1;
         };
     } else {
         std::abort();
@@ -140,7 +146,8 @@ int main(int argc, char** argv) {
     WorkerHooks hooks;
     if (const std::string spec = variable("LOCKSTEP_TEST_KILL"); !spec.empty()) install_kill(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_STOP"); !spec.empty()) install_stop(spec, hooks);
-    if (const std::string name = variable("LOCKSTEP_TEST_MUTATION"); !name.empty()) install_mutation(name, hooks);
+    if (const std::string name = variable("LOCKSTEP_TEST_MUTATION"); !name.empty())
+        install_mutation(name, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FORCE"); !spec.empty()) install_force(spec, hooks);
     if (const std::string file = variable("LOCKSTEP_TEST_COUNT"); !file.empty()) {
         hooks.on_digested_batch = [=](PackedBatch& batch) {

@@ -1,5 +1,5 @@
-// P4: kill it anywhere. Twenty SIGKILLs, stratified over the phases of a step and the points of a save, each resumed with
-// another world size, end in the bits of the run that never failed.
+// P4: kill it anywhere. Twenty SIGKILLs, stratified over the phases of a step and the points of a save, each
+// resumed with another world size, end in the bits of the run that never failed.
 
 #include <gtest/gtest.h>
 
@@ -18,15 +18,32 @@ struct Kill {
 
 // Saves happen after steps 6, 12, 18 and 20.
 constexpr Kill kills[] = {
-    {"forward", 0},          {"forward", 7},           {"forward", 19},        {"exchange", 3},
-    {"exchange", 12},        {"update", 5},            {"all-gather", 2},      {"all-gather", 13},
-    {"save", 6},             {"shard:before-write", 0}, {"shard:before-write", 2}, {"shard:written", 1},
-    {"shard:renamed", 0},    {"shard:published", 2},   {"ledger:written", 1},  {"ledger:renamed", 0},
-    {"manifest:before-write", 1}, {"manifest:written", 0}, {"manifest:renamed", 1}, {"manifest:published", 2},
+    {"forward", 0},
+    {"forward", 7},
+    {"forward", 19},
+    {"exchange", 3},
+    {"exchange", 12},
+    {"update", 5},
+    {"all-gather", 2},
+    {"all-gather", 13},
+    {"save", 6},
+    {"shard:before-write", 0},
+    {"shard:before-write", 2},
+    {"shard:written", 1},
+    {"shard:renamed", 0},
+    {"shard:published", 2},
+    {"ledger:written", 1},
+    {"ledger:renamed", 0},
+    {"manifest:before-write", 1},
+    {"manifest:written", 0},
+    {"manifest:renamed", 1},
+    {"manifest:published", 2},
 };
 
 /// Points that only rank 0 passes.
-bool only_root(const std::string& phase) { return phase.starts_with("ledger:") || phase.starts_with("manifest:"); }
+bool only_root(const std::string& phase) {
+    return phase.starts_with("ledger:") || phase.starts_with("manifest:");
+}
 
 class KillTest : public testing::TestWithParam<std::size_t> {};
 
@@ -34,16 +51,19 @@ TEST_P(KillTest, ResumedWithAnyWorldSizeEndsInTheSameBits) {
     const Kill& kill = kills[GetParam()];
     const Philox random(11, "kill-test", GetParam());
     const int ranks = 2 + static_cast<int>(random.below(0, 3));
-    const int victim = only_root(kill.phase) ? 0 : static_cast<int>(random.below(1, static_cast<std::uint64_t>(ranks)));
+    const int victim =
+        only_root(kill.phase) ? 0 : static_cast<int>(random.below(1, static_cast<std::uint64_t>(ranks)));
     const std::string run = SmallWorld::get().fresh("killed");
     const std::string spec = std::to_string(victim) + ":" + kill.phase + ":" + std::to_string(kill.at);
     SCOPED_TRACE(spec + " of " + std::to_string(ranks) + " ranks");
 
-    const auto killed = run_hooked_program(ranks, train_arguments(run, steps), {{"LOCKSTEP_TEST_KILL", spec}});
+    const auto killed =
+        run_hooked_program(ranks, train_arguments(run, steps), {{"LOCKSTEP_TEST_KILL", spec}});
     ASSERT_EQ(killed.exit_code, 137) << "the kill must have happened: " << killed.err;
 
     const int others = static_cast<int>(random.below(2, 5));  // 0: without mpirun.
-    const auto resumed = run_lockstep_program(others, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
+    const auto resumed =
+        run_lockstep_program(others, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
     ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
     const auto verify = run_lockstep_program(0, {"verify", run});
@@ -57,7 +77,8 @@ TEST(StopTest, Usr1CommitsAndExits75) {
     // Rank 1 is killed softly at step 4: all ranks must agree, commit and stop.
     const auto stopped = run_hooked_program(2, train_arguments(run, steps), {{"LOCKSTEP_TEST_STOP", "1:4"}});
     ASSERT_EQ(stopped.exit_code, 75) << stopped.err;
-    const auto resumed = run_lockstep_program(3, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
+    const auto resumed =
+        run_lockstep_program(3, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
     ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
 }
@@ -76,8 +97,11 @@ TEST(ResumeTest, ADamagedGenerationFallsBackToTheOneBefore) {
     const std::string run = SmallWorld::get().fresh("damaged");
     ASSERT_EQ(run_lockstep_program(2, train_arguments(run, steps)).exit_code, 0);
     const std::string shard = run + "/checkpoints/step-00000020/shard-00001-of-00002.h5";
-    ASSERT_EQ(run_program({"sh", "-c", "printf X | dd of='" + shard + "' bs=1 seek=5000 conv=notrunc"}).exit_code, 0);
-    const auto resumed = run_lockstep_program(1, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
+    ASSERT_EQ(
+        run_program({"sh", "-c", "printf X | dd of='" + shard + "' bs=1 seek=5000 conv=notrunc"}).exit_code,
+        0);
+    const auto resumed =
+        run_lockstep_program(1, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
     ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
     EXPECT_NE(resumed.err.find("falling back to generation 18"), std::string::npos) << resumed.err;
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));

@@ -1,4 +1,5 @@
-// The proof has teeth: each thing a worker could do wrong makes `verify` fail, or the comparison with a sound run.
+// The proof has teeth: each thing a worker could do wrong makes `verify` fail, or the comparison with a sound
+// run.
 
 #include <gtest/gtest.h>
 
@@ -22,7 +23,8 @@ TEST_P(MutationTest, IsFound) {
     const std::string sound = SmallWorld::get().fresh("sound");
     ASSERT_EQ(run_lockstep_program(0, train_arguments(sound, steps)).exit_code, 0);
     const std::string run = SmallWorld::get().fresh("mutant");
-    const auto trained = run_hooked_program(2, train_arguments(run, steps), {{"LOCKSTEP_TEST_MUTATION", GetParam().name}});
+    const auto trained =
+        run_hooked_program(2, train_arguments(run, steps), {{"LOCKSTEP_TEST_MUTATION", GetParam().name}});
     ASSERT_EQ(trained.exit_code, 0) << trained.err;
 
     const auto alone = run_lockstep_program(0, {"verify", run});

@@ -12,8 +12,9 @@
 namespace lockstep::test {
 
 void write_made_up_texts(const std::filesystem::path& file, int documents) {
-    static const char* const words[] = {"the ", "plan ", "decides ", "every ", "token ", "once ", "and ", "no ",
-                                        "rank ", "may ", "differ ", "in ", "a ", "single ", "bit, ", "even\n"};
+    static const char* const words[] = {"the ", "plan ",   "decides ", "every ", "token ",  "once ",
+                                        "and ", "no ",     "rank ",    "may ",   "differ ", "in ",
+                                        "a ",   "single ", "bit, ",    "even\n"};
     const Philox random(7, "made-up-texts");
     std::ofstream out(file);
     std::uint64_t index = 0;
@@ -28,11 +29,11 @@ void write_made_up_texts(const std::filesystem::path& file, int documents) {
 
 SmallWorld::SmallWorld() {
     write_made_up_texts(folder_ / "texts", 500);
-    const auto ingest = run_lockstep_program(0, {"ingest", "-d", (folder_ / "texts").string(), "-t", "bytes", "--document",
-                                                 "separator:%", "-o", corpus()});
+    const auto ingest = run_lockstep_program(0, {"ingest", "-d", (folder_ / "texts").string(), "-t", "bytes",
+                                                 "--document", "separator:%", "-o", corpus()});
     EXPECT_EQ(ingest.exit_code, 0) << ingest.err;
-    const auto build = run_lockstep_program(
-        0, {"batchplan", "build", "-l", corpus(), "-e", "2", "-b", "256", "--packs-per-step", "5", "-o", plan()});
+    const auto build = run_lockstep_program(0, {"batchplan", "build", "-l", corpus(), "-e", "2", "-b", "256",
+                                                "--packs-per-step", "5", "-o", plan()});
     EXPECT_EQ(build.exit_code, 0) << build.err;
 }
 
@@ -46,11 +47,23 @@ std::string SmallWorld::fresh(const std::string& name) const {
     return (folder_ / (name + "-" + std::to_string(number++))).string();
 }
 
-std::vector<std::string> train_arguments(const std::string& run, int steps, const std::vector<std::string>& more) {
+std::vector<std::string> train_arguments(const std::string& run, int steps,
+                                         const std::vector<std::string>& more) {
     const SmallWorld& world = SmallWorld::get();
-    std::vector<std::string> arguments = {"train", "-p", world.plan(), "-d", world.corpus(), "-o", run,
-                                          "--steps", std::to_string(steps), "--checkpoint-every", "6", "--quiet"};
-    if (std::find(more.begin(), more.end(), "-m") == more.end()) arguments.insert(arguments.end(), {"-m", "nano"});
+    std::vector<std::string> arguments = {"train",
+                                          "-p",
+                                          world.plan(),
+                                          "-d",
+                                          world.corpus(),
+                                          "-o",
+                                          run,
+                                          "--steps",
+                                          std::to_string(steps),
+                                          "--checkpoint-every",
+                                          "6",
+                                          "--quiet"};
+    if (std::find(more.begin(), more.end(), "-m") == more.end())
+        arguments.insert(arguments.end(), {"-m", "nano"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
 }
@@ -66,12 +79,14 @@ RunBits bits_of(const std::string& run) {
     }
     for (const std::string& line : lines_of(std::filesystem::path(run) / "metrics.jsonl")) {
         const auto metrics = nlohmann::json::parse(line);
-        bits.loss_hex.push_back(metrics["loss_hex"].is_string() ? metrics["loss_hex"].get<std::string>() : "none");
+        bits.loss_hex.push_back(metrics["loss_hex"].is_string() ? metrics["loss_hex"].get<std::string>()
+                                                                : "none");
     }
     return bits;
 }
 
-RunBits train_bits(int ranks, int steps, const std::vector<std::string>& more, const Environment& environment) {
+RunBits train_bits(int ranks, int steps, const std::vector<std::string>& more,
+                   const Environment& environment) {
     const std::string run = SmallWorld::get().fresh("run");
     const auto result = run_lockstep_program(ranks, train_arguments(run, steps, more), environment);
     EXPECT_EQ(result.exit_code, 0) << result.err;

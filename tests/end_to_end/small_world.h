@@ -40,15 +40,18 @@ struct RunBits {
 };
 
 /// `train` arguments for the small world (nano unless `more` has -m); `more` is appended.
-std::vector<std::string> train_arguments(const std::string& run, int steps, const std::vector<std::string>& more = {});
+std::vector<std::string> train_arguments(const std::string& run, int steps,
+                                         const std::vector<std::string>& more = {});
 
 /// state digest of the newest generation and every step's loss bits. Fails the test if the run has none.
 RunBits bits_of(const std::string& run);
 
 /// Train on `ranks` ranks (0: without mpirun) and return the bits; fails the test unless it exits 0.
-RunBits train_bits(int ranks, int steps, const std::vector<std::string>& more = {}, const Environment& environment = {});
+RunBits train_bits(int ranks, int steps, const std::vector<std::string>& more = {},
+                   const Environment& environment = {});
 
-/// The uninterrupted run of `steps` steps on one rank that all others are compared with; trained once a program.
+/// The uninterrupted run of `steps` steps on one rank that all others are compared with; trained once a
+/// program.
 const RunBits& undisturbed_bits(int steps);
 
 }  // namespace lockstep::test

@@ -39,8 +39,8 @@ class TourTest : public testing::Test {
   protected:
     static void SetUpTestSuite() {
         folder_ = new TemporaryDirectory;
-        result_ = new ProgramResult(run_program({"bash", "-euxo", "pipefail", "-c", tour_commands()}, tour_environment(),
-                                                folder_->path()));
+        result_ = new ProgramResult(run_program({"bash", "-euxo", "pipefail", "-c", tour_commands()},
+                                                tour_environment(), folder_->path()));
     }
     static void TearDownTestSuite() {
         delete folder_;
@@ -92,20 +92,23 @@ TEST_F(TourTest, EveryArtifactPassesInspect) {
 
 // Real text: a short training must already be far below what counting tokens alone can reach.
 TEST_F(TourTest, LossOnFortunesFallsBelowTheUnigramEntropy) {
-    const auto plan = run_lockstep_program(0, {"batchplan", "build", "-l", (*folder_ / "corpus.h5").string(), "-b", "1024",
-                                               "--packs-per-step", "2", "-o", (*folder_ / "plan-loss").string()});
+    const auto plan =
+        run_lockstep_program(0, {"batchplan", "build", "-l", (*folder_ / "corpus.h5").string(), "-b", "1024",
+                                 "--packs-per-step", "2", "-o", (*folder_ / "plan-loss").string()});
     ASSERT_EQ(plan.exit_code, 0) << plan.err;
     const auto train = run_lockstep_program(
-        0, {"train", "-p", (*folder_ / "plan-loss").string(), "-d", (*folder_ / "corpus.h5").string(), "-m", "tiny", "-o",
-            (*folder_ / "loss").string(), "--steps", "150", "--schedule-steps", "150", "--lr", "0.004", "--quiet", "--json"});
+        0, {"train", "-p", (*folder_ / "plan-loss").string(), "-d", (*folder_ / "corpus.h5").string(), "-m",
+            "tiny", "-o", (*folder_ / "loss").string(), "--steps", "150", "--schedule-steps", "150", "--lr",
+            "0.004", "--quiet", "--json"});
     ASSERT_EQ(train.exit_code, 0) << train.err;
     const double loss = nlohmann::json::parse(train.out)["last_loss"];
-    const auto entropy = run_program({"/usr/bin/python3", "-c",
-                                      "import h5py, numpy, sys\n"
-                                      "c = numpy.bincount(h5py.File(sys.argv[1], 'r')['tokens'][:]).astype(float)\n"
-                                      "p = c[c > 0] / c.sum()\n"
-                                      "print(-(p * numpy.log(p)).sum())",
-                                      (*folder_ / "corpus.h5").string()});
+    const auto entropy =
+        run_program({"/usr/bin/python3", "-c",
+                     "import h5py, numpy, sys\n"
+                     "c = numpy.bincount(h5py.File(sys.argv[1], 'r')['tokens'][:]).astype(float)\n"
+                     "p = c[c > 0] / c.sum()\n"
+                     "print(-(p * numpy.log(p)).sum())",
+                     (*folder_ / "corpus.h5").string()});
     ASSERT_EQ(entropy.exit_code, 0) << entropy.err;
     EXPECT_LT(loss, std::stod(entropy.out) - 0.3);
 }

@@ -27,13 +27,15 @@ TEST(WorldSizeTest, BackendsAndInstructionSetsDoNotChangeABit) {
     EXPECT_EQ(train_bits(0, steps, {"--gemm", "reference"}), undisturbed_bits(steps));
     EXPECT_EQ(train_bits(2, steps, {}, {{"OPENBLAS_CORETYPE", "Haswell"}}), undisturbed_bits(steps));
     EXPECT_EQ(train_bits(0, steps, {}, {{"LOCKSTEP_ISA", "avx2"}}), undisturbed_bits(steps));
-    EXPECT_EQ(train_bits(0, steps, {"--gemm", "reference"}, {{"LOCKSTEP_ISA", "scalar"}}), undisturbed_bits(steps));
+    EXPECT_EQ(train_bits(0, steps, {"--gemm", "reference"}, {{"LOCKSTEP_ISA", "scalar"}}),
+              undisturbed_bits(steps));
 }
 
 TEST(WorldSizeTest, LlamaIsAsIndifferent) {
     const auto alone = train_bits(0, 6, {"-m", "llama-nano"});
     EXPECT_EQ(train_bits(3, 6, {"-m", "llama-nano"}), alone);
-    EXPECT_EQ(train_bits(0, 6, {"-m", "llama-nano", "--gemm", "reference"}, {{"LOCKSTEP_ISA", "scalar"}}), alone);
+    EXPECT_EQ(train_bits(0, 6, {"-m", "llama-nano", "--gemm", "reference"}, {{"LOCKSTEP_ISA", "scalar"}}),
+              alone);
 }
 
 // One constant for every compiler and preset: gcc and clang, dev and release must print it.
@@ -42,15 +44,31 @@ TEST(WorldSizeTest, TheStateIsTheGoldenOne) {
     std::string golden;
     ASSERT_TRUE(file >> golden);
     EXPECT_EQ(undisturbed_bits(steps).state_digest, golden)
-        << "the state after " << steps << " steps has changed: a change of the numerical contract or of a format";
+        << "the state after " << steps
+        << " steps has changed: a change of the numerical contract or of a format";
 }
 
 TEST(WorldSizeTest, OnlyRankZeroTouchesThePlan) {
     const SmallWorld& world = SmallWorld::get();
     const std::string run = world.fresh("run");
     const auto rank = [&](const std::string& plan) {
-        return std::vector<std::string>{"-n", "1", LOCKSTEP_BINARY, "train", "-p", plan, "-d", world.corpus(), "-m", "nano",
-                                        "-o", run, "--steps", std::to_string(steps), "--checkpoint-every", "6", "--quiet"};
+        return std::vector<std::string>{"-n",
+                                        "1",
+                                        LOCKSTEP_BINARY,
+                                        "train",
+                                        "-p",
+                                        plan,
+                                        "-d",
+                                        world.corpus(),
+                                        "-m",
+                                        "nano",
+                                        "-o",
+                                        run,
+                                        "--steps",
+                                        std::to_string(steps),
+                                        "--checkpoint-every",
+                                        "6",
+                                        "--quiet"};
     };
     std::vector<std::string> arguments = {"mpirun", "--oversubscribe", "--bind-to", "none"};
     for (const std::string& a : rank(world.plan())) arguments.push_back(a);
@@ -68,7 +86,8 @@ TEST(WorldSizeTest, TogetherTheRanksComputeEachPackOnce) {
     for (const int ranks : {3, 8}) {
         const std::string count = world.fresh("count");
         const std::string run = world.fresh("run");
-        const auto result = run_hooked_program(ranks, train_arguments(run, 8), {{"LOCKSTEP_TEST_COUNT", count}});
+        const auto result =
+            run_hooked_program(ranks, train_arguments(run, 8), {{"LOCKSTEP_TEST_COUNT", count}});
         ASSERT_EQ(result.exit_code, 0) << result.err;
         std::map<std::uint64_t, std::multiset<std::uint64_t>> packs_of_step;
         std::size_t working_ranks = 0;
@@ -81,7 +100,8 @@ TEST(WorldSizeTest, TogetherTheRanksComputeEachPackOnce) {
                 packs_of_step[step].insert(pack);
             }
         }
-        EXPECT_EQ(working_ranks, static_cast<std::size_t>(std::min(ranks, 5))) << "of " << ranks << ", at 5 packs a step";
+        EXPECT_EQ(working_ranks, static_cast<std::size_t>(std::min(ranks, 5)))
+            << "of " << ranks << ", at 5 packs a step";
         ASSERT_EQ(packs_of_step.size(), 8U);
         for (const auto& [step, packs] : packs_of_step) {
             std::uint64_t expected = step * 5;
@@ -113,7 +133,8 @@ TEST(WorldSizeTest, ForcedNanSkipsTheStepWithEqualBits) {
     std::vector<RunBits> bits;
     for (const int ranks : {1, 3}) {
         const std::string run = world.fresh("run");
-        const auto result = run_hooked_program(ranks, train_arguments(run, 8), {{"LOCKSTEP_TEST_FORCE", "nan:4"}});
+        const auto result =
+            run_hooked_program(ranks, train_arguments(run, 8), {{"LOCKSTEP_TEST_FORCE", "nan:4"}});
         ASSERT_EQ(result.exit_code, 0) << result.err;
         bits.push_back(bits_of(run));
         const auto verify = run_lockstep_program(0, {"verify", run, "--json"});

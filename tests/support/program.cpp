@@ -29,7 +29,8 @@ std::string make_capture_file() {
 }
 
 [[noreturn]] void become(const std::vector<std::string>& arguments, const Environment& environment,
-                         const std::filesystem::path& directory, const std::string& out, const std::string& err) {
+                         const std::filesystem::path& directory, const std::string& out,
+                         const std::string& err) {
     const int out_descriptor = open(out.c_str(), O_WRONLY | O_TRUNC);
     const int err_descriptor = open(err.c_str(), O_WRONLY | O_TRUNC);
     const int in_descriptor = open("/dev/null", O_RDONLY);
@@ -77,11 +78,13 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Envir
     return result;
 }
 
-ProgramResult run_lockstep_program(int ranks, const std::vector<std::string>& arguments, const Environment& environment) {
+ProgramResult run_lockstep_program(int ranks, const std::vector<std::string>& arguments,
+                                   const Environment& environment) {
     return run_binary(LOCKSTEP_BINARY, ranks, arguments, environment);
 }
 
-ProgramResult run_hooked_program(int ranks, const std::vector<std::string>& arguments, const Environment& environment) {
+ProgramResult run_hooked_program(int ranks, const std::vector<std::string>& arguments,
+                                 const Environment& environment) {
     return run_binary(LOCKSTEP_HOOKED_BINARY, ranks, arguments, environment);
 }
 

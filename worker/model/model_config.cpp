@@ -78,7 +78,8 @@ class ConfigReader {
         return object_[field].get<std::string>();
     }
     [[noreturn]] void fail(const char* field, const std::string& what) const {
-        throw Error(ErrorCode::invalid_argument, "model config '" + origin_ + "': field '" + field + "' " + what);
+        throw Error(ErrorCode::invalid_argument,
+                    "model config '" + origin_ + "': field '" + field + "' " + what);
     }
 
   private:
@@ -136,8 +137,10 @@ LoadedModelConfig read_llama(const ConfigReader& reader) {
     config.init_std = reader.number_or("initializer_range", 0.02);
     const std::string activation = reader.text_or("hidden_act", "silu");
     if (activation != "silu") reader.fail("hidden_act", "is '" + activation + "'; supported: silu");
-    if (reader.present("rope_scaling")) reader.fail("rope_scaling", "is set; only plain rotary positions are supported");
-    if (reader.flag_or("attention_bias", false)) reader.fail("attention_bias", "is true; biases are not supported");
+    if (reader.present("rope_scaling"))
+        reader.fail("rope_scaling", "is set; only plain rotary positions are supported");
+    if (reader.flag_or("attention_bias", false))
+        reader.fail("attention_bias", "is true; biases are not supported");
     if (reader.flag_or("mlp_bias", false)) reader.fail("mlp_bias", "is true; biases are not supported");
     note_dropout(reader, {"attention_dropout"}, loaded.warnings);
     return loaded;
@@ -175,16 +178,18 @@ std::vector<std::string> model_preset_names() {
 
 LoadedModelConfig load_model_config(const std::string& name_or_path, std::size_t corpus_vocabulary) {
     LoadedModelConfig loaded;
-    const auto* preset = std::find_if(presets.begin(), presets.end(),
-                                      [&](const Preset& candidate) { return candidate.name == name_or_path; });
+    const auto* preset = std::find_if(presets.begin(), presets.end(), [&](const Preset& candidate) {
+        return candidate.name == name_or_path;
+    });
     if (preset != presets.end()) {
         loaded.config = from_preset(*preset, corpus_vocabulary);
     } else {
         std::filesystem::path path = name_or_path;
         if (std::filesystem::is_directory(path)) path /= "config.json";
         if (!std::filesystem::exists(path)) {
-            throw Error(ErrorCode::not_found, "model '" + name_or_path +
-                                                  "' is neither a preset nor a config.json; presets: " + list_presets());
+            throw Error(ErrorCode::not_found,
+                        "model '" + name_or_path +
+                            "' is neither a preset nor a config.json; presets: " + list_presets());
         }
         loaded = read_config_file(path);
     }
@@ -197,15 +202,21 @@ void check_model_config(const ModelConfig& c) {
         return value >= low && value <= high;
     };
     require(in_range(c.layers, 1, 1000), "layers is " + std::to_string(c.layers) + "; allowed: 1 to 1000");
-    require(in_range(c.width, 1, 1U << 17U), "width is " + std::to_string(c.width) + "; allowed: 1 to 131072");
+    require(in_range(c.width, 1, 1U << 17U),
+            "width is " + std::to_string(c.width) + "; allowed: 1 to 131072");
     require(in_range(c.heads, 1, 1024), "heads is " + std::to_string(c.heads) + "; allowed: 1 to 1024");
-    require(in_range(c.head_dim, 1, 256), "head dimension is " + std::to_string(c.head_dim) + "; allowed: 1 to 256");
-    require(c.family == ModelFamily::llama || c.head_dim * c.heads == c.width,
-            "width " + std::to_string(c.width) + " is not a multiple of " + std::to_string(c.heads) + " heads");
+    require(in_range(c.head_dim, 1, 256),
+            "head dimension is " + std::to_string(c.head_dim) + "; allowed: 1 to 256");
+    require(
+        c.family == ModelFamily::llama || c.head_dim * c.heads == c.width,
+        "width " + std::to_string(c.width) + " is not a multiple of " + std::to_string(c.heads) + " heads");
     require(c.kv_heads >= 1 && c.heads % c.kv_heads == 0, "kv heads is " + std::to_string(c.kv_heads) +
-                                                              "; it must divide heads (" + std::to_string(c.heads) + ")");
-    require(in_range(c.ffn, 1, 1U << 20U), "FFN width is " + std::to_string(c.ffn) + "; allowed: 1 to 1048576");
-    require(in_range(c.positions, 1, 1U << 24U), "positions is " + std::to_string(c.positions) + "; allowed: 1 to 2^24");
+                                                              "; it must divide heads (" +
+                                                              std::to_string(c.heads) + ")");
+    require(in_range(c.ffn, 1, 1U << 20U),
+            "FFN width is " + std::to_string(c.ffn) + "; allowed: 1 to 1048576");
+    require(in_range(c.positions, 1, 1U << 24U),
+            "positions is " + std::to_string(c.positions) + "; allowed: 1 to 2^24");
     require(in_range(c.vocabulary, 1, 1U << 24U),
             "vocabulary is " + std::to_string(c.vocabulary) + "; allowed: 1 to 2^24");
     require(c.family == ModelFamily::gpt2 || c.head_dim % 2 == 0,
@@ -238,7 +249,8 @@ ModelConfig model_config_from_json(std::string_view text) {
         ModelConfig c;
         const std::string family = object.at("family");
         if (family != "gpt2" && family != "llama") {
-            throw Error(ErrorCode::incompatible_version, "model family '" + family + "' is unknown to this version");
+            throw Error(ErrorCode::incompatible_version,
+                        "model family '" + family + "' is unknown to this version");
         }
         c.family = family == "gpt2" ? ModelFamily::gpt2 : ModelFamily::llama;
         object.at("layers").get_to(c.layers);
@@ -256,7 +268,8 @@ ModelConfig model_config_from_json(std::string_view text) {
         check_model_config(c);
         return c;
     } catch (const json::exception& failure) {
-        throw Error(ErrorCode::corrupt_data, std::string("recorded model settings cannot be read: ") + failure.what());
+        throw Error(ErrorCode::corrupt_data,
+                    std::string("recorded model settings cannot be read: ") + failure.what());
     }
 }
 

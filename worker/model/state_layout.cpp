@@ -88,8 +88,11 @@ void initialize_weights(const StateLayout& layout, std::uint64_t seed, std::span
         const TensorSpec& tensor = layout.tensors()[index];
         const auto values = weights.subspan(tensor.offset, tensor.elements());
         switch (tensor.init) {
-            case TensorSpec::Init::zeros: break;
-            case TensorSpec::Init::ones: std::fill(values.begin(), values.end(), 1.0F); break;
+            case TensorSpec::Init::zeros:
+                break;
+            case TensorSpec::Init::ones:
+                std::fill(values.begin(), values.end(), 1.0F);
+                break;
             case TensorSpec::Init::normal:
                 for (std::size_t i = 0; i < values.size(); ++i) {
                     values[i] = static_cast<float>(tensor.init_std) * standard_normal(seed, index, i);

@@ -21,13 +21,13 @@ namespace lockstep {
 struct TensorSpec {
     enum class Init : std::uint8_t { normal, zeros, ones };
 
-    std::string name;       ///< "layers.3.attention.qkv.weight"
-    std::size_t rows = 1;   ///< 1 for a vector.
+    std::string name;      ///< "layers.3.attention.qkv.weight"
+    std::size_t rows = 1;  ///< 1 for a vector.
     std::size_t cols = 0;
-    bool matrix = false;    ///< Weight decay applies.
+    bool matrix = false;  ///< Weight decay applies.
     Init init = Init::zeros;
     double init_std = 0;
-    std::size_t offset = 0; ///< First element in the flat state; a multiple of state_block.
+    std::size_t offset = 0;  ///< First element in the flat state; a multiple of state_block.
 
     std::size_t elements() const { return rows * cols; }
 };

@@ -35,19 +35,19 @@ struct LayerPlaces {
 
 /// What forward leaves for backward, one layer.
 struct LayerActivations {
-    float* x = nullptr;         // (T, C) residual stream at the layer's entry
-    float* normed1 = nullptr;   // (T, C)
-    float* mean1 = nullptr;     // (T)
-    float* rstd1 = nullptr;     // (T)
-    float* qkv = nullptr;       // (T, qkv)
-    float* attended = nullptr;  // (T, query)
-    float* lse = nullptr;       // (heads · T)
-    float* x_mid = nullptr;     // (T, C) residual stream between attention and FFN
-    float* normed2 = nullptr;   // (T, C)
-    float* mean2 = nullptr;     // (T)
-    float* rstd2 = nullptr;     // (T)
-    float* hidden = nullptr;    // (T, F) before the activation; (T, 2F) for SwiGLU
-    float* activated = nullptr; // (T, F)
+    float* x = nullptr;          // (T, C) residual stream at the layer's entry
+    float* normed1 = nullptr;    // (T, C)
+    float* mean1 = nullptr;      // (T)
+    float* rstd1 = nullptr;      // (T)
+    float* qkv = nullptr;        // (T, qkv)
+    float* attended = nullptr;   // (T, query)
+    float* lse = nullptr;        // (heads · T)
+    float* x_mid = nullptr;      // (T, C) residual stream between attention and FFN
+    float* normed2 = nullptr;    // (T, C)
+    float* mean2 = nullptr;      // (T)
+    float* rstd2 = nullptr;      // (T)
+    float* hidden = nullptr;     // (T, F) before the activation; (T, 2F) for SwiGLU
+    float* activated = nullptr;  // (T, F)
 };
 
 /// One allocation, handed out once.
@@ -62,7 +62,8 @@ class Arena {
         data_.reset(static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
         if (!data_) {
             throw Error(ErrorCode::environment, "not enough memory for the step's workspace (" +
-                                                    std::to_string(bytes >> 20U) + " MiB); lower the token budget");
+                                                    std::to_string(bytes >> 20U) +
+                                                    " MiB); lower the token budget");
         }
         // Touch every page now: page faults in the first step would be counted as its time.
         std::fill_n(data_.get(), total_, 0.0F);
@@ -204,8 +205,8 @@ struct Transformer::State {
 
     // --- one layer's parts -------------------------------------------------------------
 
-    void norm_forward(const NormPlace& place, std::span<const float> w, MatrixView x, MatrixView y, float* mean,
-                      float* rstd) {
+    void norm_forward(const NormPlace& place, std::span<const float> w, MatrixView x, MatrixView y,
+                      float* mean, float* rstd) {
         const auto gain = w.subspan(place.gain, place.width);
         const auto epsilon = static_cast<float>(config.norm_epsilon);
         if (place.has_bias) {
@@ -259,7 +260,8 @@ struct Transformer::State {
                          static_cast<std::size_t>(batch.cu_seqlens.back()) == batch.num_tokens());
     }
 
-    void forward_layer(std::size_t index, const PackedBatch& batch, std::span<const float> w, MatrixView x_out) {
+    void forward_layer(std::size_t index, const PackedBatch& batch, std::span<const float> w,
+                       MatrixView x_out) {
         const std::size_t t = batch.num_tokens();
         const LayerPlaces& places = layers[index];
         LayerActivations& a = kept[index];
@@ -291,7 +293,8 @@ struct Transformer::State {
     }
 
     /// On entry d_x is the gradient of the layer's output, on return of its input.
-    void backward_layer(std::size_t index, const PackedBatch& batch, std::span<const float> w, std::span<float> g) {
+    void backward_layer(std::size_t index, const PackedBatch& batch, std::span<const float> w,
+                        std::span<float> g) {
         const std::size_t t = batch.num_tokens();
         const LayerPlaces& places = layers[index];
         const LayerActivations& a = kept[index];
@@ -310,17 +313,19 @@ struct Transformer::State {
         }
         const MatrixView d_normed(d_narrow, t, config.width);
         linear_backward(places.ffn_in, w, g, MatrixView(a.normed2, t, config.width), d_hid, d_normed);
-        norm_backward(places.ffn_norm, w, g, MatrixView(a.x_mid, t, config.width), a.mean2, a.rstd2, d_normed, d);
+        norm_backward(places.ffn_norm, w, g, MatrixView(a.x_mid, t, config.width), a.mean2, a.rstd2, d_normed,
+                      d);
 
         const MatrixView attended(a.attended, t, attention.query_width());
         const MatrixView d_attended(d_narrow, t, attention.query_width());
         const MatrixView d_q(d_qkv, t, attention.qkv_width());
         linear_backward(places.attention_out, w, g, attended, d, d_attended);
-        attention_backward(pool, attention, batch.cu_seqlens, MatrixView(a.qkv, t, attention.qkv_width()), attended,
-                           d_attended, {a.lse, config.heads * t}, d_q);
+        attention_backward(pool, attention, batch.cu_seqlens, MatrixView(a.qkv, t, attention.qkv_width()),
+                           attended, d_attended, {a.lse, config.heads * t}, d_q);
         if (rotary) rotary->rotate_back(pool, attention, batch.position_ids, d_q);
         linear_backward(places.qkv, w, g, MatrixView(a.normed1, t, config.width), d_q, d_normed);
-        norm_backward(places.attention_norm, w, g, MatrixView(a.x, t, config.width), a.mean1, a.rstd1, d_normed, d);
+        norm_backward(places.attention_norm, w, g, MatrixView(a.x, t, config.width), a.mean1, a.rstd1,
+                      d_normed, d);
     }
 
     /// Leaves the normed final activations in normed_final.
@@ -329,40 +334,43 @@ struct Transformer::State {
         check(batch);
         const std::size_t t = batch.num_tokens();
         const MatrixView x0(kept.front().x, t, config.width);
-        embedding_forward(pool, batch.token_ids, {w.data() + token_table, config.vocabulary, config.width}, x0,
-                          Accumulate::no);
+        embedding_forward(pool, batch.token_ids, {w.data() + token_table, config.vocabulary, config.width},
+                          x0, Accumulate::no);
         if (gpt2()) {
             embedding_forward(pool, batch.position_ids,
-                              {w.data() + position_table, config.positions, config.width}, x0, Accumulate::yes);
+                              {w.data() + position_table, config.positions, config.width}, x0,
+                              Accumulate::yes);
         }
         for (std::size_t i = 0; i < config.layers; ++i) {
             float* out = i + 1 < config.layers ? kept[i + 1].x : x_final;
             forward_layer(i, batch, w, {out, t, config.width});
         }
-        norm_forward(final_norm, w, {x_final, t, config.width}, {normed_final, t, config.width}, mean_final, rstd_final);
+        norm_forward(final_norm, w, {x_final, t, config.width}, {normed_final, t, config.width}, mean_final,
+                     rstd_final);
     }
 
     ConstMatrixView head_weight(std::span<const float> w) const {
         return {w.data() + head, config.vocabulary, config.width};
     }
 
-    double forward_backward(const PackedBatch& batch, std::span<const float> w, float scale, std::span<float> g,
-                            std::span<float> token_loss) {
+    double forward_backward(const PackedBatch& batch, std::span<const float> w, float scale,
+                            std::span<float> g, std::span<float> token_loss) {
         LOCKSTEP_EXPECTS(g.size() == layout.size());
         forward_body(batch, w);
         const std::size_t t = batch.num_tokens();
         const MatrixView normed(normed_final, t, config.width);
         const MatrixView d_normed(d_narrow, t, config.width);
         const double loss = head_loss_backward(gemm, normed, head_weight(w), batch.targets, scale, d_normed,
-                                               {g.data() + head, config.vocabulary, config.width}, head_workspace,
-                                               token_loss);
+                                               {g.data() + head, config.vocabulary, config.width},
+                                               head_workspace, token_loss);
         const MatrixView d(d_x, t, config.width);
         std::fill_n(d_x, t * config.width, 0.0F);
         norm_backward(final_norm, w, g, {x_final, t, config.width}, mean_final, rstd_final, d_normed, d);
         for (std::size_t i = config.layers; i-- > 0;) backward_layer(i, batch, w, g);
 
         // A tied table already holds the head's gradient.
-        embedding_backward(pool, batch.token_ids, d, {g.data() + token_table, config.vocabulary, config.width},
+        embedding_backward(pool, batch.token_ids, d,
+                           {g.data() + token_table, config.vocabulary, config.width},
                            config.tied_head ? Accumulate::yes : Accumulate::no);
         if (gpt2()) {
             embedding_backward(pool, batch.position_ids, d,
@@ -376,15 +384,20 @@ Transformer::Transformer(const ModelConfig& config, const Gemm& gemm, std::size_
     : state_(std::make_unique<State>(config, gemm, tokens_max)) {}
 Transformer::~Transformer() = default;
 
-const StateLayout& Transformer::layout() const { return state_->layout; }
-std::size_t Transformer::workspace_bytes() const { return state_->arena.bytes(); }
+const StateLayout& Transformer::layout() const {
+    return state_->layout;
+}
+std::size_t Transformer::workspace_bytes() const {
+    return state_->arena.bytes();
+}
 
 double Transformer::forward_backward(const PackedBatch& batch, std::span<const float> weights, float scale,
                                      std::span<float> gradient, std::span<float> token_loss) {
     return state_->forward_backward(batch, weights, scale, gradient, token_loss);
 }
 
-double Transformer::forward(const PackedBatch& batch, std::span<const float> weights, std::span<float> token_loss) {
+double Transformer::forward(const PackedBatch& batch, std::span<const float> weights,
+                            std::span<float> token_loss) {
     state_->forward_body(batch, weights);
     return head_loss(state_->gemm, MatrixView(state_->normed_final, batch.num_tokens(), state_->config.width),
                      state_->head_weight(weights), batch.targets, state_->head_workspace, token_loss);

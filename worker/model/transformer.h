@@ -45,7 +45,8 @@ class Transformer {
                             std::span<float> gradient, std::span<float> token_loss = {});
 
     /// Loss alone, with the same bits.
-    double forward(const PackedBatch& batch, std::span<const float> weights, std::span<float> token_loss = {});
+    double forward(const PackedBatch& batch, std::span<const float> weights,
+                   std::span<float> token_loss = {});
 
     /// Logits (T, vocabulary) of every position, for tests and inspection.
     void logits(const PackedBatch& batch, std::span<const float> weights, MatrixView out);
