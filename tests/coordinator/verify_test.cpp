@@ -1,0 +1,396 @@
+#include "coordinator/verify.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/ledger.h"
+#include "io/state_digest.h"
+#include "io/token_digest.h"
+#include "tests/coordinator/small_plan.h"
+#include "tests/io/error_of.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr std::uint64_t state_elements = 10;
+
+/// What training a pack must leave in the ledger, from the samples the corpora were written from.
+LedgerRow row_of(const BatchPlan& plan, std::uint64_t step, std::uint64_t pack) {
+    static const std::vector<SmallSample> sources[2] = {plain_samples(), answered_samples()};
+    std::vector<std::uint32_t> ids, positions;
+    std::vector<std::int32_t> targets, boundaries{0};
+    LedgerRow row;
+    row.step = step;
+    row.pack = pack;
+    row.loss = 0.5 * static_cast<double>(pack);
+    row.seconds = 0.5F;
+    for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s) {
+        const bool answered = plan.segment_sample[s] >= plan.sources[1].sample_base;
+        const SmallSample& sample =
+            sources[answered ? 1 : 0][plan.segment_sample[s] - (answered ? plan.sources[1].sample_base : 0)];
+        std::vector<bool> trained(sample.tokens.size(), !sample.spans);
+        for (const LossSpan& span : sample.spans.value_or(std::vector<LossSpan>{})) {
+            std::fill(trained.begin() + span.begin, trained.begin() + span.end, true);
+        }
+        for (std::uint32_t i = 0; i < plan.segment_tokens[s]; ++i) {
+            const std::uint32_t at = plan.segment_offset[s] + i;
+            const bool predicts = i + 1 < plan.segment_tokens[s] && trained[at + 1];
+            ids.push_back(sample.tokens[at]);
+            positions.push_back(i);
+            targets.push_back(predicts ? static_cast<std::int32_t>(sample.tokens[at + 1]) : -1);
+            if (predicts) ++row.targets;
+        }
+        boundaries.push_back(static_cast<std::int32_t>(ids.size()));
+    }
+    row.tokens = static_cast<std::uint32_t>(ids.size());
+    row.token_digest = token_digest(ids, positions, targets, boundaries);
+    row.event = row.targets > 0 ? PackEvent::trained : PackEvent::no_target;
+    return row;
+}
+
+/// The history of a run, right until a test changes it.
+struct History {
+    std::vector<LedgerRow> rows;
+    std::vector<std::uint64_t> commits;  ///< Steps done at each generation.
+    Fingerprint segment_plan, cursor_plan;
+    std::uint64_t extra_targets = 0;  ///< In the newest cursor.
+    bool other_state_digest = false;
+
+    explicit History(const BatchPlan& plan)
+        : commits{2, 3, plan.num_steps()},
+          segment_plan(plan.fingerprints.plan),
+          cursor_plan(plan.fingerprints.plan) {
+        for (std::uint64_t step = 0; step < plan.num_steps(); ++step) {
+            for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
+                rows.push_back(row_of(plan, step, pack));
+            }
+        }
+    }
+
+    LedgerRow& row(std::uint64_t pack) {
+        return *std::find_if(rows.begin(), rows.end(), [&](const LedgerRow& r) { return r.pack == pack; });
+    }
+    void erase(std::uint64_t pack) { rows.erase(rows.begin() + (&row(pack) - rows.data())); }
+};
+
+std::vector<float> state_values(std::uint64_t step, float which) {
+    std::vector<float> values;
+    for (std::uint64_t i = 0; i < state_elements; ++i) {
+        values.push_back(which + static_cast<float>(step * 100 + i));
+    }
+    return values;
+}
+
+void write_run(const fs::path& run, History history) {
+    std::stable_sort(history.rows.begin(), history.rows.end(), [](const LedgerRow& a, const LedgerRow& b) {
+        return std::pair(a.step, a.pack) < std::pair(b.step, b.pack);
+    });
+    LedgerSegment segment;
+    segment.root_after = empty_ledger_root();
+    std::uint64_t targets_seen = 0;
+    std::uint64_t done = 0;
+    for (const std::uint64_t commit : history.commits) {
+        segment.step_begin = done;
+        segment.step_end = commit;
+        segment.plan = history.segment_plan;
+        segment.root_before = segment.root_after;
+        segment.rows.clear();
+        for (std::uint64_t step = done; step < commit; ++step) {
+            std::vector<LedgerRow> of_step;
+            for (const LedgerRow& row : history.rows) {
+                if (row.step != step) continue;
+                of_step.push_back(row);
+                if (row.event == PackEvent::trained) targets_seen += row.targets;
+            }
+            segment.root_after = advance_ledger_root(segment.root_after, step, of_step);
+            segment.rows.insert(segment.rows.end(), of_step.begin(), of_step.end());
+        }
+
+        Manifest manifest;
+        manifest.step = commit;
+        manifest.cursor.plan = history.cursor_plan;
+        manifest.cursor.numerics = "fma256";
+        manifest.cursor.next_step = commit;
+        manifest.cursor.targets_seen =
+            targets_seen + (commit == history.commits.back() ? history.extra_targets : 0);
+        manifest.cursor.ledger_root = segment.root_after;
+        manifest.state_elements = state_elements;
+        if (done > 0) manifest.parent_step = done;
+        std::vector<std::vector<float>> state;
+        std::vector<Fingerprint> roots;
+        for (const float which : {0.25F, 0.5F, 0.75F}) {
+            state.push_back(state_values(commit, which));
+            const Fingerprint leaf = state_leaf(state.back());
+            roots.push_back(state_tree_root(std::span(&leaf, 1)));
+        }
+        manifest.state_digest = state_digest(manifest.cursor, roots[0], roots[1], roots[2]);
+        if (history.other_state_digest) manifest.state_digest.bytes[0] ^= 1U;
+        for (const int rank : {0, 1}) {
+            const std::size_t begin = rank == 0 ? 0 : 4;
+            const std::size_t count = rank == 0 ? 4 : state_elements - 4;
+            const auto part = [&](std::size_t which) {
+                return std::span(state[which]).subspan(begin, count);
+            };
+            manifest.shards.push_back(write_shard(generation_directory(run, commit), Rank{rank}, WorldSize{2},
+                                                  manifest.cursor, begin, part(0), part(1), part(2)));
+        }
+        segment.previous = manifest.ledger_head = write_ledger_segment(run / "ledger", segment);
+        write_manifest(run, manifest);
+        done = commit;
+    }
+}
+
+class VerifyTest : public testing::Test {
+  protected:
+    VerifyTest() : small_(directory_.path()) {}
+
+    const BatchPlan& plan() const { return small_.plan; }
+
+    VerifyReport verify(const History& history) {
+        const fs::path run = directory_ / ("run-" + std::to_string(runs_++));
+        write_run(run, history);
+        return verify_run(run, plan(), small_.inputs);
+    }
+
+    /// `change` must be noticed, and said in words that hold `text`.
+    void expect_problem(const std::string& text, const std::function<void(History&)>& change) {
+        History history(plan());
+        change(history);
+        const VerifyReport report = verify(history);
+        EXPECT_FALSE(report.proven()) << text;
+        EXPECT_THAT(report.problems, Contains(HasSubstr(text)));
+    }
+
+    TemporaryDirectory directory_;
+    SmallPlan small_;
+    int runs_ = 0;
+};
+
+std::string place(const BatchPlan& plan, std::uint64_t pack) {
+    return "step " + std::to_string(step_of_pack(plan, pack)) + ", pack " + std::to_string(pack) + ": ";
+}
+
+TEST_F(VerifyTest, AnHonestRunIsProven) {
+    const History history(plan());
+    const VerifyReport report = verify(history);
+    EXPECT_THAT(report.problems, IsEmpty());
+    EXPECT_TRUE(report.proven());
+    EXPECT_EQ(report.steps, plan().num_steps());
+    EXPECT_EQ(report.steps_planned, plan().num_steps());
+    EXPECT_EQ(report.packs, plan().num_packs());
+    std::uint64_t tokens = 0;
+    for (const std::uint32_t length : plan().segment_tokens) tokens += length;
+    EXPECT_EQ(report.tokens, tokens);
+    std::uint64_t targets = 0;
+    for (const std::uint32_t of_pack : plan().pack_targets) targets += of_pack;
+    EXPECT_EQ(report.targets_trained, targets);
+    EXPECT_EQ(report.packs_without_target, 2U) << "the unanswered sample, once an epoch";
+    EXPECT_EQ(report.packs_skipped, 0U);
+    EXPECT_EQ(report.ledger_segments, 3U);
+    EXPECT_EQ(report.generations, history.commits);
+    EXPECT_EQ(report.plan, plan().fingerprints.plan);
+}
+
+TEST_F(VerifyTest, AnUnfinishedRunIsProvenUpToItsNewestGeneration) {
+    History history(plan());
+    history.commits = {2, 3};
+    const VerifyReport report = verify(history);
+    EXPECT_THAT(report.problems, IsEmpty());
+    EXPECT_EQ(report.steps, 3U);
+    EXPECT_EQ(report.packs, plan().step_begin[3]);
+}
+
+TEST_F(VerifyTest, SkippedPacksAreReportedNotHidden) {
+    History history(plan());
+    LedgerRow& row = history.row(pack_with_targets(plan(), true));
+    row.event = PackEvent::skipped_non_finite;
+    const VerifyReport report = verify(history);
+    EXPECT_THAT(report.problems, IsEmpty());
+    EXPECT_EQ(report.packs_skipped, 1U);
+}
+
+TEST_F(VerifyTest, FindsAMissingPack) {
+    expect_problem(place(plan(), 4) + "planned, but never trained", [](History& h) { h.erase(4); });
+    const std::uint64_t last = plan().num_packs() - 1;
+    expect_problem(place(plan(), last) + "planned, but never trained", [&](History& h) { h.erase(last); });
+}
+
+TEST_F(VerifyTest, FindsAPackTrainedAgainInAnotherStep) {
+    const std::uint64_t step = step_of_pack(plan(), 4);
+    expect_problem("step " + std::to_string(step + 1) + ", pack 4: trained, but the plan has no such pack",
+                   [&](History& h) {
+                       LedgerRow again = h.row(4);
+                       again.step = step + 1;
+                       h.rows.push_back(again);
+                   });
+}
+
+TEST_F(VerifyTest, APackTwiceInAStepCannotEvenBeRecorded) {
+    History history(plan());
+    history.rows.push_back(history.row(4));
+    EXPECT_THAT(error_of([&] { verify(history); }).what(), HasSubstr("does not follow the row before it"));
+}
+
+TEST_F(VerifyTest, FindsAPackInTheWrongStep) {
+    const std::uint64_t step = step_of_pack(plan(), 4);
+    for (const std::uint64_t other : {step - 1, step + 1}) {
+        const auto move = [&](History& h) { h.row(4).step = other; };
+        expect_problem(place(plan(), 4) + "planned, but never trained", move);
+        expect_problem("step " + std::to_string(other) + ", pack 4: trained, but the plan has no such pack",
+                       move);
+    }
+}
+
+TEST_F(VerifyTest, FindsAPackThePlanDoesNotHave) {
+    expect_problem("pack 99999: trained, but the plan has no such pack", [](History& h) {
+        LedgerRow unknown = h.rows.back();
+        unknown.pack = 99999;
+        h.rows.push_back(unknown);
+    });
+}
+
+TEST_F(VerifyTest, FindsStepsBeyondThePlan) {
+    expect_problem("the plan ends at " + std::to_string(plan().num_steps()),
+                   [](History& h) { ++h.commits.back(); });
+}
+
+TEST_F(VerifyTest, FindsOtherCountsOfTokensAndTargets) {
+    expect_problem(place(plan(), 4) + std::to_string(row_of(plan(), 1, 4).tokens + 1) + " tokens were fed",
+                   [](History& h) { ++h.row(4).tokens; });
+    const std::uint64_t pack = pack_with_targets(plan(), true);
+    expect_problem(
+        place(plan(), pack) + std::to_string(plan().pack_targets[pack] - 1) + " targets were trained",
+        [&](History& h) { --h.row(pack).targets; });
+}
+
+TEST_F(VerifyTest, FindsOtherContent) {
+    for (const std::uint64_t pack : {std::uint64_t{0}, std::uint64_t{4}, plan().num_packs() - 1}) {
+        const std::string text = place(plan(), pack) + "other tokens, positions or targets";
+        expect_problem(text, [&](History& h) { h.row(pack).token_digest.low ^= 1U; });
+        expect_problem(text, [&](History& h) { h.row(pack).token_digest.high ^= std::uint64_t{1} << 63U; });
+    }
+    expect_problem("other tokens, positions or targets",
+                   [&](History& h) { std::swap(h.row(4).token_digest, h.row(5).token_digest); });
+}
+
+TEST_F(VerifyTest, FindsTheWrongEvent) {
+    expect_problem("recorded as without target, but it has some",
+                   [&](History& h) { h.row(pack_with_targets(plan(), true)).event = PackEvent::no_target; });
+    expect_problem("recorded as trained, but it has no target",
+                   [&](History& h) { h.row(pack_with_targets(plan(), false)).event = PackEvent::trained; });
+}
+
+TEST_F(VerifyTest, FindsStepsOfAnotherPlan) {
+    expect_problem("were trained from plan", [](History& h) { h.segment_plan.bytes[31] ^= 1U; });
+    expect_problem("follows plan", [](History& h) { h.cursor_plan.bytes[31] ^= 1U; });
+}
+
+TEST_F(VerifyTest, FindsOtherNumberOfTargetsSeen) {
+    expect_problem("targets trained, the newest generation", [](History& h) { h.extra_targets = 1; });
+}
+
+TEST_F(VerifyTest, FindsAStateThatIsNotTheOneRecorded) {
+    expect_problem("the state digest is", [](History& h) { h.other_state_digest = true; });
+}
+
+TEST_F(VerifyTest, CountsEveryProblemAndShowsTwenty) {
+    History history(plan());
+    for (LedgerRow& row : history.rows) row.token_digest.low ^= 1U;
+    const VerifyReport report = verify(history);
+    EXPECT_EQ(report.num_problems, plan().num_packs());
+    EXPECT_EQ(report.problems.size(), std::min<std::size_t>(20, plan().num_packs()));
+}
+
+TEST_F(VerifyTest, AGapBetweenSegmentsIsRefused) {
+    const fs::path run = directory_ / "run";
+    write_run(run, History(plan()));
+    const auto name = list_generations(run).back().manifest->ledger_head;
+    LedgerSegment segment = read_ledger_segment(run / "ledger", *name);
+    // A segment can only be written behind the one it names.
+    segment.step_begin += 1;
+    segment.rows.clear();
+    EXPECT_THAT(error_of([&] { write_ledger_segment(run / "ledger", segment); }).what(),
+                HasSubstr("ends elsewhere"));
+    // And a chain with one missing is not a chain.
+    fs::remove(run / "ledger" / segment.previous->file);
+    EXPECT_EQ(error_of([&] { verify_run(run, plan(), small_.inputs); }).code(), ErrorCode::corrupt_data);
+}
+
+TEST_F(VerifyTest, AFlippedBitInAnyFileIsCorruptData) {
+    const fs::path run = directory_ / "run";
+    write_run(run, History(plan()));
+    std::vector<fs::path> files;
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(run)) {
+        if (entry.is_regular_file()) files.push_back(entry.path());
+    }
+    EXPECT_EQ(files.size(), 3U * 4U) << "each generation: two shards, a manifest, a ledger segment";
+    for (const fs::path& file : files) {
+        const std::string bytes = read_file(file);
+        for (std::size_t i = 0; i < 6; ++i) {
+            const std::size_t position = bytes.size() * i / 6 + i;
+            std::string altered = bytes;
+            altered[position] = static_cast<char>(static_cast<unsigned char>(altered[position]) ^ (1U << i));
+            std::ofstream(file, std::ios::binary) << altered;
+            const Error error = error_of([&] { verify_run(run, plan(), small_.inputs); });
+            EXPECT_EQ(error.code(), ErrorCode::corrupt_data)
+                << file << ", byte " << position << ": " << error.what();
+        }
+        std::ofstream(file, std::ios::binary) << bytes;
+    }
+    EXPECT_TRUE(verify_run(run, plan(), small_.inputs).proven());
+}
+
+TEST_F(VerifyTest, AGenerationNeverCommittedIsNotCorruptData) {
+    const fs::path run = directory_ / "run";
+    History history(plan());
+    history.commits = {2, 3};
+    write_run(run, history);
+    const fs::path generation = generation_directory(run, 4);
+    fs::create_directories(generation);
+    EXPECT_TRUE(verify_run(run, plan(), small_.inputs).proven());
+    fs::copy(generation_directory(run, 3) / "shard-00000-of-00002.h5", generation);
+    const VerifyReport report = verify_run(run, plan(), small_.inputs);
+    EXPECT_TRUE(report.proven());
+    EXPECT_EQ(report.steps, 3U);
+}
+
+TEST_F(VerifyTest, WithoutAGenerationThereIsNothingToVerify) {
+    const fs::path run = directory_ / "run";
+    fs::create_directories(run);
+    EXPECT_EQ(error_of([&] { verify_run(run, plan(), small_.inputs); }).code(), ErrorCode::not_found);
+}
+
+TEST_F(VerifyTest, TwoRunsThatMustBeTheSameAreCompared) {
+    const fs::path other = directory_ / "other";
+    write_run(other, History(plan()));
+    VerifyReport same = verify(History(plan()));
+    compare_runs(same, other);
+    EXPECT_TRUE(same.proven());
+
+    History history(plan());
+    history.row(pack_with_targets(plan(), true)).loss += 1;
+    VerifyReport different = verify(history);
+    ASSERT_TRUE(different.proven());
+    compare_runs(different, other);
+    EXPECT_THAT(different.problems, Contains(HasSubstr("the ledger root differs")));
+    EXPECT_THAT(different.problems, Contains(HasSubstr("the state digest differs")));
+
+    EXPECT_EQ(error_of([&] { compare_runs(same, directory_ / "nowhere"); }).code(), ErrorCode::not_found);
+}
+
+}  // namespace
+}  // namespace lockstep
