@@ -168,8 +168,7 @@ void check_segment(const BatchPlan& plan, const LedgerSegment& segment, Expected
 Manifest check_generations(const std::filesystem::path& run, const BatchPlan& plan, VerifyReport& report) {
     std::optional<Manifest> newest;
     for (const GenerationStatus& status : list_generations(run)) {
-        // Never committed: what a kill left behind while saving.
-        if (!std::filesystem::exists(generation_directory(run, status.step) / "manifest.json")) continue;
+        if (!status.committed) continue;  // An attempt that was cut off.
         if (!status.valid) {
             throw Error(ErrorCode::corrupt_data, "generation " + std::to_string(status.step) + " of '" +
                                                      run.string() + "': " + status.problem);
