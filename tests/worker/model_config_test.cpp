@@ -1,0 +1,188 @@
+#include "worker/model/model_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/io/error_of.h"
+#include "tests/support/temporary_directory.h"
+#include "worker/model/state_layout.h"
+
+namespace lockstep {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const std::string gpt2_json =
+    R"("model_type": "gpt2", "n_layer": 3, "n_embd": 48, "n_head": 6, "vocab_size": 99)";
+const std::string llama_json = R"("model_type": "llama", "num_hidden_layers": 3, "hidden_size": 48,
+    "num_attention_heads": 6, "intermediate_size": 100, "vocab_size": 99)";
+
+class ModelConfigTest : public testing::Test {
+  protected:
+    LoadedModelConfig load(const std::string& fields) {
+        return load_model_config(directory_.write("config.json", "{" + fields + "}").string(), 0);
+    }
+    void expect_refused(const std::string& fields, const std::string& noun) {
+        const Error error = error_of([&] { load(fields); });
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << error.what();
+        EXPECT_THAT(error.what(), HasSubstr(noun));
+    }
+
+    TemporaryDirectory directory_;
+};
+
+TEST_F(ModelConfigTest, PresetsAreThoseOfTheTable) {
+    struct Row {
+        const char* name;
+        ModelFamily family;
+        std::size_t layers, width, heads, kv_heads, ffn, positions, vocabulary;
+    };
+    constexpr std::size_t corpus = 345;
+    const Row table[] = {
+        {"nano", ModelFamily::gpt2, 2, 64, 4, 4, 256, 512, corpus},
+        {"tiny", ModelFamily::gpt2, 4, 128, 4, 4, 512, 1024, corpus},
+        {"small", ModelFamily::gpt2, 4, 256, 8, 8, 1024, 1024, 8192},
+        {"gpt2-124m", ModelFamily::gpt2, 12, 768, 12, 12, 3072, 1024, 50257},
+        {"llama-nano", ModelFamily::llama, 2, 64, 4, 2, 192, 2048, corpus},
+        {"llama-tiny", ModelFamily::llama, 4, 256, 8, 4, 768, 2048, corpus},
+        {"llama-160m", ModelFamily::llama, 12, 768, 12, 4, 2048, 2048, 32000},
+    };
+    std::vector<std::string> names;
+    for (const Row& row : table) {
+        const LoadedModelConfig loaded = load_model_config(row.name, corpus);
+        const ModelConfig& c = loaded.config;
+        EXPECT_EQ(c.family, row.family) << row.name;
+        EXPECT_EQ(c.layers, row.layers) << row.name;
+        EXPECT_EQ(c.width, row.width) << row.name;
+        EXPECT_EQ(c.heads, row.heads) << row.name;
+        EXPECT_EQ(c.kv_heads, row.kv_heads) << row.name;
+        EXPECT_EQ(c.head_dim * c.heads, row.width) << row.name;
+        EXPECT_EQ(c.ffn, row.ffn) << row.name;
+        EXPECT_EQ(c.positions, row.positions) << row.name;
+        EXPECT_EQ(c.vocabulary, row.vocabulary) << row.name;
+        EXPECT_THAT(loaded.warnings, IsEmpty());
+        EXPECT_TRUE(model_config_from_json(to_json(c)) == c) << row.name;
+        names.emplace_back(row.name);
+    }
+    EXPECT_EQ(model_preset_names(), names);
+}
+
+TEST_F(ModelConfigTest, KnownModelsHaveTheirParameters) {
+    // GPT-2 small as published; its head is the token table.
+    EXPECT_EQ(StateLayout(load_model_config("gpt2-124m", 0).config).parameters(), 124439808U);
+    const ModelConfig nano = load_model_config("nano", 257).config;
+    EXPECT_EQ(StateLayout(nano).parameters(),
+              257U * 64 + 512 * 64 + 2U * (64 * 192 + 192 + 64 * 64 + 64 + 2 * 64 * 256 + 256 + 64 + 4 * 64) +
+                  2 * 64);
+}
+
+TEST_F(ModelConfigTest, ReadsAGpt2Config) {
+    const LoadedModelConfig loaded = load(gpt2_json);
+    ModelConfig expected;
+    expected.family = ModelFamily::gpt2;
+    expected.layers = 3;
+    expected.width = 48;
+    expected.heads = expected.kv_heads = 6;
+    expected.head_dim = 8;
+    expected.ffn = 192;
+    expected.positions = 1024;
+    expected.vocabulary = 99;
+    EXPECT_TRUE(loaded.config == expected) << to_json(loaded.config);
+    EXPECT_THAT(loaded.warnings, IsEmpty());
+
+    const ModelConfig full =
+        load(gpt2_json + R"(, "n_inner": 64, "n_positions": 77, "layer_norm_epsilon": 1e-6,
+        "initializer_range": 0.01, "tie_word_embeddings": false, "activation_function": "gelu_pytorch_tanh")")
+            .config;
+    EXPECT_EQ(full.ffn, 64U);
+    EXPECT_EQ(full.positions, 77U);
+    EXPECT_EQ(full.norm_epsilon, 1e-6);
+    EXPECT_EQ(full.init_std, 0.01);
+    EXPECT_FALSE(full.tied_head);
+    EXPECT_EQ(load(gpt2_json + R"(, "n_inner": null, "n_ctx": 55)").config.positions, 55U);
+}
+
+TEST_F(ModelConfigTest, ReadsALlamaConfig) {
+    const LoadedModelConfig loaded = load(llama_json);
+    ModelConfig expected;
+    expected.family = ModelFamily::llama;
+    expected.layers = 3;
+    expected.width = 48;
+    expected.heads = expected.kv_heads = 6;
+    expected.head_dim = 8;
+    expected.ffn = 100;
+    expected.positions = 2048;
+    expected.vocabulary = 99;
+    expected.tied_head = false;
+    expected.norm_epsilon = 1e-6;
+    EXPECT_TRUE(loaded.config == expected) << to_json(loaded.config);
+
+    const ModelConfig full =
+        load(llama_json + R"(, "num_key_value_heads": 2, "head_dim": 16, "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "tie_word_embeddings": true, "rope_scaling": null)")
+            .config;
+    EXPECT_EQ(full.kv_heads, 2U);
+    EXPECT_EQ(full.head_dim, 16U);
+    EXPECT_EQ(full.rope_base, 500000.0);
+    EXPECT_EQ(full.positions, 4096U);
+    EXPECT_TRUE(full.tied_head);
+}
+
+TEST_F(ModelConfigTest, AFolderStandsForItsConfig) {
+    directory_.write("config.json", "{" + gpt2_json + "}");
+    EXPECT_EQ(load_model_config(directory_.path().string(), 0).config.width, 48U);
+}
+
+TEST_F(ModelConfigTest, DropoutIsSetAsideWithOneWarning) {
+    EXPECT_THAT(load(gpt2_json + R"(, "resid_pdrop": 0.1, "attn_pdrop": 0.1, "embd_pdrop": 0.0)").warnings,
+                ElementsAre(testing::AllOf(HasSubstr("resid_pdrop"), HasSubstr("attn_pdrop"),
+                                           testing::Not(HasSubstr("embd_pdrop")))));
+    EXPECT_THAT(load(llama_json + R"(, "attention_dropout": 0.1)").warnings,
+                ElementsAre(HasSubstr("attention_dropout")));
+}
+
+TEST_F(ModelConfigTest, UnsupportedFieldsAreRefusedByName) {
+    expect_refused(R"("model_type": "mamba")", "model_type");
+    expect_refused("", "model_type");
+    expect_refused(gpt2_json + R"(, "activation_function": "relu")", "activation_function");
+    expect_refused(llama_json + R"(, "hidden_act": "gelu")", "hidden_act");
+    expect_refused(llama_json + R"(, "rope_scaling": {"type": "linear", "factor": 2.0})", "rope_scaling");
+    expect_refused(llama_json + R"(, "attention_bias": true)", "attention_bias");
+    expect_refused(llama_json + R"(, "mlp_bias": true)", "mlp_bias");
+}
+
+TEST_F(ModelConfigTest, ImpossibleShapesAreRefusedByName) {
+    expect_refused(R"("model_type": "gpt2", "n_layer": 3, "n_embd": 48, "n_head": 6)", "vocab_size");
+    expect_refused(R"("model_type": "gpt2", "n_layer": "3", "n_embd": 48, "n_head": 6, "vocab_size": 9)",
+                   "n_layer");
+    expect_refused(R"("model_type": "gpt2", "n_layer": -3, "n_embd": 48, "n_head": 6, "vocab_size": 9)",
+                   "n_layer");
+    expect_refused(R"("model_type": "gpt2", "n_layer": 3, "n_embd": 50, "n_head": 6, "vocab_size": 9)",
+                   "width 50");
+    expect_refused(R"("model_type": "gpt2", "n_layer": 0, "n_embd": 48, "n_head": 6, "vocab_size": 9)",
+                   "layers");
+    expect_refused(R"("model_type": "gpt2", "n_layer": 3, "n_embd": 48, "n_head": 0, "vocab_size": 9)",
+                   "heads");
+    expect_refused(llama_json + R"(, "num_key_value_heads": 4)", "kv heads");
+    expect_refused(llama_json + R"(, "num_key_value_heads": 0)", "kv heads");
+    expect_refused(llama_json + R"(, "head_dim": 7)", "head dimension");
+    expect_refused(llama_json + R"(, "rms_norm_eps": 0.0)", "epsilon");
+    EXPECT_EQ(error_of([] { load_model_config("nano", 0); }).code(), ErrorCode::invalid_argument);
+}
+
+TEST_F(ModelConfigTest, WhatIsNeitherPresetNorFileIsNotFound) {
+    const Error error = error_of([] { load_model_config("nanoo", 300); });
+    EXPECT_EQ(error.code(), ErrorCode::not_found);
+    EXPECT_THAT(error.what(), HasSubstr("llama-nano"));
+    directory_.write("config.json", "not json");
+    EXPECT_EQ(error_of([&] { load_model_config(directory_.path().string(), 0); }).code(),
+              ErrorCode::corrupt_data);
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,189 @@
+#include "worker/sharded_state.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "io/comm/serial_communicator.h"
+#include "io/state_digest.h"
+#include "kernels/optimizer.h"
+#include "kernels/scalar_math.h"
+#include "tests/kernels/kernel_checks.h"
+#include "tests/support/mpi_main.h"
+
+namespace lockstep {
+namespace {
+
+/// About `vocabulary` · width elements in the token table, little elsewhere.
+ModelConfig config_with(std::size_t width, std::size_t vocabulary) {
+    ModelConfig config;
+    config.family = ModelFamily::gpt2;
+    config.layers = 1;
+    config.width = width;
+    config.heads = config.kv_heads = 2;
+    config.head_dim = width / 2;
+    config.ffn = 2 * width;
+    config.positions = 32;
+    config.vocabulary = vocabulary;
+    return config;
+}
+
+OptimizerSettings settings() {
+    OptimizerSettings s;
+    s.warmup_steps = 2;
+    s.schedule_steps = 10;
+    s.clip_norm = 0.5;
+    return s;
+}
+
+Cursor cursor() {
+    Cursor c;
+    c.plan.bytes[0] = 1;
+    c.model.bytes[1] = 2;
+    c.numerics = numerics_id;
+    c.next_step = 3;
+    c.targets_seen = 1234;
+    c.scale_exponent = 42;
+    return c;
+}
+
+std::vector<float> gradient_of(std::size_t elements, std::uint64_t step) {
+    std::vector<float> gradient(elements);
+    for (std::size_t i = 0; i < elements; ++i) {
+        gradient[i] =
+            0.01F * static_cast<float>(static_cast<int>((i * 2654435761U + step * 97) % 2001) - 1000);
+    }
+    return gradient;
+}
+
+/// Three steps as the worker takes them. @return the norms.
+std::vector<double> three_steps(ShardedState& state, std::size_t elements) {
+    std::vector<double> norms;
+    state.initialize(5);
+    for (std::uint64_t step = 0; step < 3; ++step) {
+        const std::vector<float> gradient = gradient_of(elements, step);
+        const auto mine = std::span(gradient).subspan(state.slice().begin, state.slice().size());
+        norms.push_back(state.gradient_norm(mine));
+        state.update(settings(), step, norms.back(), mine);
+        state.all_gather_weights();
+    }
+    return norms;
+}
+
+Fingerprint root_of(std::span<const float> values) {
+    std::vector<Fingerprint> leaves;
+    for (std::size_t begin = 0; begin < values.size(); begin += state_leaf_elements) {
+        leaves.push_back(
+            state_leaf(values.subspan(begin, std::min(state_leaf_elements, values.size() - begin))));
+    }
+    return state_tree_root(leaves);
+}
+
+void expect_as_in_a_world_of_one(const ModelConfig& config) {
+    Communicator& comm = test_communicator();
+    ThreadPool pool(1);
+    const StateLayout layout(config);
+    const auto alone = make_serial_communicator();
+    ShardedState serial(*alone, pool, layout);
+    const std::vector<double> expected_norms = three_steps(serial, layout.size());
+    const Fingerprint expected =
+        state_digest(cursor(), root_of(serial.weights()), root_of(serial.adam_m()), root_of(serial.adam_v()));
+    EXPECT_EQ(serial.digest(cursor()), expected);
+
+    ShardedState state(comm, pool, layout);
+    EXPECT_EQ(three_steps(state, layout.size()), expected_norms);
+    EXPECT_TRUE(bits_of(state.weights()) == bits_of(serial.weights()));
+    const StateSlice slice = state.slice();
+    const auto part = [&](std::span<const float> all) {
+        return bits_of(all.subspan(slice.begin, slice.size()));
+    };
+    EXPECT_TRUE(bits_of(state.adam_m()) == part(serial.adam_m()));
+    EXPECT_TRUE(bits_of(state.adam_v()) == part(serial.adam_v()));
+    EXPECT_TRUE(bits_of(state.slice_weights()) == part(serial.weights()));
+    EXPECT_EQ(state.digest(cursor()), expected);
+}
+
+TEST(ShardedStateTest, AStateOfSeveralLeavesIsTheSameForEveryWorldSize) {
+    const ModelConfig config = config_with(64, 10000);
+    ASSERT_GT(StateLayout(config).size(), 2 * state_leaf_elements);
+    expect_as_in_a_world_of_one(config);
+}
+
+TEST(ShardedStateTest, AStateOfLessThanALeafIsTheSameForEveryWorldSize) {
+    expect_as_in_a_world_of_one(config_with(8, 30));
+}
+
+TEST(ShardedStateTest, ALeafsEndIsNotASlicesEnd) {
+    // One block more than a leaf holds, and one less.
+    const std::size_t rest = StateLayout(config_with(64, 64)).size() - state_block;
+    for (const std::size_t elements :
+         {state_leaf_elements + state_block, state_leaf_elements - state_block}) {
+        const ModelConfig config = config_with(64, (elements - rest) / 64);
+        ASSERT_EQ(StateLayout(config).size(), elements);
+        expect_as_in_a_world_of_one(config);
+    }
+}
+
+TEST(ShardedStateTest, TheDigestSeesEveryPart) {
+    Communicator& comm = test_communicator();
+    ThreadPool pool(1);
+    const StateLayout layout(config_with(8, 30));
+    ShardedState state(comm, pool, layout);
+    three_steps(state, layout.size());
+    const Fingerprint before = state.digest(cursor());
+    Cursor other = cursor();
+    other.targets_seen += 1;
+    EXPECT_NE(state.digest(other), before);
+    if (comm.rank().value == comm.size().value - 1) state.weights()[layout.size() - 1] += 1.0F;
+    EXPECT_NE(state.digest(cursor()), before) << "the last element of the last rank";
+}
+
+TEST(ShardedStateTest, AnUpdateIsAdamWInDouble) {
+    Communicator& comm = test_communicator();
+    ThreadPool pool(1);
+    const StateLayout layout(config_with(8, 30));
+    ShardedState state(comm, pool, layout);
+    state.initialize(5);
+    const std::vector<float> before(state.weights().begin(), state.weights().end());
+    const std::vector<double> norms = three_steps(state, layout.size());
+    const OptimizerSettings o = settings();
+    std::vector<std::vector<float>> gradients;
+    for (std::uint64_t step = 0; step < 3; ++step) gradients.push_back(gradient_of(layout.size(), step));
+    for (const TensorSpec& tensor : layout.tensors()) {
+        for (std::size_t i = tensor.offset; i < tensor.offset + tensor.elements(); i += 7) {
+            double w = static_cast<double>(before[i]);
+            double m = 0, v = 0;
+            for (std::uint64_t step = 0; step < 3; ++step) {
+                const double g =
+                    static_cast<double>(gradients[step][i]) * std::min(1.0, o.clip_norm / norms[step]);
+                const auto t = static_cast<double>(step + 1);
+                m = o.beta1 * m + (1 - o.beta1) * g;
+                v = o.beta2 * v + (1 - o.beta2) * g * g;
+                const double direction =
+                    m / (1 - std::pow(o.beta1, t)) / (std::sqrt(v / (1 - std::pow(o.beta2, t))) + o.epsilon);
+                w -= learning_rate_at(o, step) * (direction + (tensor.matrix ? o.weight_decay * w : 0.0));
+            }
+            ASSERT_NEAR(static_cast<double>(state.weights()[i]), w, 1e-6) << tensor.name << ", element " << i;
+        }
+    }
+}
+
+TEST(ShardedStateTest, TheNormIsThatOfTheWholeGradient) {
+    Communicator& comm = test_communicator();
+    ThreadPool pool(1);
+    const StateLayout layout(config_with(8, 30));
+    ShardedState state(comm, pool, layout);
+    const std::vector<float> gradient = gradient_of(layout.size(), 1);
+    double squares = 0;
+    for (const float g : gradient) squares += static_cast<double>(g) * static_cast<double>(g);
+    const double norm =
+        state.gradient_norm(std::span(gradient).subspan(state.slice().begin, state.slice().size()));
+    EXPECT_NEAR(norm, std::sqrt(squares), 1e-9 * norm);
+}
+
+}  // namespace
+}  // namespace lockstep
