@@ -1,0 +1,129 @@
+#include "coordinator/distribution.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "plan/shard.h"
+#include "tests/io/error_of.h"
+#include "tests/plan/plan_support.h"
+#include "tests/support/mpi_main.h"
+
+namespace lockstep {
+namespace {
+
+/// More than two windows of steps; the same on every rank, though only rank 0 hands it over.
+const BatchPlan& long_plan() {
+    static const BatchPlan plan = [] {
+        TestSource source;
+        source.sample_tokens = long_tailed_lengths(1, 6500, 64);
+        PlanOptions options;
+        options.token_budget = 64;
+        options.packs_per_step = 3;
+        options.epochs = 2;
+        return build_plan(options, source);
+    }();
+    return plan;
+}
+
+std::vector<PlanSource> bound_sources() {
+    std::vector<PlanSource> bound = long_plan().sources;
+    bound[0].corpus.bytes[5] = 77;
+    bound[0].tokenizer_hash = "said by the lengths file";
+    return bound;
+}
+
+PlanDistribution distribute(Communicator& comm) {
+    const bool root = comm.rank().value == 0;
+    return PlanDistribution(comm, root ? &long_plan() : nullptr,
+                            root ? bound_sources() : std::vector<PlanSource>{});
+}
+
+TEST(DistributionTest, EveryRankLearnsWhatThePlanIs) {
+    const PlanDistribution distribution = distribute(test_communicator());
+    const PlanSummary expected = summarize(long_plan());
+    const PlanSummary& found = distribution.summary();
+    EXPECT_EQ(found.plan, expected.plan);
+    EXPECT_EQ(found.num_steps, expected.num_steps);
+    EXPECT_EQ(found.num_epochs, expected.num_epochs);
+    EXPECT_EQ(found.num_packs, expected.num_packs);
+    EXPECT_EQ(found.planned_tokens, expected.planned_tokens);
+    EXPECT_EQ(found.pack_tokens_max, expected.pack_tokens_max);
+    EXPECT_EQ(found.segment_tokens_max, expected.segment_tokens_max);
+    EXPECT_EQ(found.mean_context, expected.mean_context);
+    EXPECT_EQ(found.epoch_begin, expected.epoch_begin);
+    EXPECT_EQ(distribution.sources(), bound_sources());
+}
+
+TEST(DistributionTest, WindowsWalkTheWholePlanAndSlicesPartitionIt) {
+    Communicator& comm = test_communicator();
+    const BatchPlan& plan = long_plan();
+    ASSERT_GT(plan.num_steps(), 2 * window_steps);
+    PlanDistribution distribution = distribute(comm);
+    std::vector<std::int64_t> times(plan.num_packs(), 0);  // That a pack was given to some rank.
+    for (std::uint64_t step = 0; step < plan.num_steps();) {
+        const StepWindow window = distribution.fetch(step);
+        const PlanSlice& slice = window.slice;
+        EXPECT_EQ(slice.step_begin, step);
+        EXPECT_EQ(slice.step_end, std::min(step + window_steps, plan.num_steps()));
+        const auto ranks = assign_window(plan, slice.step_begin, slice.step_end, comm.size());
+        EXPECT_TRUE(slice == slice_of(plan, slice.step_begin, slice.step_end, ranks, comm.rank()));
+        for (; step < slice.step_end; ++step) {
+            const std::size_t i = step - slice.step_begin;
+            EXPECT_EQ(window.step_packs[i], plan.step_begin[step]);
+            EXPECT_EQ(window.step_packs[i + 1], plan.step_begin[step + 1]);
+            std::uint64_t targets = 0;
+            for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
+                targets += plan.pack_targets[pack];
+            }
+            EXPECT_EQ(window.step_targets[i], targets);
+            const std::vector<std::uint64_t> mine(
+                slice.pack.begin() + static_cast<std::ptrdiff_t>(slice.step_pack_begin[i]),
+                slice.pack.begin() + static_cast<std::ptrdiff_t>(slice.step_pack_begin[i + 1]));
+            EXPECT_EQ(mine, shard_of(plan, Step{step}, comm.rank(), comm.size()));
+            for (const std::uint64_t pack : mine) ++times[pack];
+        }
+    }
+    comm.sum(times);
+    EXPECT_TRUE(std::all_of(times.begin(), times.end(), [](std::int64_t t) { return t == 1; }));
+}
+
+TEST(DistributionTest, AWindowFromTheMiddleEndsWhereTheOthersDo) {
+    Communicator& comm = test_communicator();
+    PlanDistribution distribution = distribute(comm);
+    for (const std::uint64_t step :
+         {window_steps - 1, window_steps, window_steps + 44, long_plan().num_steps() - 1}) {
+        const StepWindow window = distribution.fetch(step);
+        EXPECT_EQ(window.slice.step_begin, step);
+        EXPECT_EQ(window.slice.step_end,
+                  std::min((step / window_steps + 1) * window_steps, long_plan().num_steps()));
+        EXPECT_EQ(window.step_targets.size(), window.slice.step_end - step);
+    }
+}
+
+TEST(DistributionTest, AFailureOfRank0ReachesEveryRank) {
+    Communicator& comm = test_communicator();
+    PlanDistribution distribution = distribute(comm);
+    const Error error = error_of([&] { distribution.fetch(long_plan().num_steps()); });
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << error.what();
+    EXPECT_THAT(error.what(), testing::HasSubstr("the plan has"));
+    EXPECT_THAT(error.what(), testing::StartsWith(comm.size().value > 1 ? "rank 0: " : "step "));
+    // The ranks are still in step.
+    EXPECT_EQ(distribution.fetch(0).slice.step_end, window_steps);
+}
+
+TEST(DistributionTest, OneRanksViewOfSomeStepsHoldsAllTheirPacks) {
+    const BatchPlan& plan = long_plan();
+    const StepWindow window = window_of(plan, 3, 7);
+    EXPECT_EQ(window.slice.pack.size(), plan.step_begin[7] - plan.step_begin[3]);
+    EXPECT_EQ(window.slice.pack.front(), plan.step_begin[3]);
+    EXPECT_EQ(window.step_packs.front(), plan.step_begin[3]);
+    EXPECT_EQ(window.step_packs.back(), plan.step_begin[7]);
+    EXPECT_EQ(window.step_targets.size(), 4U);
+}
+
+}  // namespace
+}  // namespace lockstep
