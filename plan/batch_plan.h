@@ -40,8 +40,7 @@ enum class DispositionKind : std::uint8_t {
     truncated = 2,  ///< Only its first tokens.
     dropped = 3,    ///< Longer than the budget, under --long drop.
     empty = 4,      ///< No tokens.
-    no_target = 5,  ///< Planned and fed whole, but predicts nothing: one token, or no loss span after its
-                    ///< first token.
+    no_target = 5,  ///< Planned and fed, but predicts nothing: one token, or no loss span after its first.
 };
 
 struct Disposition {
@@ -67,9 +66,8 @@ struct PlanFingerprints {
 };
 
 struct BatchPlan {
-    PlanOptions options;  ///< As they took effect (effective_options).
-    std::vector<std::string>
-        algorithms;  ///< What made the order, with versions: "packing=best-fit-decreasing/1", …
+    PlanOptions options;                  ///< As they took effect (effective_options).
+    std::vector<std::string> algorithms;  ///< What made the order, with versions: "packing=in-order/1", …
     std::vector<PlanSource> sources;
     // Segments, in training order.
     std::vector<std::uint64_t> segment_sample;  ///< Global sample id.
@@ -113,9 +111,9 @@ struct SourceLengths {
 
 /// Build a plan. Pure: no I/O, no clock; the same on any machine.
 /// @throws Error{invalid_argument} on impossible options, a sample over the budget under LongPolicy::error
-/// (names sample,
-///         length, budget, and the policies to choose from), more than 2^32 − 1 tokens in a sample, nothing
-///         to plan.
+///         (names sample, length, budget, and the policies to choose from), more than 2^32 − 1 tokens in a
+///         sample, a bucket in use that pads beyond the budget, nothing to plan; Error{corrupt_data} on bad
+///         loss spans (dispositions.h).
 BatchPlan build_plan(const PlanOptions& options, std::span<const SourceLengths> sources);
 
 /// Recompute the whole tree from the plan's content (ignores what `plan.fingerprints` says).

@@ -57,24 +57,7 @@ std::uint64_t number_of(const PlanColumns& columns, const std::string& name) {
     return value;
 }
 
-// --- Options as canonical JSON: keys sorted, no spaces, integers ---
-
-std::string text_of_options(const PlanOptions& options) {
-    const Json object = {{"balance", options.balance},
-                         {"bucket_edges", options.bucket_edges},
-                         {"bucket_overflow_max", options.bucket_overflow_max},
-                         {"cost", {options.cost.token_cost, options.cost.square_cost}},
-                         {"epochs", options.epochs},
-                         {"long", name_of(options.long_policy)},
-                         {"mode", name_of(options.mode)},
-                         {"order", name_of(options.order)},
-                         {"packing", name_of(options.packing)},
-                         {"packs_per_step", options.packs_per_step},
-                         {"predictable", options.predictable},
-                         {"seed", options.seed},
-                         {"token_budget", options.token_budget}};
-    return object.dump();
-}
+// --- Options ---
 
 /// Reads options from their JSON; every key is required, and the text must be the one we would write.
 class OptionsReader {
@@ -356,6 +339,23 @@ void check_version(const PlanColumns& columns) {
 }
 
 }  // namespace
+
+std::string text_of_options(const PlanOptions& options) {
+    const Json object = {{"balance", options.balance},
+                         {"bucket_edges", options.bucket_edges},
+                         {"bucket_overflow_max", options.bucket_overflow_max},
+                         {"cost", {options.cost.token_cost, options.cost.square_cost}},
+                         {"epochs", options.epochs},
+                         {"long", name_of(options.long_policy)},
+                         {"mode", name_of(options.mode)},
+                         {"order", name_of(options.order)},
+                         {"packing", name_of(options.packing)},
+                         {"packs_per_step", options.packs_per_step},
+                         {"predictable", options.predictable},
+                         {"seed", options.seed},
+                         {"token_budget", options.token_budget}};
+    return object.dump();
+}
 
 PlanColumns to_columns(const BatchPlan& plan) {
     PlanColumns out;

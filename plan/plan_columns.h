@@ -18,17 +18,24 @@ namespace lockstep {
 using PlanColumn = std::variant<std::vector<std::uint8_t>, std::vector<std::uint16_t>,
                                 std::vector<std::uint32_t>, std::vector<std::uint64_t>>;
 
+/// Names, types and meaning: docs/formats/plan.md.
 struct PlanColumns {
-    std::map<std::string, PlanColumn>
-        columns;  ///< "segment_sample", … (DESIGN §4.3). Narrowest documented type.
-    std::map<std::string, std::string>
-        texts;  ///< "options" (canonical JSON-like text), "source/0/name", fingerprints as hex, …
+    /// "segment_sample", … Narrowest documented type.
+    std::map<std::string, PlanColumn> columns;
+    /// "options", "source/0/name", fingerprints as hexadecimal digits, …
+    std::map<std::string, std::string> texts;
 };
+
+/// Canonical JSON of the options, the text "options": keys sorted, no spaces, integers, names of enumerators.
+std::string text_of_options(const PlanOptions& options);
 
 PlanColumns to_columns(const BatchPlan& plan);
 
+/// The plan's structure is checked (plan_structure.h): it may be walked without further care. Memory is
+/// bounded by the size of the columns. Does not recompute fingerprints (validate_plan does); takes them as
+/// they are.
 /// @throws Error{corrupt_data, incompatible_version} naming the column or text that is missing, of another
-/// type, or wrong. Does not recompute fingerprints (validate_plan does); takes them from the texts.
+///         type, or wrong.
 BatchPlan from_columns(const PlanColumns& columns);
 
 }  // namespace lockstep

@@ -133,6 +133,7 @@ TEST(PlanColumnsTest, ANewerVersionIsRefusedByNumber) {
 TEST(PlanColumnsTest, OptionsMustBeCanonical) {
     const PlanColumns sound = to_columns(make_plan(PlanMode::pack));
     const std::string text = sound.texts.at("options");
+    EXPECT_EQ(text, text_of_options(make_plan(PlanMode::pack).options));
     EXPECT_EQ(
         text,
         R"({"balance":true,"bucket_edges":[],"bucket_overflow_max":0,"cost":[4096,1],"epochs":2,"long":"auto",)"
