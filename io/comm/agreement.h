@@ -14,7 +14,8 @@
 
 namespace lockstep {
 
-/// An error all ranks have agreed on: every rank throws it, so one needs to print it, and all can end in order.
+/// An error all ranks have agreed on: every rank throws it, so one needs to print it, and all can end in
+/// order.
 class AgreedError : public Error {
   public:
     using Error::Error;
@@ -24,8 +25,9 @@ class AgreedError : public Error {
 /// (same code; message prefixed "rank 3: " when the world is larger than one).
 void agree_or_throw(Communicator& comm, const std::optional<Error>& local_outcome);
 
-/// Run `work`, catch what it throws (std::exception becomes ErrorCode::bug), then agree. `work` is local: a collective
-/// inside it would leave the ranks out of step. A peer_lost from it is rethrown at once, without agreeing.
+/// Run `work`, catch what it throws (std::exception becomes ErrorCode::bug), then agree. `work` is local: a
+/// collective inside it would leave the ranks out of step. A peer_lost from it is rethrown at once, without
+/// agreeing.
 /// @param what  the phase set on the communicator while agreeing ("loading the plan").
 void together(Communicator& comm, std::string_view what, const std::function<void()>& work);
 

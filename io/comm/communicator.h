@@ -54,8 +54,8 @@ class Communicator {
     virtual void max(std::span<std::int64_t> values) = 0;
     /// Equal-sized blocks: rank r's `mine` lands at all[r · mine.size()] on every rank.
     virtual void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) = 0;
-    /// Blocks of different sizes (may be 0), known to all: block r is `sizes[r]` bytes, laid end to end in rank
-    /// order in `all`. `mine` may alias its own block of `all`.
+    /// Blocks of different sizes (may be 0), known to all: block r is `sizes[r]` bytes, laid end to end in
+    /// rank order in `all`. `mine` may alias its own block of `all`.
     virtual void all_gather_v(std::span<const std::byte> mine, std::span<std::byte> all,
                               std::span<const std::uint64_t> sizes) = 0;
     /// Messages of any length from every rank to root, in rank order; empty vector elsewhere.

@@ -28,13 +28,14 @@ class Tokenizer {
     virtual std::optional<std::uint32_t> eos_id() const = 0;
     virtual std::optional<std::uint32_t> pad_id() const = 0;
 
-    /// What AddSpecial::automatic adds, when the id exists: as the tokenizer's own post-processor does, and when
-    /// that adds nothing (or there is none), EOS after the document.
+    /// What AddSpecial::automatic adds, when the id exists: as the tokenizer's own post-processor does, and
+    /// when that adds nothing (or there is none), EOS after the document.
     virtual bool adds_bos() const { return false; }
     virtual bool adds_eos() const { return true; }
 
     /// Ids of `text`, appended to `ids`; no BOS or EOS. Thread-safe.
-    /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an unknown character.
+    /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an
+    /// unknown character.
     virtual void encode(std::string_view text, std::vector<std::uint32_t>& ids) const = 0;
     /// @throws Error{invalid_argument} on an id beyond the vocabulary. Specials decode to nothing.
     virtual std::string decode(std::span<const std::uint32_t> ids) const = 0;
@@ -56,7 +57,8 @@ struct SpecialsPolicy {
 
 std::unique_ptr<Tokenizer> make_bytes_tokenizer(SpecialsPolicy policy = {});
 /// @param code_points  ascending, unique; ids are positions, EOS is the last id + 1.
-std::unique_ptr<Tokenizer> make_chars_tokenizer(std::vector<char32_t> code_points, SpecialsPolicy policy = {});
+std::unique_ptr<Tokenizer> make_chars_tokenizer(std::vector<char32_t> code_points,
+                                                SpecialsPolicy policy = {});
 /// @throws Error{corrupt_data, incompatible_version}.
 std::unique_ptr<Tokenizer> make_tokenizer_from_description(std::string_view description_json);
 
@@ -64,7 +66,8 @@ std::unique_ptr<Tokenizer> make_tokenizer_from_description(std::string_view desc
 void encode_document(const Tokenizer& tokenizer, const SpecialsPolicy& policy, std::string_view text,
                      std::vector<std::uint32_t>& ids);
 
-/// All code points of UTF-8 text, for building a `chars` vocabulary. @throws Error{corrupt_data} with the byte offset.
+/// All code points of UTF-8 text, for building a `chars` vocabulary. @throws Error{corrupt_data} with the
+/// byte offset.
 void collect_code_points(std::string_view text, std::vector<char32_t>& ascending_unique);
 
 }  // namespace lockstep
