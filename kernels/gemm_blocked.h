@@ -7,7 +7,8 @@
 //
 // Everything here is a template over `Lanes`, the vector operations of one
 // instruction set, which each file defines in its unnamed namespace. So every
-// instance is local to that file, and the linker cannot merge them.
+// instance is local to that file, and the linker cannot merge them. The inner
+// functions stay functions: inlined into one, they take minutes to compile under the sanitizers.
 //
 // Source of the loop order: Goto and van de Geijn 2008, "Anatomy of
 // High-Performance Matrix Multiplication", ACM TOMS 34(3).
@@ -30,8 +31,8 @@ inline constexpr std::size_t gemm_scratch_floats = packed_a_floats + packed_b_fl
 
 /// Write lines whose k stands side by side (k_stride 1) as one panel, by blocks of width x width.
 template <class Lanes>
-void transpose_to_panel(const GemmOperand& x, std::size_t lines, std::size_t block_k, std::size_t panel_width,
-                        float* panel) {
+[[gnu::noinline]] void transpose_to_panel(const GemmOperand& x, std::size_t lines, std::size_t block_k,
+                                          std::size_t panel_width, float* panel) {
     using Vector = typename Lanes::Vector;
     constexpr std::size_t width = Lanes::width;
     for (std::size_t first = 0; first < panel_width; first += width) {
@@ -56,8 +57,8 @@ void transpose_to_panel(const GemmOperand& x, std::size_t lines, std::size_t blo
 /// Write lines that stand side by side (line_stride 1) as panels. k is the outer loop: with a panel at a
 /// time, lines a power of two apart would push each other out of the cache between one panel and the next.
 template <class Lanes>
-void copy_to_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k, std::size_t panel_width,
-                    float* panels) {
+[[gnu::noinline]] void copy_to_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k,
+                                      std::size_t panel_width, float* panels) {
     constexpr std::size_t width = Lanes::width;
     for (std::size_t k = 0; k < block_k; ++k) {
         const float* source = x.data + k * x.k_stride;
@@ -88,8 +89,8 @@ void pack_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k, s
 /// One tile: c (Rows, columns) = c or 0, plus the chains over one block of k. `columns` reaches into the last
 /// vector.
 template <class Lanes, std::size_t Rows, std::size_t Vectors>
-void multiply_tile(const float* a, const float* b, std::size_t block_k, float* c, std::size_t c_stride,
-                   std::size_t columns, bool add) {
+[[gnu::noinline]] void multiply_tile(const float* a, const float* b, std::size_t block_k, float* c,
+                                     std::size_t c_stride, std::size_t columns, bool add) {
     using Vector = typename Lanes::Vector;
     Vector chain[Rows][Vectors];
     for (std::size_t i = 0; i < Rows; ++i) {
