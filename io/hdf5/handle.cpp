@@ -39,6 +39,11 @@ std::string innermost_message() {
 }  // namespace
 
 Hdf5Session::Hdf5Session() : lock_(session_mutex()) {
+    // A file whose close failed stays open inside the library, whose exit handler then crashes over it: the
+    // documented exit code of a full disk would become a segmentation fault. We close what we open, so
+    // nothing needs that handler.
+    static const herr_t without_exit_handler = H5dont_atexit();
+    static_cast<void>(without_exit_handler);
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 

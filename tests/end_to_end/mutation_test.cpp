@@ -52,7 +52,7 @@ TEST(MutationTest, APackRecordedTwiceIsRefusedAtTheCommit) {
         run_hooked_program(2, train_arguments(run, steps), {{"LOCKSTEP_TEST_MUTATION", "record-twice"}});
     EXPECT_EQ(trained.exit_code, 70) << trained.err;
     EXPECT_NE(trained.err.find("pack"), std::string::npos) << trained.err;
-    EXPECT_EQ(run_lockstep_program(0, {"checkpoint", "list", run, "--json"}).out, "{\"generations\":[]}\n");
+    EXPECT_EQ(run_lockstep_program(0, {"verify", run}).exit_code, 66) << "nothing was committed";
 }
 
 TEST(MutationTest, TheSoundRunIsProven) {
