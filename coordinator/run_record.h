@@ -1,6 +1,6 @@
 // coordinator/run_record.h
 //
-// run.json: what a run is, published before its first step (docs/formats/checkpoint.md).
+// run.json: what a run is, published before its first step (docs/formats/run.md).
 
 #pragma once
 

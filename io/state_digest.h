@@ -1,7 +1,7 @@
 // io/state_digest.h
 //
 // The state digest: one fingerprint of everything a run has become. It does not
-// depend on the world size (docs/formats/checkpoint.md, DESIGN §6).
+// depend on the world size (docs/formats/run.md, DESIGN §6).
 
 #pragma once
 

@@ -1,7 +1,7 @@
 // worker/model/state_layout.h
 //
 // The flat state: every tensor of a model, in a documented order, each padded to
-// whole blocks of 4,096 elements (docs/formats/checkpoint.md). Weights, gradients
+// whole blocks of 4,096 elements (docs/formats/run.md). Weights, gradients
 // and moments share this layout; ranks own slices of whole blocks.
 
 #pragma once
