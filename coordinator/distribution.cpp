@@ -149,7 +149,8 @@ StepWindow PlanDistribution::fetch(std::uint64_t step) {
     together(comm_, "assigning packs from step " + std::to_string(step), [&] {
         if (!root) return;
         if (step >= plan_->num_steps()) {
-            throw Error(ErrorCode::invalid_argument, "step " + std::to_string(step) + " was asked for, the plan has " +
+            throw Error(ErrorCode::invalid_argument, "step " + std::to_string(step) +
+                                                         " was asked for, the plan has " +
                                                          std::to_string(plan_->num_steps()) + " steps");
         }
         header.step_begin = step;

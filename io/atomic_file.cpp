@@ -9,7 +9,6 @@
 
 #include "io/base/error.h"
 #include "io/commit_hook.h"
-#include "io/commit_hook.h"
 #include "io/posix_file.h"
 
 namespace lockstep {

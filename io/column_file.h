@@ -50,8 +50,8 @@ class ColumnFileWriter {
     void attribute(std::string_view group, std::string_view name, double value);
     void attribute(std::string_view group, std::string_view name, std::string_view text);
 
-    /// A whole column at once. `name` is a path ("/tokens", "/cursor/pending"). `width` > 1 makes it two-dimensional:
-    /// (values.size() / width, width). May be empty.
+    /// A whole column at once. `name` is a path ("/tokens", "/cursor/pending"). `width` > 1 makes it
+    /// two-dimensional: (values.size() / width, width). May be empty.
     template <class T>
     void column(std::string_view name, std::span<const T> values, std::size_t width = 1) {
         write_column(name, column_type_of<T>(), std::as_bytes(values), width);
@@ -73,7 +73,8 @@ class ColumnFileWriter {
     Published publish();
 
   private:
-    void write_column(std::string_view name, ColumnType type, std::span<const std::byte> bytes, std::size_t width);
+    void write_column(std::string_view name, ColumnType type, std::span<const std::byte> bytes,
+                      std::size_t width);
     void append_bytes(ColumnType type, std::span<const std::byte> bytes);
 
     struct State;
@@ -86,15 +87,18 @@ enum class VerifyAtOpen {
     everything,
 };
 
-/// Reads a column file through a read-only memory map. Immutable; const members may be called from many threads.
+/// Reads a column file through a read-only memory map. Immutable; const members may be called from many
+/// threads.
 class ColumnFile {
   public:
-    /// @throws Error{not_found} no such file; Error{corrupt_data} not ours, cut short, or any digest mismatch (names the
+    /// @throws Error{not_found} no such file; Error{corrupt_data} not ours, cut short, or any digest mismatch
+    /// (names the
     ///         object, expected and found); Error{incompatible_version} newer than `newest_version`.
-    static ColumnFile open(const std::filesystem::path& path, std::string_view format, std::uint64_t newest_version,
-                           VerifyAtOpen verify = VerifyAtOpen::automatic);
+    static ColumnFile open(const std::filesystem::path& path, std::string_view format,
+                           std::uint64_t newest_version, VerifyAtOpen verify = VerifyAtOpen::automatic);
     /// The same for any format: for `inspect`.
-    static ColumnFile open_any(const std::filesystem::path& path, VerifyAtOpen verify = VerifyAtOpen::automatic);
+    static ColumnFile open_any(const std::filesystem::path& path,
+                               VerifyAtOpen verify = VerifyAtOpen::automatic);
     ~ColumnFile();
     ColumnFile(ColumnFile&&) noexcept;
     ColumnFile& operator=(ColumnFile&&) noexcept;
@@ -135,8 +139,10 @@ class ColumnFile {
     }
     /// Rows [begin, end) only; checks just the blocks they touch.
     template <class T>
-    std::span<const T> column_range(std::string_view name, std::uint64_t row_begin, std::uint64_t row_end) const {
-        const std::span<const std::byte> bytes = column_range_bytes(name, column_type_of<T>(), row_begin, row_end);
+    std::span<const T> column_range(std::string_view name, std::uint64_t row_begin,
+                                    std::uint64_t row_end) const {
+        const std::span<const std::byte> bytes =
+            column_range_bytes(name, column_type_of<T>(), row_begin, row_end);
         return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
     }
 
@@ -146,19 +152,43 @@ class ColumnFile {
   private:
     ColumnFile();
     std::span<const std::byte> column_bytes(std::string_view name, ColumnType type) const;
-    std::span<const std::byte> column_range_bytes(std::string_view name, ColumnType type, std::uint64_t row_begin,
-                                                  std::uint64_t row_end) const;
+    std::span<const std::byte> column_range_bytes(std::string_view name, ColumnType type,
+                                                  std::uint64_t row_begin, std::uint64_t row_end) const;
     struct State;
     std::unique_ptr<State> state_;
 };
 
-template <> constexpr ColumnType column_type_of<std::uint8_t>() { return ColumnType::u8; }
-template <> constexpr ColumnType column_type_of<std::uint16_t>() { return ColumnType::u16; }
-template <> constexpr ColumnType column_type_of<std::uint32_t>() { return ColumnType::u32; }
-template <> constexpr ColumnType column_type_of<std::uint64_t>() { return ColumnType::u64; }
-template <> constexpr ColumnType column_type_of<std::int32_t>() { return ColumnType::i32; }
-template <> constexpr ColumnType column_type_of<std::int64_t>() { return ColumnType::i64; }
-template <> constexpr ColumnType column_type_of<float>() { return ColumnType::f32; }
-template <> constexpr ColumnType column_type_of<double>() { return ColumnType::f64; }
+template <>
+constexpr ColumnType column_type_of<std::uint8_t>() {
+    return ColumnType::u8;
+}
+template <>
+constexpr ColumnType column_type_of<std::uint16_t>() {
+    return ColumnType::u16;
+}
+template <>
+constexpr ColumnType column_type_of<std::uint32_t>() {
+    return ColumnType::u32;
+}
+template <>
+constexpr ColumnType column_type_of<std::uint64_t>() {
+    return ColumnType::u64;
+}
+template <>
+constexpr ColumnType column_type_of<std::int32_t>() {
+    return ColumnType::i32;
+}
+template <>
+constexpr ColumnType column_type_of<std::int64_t>() {
+    return ColumnType::i64;
+}
+template <>
+constexpr ColumnType column_type_of<float>() {
+    return ColumnType::f32;
+}
+template <>
+constexpr ColumnType column_type_of<double>() {
+    return ColumnType::f64;
+}
 
 }  // namespace lockstep

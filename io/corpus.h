@@ -50,8 +50,8 @@ struct SampleRecord {
     std::span<const LossSpan> loss_spans;   ///< Ascending, disjoint, within the sample.
     std::string_view key;                   ///< The user's id; empty: none.
     std::uint32_t source_index = 0;
-    std::uint64_t source_offset = 0;        ///< Byte offset of the document in its source.
-    Digest source_digest;                   ///< Of the document's bytes.
+    std::uint64_t source_offset = 0;  ///< Byte offset of the document in its source.
+    Digest source_digest;             ///< Of the document's bytes.
 };
 
 /// Collects samples in order and publishes the corpus. Tokens are spooled beside `path`, so memory stays

@@ -28,19 +28,19 @@ enum class DocumentRule : std::uint8_t {
 struct DocumentOptions {
     DocumentRule rule = DocumentRule::file;  ///< For plain text; *.jsonl and *.json are read as JSONL.
     std::string separator;
-    std::string text_field = "text";         ///< JSONL: field of the text.
-    std::string key_field = "id";            ///< JSONL: field of the user's id (string or integer); absent: no key.
-    std::uint64_t skip_bad_max = 0;          ///< --skip-bad N: bad lines tolerated over all files.
+    std::string text_field = "text";  ///< JSONL: field of the text.
+    std::string key_field = "id";     ///< JSONL: field of the user's id (string or integer); absent: no key.
+    std::uint64_t skip_bad_max = 0;   ///< --skip-bad N: bad lines tolerated over all files.
 };
 
 /// Parse "file", "line", "blank" or "separator:STR". @throws Error{invalid_argument}.
 void parse_document_rule(std::string_view text, DocumentOptions& options);
 
 struct Document {
-    std::string_view text;      ///< Valid UTF-8. With prompt/response: prompt + response.
-    bool has_prompt = false;    ///< JSONL with "prompt" and "response": only the response is trained.
-    std::string_view prompt;    ///< Prefix of `text`.
-    std::string_view key;       ///< Empty: none.
+    std::string_view text;    ///< Valid UTF-8. With prompt/response: prompt + response.
+    bool has_prompt = false;  ///< JSONL with "prompt" and "response": only the response is trained.
+    std::string_view prompt;  ///< Prefix of `text`.
+    std::string_view key;     ///< Empty: none.
     std::uint32_t source_index = 0;
     std::uint64_t source_offset = 0;  ///< Byte offset of the document (for JSONL its line) in the file.
     std::uint64_t line = 0;           ///< First line, from 1.
@@ -58,15 +58,16 @@ struct SourceSummary {
 
 /// Read one file, calling `deliver` for each document in order. `bad_so_far` is carried over files.
 /// @param progress  called now and then with bytes read of this file; may be empty.
-/// @throws Error{not_found} missing or unreadable; Error{corrupt_data} "file:line: …" for the first bad line (invalid JSON,
+/// @throws Error{not_found} missing or unreadable; Error{corrupt_data} "file:line: …" for the first bad line
+/// (invalid JSON,
 ///         missing field, wrong type, invalid UTF-8) beyond skip_bad_max.
 SourceSummary read_documents(const std::filesystem::path& file, std::uint32_t source_index,
                              const DocumentOptions& options, std::uint64_t& bad_so_far,
                              const std::function<void(const Document&)>& deliver,
                              const std::function<void(std::uint64_t)>& progress = {});
 
-/// Files named on a command line: a folder means every regular file in it (recursively, sorted by path; hidden files, *.dat
-/// and other binary files by content are left out with a note in `left_out`).
+/// Files named on a command line: a folder means every regular file in it (recursively, sorted by path;
+/// hidden files, *.dat and other binary files by content are left out with a note in `left_out`).
 std::vector<std::filesystem::path> expand_sources(const std::vector<std::string>& arguments,
                                                   std::vector<std::string>& left_out);
 

@@ -20,10 +20,10 @@ namespace lockstep {
 class Corpus;
 
 struct LengthCache {
-    std::string tokenizer_hash;               ///< As the file says; empty if it does not.
-    std::vector<std::uint64_t> sample_tokens; ///< (num_samples) [tokens], each < 2^32.
-    std::vector<std::string> keys;            ///< (num_samples) the users' ids, or empty: no keys.
-    std::vector<std::uint64_t> loss_tokens;   ///< (num_samples) or empty: not recorded.
+    std::string tokenizer_hash;                ///< As the file says; empty if it does not.
+    std::vector<std::uint64_t> sample_tokens;  ///< (num_samples) [tokens], each < 2^32.
+    std::vector<std::string> keys;             ///< (num_samples) the users' ids, or empty: no keys.
+    std::vector<std::uint64_t> loss_tokens;    ///< (num_samples) or empty: not recorded.
 
     Fingerprint lengths_fingerprint() const;
 };
@@ -33,8 +33,8 @@ struct LengthCache {
 Fingerprint fingerprint_of_lengths(std::span<const std::uint64_t> sample_tokens,
                                    std::span<const std::uint64_t> key_begin, std::span<const char> key_bytes);
 
-/// A header line (accepted if missing), then one object a sample. A key repeated, an empty key, a length that is negative
-/// or ≥ 2^32, a line that is not such an object: Error{corrupt_data} with file:line.
+/// A header line (accepted if missing), then one object a sample. A key repeated, an empty key, a length that
+/// is negative or ≥ 2^32, a line that is not such an object: Error{corrupt_data} with file:line.
 LengthCache read_lengths_jsonl(const std::filesystem::path& path);
 
 void write_lengths_jsonl(const std::filesystem::path& path, const LengthCache& lengths, Overwrite overwrite);

@@ -17,8 +17,9 @@ namespace lockstep {
 
 struct AttentionShape {
     std::size_t num_heads = 0;
-    std::size_t num_kv_heads = 0;  ///< Divides num_heads; head h reads kv head h / (num_heads / num_kv_heads).
-    std::size_t head_dim = 0;      ///< Any ≥ 1, at most 256.
+    std::size_t num_kv_heads =
+        0;                     ///< Divides num_heads; head h reads kv head h / (num_heads / num_kv_heads).
+    std::size_t head_dim = 0;  ///< Any ≥ 1, at most 256.
 
     std::size_t query_width() const { return num_heads * head_dim; }
     std::size_t kv_width() const { return num_kv_heads * head_dim; }
@@ -30,13 +31,14 @@ struct AttentionShape {
 /// @param qkv           (T, qkv_width) per token: queries of all heads, then keys, then values.
 /// @param out           (T, query_width) written.
 /// @param log_sum_exp   (num_heads · T) written, head-major; kept for backward.
-void attention_forward(ThreadPool& pool, const AttentionShape& shape, std::span<const std::int32_t> cu_seqlens,
-                       ConstMatrixView qkv, MatrixView out, std::span<float> log_sum_exp);
+void attention_forward(ThreadPool& pool, const AttentionShape& shape,
+                       std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, MatrixView out,
+                       std::span<float> log_sum_exp);
 
 /// @param d_out   (T, query_width) gradient of `out`.
 /// @param d_qkv   (T, qkv_width) written.
-void attention_backward(ThreadPool& pool, const AttentionShape& shape, std::span<const std::int32_t> cu_seqlens,
-                        ConstMatrixView qkv, ConstMatrixView out, ConstMatrixView d_out,
-                        std::span<const float> log_sum_exp, MatrixView d_qkv);
+void attention_backward(ThreadPool& pool, const AttentionShape& shape,
+                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, ConstMatrixView out,
+                        ConstMatrixView d_out, std::span<const float> log_sum_exp, MatrixView d_qkv);
 
 }  // namespace lockstep

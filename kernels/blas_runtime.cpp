@@ -109,8 +109,8 @@ void ensure_blas_core_type(char** argv) {
     ::setenv(core_type_variable, "SkylakeX", 1);
     ::setenv("OPENBLAS_NUM_THREADS", "1", 1);
     ::setenv(guard_variable, "1", 1);
-    // OpenBLAS read the environment when it was loaded, before main: only a new image sees the change. By its path,
-    // so that the process keeps its name.
+    // OpenBLAS read the environment when it was loaded, before main: only a new image sees the change. By its
+    // path, so that the process keeps its name.
     std::error_code unknown;
     const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unknown);
     ::execv(unknown ? "/proc/self/exe" : program.c_str(), argv);

@@ -20,21 +20,21 @@ std::string name_of(KernelIsa isa);
 void set_kernel_isa(KernelIsa isa);
 bool kernel_isa_supported(KernelIsa isa);
 
-/// On a CPU with AVX-512 and OPENBLAS_CORETYPE unset, sets it to SkylakeX (and OPENBLAS_NUM_THREADS=1) and executes this
-/// program again, once, so that OpenBLAS loads with it. Call first thing in main, before MPI starts. Returns when there is
-/// nothing to do.
+/// On a CPU with AVX-512 and OPENBLAS_CORETYPE unset, sets it to SkylakeX (and OPENBLAS_NUM_THREADS=1) and
+/// executes this program again, once, so that OpenBLAS loads with it. Call first thing in main, before MPI
+/// starts. Returns when there is nothing to do.
 void ensure_blas_core_type(char** argv);
 
 /// OpenBLAS as loaded: version, core type.
 std::string blas_version();
 std::string blas_core_type();
 
-/// Rate of plain single-precision products of OpenBLAS, (m,k)·(n,k)ᵀ, `threads` threads each with its own column shard.
-/// Median over ~`seconds`. [flop/s]
+/// Rate of plain single-precision products of OpenBLAS, (m,k)·(n,k)ᵀ, `threads` threads each with its own
+/// column shard. Median over ~`seconds`. [flop/s]
 double measure_sgemm_rate(std::size_t m, std::size_t n, std::size_t k, int threads, double seconds);
 
-/// Round to nearest, no flush to zero, no denormals-are-zero on the calling thread. Called at the start of every thread of
-/// ours. @throws Error{environment} if the mode cannot be set.
+/// Round to nearest, no flush to zero, no denormals-are-zero on the calling thread. Called at the start of
+/// every thread of ours. @throws Error{environment} if the mode cannot be set.
 void set_floating_point_mode();
 
 }  // namespace lockstep

@@ -16,13 +16,14 @@
 namespace lockstep {
 
 /// out (T, C) = table[id]; every id is below table.rows.
-void embedding_forward(ThreadPool& pool, std::span<const std::uint32_t> ids, ConstMatrixView table, MatrixView out,
-                       Accumulate accumulate);
+void embedding_forward(ThreadPool& pool, std::span<const std::uint32_t> ids, ConstMatrixView table,
+                       MatrixView out, Accumulate accumulate);
 /// d_table[id] += d_out row, in ascending token order; zeroed first unless accumulating.
-void embedding_backward(ThreadPool& pool, std::span<const std::uint32_t> ids, ConstMatrixView d_out, MatrixView d_table,
-                        Accumulate accumulate);
+void embedding_backward(ThreadPool& pool, std::span<const std::uint32_t> ids, ConstMatrixView d_out,
+                        MatrixView d_table, Accumulate accumulate);
 
-/// Rotary positions, Llama's half-split form: dimensions i and i + head_dim/2 turn by position · base^(−2i/head_dim).
+/// Rotary positions, Llama's half-split form: dimensions i and i + head_dim/2 turn by position ·
+/// base^(−2i/head_dim).
 class RotaryTable {
   public:
     /// @param head_dim  even.
@@ -32,8 +33,8 @@ class RotaryTable {
     void rotate(ThreadPool& pool, const AttentionShape& shape, std::span<const std::uint32_t> position_ids,
                 MatrixView qkv) const;
     /// The inverse turn, for gradients.
-    void rotate_back(ThreadPool& pool, const AttentionShape& shape, std::span<const std::uint32_t> position_ids,
-                     MatrixView d_qkv) const;
+    void rotate_back(ThreadPool& pool, const AttentionShape& shape,
+                     std::span<const std::uint32_t> position_ids, MatrixView d_qkv) const;
 
   private:
     std::size_t half_;

@@ -39,8 +39,8 @@ struct GemmShape {
 
 class Gemm {
   public:
-    /// Chooses the backend: runs the self-test of DESIGN §5 against the scalar loop on `shapes` (rows capped so that it takes
-    /// milliseconds) and never returns a backend that failed it.
+    /// Chooses the backend: runs the self-test of DESIGN §5 against the scalar loop on `shapes` (rows capped
+    /// so that it takes milliseconds) and never returns a backend that failed it.
     /// @throws Error{environment} if a backend asked for by name fails its self-test, saying what to do.
     Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes);
     ~Gemm();
@@ -51,12 +51,14 @@ class Gemm {
     void multiply_nt(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
     /// c (M, N) = or += a (M, K) · b (K, N). Gradient of the input.
     void multiply_nn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
-    /// c (M, N) = or += a (K, M)ᵀ · b (K, N). Gradient of a weight: k runs over the tokens from the pack's start.
+    /// c (M, N) = or += a (K, M)ᵀ · b (K, N). Gradient of a weight: k runs over the tokens from the pack's
+    /// start.
     void multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
     // K = 0 writes zeros (or adds nothing). With Accumulate::yes the first block sum is added to c too.
 
     GemmBackend backend() const;  ///< Never `automatic`.
-    /// For `doctor` and the run log: "openblas 0.3.21 SkylakeX; own kernel avx512; self-test passed on 12 shapes".
+    /// For `doctor` and the run log: "openblas 0.3.21 SkylakeX; own kernel avx512; self-test passed on 12
+    /// shapes".
     std::string describe() const;
     ThreadPool& pool() const;
 

@@ -18,7 +18,8 @@ struct BasicMatrixView {
 
     BasicMatrixView() = default;
     BasicMatrixView(T* d, std::size_t r, std::size_t c) : data(d), rows(r), cols(c), stride(c) {}
-    BasicMatrixView(T* d, std::size_t r, std::size_t c, std::size_t s) : data(d), rows(r), cols(c), stride(s) {}
+    BasicMatrixView(T* d, std::size_t r, std::size_t c, std::size_t s)
+        : data(d), rows(r), cols(c), stride(s) {}
 
     T* row(std::size_t r) const { return data + r * stride; }
     BasicMatrixView row_range(std::size_t begin, std::size_t end) const {

@@ -29,8 +29,8 @@ struct AdamWStep {
 
 /// g ← g·factor; m ← β1·m + (1 − β1)·g; v ← β2·v + (1 − β2)·g²;
 /// w ← w − lr·(m/bc1 / (√(v/bc2) + ε) + wd·w). All spans equally long.
-void adamw_update(ThreadPool& pool, const AdamWStep& step, std::span<const float> gradient, std::span<float> weights,
-                  std::span<float> m, std::span<float> v);
+void adamw_update(ThreadPool& pool, const AdamWStep& step, std::span<const float> gradient,
+                  std::span<float> weights, std::span<float> m, std::span<float> v);
 
 /// Sum of squares of each block of `state_block` elements, in double, by a fixed lane tree.
 /// @pre values.size() == sums.size() · state_block.

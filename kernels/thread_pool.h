@@ -22,12 +22,14 @@ class ThreadPool {
 
     int size() const;
 
-    /// Call body(i) for every i in [0, tasks), by any thread in any order, the caller included; returns when all are
-    /// done. An exception of a body is rethrown here after all have ended. Not reentrant.
+    /// Call body(i) for every i in [0, tasks), by any thread in any order, the caller included; returns when
+    /// all are done. An exception of a body is rethrown here after all have ended. Not reentrant.
     void for_each(std::size_t tasks, const std::function<void(std::size_t)>& body);
 
-    /// Split [0, items) into at most size() ranges whose inner bounds are multiples of `grain`; body(begin, end).
-    void for_ranges(std::size_t items, std::size_t grain, const std::function<void(std::size_t, std::size_t)>& body);
+    /// Split [0, items) into at most size() ranges whose inner bounds are multiples of `grain`; body(begin,
+    /// end).
+    void for_ranges(std::size_t items, std::size_t grain,
+                    const std::function<void(std::size_t, std::size_t)>& body);
 
   private:
     struct State;

@@ -7,18 +7,28 @@ namespace lockstep {
 
 int exit_code_of(ErrorCode code) noexcept {
     switch (code) {
-        case ErrorCode::check_failed: return 1;
-        case ErrorCode::invalid_argument: return 2;
+        case ErrorCode::check_failed:
+            return 1;
+        case ErrorCode::invalid_argument:
+            return 2;
         case ErrorCode::corrupt_data:
         case ErrorCode::incompatible_version:
-        case ErrorCode::fingerprint_mismatch: return 65;
-        case ErrorCode::not_found: return 66;
-        case ErrorCode::bug: return 70;
-        case ErrorCode::output_exists: return 73;
-        case ErrorCode::io_failure: return 74;
-        case ErrorCode::stopped: return 75;
-        case ErrorCode::peer_lost: return 76;
-        case ErrorCode::environment: return 78;
+        case ErrorCode::fingerprint_mismatch:
+            return 65;
+        case ErrorCode::not_found:
+            return 66;
+        case ErrorCode::bug:
+            return 70;
+        case ErrorCode::output_exists:
+            return 73;
+        case ErrorCode::io_failure:
+            return 74;
+        case ErrorCode::stopped:
+            return 75;
+        case ErrorCode::peer_lost:
+            return 76;
+        case ErrorCode::environment:
+            return 78;
     }
     return 70;
 }
