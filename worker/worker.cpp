@@ -92,6 +92,7 @@ void check_fit(const PlanSummary& plan, std::uint64_t corpus_vocabulary, const T
 }
 
 struct Worker::State {
+    const Worker& owner;  ///< For its callbacks and hooks.
     Communicator& comm;
     const Gemm& gemm;
     PlanSummary plan;
@@ -113,8 +114,10 @@ struct Worker::State {
     Fingerprint last_digest;
     std::vector<LedgerRow> rows;  ///< This rank's, since the last generation.
 
-    State(Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s, const TrainSettings& t)
-        : comm(c),
+    State(const Worker& w, Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s,
+          const TrainSettings& t)
+        : owner(w),
+          comm(c),
           gemm(g),
           plan(p),
           samples(s),
@@ -137,23 +140,21 @@ struct Worker::State {
     std::uint64_t packs_in_step() const { return window.step_packs[here() + 1] - first_pack(); }
     std::uint64_t targets_in_step() const { return window.step_targets[here()]; }
 
-    std::vector<std::size_t> own_packs(const WorkerHooks& hooks) const;
-    LedgerRow compute_pack(std::size_t index, int attempt, const WorkerHooks& hooks, StepVerdict& verdict);
-    StepVerdict compute_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
-                             std::vector<LedgerRow>& step_rows);
-    void update(const WorkerHooks& hooks, StepMetrics& metrics);
+    std::vector<std::size_t> own_packs() const;
+    LedgerRow compute_pack(std::size_t index, int attempt, StepVerdict& verdict);
+    StepVerdict compute_step(std::vector<LedgerRow>& step_rows);
+    void update(StepMetrics& metrics);
     void adapt_scale_after_clean_step();
-    bool run_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
-                  StepMetrics& metrics);
+    bool run_step(StepMetrics& metrics);
     void commit(const WorkerOptions& options);
-    void ensure_window(const std::function<StepWindow(std::uint64_t)>& fetch_window);
+    void ensure_window();
 };
 
 Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
                std::uint64_t corpus_vocabulary, const TrainSettings& settings) {
     check_train_settings(settings);
     check_fit(plan, corpus_vocabulary, settings);
-    state_ = std::make_unique<State>(comm, gemm, plan, samples, settings);
+    state_ = std::make_unique<State>(*this, comm, gemm, plan, samples, settings);
 }
 
 Worker::~Worker() = default;
@@ -187,21 +188,20 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
     s.last_digest = generation->state_digest;
 }
 
-std::vector<std::size_t> Worker::State::own_packs(const WorkerHooks& hooks) const {
+std::vector<std::size_t> Worker::State::own_packs() const {
     std::vector<std::size_t> packs;
     for (std::uint64_t i = window.slice.step_pack_begin[here()]; i < window.slice.step_pack_begin[here() + 1];
          ++i) {
         packs.push_back(i);
     }
-    if (hooks.on_packs) hooks.on_packs(window.slice, cursor.next_step, packs);
+    if (owner.hooks.on_packs) owner.hooks.on_packs(window.slice, cursor.next_step, packs);
     return packs;
 }
 
-LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, const WorkerHooks& hooks,
-                                      StepVerdict& verdict) {
+LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdict& verdict) {
     const Clock::time_point begin = Clock::now();
     build_batch(window.slice, index, cursor.next_step, samples, batch);
-    if (hooks.on_batch) hooks.on_batch(batch);
+    if (owner.hooks.on_batch) owner.hooks.on_batch(batch);
     LedgerRow row;
     row.step = cursor.next_step;
     row.pack = batch.pack;
@@ -210,15 +210,15 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, const Work
     row.token_digest = token_digest(batch.token_ids, batch.position_ids, batch.targets, batch.cu_seqlens);
     row.rank = static_cast<std::uint32_t>(comm.rank().value);
     row.event = PackEvent::no_target;
-    if (hooks.on_digested_batch) hooks.on_digested_batch(batch);
+    if (owner.hooks.on_digested_batch) owner.hooks.on_digested_batch(batch);
     if (batch.num_targets > 0) {
         // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the
         // mean.
         const float scale = 1.0F / static_cast<float>(targets_in_step());
         row.loss = canonical(model.forward_backward(batch, sharded.weights(), scale, gradient));
         row.event = PackEvent::trained;
-        if (hooks.on_gradient) hooks.on_gradient(batch, attempt, gradient);
-        if (!hooks.drop_gradient || !hooks.drop_gradient(batch)) {
+        if (owner.hooks.on_gradient) owner.hooks.on_gradient(batch, attempt, gradient);
+        if (!owner.hooks.drop_gradient || !owner.hooks.drop_gradient(batch)) {
             const ExactFlags flags =
                 sum.add(gradient, static_cast<int>(cursor.scale_exponent), packs_in_step());
             if (flags.overflow) verdict.raise_overflow();
@@ -232,23 +232,22 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, const Work
     return row;
 }
 
-StepVerdict Worker::State::compute_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
-                                        std::vector<LedgerRow>& step_rows) {
+StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
     for (int attempt = 0;; ++attempt) {
         step_rows.clear();
         sum.clear();
         StepVerdict verdict(packs_in_step());
         std::optional<Error> failure;
         try {
-            for (const std::size_t index : own_packs(hooks)) {
-                step_rows.push_back(compute_pack(index, attempt, hooks, verdict));
+            for (const std::size_t index : own_packs()) {
+                step_rows.push_back(compute_pack(index, attempt, verdict));
             }
         } catch (const Error& error) {
             failure = error;
             verdict.report_failure();
         }
-        if (stop_requested && stop_requested()) verdict.ask_to_stop();
-        if (hooks.on_phase) hooks.on_phase("exchange", cursor.next_step);
+        if (owner.stop_requested && owner.stop_requested()) verdict.ask_to_stop();
+        if (owner.hooks.on_phase) owner.hooks.on_phase("exchange", cursor.next_step);
         verdict.agree(comm);
         if (verdict.failure()) agree_or_throw(comm, failure);
         if (!verdict.overflow() || verdict.non_finite()) return verdict;
@@ -262,12 +261,12 @@ StepVerdict Worker::State::compute_step(const WorkerHooks& hooks, const std::fun
     }
 }
 
-void Worker::State::update(const WorkerHooks& hooks, StepMetrics& metrics) {
+void Worker::State::update(StepMetrics& metrics) {
     sum.reduce_scatter(static_cast<int>(cursor.scale_exponent), slice_gradient);
     metrics.gradient_norm = sharded.gradient_norm(slice_gradient);
-    if (hooks.on_phase) hooks.on_phase("update", cursor.next_step);
+    if (owner.hooks.on_phase) owner.hooks.on_phase("update", cursor.next_step);
     sharded.update(settings.optimizer, cursor.next_step, metrics.gradient_norm, slice_gradient);
-    if (hooks.on_phase) hooks.on_phase("all-gather", cursor.next_step);
+    if (owner.hooks.on_phase) owner.hooks.on_phase("all-gather", cursor.next_step);
     sharded.all_gather_weights();
 }
 
@@ -279,13 +278,12 @@ void Worker::State::adapt_scale_after_clean_step() {
     }
 }
 
-bool Worker::State::run_step(const WorkerHooks& hooks, const std::function<bool()>& stop_requested,
-                             StepMetrics& metrics) {
+bool Worker::State::run_step(StepMetrics& metrics) {
     const Clock::time_point begin = Clock::now();
     comm.set_phase("step " + std::to_string(cursor.next_step));
-    if (hooks.on_phase) hooks.on_phase("forward", cursor.next_step);
+    if (owner.hooks.on_phase) owner.hooks.on_phase("forward", cursor.next_step);
     std::vector<LedgerRow> step_rows;
-    const StepVerdict verdict = compute_step(hooks, stop_requested, step_rows);
+    const StepVerdict verdict = compute_step(step_rows);
     metrics.step = cursor.next_step;
     metrics.learning_rate = learning_rate_at(settings.optimizer, cursor.next_step);
     metrics.tokens = verdict.tokens();
@@ -302,7 +300,7 @@ bool Worker::State::run_step(const WorkerHooks& hooks, const std::function<bool(
         log_root(LogLevel::warning, "step " + std::to_string(cursor.next_step) +
                                         ": loss or gradient is not finite; the step is skipped and recorded");
     } else if (metrics.targets > 0) {
-        update(hooks, metrics);
+        update(metrics);
         cursor.targets_seen += metrics.targets;
         cursor.skipped_in_a_row = 0;
         adapt_scale_after_clean_step();
@@ -326,19 +324,19 @@ void Worker::State::commit(const WorkerOptions& options) {
     committed = true;
 }
 
-void Worker::State::ensure_window(const std::function<StepWindow(std::uint64_t)>& fetch_window) {
+void Worker::State::ensure_window() {
     if (window_at_hand && cursor.next_step < window.slice.step_end) return;
     comm.set_phase("fetching the plan from step " + std::to_string(cursor.next_step));
-    window = fetch_window(cursor.next_step);
+    window = owner.fetch_window(cursor.next_step);
     window_at_hand = true;
 }
 
 void Worker::advance_to(std::uint64_t step) {
     State& s = *state_;
     while (s.cursor.next_step < step) {
-        s.ensure_window(fetch_window);
+        s.ensure_window();
         StepMetrics metrics;
-        s.run_step(hooks, {}, metrics);
+        s.run_step(metrics);
     }
 }
 
@@ -351,9 +349,9 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
     });
     bool stop_now = false;
     while (s.cursor.next_step < stop && !stop_now) {
-        s.ensure_window(fetch_window);
+        s.ensure_window();
         StepMetrics metrics;
-        stop_now = s.run_step(hooks, stop_requested, metrics);
+        stop_now = s.run_step(metrics);
         if (metrics_log) {
             // Without authority: a full disk is an error when a generation is written, not here.
             try {

@@ -47,6 +47,8 @@ class Worker {
     Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
            std::uint64_t corpus_vocabulary, const TrainSettings& settings);
     ~Worker();
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
 
     /// Collective. Packs of steps from here on: called with the first step not yet at hand.
     std::function<StepWindow(std::uint64_t step)> fetch_window;
