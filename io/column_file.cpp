@@ -133,10 +133,10 @@ struct ColumnFile::State {
     std::vector<TreeAttribute> attributes;  ///< Sorted by group and name.
 
     /// The user block and everything it covers are checked before HDF5 parses a byte.
-    State(const std::filesystem::path& file_path, const PosixFile& file)
+    State(const std::filesystem::path& file_path, PosixFile& file)
         : path(file_path), map(file), user_block(read_user_block(map.bytes(), path.string())) {
         check_covered_bytes(map.bytes(), user_block, path.string());
-        ColumnTree tree = read_column_tree(path, file.descriptor());
+        ColumnTree tree = read_column_tree(file);
         attributes = std::move(tree.attributes);
         for (const TreeColumn& column : tree.columns) {
             if (!column.name.ends_with(block_digest_suffix)) columns.push_back(mapped(column));
@@ -229,7 +229,7 @@ ColumnFile::ColumnFile(ColumnFile&&) noexcept = default;
 ColumnFile& ColumnFile::operator=(ColumnFile&&) noexcept = default;
 
 ColumnFile ColumnFile::open_any(const std::filesystem::path& path, VerifyAtOpen verify) {
-    const PosixFile file = open_regular(path);
+    PosixFile file = open_regular(path);
     ColumnFile result;
     result.state_ = std::make_unique<State>(path, file);
     static_cast<void>(result.format());

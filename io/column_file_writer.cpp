@@ -13,6 +13,7 @@
 #include "io/hdf5/attributes.h"
 #include "io/hdf5/column_tree.h"
 #include "io/hdf5/handle.h"
+#include "io/hdf5/storage.h"
 #include "io/posix_file.h"
 
 namespace lockstep {
@@ -120,7 +121,7 @@ class OpenColumn {
         gathered_.clear();
     }
 
-    /// Whole rows after those already written. H5Dwrite is where a full disk is reported; close says nothing.
+    /// Whole rows after those already written.
     void write(std::span<const std::byte> bytes, const Hdf5Calls& calls) {
         const hsize_t start[2] = {rows_written_, 0};
         const hsize_t count[2] = {bytes.size() / row_bytes_, shape_.width};
@@ -155,12 +156,12 @@ bool is_column_name(std::string_view name) {
            name.find("//") == std::string_view::npos && !name.ends_with(block_digest_suffix);
 }
 
-Hdf5File create_hdf5_file(const Hdf5Calls& calls) {
+Hdf5File create_hdf5_file(Hdf5Storage& storage, const Hdf5Calls& calls) {
     constexpr std::string_view action = "set properties of";
     const Hdf5Properties creation(calls.checked(H5Pcreate(H5P_FILE_CREATE), action));
     calls.checked(H5Pset_userblock(creation.id(), user_block_bytes), action);
     calls.checked(H5Pset_obj_track_times(creation.id(), false), action);
-    const Hdf5Properties access = file_access_properties(calls);
+    const Hdf5Properties access = file_access_properties(storage, calls);
     return Hdf5File(
         calls.checked(H5Fcreate(calls.file().c_str(), H5F_ACC_TRUNC, creation.id(), access.id()), "create"));
 }
@@ -193,9 +194,11 @@ struct ColumnFileWriter::State {
     std::filesystem::path temporary;
     Overwrite overwrite;
     Hdf5Calls calls;
+    PosixFile disk;
+    Hdf5Storage storage{disk};
     Hdf5File file;
-    bool created = false;  ///< The temporary is ours to remove.
-    bool sound = true;     ///< False from the start of every change to its end: a failed one stays.
+    bool published = false;
+    bool sound = true;  ///< False from the start of every change to its end: a failed one stays.
     std::unique_ptr<OpenColumn> open_column;
     ColumnTree written;
     std::vector<DigestedColumn> digested;
@@ -204,29 +207,33 @@ struct ColumnFileWriter::State {
         : path(std::move(file_path)),
           temporary(temporary_path(path)),
           overwrite(mode),
-          calls(temporary, ErrorCode::io_failure) {}
+          calls(temporary, ErrorCode::io_failure),
+          disk(temporary, O_RDWR | O_CREAT | O_TRUNC) {}
     State(const State&) = delete;
     State& operator=(const State&) = delete;
 
     ~State() {
         discard_hdf5();
         std::error_code ignored;
-        if (created) std::filesystem::remove(temporary, ignored);
+        if (!published) std::filesystem::remove(temporary, ignored);
     }
 
     /// Let go of the file without asking whether all of it arrived.
     void discard_hdf5() {
         const Hdf5Session session;
+        storage.abandon();
         open_column.reset();
         file = Hdf5File();
     }
 
+    /// HDF5 is told that every write succeeds (storage.h), so each change ends with a look at the truth.
     template <class Change>
     void change(Change make) {
         LOCKSTEP_EXPECTS(sound);
         sound = false;
         const Hdf5Session session;
         make();
+        storage.rethrow();
         sound = true;
     }
 
@@ -296,38 +303,35 @@ struct ColumnFileWriter::State {
 
     /// Read the temporary back, so that what the disk holds is what was given, and complete the user block.
     Published seal() {
-        PosixFile sealed(temporary, O_RDWR);
-        for (const DigestedColumn& column : digested) require_block_digests(sealed, column);
-        require_tree(sealed);
+        for (const DigestedColumn& column : digested) require_block_digests(column);
+        require_tree();
 
         UserBlock block;
-        block.file_bytes = sealed.size();
+        block.file_bytes = disk.size();
         for (const DigestedColumn& column : digested) block.regions.push_back(column.region);
         std::ranges::sort(block.regions, {}, &FileRegion::offset);
         block.covered =
             covered_digest(block.file_bytes, block.regions, [&](FileRegion piece, DigestStream& stream) {
-                feed_from_file(sealed, piece,
-                               [&](std::span<const std::byte> bytes) { stream.update(bytes); });
+                feed_from_file(disk, piece, [&](std::span<const std::byte> bytes) { stream.update(bytes); });
             });
         const auto bytes = block.encode();
-        sealed.write_at(0, bytes);
-        sealed.close();
+        disk.write_at(0, bytes);
+        disk.close();
         return {block.file_bytes, digest_of(bytes).hex()};
     }
 
-    void require_block_digests(const PosixFile& sealed, const DigestedColumn& column) const {
+    void require_block_digests(const DigestedColumn& column) const {
         BlockDigester found;
-        feed_from_file(sealed, column.region, [&](std::span<const std::byte> bytes) { found.update(bytes); });
+        feed_from_file(disk, column.region, [&](std::span<const std::byte> bytes) { found.update(bytes); });
         if (found.take() != column.digests) lost("column '" + column.name + "'");
     }
 
-    void require_tree(const PosixFile& sealed) {
+    void require_tree() {
         std::ranges::sort(written.columns, {}, &TreeColumn::name);
         std::ranges::sort(written.attributes, [](const auto& a, const auto& b) {
             return std::tie(a.group, a.name) < std::tie(b.group, b.name);
         });
-        if (read_column_tree(temporary, sealed.descriptor()) != written)
-            lost("its list of columns and attributes");
+        if (read_column_tree(disk) != written) lost("its list of columns and attributes");
     }
 
     [[noreturn]] void lost(const std::string& what) const {
@@ -341,10 +345,7 @@ ColumnFileWriter::ColumnFileWriter(std::filesystem::path path, std::string forma
                                    Overwrite overwrite) {
     require_writable_output(path, overwrite);
     state_ = std::make_unique<State>(std::move(path), overwrite);
-    // Creating it ourselves first names a missing folder or a refusal in the system's own words.
-    PosixFile(state_->temporary, O_WRONLY | O_CREAT | O_TRUNC).close();
-    state_->created = true;
-    state_->change([&] { state_->file = create_hdf5_file(state_->calls); });
+    state_->change([&] { state_->file = create_hdf5_file(state_->storage, state_->calls); });
     attribute("/", "format", std::string_view(format));
     attribute("/", "format_version", version);
 }
@@ -409,7 +410,7 @@ ColumnFileWriter::Published ColumnFileWriter::publish() {
     state_->close_hdf5();
     const Published published = state_->seal();
     publish_file(state_->temporary, state_->path, state_->overwrite);
-    state_->created = false;
+    state_->published = true;
     return published;
 }
 

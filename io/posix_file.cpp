@@ -122,6 +122,14 @@ void PosixFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) const 
     }
 }
 
+void PosixFile::resize(std::uint64_t file_bytes) {
+    if (retry_interrupted(
+            [&] { return ssize_t{::ftruncate(descriptor_, static_cast<off_t>(file_bytes))}; }) != 0) {
+        const int reason = errno;
+        throw_errno("resize", path_.string(), reason, advice_for(reason));
+    }
+}
+
 void PosixFile::sync() {
     if (retry_interrupted([&] { return ssize_t{::fsync(descriptor_)}; }) != 0) {
         const int reason = errno;

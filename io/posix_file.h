@@ -33,6 +33,8 @@ class PosixFile {
     std::size_t read(std::span<std::byte> bytes);
     /// Exactly these bytes. @throws Error{corrupt_data} if the file ends first.
     void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;
+    /// Cut or extend (with zeros) to this length.
+    void resize(std::uint64_t file_bytes);
     void sync();
     /// Close and say so if the system lost something; a destructor cannot.
     void close();

@@ -1,13 +1,11 @@
 #include "io/hdf5/column_tree.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <tuple>
 
 #include "io/hdf5/handle.h"
+#include "io/hdf5/storage.h"
 
 namespace lockstep {
 
@@ -134,19 +132,6 @@ class TreeReader {
     ColumnTree tree_;
 };
 
-/// Between our look and HDF5's a file could have been replaced under the same name.
-void require_same_file(const Hdf5File& file, const struct stat& expected, const Hdf5Calls& calls) {
-    void* handle = nullptr;
-    calls.checked(H5Fget_vfd_handle(file.id(), H5P_DEFAULT, &handle), "examine");
-    struct stat found {};
-    if (::fstat(*static_cast<int*>(handle), &found) != 0)
-        throw_errno("examine", calls.file().string(), errno);
-    if (found.st_dev != expected.st_dev || found.st_ino != expected.st_ino) {
-        throw Error(ErrorCode::io_failure,
-                    "'" + calls.file().string() + "' was replaced while it was being opened; try again");
-    }
-}
-
 }  // namespace
 
 hid_t hdf5_type_of(ColumnType type) {
@@ -171,20 +156,23 @@ hid_t hdf5_type_of(ColumnType type) {
     return H5I_INVALID_HID;
 }
 
-ColumnTree read_column_tree(const std::filesystem::path& path, int descriptor) {
-    struct stat status {};
-    if (::fstat(descriptor, &status) != 0) throw_errno("examine", path.string(), errno);
+ColumnTree read_column_tree(PosixFile& file) {
     const Hdf5Session session;
-    TreeReader reader(path, static_cast<std::uint64_t>(status.st_size));
+    TreeReader reader(file.path(), file.size());
     const Hdf5Calls& calls = reader.calls();
-    const Hdf5Properties access = file_access_properties(calls);
-    Hdf5File file(calls.checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), "open"));
-    require_same_file(file, status, calls);
-    {
-        const Hdf5Group root(calls.checked(H5Gopen2(file.id(), "/", H5P_DEFAULT), "open", "/"));
-        reader.read_group(root.id(), "/", 0);
+    Hdf5Storage storage(file);
+    try {
+        const Hdf5Properties access = file_access_properties(storage, calls);
+        Hdf5File hdf5(calls.checked(H5Fopen(file.path().c_str(), H5F_ACC_RDONLY, access.id()), "open"));
+        {
+            const Hdf5Group root(calls.checked(H5Gopen2(hdf5.id(), "/", H5P_DEFAULT), "open", "/"));
+            reader.read_group(root.id(), "/", 0);
+        }
+        hdf5.close(calls);
+    } catch (const Error&) {
+        storage.rethrow();  // The disk's own words, if it was the disk.
+        throw;
     }
-    file.close(calls);
     return reader.finish();
 }
 

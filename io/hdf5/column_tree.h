@@ -10,12 +10,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "io/column_file.h"
 #include "io/hdf5/attributes.h"
+#include "io/posix_file.h"
 
 namespace lockstep {
 
@@ -48,8 +48,8 @@ struct ColumnTree {
     friend bool operator==(const ColumnTree&, const ColumnTree&) = default;
 };
 
-/// Read the tree of the file that is also open as `descriptor` (its length bounds every column).
-/// @throws Error{corrupt_data} naming the object; Error{io_failure} if `path` is another file by now.
-ColumnTree read_column_tree(const std::filesystem::path& path, int descriptor);
+/// Read the tree of an open file; its length bounds every column.
+/// @throws Error{corrupt_data} naming the object.
+ColumnTree read_column_tree(PosixFile& file);
 
 }  // namespace lockstep

@@ -39,11 +39,6 @@ std::string innermost_message() {
 }  // namespace
 
 Hdf5Session::Hdf5Session() : lock_(session_mutex()) {
-    // A file whose close failed stays open inside the library, whose exit handler then crashes over it: the
-    // documented exit code of a full disk would become a segmentation fault. We close what we open, so
-    // nothing needs that handler.
-    static const herr_t without_exit_handler = H5dont_atexit();
-    static_cast<void>(without_exit_handler);
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
@@ -53,18 +48,6 @@ void Hdf5Calls::fail(std::string_view action, std::string_view object) const {
     message += " '" + file_.string() + "': " + innermost_message();
     if (on_failure_ == ErrorCode::corrupt_data) message += "; restore the file or make it again";
     throw Error(on_failure_, message);
-}
-
-Hdf5Properties file_access_properties(const Hdf5Calls& calls) {
-    constexpr std::string_view action = "set properties of";
-    constexpr hsize_t alignment_bytes = 64;
-    Hdf5Properties properties(calls.checked(H5Pcreate(H5P_FILE_ACCESS), action));
-    calls.checked(H5Pset_fclose_degree(properties.id(), H5F_CLOSE_SEMI), action);
-    calls.checked(H5Pset_libver_bounds(properties.id(), H5F_LIBVER_V110, H5F_LIBVER_V110), action);
-    calls.checked(H5Pset_file_locking(properties.id(), false, true), action);
-    calls.checked(H5Pset_sieve_buf_size(properties.id(), 0), action);
-    calls.checked(H5Pset_alignment(properties.id(), 1, alignment_bytes), action);
-    return properties;
 }
 
 }  // namespace lockstep

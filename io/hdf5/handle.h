@@ -88,9 +88,4 @@ using Hdf5Datatype = Hdf5Handle<H5Tclose>;
 using Hdf5Attribute = Hdf5Handle<H5Aclose>;
 using Hdf5Properties = Hdf5Handle<H5Pclose>;
 
-/// Properties every file of ours is opened or created with: close degree SEMI, both version bounds at v110,
-/// no file locks (published files never change, and locks fail on some network file systems), no sieve
-/// buffer (so that a failed write is reported by the H5Dwrite that made it), objects on 64-byte boundaries.
-Hdf5Properties file_access_properties(const Hdf5Calls& calls);
-
 }  // namespace lockstep
