@@ -10,6 +10,7 @@
 #include <sstream>
 #include <string>
 
+#include "coordinator/version.h"
 #include "coordinator/wire.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
@@ -134,11 +135,18 @@ PlanDistribution::PlanDistribution(Communicator& comm, const BatchPlan* plan, st
     std::vector<std::byte> message;
     together(comm_, "announcing the plan", [&] {
         if (plan_ == nullptr) return;
-        message = to_message(summarize(*plan_), bound);
+        message = to_message(std::string(tool_version), summarize(*plan_), bound);
     });
     broadcast_bytes(comm_, message, Rank{0});
-    together(comm_, "reading the plan's announcement",
-             [&] { from_message(message, "the plan's announcement", summary_, sources_); });
+    together(comm_, "reading the plan's announcement", [&] {
+        std::string version;
+        from_message(message, "the plan's announcement", version, summary_, sources_);
+        if (version != tool_version) {
+            throw Error(ErrorCode::corrupt_data, "rank 0 runs lockstep " + version + ", this rank " +
+                                                     tool_version +
+                                                     "; start every rank from the same binary");
+        }
+    });
 }
 
 StepWindow PlanDistribution::fetch(std::uint64_t step) {

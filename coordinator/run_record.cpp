@@ -73,6 +73,9 @@ RunRecord read_run_record(const std::filesystem::path& run) {
         }
         record.checkpoint_every = object.at("checkpoint_every");
         record.keep = object.at("keep");
+        if (record.keep < 2) {
+            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': keep is below 2");
+        }
         return record;
     } catch (const json::exception& failure) {
         throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' cannot be read: " + failure.what());

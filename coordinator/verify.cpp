@@ -134,6 +134,14 @@ void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const Ledge
                                                           : "trained " + std::to_string(times) + " times"));
         }
     }
+    const auto events = [&](PackEvent event) {
+        return std::count_if(rows.begin(), rows.end(),
+                             [&](const LedgerRow& row) { return row.event == event; });
+    };
+    if (events(PackEvent::trained) > 0 && events(PackEvent::skipped_non_finite) > 0) {
+        add_problem(report, "step " + std::to_string(step) +
+                                ": some packs are recorded as trained, others as skipped");
+    }
     for (; next < rows.size(); ++next) {
         add_problem(report,
                     at_pack(step, rows[next].pack) + "trained, but the plan has no such pack in this step");
@@ -206,6 +214,8 @@ VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
     report.steps = newest.step;
     report.state_digest = newest.state_digest;
     report.ledger_root = newest.cursor.ledger_root;
+    report.model = newest.cursor.model;
+    report.numerics = newest.cursor.numerics;
 
     ExpectedPacks expected_packs(plan, inputs);
     std::uint64_t next_step = 0;

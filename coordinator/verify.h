@@ -29,6 +29,8 @@ struct VerifyReport {
     std::uint64_t ledger_segments = 0;
     std::vector<std::uint64_t> generations;  ///< Retained and checked.
     Fingerprint plan;
+    Fingerprint model;  ///< Settings the newest generation was trained with.
+    std::string numerics;
     Fingerprint ledger_root;
     Fingerprint state_digest;
     std::vector<std::string> problems;  ///< Failed proofs, at most 20; empty: proven.

@@ -323,6 +323,9 @@ GenerationStatus check_generation(const fs::path& run, std::uint64_t step, Ledge
         }
         status.valid = true;
     } catch (const Error& error) {
+        // A disk that cannot be read says nothing about the generation: never judge it by that.
+        if (error.code() == ErrorCode::io_failure || error.code() == ErrorCode::environment) throw;
+        if (!path_exists(manifest_path(run, step))) status.committed = false;  // Retired while we looked.
         status.problem = error.what();
         std::replace(status.problem.begin(), status.problem.end(), '\n', ' ');
     }

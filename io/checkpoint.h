@@ -103,7 +103,8 @@ struct GenerationStatus {
     std::string problem;     ///< Why not, one line; empty when valid.
 };
 
-/// All generations, ascending by step, each checked in full.
+/// All generations, ascending by step, each checked in full. @throws Error{io_failure} when the disk cannot
+/// be read: that is no verdict on a generation.
 std::vector<GenerationStatus> list_generations(const std::filesystem::path& run);
 
 /// The newest valid generation; every newer committed one that failed is described in `rejected`.

@@ -1,10 +1,11 @@
 #include "launch/lockstep.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <exception>
-#include <new>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/version.h"
@@ -62,6 +63,23 @@ std::string suggestion(const CLI::App& app, const std::string& word) {
     return best;
 }
 
+/// CLI11 wraps negative numbers given for unsigned options around; only this option has any use for one.
+void refuse_negative_numbers(const std::vector<std::string>& arguments) {
+    const auto is_negative = [](std::string_view text) {
+        return text.size() > 1 && text[0] == '-' && (std::isdigit(static_cast<unsigned char>(text[1])) != 0);
+    };
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+        const std::size_t equals = arguments[i].find('=');
+        const bool attached = arguments[i].starts_with("--") && equals != std::string::npos;
+        const std::string option =
+            attached ? arguments[i].substr(0, equals) : (i > 0 ? arguments[i - 1] : "");
+        const std::string value = attached ? arguments[i].substr(equals + 1) : arguments[i];
+        if (is_negative(value) && option != "--scale-exponent") {
+            throw Error(ErrorCode::invalid_argument, option + " is " + value + "; it cannot be negative");
+        }
+    }
+}
+
 /// Lazarus' spellings become ours: "data batchplan build", "train sft --batch-plan".
 std::vector<std::string> normalized_arguments(int argc, char** argv) {
     std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -69,6 +87,7 @@ std::vector<std::string> normalized_arguments(int argc, char** argv) {
     if (arguments.size() > 1 && arguments[0] == "train" && arguments[1] == "sft") {
         arguments.erase(arguments.begin() + 1);
     }
+    refuse_negative_numbers(arguments);
     // CLI11 takes them last first.
     std::reverse(arguments.begin(), arguments.end());
     return arguments;
@@ -115,20 +134,17 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
         return report_usage(app, error);
+    } catch (const Error& error) {
+        log_rank(LogLevel::error, error.what());
+        return exit_code_of(error.code());
     }
     try {
         set_floating_point_mode();
         return invocation.action();
-    } catch (const Error& error) {
+    } catch (const std::exception& failure) {
+        const Error error = error_of(failure);
         log_rank(LogLevel::error, error.what());
         return exit_code_of(error.code());
-    } catch (const std::bad_alloc&) {
-        log_rank(LogLevel::error, "not enough memory; lower the token budget or run on a larger machine");
-        return exit_code_of(ErrorCode::environment);
-    } catch (const std::exception& error) {
-        log_rank(LogLevel::error,
-                 std::string("unexpected failure: ") + error.what() + "; please report this bug");
-        return exit_code_of(ErrorCode::bug);
     }
 }
 

@@ -68,12 +68,15 @@ MetricsLog::MetricsLog(const std::filesystem::path& run, std::uint64_t next_step
         if (kept != text) write_file_atomically(path, kept, Overwrite::yes);
     }
     lines_.open(path, std::ios::app);
-    if (!lines_) throw_errno("open", path, errno);
+    if (!lines_) throw Error(ErrorCode::io_failure, "cannot open '" + path + "' for appending");
 }
 
 void MetricsLog::append(const StepMetrics& metrics) {
+    lines_.clear();  // A disk that was full may have room again.
     lines_ << to_json(metrics) << '\n' << std::flush;
-    if (!lines_) throw_errno("write", metrics_path(run_), errno, "free some space and resume");
+    if (!lines_) {
+        throw Error(ErrorCode::io_failure, "cannot append to '" + metrics_path(run_) + "'; free some space");
+    }
 }
 
 void MetricsLog::heartbeat(std::uint64_t step, const std::string& phase) {

@@ -50,6 +50,7 @@ void check_train_settings(const TrainSettings& s) {
     require(o.epsilon > 0 && o.epsilon <= 1, "--adam-eps", o.epsilon, "above 0, up to 1");
     require(o.weight_decay >= 0 && o.weight_decay <= 100, "--weight-decay", o.weight_decay, "0 to 100");
     require(o.clip_norm >= 0 && o.clip_norm <= 1e30, "--clip", o.clip_norm, "0 (off) or more");
+    require(o.schedule_steps >= 1, "--schedule-steps", static_cast<double>(o.schedule_steps), "1 or more");
     require(s.scale_exponent >= -100 && s.scale_exponent <= 60, "--scale-exponent",
             static_cast<double>(s.scale_exponent), "-100 to 60");
 }

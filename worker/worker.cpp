@@ -33,6 +33,8 @@ double seconds_since(Clock::time_point begin) {
 constexpr std::int64_t scale_drop = 8;
 constexpr std::uint64_t clean_steps_to_rise = 1000;
 constexpr std::uint64_t skips_in_a_row_max = 10;
+/// A generation is made at least this often, so that ledger rows in memory stay bounded.
+constexpr std::uint64_t ledger_interval_max = std::uint64_t{1} << 20U;
 
 /// NaNs differ in sign and payload between instruction orders; the ledger must not.
 double canonical(double value) {
@@ -110,7 +112,8 @@ struct Worker::State {
     bool window_at_hand = false;
     Cursor cursor;
     CommitBase base;
-    bool committed = false;  ///< The present state is the newest generation.
+    bool step_was_clean = true;  ///< No overflow in the present step.
+    bool committed = false;      ///< The present state is the newest generation.
     Fingerprint last_digest;
     std::vector<LedgerRow> rows;  ///< This rank's, since the last generation.
 
@@ -144,7 +147,7 @@ struct Worker::State {
     LedgerRow compute_pack(std::size_t index, int attempt, StepVerdict& verdict);
     StepVerdict compute_step(std::vector<LedgerRow>& step_rows);
     void update(StepMetrics& metrics);
-    void adapt_scale_after_clean_step();
+    void adapt_scale();
     bool run_step(StepMetrics& metrics);
     void commit(const WorkerOptions& options);
     void ensure_window();
@@ -214,7 +217,7 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdic
     if (batch.num_targets > 0) {
         // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the
         // mean.
-        const float scale = 1.0F / static_cast<float>(targets_in_step());
+        const float scale = static_cast<float>(1.0 / static_cast<double>(targets_in_step()));
         row.loss = canonical(model.forward_backward(batch, sharded.weights(), scale, gradient));
         row.event = PackEvent::trained;
         if (owner.hooks.on_gradient) owner.hooks.on_gradient(batch, attempt, gradient);
@@ -233,6 +236,7 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdic
 }
 
 StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
+    step_was_clean = true;
     for (int attempt = 0;; ++attempt) {
         step_rows.clear();
         sum.clear();
@@ -242,8 +246,9 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
             for (const std::size_t index : own_packs()) {
                 step_rows.push_back(compute_pack(index, attempt, verdict));
             }
-        } catch (const Error& error) {
-            failure = error;
+        } catch (const std::exception& exception) {
+            failure = error_of(exception);
+            if (failure->code() == ErrorCode::peer_lost) throw;
             verdict.report_failure();
         }
         if (owner.stop_requested && owner.stop_requested()) verdict.ask_to_stop();
@@ -253,7 +258,7 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
         if (!verdict.overflow() || verdict.non_finite()) return verdict;
         // Too large for this scale: the whole step again, eight bits lower.
         cursor.scale_exponent -= scale_drop;
-        cursor.clean_steps = 0;
+        step_was_clean = false;
         log_root(LogLevel::info, "step " + std::to_string(cursor.next_step) +
                                      ": gradient too large for scale 2^" +
                                      std::to_string(cursor.scale_exponent + scale_drop) +
@@ -270,8 +275,8 @@ void Worker::State::update(StepMetrics& metrics) {
     sharded.all_gather_weights();
 }
 
-void Worker::State::adapt_scale_after_clean_step() {
-    ++cursor.clean_steps;
+void Worker::State::adapt_scale() {
+    cursor.clean_steps = step_was_clean ? cursor.clean_steps + 1 : 0;
     if (cursor.clean_steps >= clean_steps_to_rise && cursor.scale_exponent < settings.scale_exponent) {
         ++cursor.scale_exponent;
         cursor.clean_steps = 0;
@@ -297,13 +302,14 @@ bool Worker::State::run_step(StepMetrics& metrics) {
             if (row.event == PackEvent::trained) row.event = PackEvent::skipped_non_finite;
         }
         ++cursor.skipped_in_a_row;
+        cursor.clean_steps = 0;
         log_root(LogLevel::warning, "step " + std::to_string(cursor.next_step) +
                                         ": loss or gradient is not finite; the step is skipped and recorded");
     } else if (metrics.targets > 0) {
         update(metrics);
         cursor.targets_seen += metrics.targets;
         cursor.skipped_in_a_row = 0;
-        adapt_scale_after_clean_step();
+        adapt_scale();
     }
     rows.insert(rows.end(), step_rows.begin(), step_rows.end());
     ++cursor.next_step;
@@ -347,7 +353,17 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
     together(s.comm, "opening the metrics", [&] {
         if (s.comm.rank().value == 0) metrics_log.emplace(options.run, s.cursor.next_step);
     });
+    const auto give_up_after_skips = [&] {
+        // All ranks know it, so all end in order.
+        throw AgreedError(ErrorCode::check_failed,
+                          std::to_string(s.cursor.skipped_in_a_row) +
+                              " steps in a row were not finite, the last one step " +
+                              std::to_string(s.cursor.next_step - 1) +
+                              "; look at its packs with train --step, or start a new run with a lower --lr");
+    };
+    if (s.cursor.next_step < stop && s.cursor.skipped_in_a_row >= skips_in_a_row_max) give_up_after_skips();
     bool stop_now = false;
+    bool warned_of_metrics = false;
     while (s.cursor.next_step < stop && !stop_now) {
         s.ensure_window();
         StepMetrics metrics;
@@ -357,19 +373,20 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
             try {
                 metrics_log->append(metrics);
             } catch (const Error& error) {
-                log_root(LogLevel::warning, std::string("metrics are incomplete: ") + error.what());
+                if (!warned_of_metrics) {
+                    log_root(LogLevel::warning, std::string("metrics are incomplete: ") + error.what());
+                }
+                warned_of_metrics = true;
             }
             metrics_log->heartbeat(s.cursor.next_step, "train");
             if (on_step) on_step(metrics);
         }
-        if (s.cursor.skipped_in_a_row >= skips_in_a_row_max) {
+        if (metrics.skipped && s.cursor.skipped_in_a_row >= skips_in_a_row_max) {
             s.commit(options);
-            throw Error(ErrorCode::check_failed, std::to_string(skips_in_a_row_max) +
-                                                     " steps in a row were not finite, the last one step " +
-                                                     std::to_string(metrics.step) +
-                                                     "; lower --lr or look at its packs with train --step");
+            give_up_after_skips();
         }
-        if (options.checkpoint_every > 0 && s.cursor.next_step % options.checkpoint_every == 0) {
+        const bool due = options.checkpoint_every > 0 && s.cursor.next_step % options.checkpoint_every == 0;
+        if (due || s.cursor.next_step - s.base.step >= ledger_interval_max) {
             if (hooks.on_phase) hooks.on_phase("save", s.cursor.next_step);
             s.commit(options);
         }
@@ -395,8 +412,9 @@ Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& win
         token_digest(s.batch.token_ids, s.batch.position_ids, s.batch.targets, s.batch.cu_seqlens);
     if (result.targets > 0) {
         const std::uint64_t targets = window.step_targets[step - window.slice.step_begin];
-        result.loss_sum = s.model.forward_backward(s.batch, s.sharded.weights(),
-                                                   1.0F / static_cast<float>(targets), s.gradient);
+        const float scale = static_cast<float>(1.0 / static_cast<double>(targets));
+        result.loss_sum =
+            canonical(s.model.forward_backward(s.batch, s.sharded.weights(), scale, s.gradient));
         result.gradient = sha256(std::as_bytes(std::span(s.gradient)));
     }
     return result;

@@ -1,6 +1,8 @@
 #include "io/base/error.h"
 
 #include <cerrno>
+#include <filesystem>
+#include <new>
 #include <system_error>
 
 namespace lockstep {
@@ -31,6 +33,19 @@ int exit_code_of(ErrorCode code) noexcept {
             return 78;
     }
     return 70;
+}
+
+Error error_of(const std::exception& failure) {
+    if (const auto* known = dynamic_cast<const Error*>(&failure)) return *known;
+    if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&failure)) {
+        return {ErrorCode::io_failure,
+                "cannot access '" + file->path1().string() + "': " + file->code().message()};
+    }
+    if (dynamic_cast<const std::bad_alloc*>(&failure) != nullptr) {
+        return {ErrorCode::environment, "not enough memory; lower the token budget or use a larger machine"};
+    }
+    return {ErrorCode::bug,
+            std::string("unexpected failure: ") + failure.what() + "; please report this bug"};
 }
 
 void throw_errno(const std::string& action, const std::string& path, int errno_value,

@@ -41,6 +41,10 @@ class Error : public std::runtime_error {
 /// The documented exit code of a failure (DESIGN §8).
 int exit_code_of(ErrorCode code) noexcept;
 
+/// Any exception as an Error: file system errors are io_failure, lack of memory is environment, the rest
+/// bugs.
+Error error_of(const std::exception& failure);
+
 /// Throw io_failure (not_found for ENOENT and ENOTDIR) with the text of `errno_value`:
 /// "cannot <action> '<path>': No space left on device; <advice>".
 [[noreturn]] void throw_errno(const std::string& action, const std::string& path, int errno_value,

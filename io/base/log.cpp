@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -40,6 +41,8 @@ struct Log {
         logger.set_level(spdlog::level::debug);
         logger.flush_on(spdlog::level::info);
         terminal->set_level(spdlog::level::info);
+        const char* no_color = std::getenv("NO_COLOR");
+        if (no_color != nullptr && *no_color != '\0') terminal->set_color_mode(spdlog::color_mode::never);
         terminal->set_pattern("%^lockstep%$: %v");
     }
 };

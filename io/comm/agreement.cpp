@@ -36,7 +36,7 @@ std::optional<Error> outcome_of(const std::function<void()>& work) {
         if (error.code() == ErrorCode::peer_lost) throw;
         return error;
     } catch (const std::exception& failure) {
-        return Error(ErrorCode::bug, failure.what());
+        return error_of(failure);
     }
 }
 

@@ -12,8 +12,12 @@ int run_list(const Invocation& invocation, const std::string& run) {
     require_one_rank("checkpoint list");
     read_run_record(run);
     auto list = nlohmann::ordered_json::array();
-    bool all_valid = true;  // Attempts that were cut off are no generations yet.
+    bool all_valid = true;
     for (const GenerationStatus& status : list_generations(run)) {
+        if (!status.committed) {
+            invocation.say("step " + std::to_string(status.step) + "  left out: " + status.problem);
+            continue;
+        }
         nlohmann::ordered_json entry = {
             {"step", status.step}, {"state_digest", nullptr}, {"valid", status.valid}};
         std::string line = "step " + std::to_string(status.step) + "  ";
@@ -25,7 +29,7 @@ int run_list(const Invocation& invocation, const std::string& run) {
         }
         if (!status.valid) {
             entry["problem"] = status.problem;
-            all_valid = all_valid && !status.committed;
+            all_valid = false;
         }
         invocation.say(line + (status.valid
                                    ? "valid"

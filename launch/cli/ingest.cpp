@@ -7,6 +7,7 @@
 
 #include "io/base/error.h"
 #include "io/base/log.h"
+#include "io/column_file.h"
 #include "launch/cli/progress.h"
 
 namespace lockstep {
@@ -74,8 +75,27 @@ struct IngestArguments {
     bool force = false;
 };
 
+/// --force replaces a corpus, and nothing else: neither a source nor somebody's other file.
+void require_replaceable(const std::string& output) {
+    std::error_code absent;
+    if (!std::filesystem::exists(output, absent)) return;
+    bool corpus = false;
+    try {
+        corpus = std::filesystem::is_regular_file(output) &&
+                 ColumnFile::open_any(output).format() == "lockstep-corpus";
+    } catch (const Error& error) {
+        // What is ours but damaged may be replaced; a file that never was ours may not.
+        corpus = std::string_view(error.what()).find("another kind of file") == std::string_view::npos;
+    }
+    if (!corpus) {
+        throw Error(ErrorCode::output_exists,
+                    "'" + output + "' exists and is not a corpus; --force replaces only a corpus");
+    }
+}
+
 int run_ingest(const Invocation& invocation, const IngestArguments& arguments) {
     require_one_rank("ingest");
+    if (arguments.force) require_replaceable(arguments.output);
     const auto begin = std::chrono::steady_clock::now();
     std::optional<CorpusWriter> writer;
     TokenizeVisitor visitor;
@@ -169,6 +189,10 @@ TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const Tok
     std::uint64_t total_bytes = 0;
     for (const auto& source : sources) {
         std::error_code absent;
+        if (std::filesystem::is_character_file(source, absent) ||
+            std::filesystem::is_block_file(source, absent)) {
+            throw Error(ErrorCode::invalid_argument, "'" + source.string() + "' is a device, not a document");
+        }
         const auto size = std::filesystem::file_size(source, absent);
         if (!absent) total_bytes += size;
     }

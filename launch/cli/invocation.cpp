@@ -1,7 +1,5 @@
 #include "launch/cli/invocation.h"
 
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -34,7 +32,10 @@ CLI::App* add_verb(CLI::App& parent, Invocation& invocation, const std::string& 
 }
 
 void require_one_rank(const std::string& verb) {
-    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
+    // srun with PMIx tells the size in Slurm's own variable; without a PMIx rank that only describes the
+    // allocation.
+    const char* slurm = std::getenv("PMIX_RANK") != nullptr ? "SLURM_NTASKS" : "PMI_SIZE";
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", slurm}) {
         const char* size = std::getenv(name);
         if (size != nullptr && std::atoi(size) > 1) {
             throw Error(ErrorCode::invalid_argument, "'" + verb + "' works on one rank, this is a world of " +
@@ -82,11 +83,6 @@ std::string rate_text(double per_second) {
     if (per_second >= 1e6) return fixed(per_second / 1e6, 2) + "M";
     if (per_second >= 1e4) return fixed(per_second / 1e3, 1) + "k";
     return fixed(per_second, 0);
-}
-
-bool colours_wanted(int descriptor) {
-    const char* no_color = std::getenv("NO_COLOR");
-    return (no_color == nullptr || *no_color == '\0') && isatty(descriptor) != 0;
 }
 
 std::pair<std::string, std::string> split_named(const std::string& argument) {

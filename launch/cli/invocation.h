@@ -50,9 +50,6 @@ std::string duration_text(double seconds);
 std::string rate_text(double per_second);
 std::string fixed(double value, int digits);
 
-/// True when people's colours are wanted: a terminal, and NO_COLOR unset.
-bool colours_wanted(int descriptor);
-
 /// "[NAME=]FILE" → name (may be empty) and file.
 std::pair<std::string, std::string> split_named(const std::string& argument);
 

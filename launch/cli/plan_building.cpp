@@ -60,27 +60,40 @@ PlanInput open_input(const std::string& argument) {
 
 }  // namespace
 
-void add_plan_options(CLI::App& verb, PlanBuildArguments& a, const std::string& group) {
-    verb.add_option("-l,--lengths", a.inputs, "[NAME=]FILE: a corpus or a lengths file")->group(group);
-    verb.add_option("-e,--epochs", a.epochs, "Epochs (1)")->group(group);
-    verb.add_option("-b,--token-budget", a.budget, "Most tokens a pack may hold (4096)")->group(group);
-    verb.add_option("--packs-per-step", a.packs_per_step, "Packs of one optimizer step (8)")->group(group);
-    verb.add_option("--seed", a.seed, "Seed of the order (42)")->group(group);
-    verb.add_option("--mode", a.mode, "pack, or bucket: length buckets with a padded budget")->group(group);
-    verb.add_option("--packing", a.packing, "best-fit-decreasing or in-order")->group(group);
-    verb.add_option("--order", a.order, "shuffle or in-order")->group(group);
-    verb.add_option("--long", a.long_policy, "Samples over the budget: auto, split, truncate, drop or error")
-        ->group(group);
-    verb.add_option("--bucket-edges", a.bucket_edges, "Bucket mode: upper edges, inclusive")
-        ->delimiter(',')
-        ->group(group);
-    verb.add_option("--bucket-overflow-max", a.bucket_overflow_max, "Bucket mode: longest sample")
-        ->group(group);
-    verb.add_option("--cost", a.cost, "A,B: cost A a token and B a squared segment length")->group(group);
-    verb.add_flag("--predictable", a.predictable, "Fixed seed, in order, no balancing")->group(group);
-    verb.add_option("--jsonl", a.jsonl, "Write plan.jsonl: auto (up to 10^6 segments), always or never")
-        ->group(group);
-    verb.add_flag("--force", a.force, "Replace an existing plan")->group(group);
+std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a, const std::string& group) {
+    std::vector<CLI::Option*> options;
+    options.push_back(
+        verb.add_option("-l,--lengths", a.inputs, "[NAME=]FILE: a corpus or a lengths file")->group(group));
+    options.push_back(verb.add_option("-e,--epochs", a.epochs, "Epochs (1)")->group(group));
+    options.push_back(
+        verb.add_option("-b,--token-budget", a.budget, "Most tokens a pack may hold (4096)")->group(group));
+    options.push_back(verb.add_option("--packs-per-step", a.packs_per_step, "Packs of one optimizer step (8)")
+                          ->group(group));
+    options.push_back(verb.add_option("--seed", a.seed, "Seed of the order (42)")->group(group));
+    options.push_back(
+        verb.add_option("--mode", a.mode, "pack, or bucket: length buckets with a padded budget")
+            ->group(group));
+    options.push_back(
+        verb.add_option("--packing", a.packing, "best-fit-decreasing or in-order")->group(group));
+    options.push_back(verb.add_option("--order", a.order, "shuffle or in-order")->group(group));
+    options.push_back(verb.add_option("--long", a.long_policy,
+                                      "Samples over the budget: auto, split, truncate, drop or error")
+                          ->group(group));
+    options.push_back(verb.add_option("--bucket-edges", a.bucket_edges, "Bucket mode: upper edges, inclusive")
+                          ->delimiter(',')
+                          ->group(group));
+    options.push_back(
+        verb.add_option("--bucket-overflow-max", a.bucket_overflow_max, "Bucket mode: longest sample")
+            ->group(group));
+    options.push_back(verb.add_option("--cost", a.cost, "A,B: cost A a token and B a squared segment length")
+                          ->group(group));
+    options.push_back(
+        verb.add_flag("--predictable", a.predictable, "Fixed seed, in order, no balancing")->group(group));
+    options.push_back(
+        verb.add_option("--jsonl", a.jsonl, "Write plan.jsonl: auto (up to 10^6 segments), always or never")
+            ->group(group));
+    options.push_back(verb.add_flag("--force", a.force, "Replace an existing plan")->group(group));
+    return options;
 }
 
 nlohmann::ordered_json plan_json(const BatchPlan& plan, const PlanStats& stats) {

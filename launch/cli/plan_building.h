@@ -28,7 +28,8 @@ struct PlanBuildArguments {
 };
 
 /// @param group  heading in --help.
-void add_plan_options(CLI::App& verb, PlanBuildArguments& arguments, const std::string& group);
+std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& arguments,
+                                           const std::string& group);
 
 struct BuiltPlan {
     BatchPlan plan;

@@ -31,10 +31,4 @@ void ProgressLine::show(const std::string& text) {
     shown_ = true;
 }
 
-void ProgressLine::finish(const std::string& text) {
-    show(text);
-    if (terminal_) std::fputs("\n", stderr);
-    shown_ = false;
-}
-
 }  // namespace lockstep

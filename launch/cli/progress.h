@@ -18,8 +18,6 @@ class ProgressLine {
     /// True when it is time to show a new state: cheap to ask.
     bool due() const;
     void show(const std::string& text);
-    /// Show this last, whatever the time.
-    void finish(const std::string& text);
 
   private:
     bool terminal_;

@@ -46,12 +46,8 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
     require_one_rank("train --pack");
     return run_in_world([&](World& world) {
         const RunRecord record = read_run_record(arguments.run);
-        std::vector<std::string> corpora = corpus_paths(arguments.corpora);
-        if (corpora.empty()) {
-            for (const RunCorpus& corpus : record.corpora) corpora.push_back(corpus.path);
-        }
-        const PlanAtHand at_hand =
-            load_plan_at_hand(arguments.plan.empty() ? record.plan_path : arguments.plan, corpora);
+        check_record(record, arguments);
+        const PlanAtHand at_hand = load_plan_of_run(record, arguments.plan, arguments.corpora);
         const BatchPlan& plan = at_hand.plan;
         if (step >= plan.num_steps()) {
             throw Error(ErrorCode::invalid_argument, "--step is " + std::to_string(step) +
@@ -65,7 +61,7 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
                                                          std::to_string(plan.step_begin[step + 1] - 1));
         }
         const TrainSettings settings = train_settings_from_json(record.settings_json);
-        CorporaAtHand data = open_corpora(corpora, at_hand.bound, &at_hand);
+        CorporaAtHand data = open_corpora(corpora_of_run(record, arguments.corpora), at_hand.bound, &at_hand);
         PlanDistribution distribution(*world.comm, &plan, at_hand.bound);
         ThreadPool pool(arguments.threads.value_or(default_threads(world)));
         const Gemm gemm(pool, parse_gemm_backend(arguments.gemm),
@@ -74,6 +70,12 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
         worker.hooks = invocation.hooks;
         worker.fetch_window = [&](std::uint64_t first) { return distribution.fetch(first); };
         const std::optional<Manifest> generation = generation_before(arguments.run, step);
+        if (generation &&
+            (generation->cursor.plan != record.plan || generation->cursor.model != record.model)) {
+            throw Error(ErrorCode::fingerprint_mismatch,
+                        "generation " + std::to_string(generation->step) +
+                            " belongs to another plan or other settings than run.json");
+        }
         worker.start(generation, arguments.run);
         invocation.say(
             "state of step " + std::to_string(step) + ": " +

@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "coordinator/run_record.h"
-#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
@@ -22,56 +21,30 @@ struct ResumePoint {
     bool finished = false;
 };
 
-void refuse_other_settings(const RunRecord& record, const TrainingArguments& arguments) {
-    const TrainSettings run = train_settings_from_json(record.settings_json);
-    const std::string difference = first_difference(run, overlaid(run, arguments, run.model.vocabulary));
-    if (!difference.empty()) {
-        throw Error(ErrorCode::invalid_argument,
-                    "a run keeps its settings; " + difference + "; leave the option out or start a new run");
-    }
-    if (record.numerics != numerics_id) {
-        throw Error(ErrorCode::incompatible_version, "the run follows numerics '" + record.numerics +
-                                                         "', this lockstep has '" + numerics_id + "'");
-    }
-    if (fingerprint_of(run) != record.model) {
-        throw Error(ErrorCode::corrupt_data, "run.json: its settings do not have the fingerprint it names");
-    }
-}
-
-/// Rank 0, under the lock: pick up the thread of the run.
-void find_resume_point(const TrainingArguments& arguments, const std::vector<std::string>& corpora,
-                       ResumePoint& point) {
+/// Rank 0, under the lock: pick up the thread of the run. Changes nothing.
+void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
     const std::filesystem::path run = arguments.run;
-    refuse_other_settings(point.record, arguments);
-    const std::string plan_path = arguments.plan.empty() ? point.record.plan_path : arguments.plan;
     std::vector<std::string> rejected;
     point.generation = newest_valid_generation(run, rejected);
-    for (const std::string& reason : rejected) {
-        log_root(LogLevel::warning,
-                 reason + "; falling back to " +
-                     (point.generation ? "generation " + std::to_string(point.generation->step)
-                                       : std::string("the start")));
+    for (const std::string& reason : rejected) log_root(LogLevel::warning, reason);
+    if (!rejected.empty() && !point.generation) {
+        throw Error(ErrorCode::corrupt_data, "none of the " + std::to_string(rejected.size()) +
+                                                 " committed generations of '" + run.string() +
+                                                 "' is valid; restore one from a copy, or start a new run");
     }
-    point.plan = load_plan_at_hand(plan_path, corpora);
-    const Fingerprint plan = point.plan->plan.fingerprints.plan;
-    if (plan != point.record.plan) {
-        throw Error(ErrorCode::fingerprint_mismatch,
-                    "run '" + run.string() + "' follows plan " + point.record.plan.brief() + "…, '" +
-                        plan_path + "' is " + plan.brief() +
-                        "…; pass -p with the run's own plan, or start a new run");
+    if (!rejected.empty()) {
+        log_root(LogLevel::warning, "falling back to generation " + std::to_string(point.generation->step));
     }
-    if (point.generation &&
-        (point.generation->cursor.plan != plan || point.generation->cursor.model != point.record.model)) {
+    point.plan = load_plan_of_run(point.record, arguments.plan, arguments.corpora);
+    const BatchPlan& plan = point.plan->plan;
+    if (point.generation && (point.generation->cursor.plan != plan.fingerprints.plan ||
+                             point.generation->cursor.model != point.record.model)) {
         throw Error(ErrorCode::fingerprint_mismatch,
                     "generation " + std::to_string(point.generation->step) + " of '" + run.string() +
                         "' belongs to another plan or other settings than run.json");
     }
-    const std::uint64_t stop =
-        std::min(arguments.steps.value_or(point.plan->plan.num_steps()), point.plan->plan.num_steps());
+    const std::uint64_t stop = std::min(arguments.steps.value_or(plan.num_steps()), plan.num_steps());
     point.finished = point.generation && point.generation->step >= stop;
-    if (point.finished) return;
-    settle_run_directory(run, point.generation ? std::optional(point.generation->step) : std::nullopt,
-                         point.generation ? point.generation->ledger_head : std::nullopt);
 }
 
 void share_text(Communicator& comm, std::string& text) {
@@ -83,21 +56,18 @@ void share_text(Communicator& comm, std::string& text) {
 
 int run_resume(const Invocation& invocation, const TrainingArguments& arguments) {
     return run_in_world([&](World& world) {
+        begin_start(world, arguments);
         Communicator& comm = *world.comm;
         ResumePoint point;
         std::optional<RunLock> lock;
-        std::vector<std::string> corpora;
         std::string manifest_json;
         together(comm, "finding the point to resume", [&] {
             // Every rank needs the folder anyway, for its shard.
             point.record = read_run_record(arguments.run);
-            corpora = corpus_paths(arguments.corpora);
-            if (corpora.empty()) {
-                for (const RunCorpus& corpus : point.record.corpora) corpora.push_back(corpus.path);
-            }
+            check_record(point.record, arguments);
             if (!world.is_root()) return;
             lock.emplace(arguments.run);
-            find_resume_point(arguments, corpora, point);
+            find_resume_point(arguments, point);
             if (point.generation) manifest_json = to_json(*point.generation);
         });
         std::int64_t finished = point.finished ? 1 : 0;
@@ -117,8 +87,13 @@ int run_resume(const Invocation& invocation, const TrainingArguments& arguments)
             }
             return 0;
         }
+        const auto settle = [&] {
+            const auto& generation = point.generation;
+            settle_run_directory(arguments.run, generation ? std::optional(generation->step) : std::nullopt,
+                                 generation ? generation->ledger_head : std::nullopt);
+        };
         return train_run(invocation, world, arguments, point.plan ? &*point.plan : nullptr, point.record,
-                         point.generation, corpora);
+                         point.generation, corpora_of_run(point.record, arguments.corpora), settle);
     });
 }
 

@@ -166,43 +166,123 @@ TrainSettings settings_from(const TrainingArguments& a, const ModelConfig& model
     return settings;
 }
 
-TrainSettings overlaid(const TrainSettings& run, const TrainingArguments& a,
-                       std::uint64_t corpus_vocabulary) {
-    TrainSettings asked = run;
-    if (!a.model.empty()) asked.model = load_model_config(a.model, corpus_vocabulary).config;
-    lay_over(asked, a);
-    return asked;
+void begin_start(World& world, const TrainingArguments& arguments) {
+    if (arguments.hang_timeout && *arguments.hang_timeout >= 1) {
+        world.comm->set_timeout(
+            std::chrono::milliseconds(static_cast<std::int64_t>(*arguments.hang_timeout * 1000)));
+    }
+    together(*world.comm, "reading the command line", [&] {
+        if (arguments.hang_timeout && !(*arguments.hang_timeout >= 1)) {
+            throw Error(ErrorCode::invalid_argument, "--hang-timeout must be a number of seconds, 1 or more");
+        }
+        parse_gemm_backend(arguments.gemm);
+        if (arguments.run.empty())
+            throw Error(ErrorCode::invalid_argument, "the run's folder is empty text; name one");
+        if (arguments.keep && *arguments.keep < 2) {
+            throw Error(ErrorCode::invalid_argument,
+                        "--keep is " + std::to_string(*arguments.keep) + "; at least 2 generations are kept");
+        }
+    });
 }
 
-std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments) {
-    std::vector<std::string> paths;
-    for (const std::string& argument : arguments) paths.push_back(split_named(argument).second);
+void refuse_other_settings(const TrainSettings& run, const TrainingArguments& a, const std::string& why) {
+    TrainSettings asked = run;
+    if (!a.model.empty()) asked.model = load_model_config(a.model, run.model.vocabulary).config;
+    lay_over(asked, a);
+    const std::string difference = first_difference(run, asked);
+    if (!difference.empty()) throw Error(ErrorCode::invalid_argument, why + difference);
+}
+
+void check_record(const RunRecord& record, const TrainingArguments& arguments) {
+    const TrainSettings run = train_settings_from_json(record.settings_json);
+    if (record.numerics != numerics_id) {
+        throw Error(ErrorCode::incompatible_version, "the run follows numerics '" + record.numerics +
+                                                         "', this lockstep has '" + numerics_id + "'");
+    }
+    if (fingerprint_of(run) != record.model) {
+        throw Error(ErrorCode::corrupt_data, "run.json: its settings do not have the fingerprint it names");
+    }
+    refuse_other_settings(run, arguments,
+                          "a run keeps its settings; leave the option out or start a new run: ");
+}
+
+std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,
+                                      const std::vector<PlanSource>& sources) {
+    if (arguments.size() != sources.size()) {
+        throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(sources.size()) +
+                                                     " source(s), " + std::to_string(arguments.size()) +
+                                                     " corpora were given; pass one -d for each");
+    }
+    std::vector<std::string> paths(sources.size());
+    std::vector<std::string> unnamed;
+    for (const std::string& argument : arguments) {
+        const auto [name, file] = split_named(argument);
+        if (name.empty()) {
+            unnamed.push_back(file);
+            continue;
+        }
+        const auto source =
+            std::find_if(sources.begin(), sources.end(),
+                         [&, &wanted = name](const PlanSource& s) { return s.name == wanted; });
+        if (source == sources.end()) {
+            std::string known;
+            for (const PlanSource& s : sources) known += (known.empty() ? "'" : ", '") + s.name + "'";
+            throw Error(ErrorCode::invalid_argument,
+                        "-d " + argument + ": the plan has no source '" + name + "'; it has " + known);
+        }
+        paths[static_cast<std::size_t>(source - sources.begin())] = file;
+    }
+    auto next = unnamed.begin();
+    for (std::string& path : paths) {
+        if (!path.empty()) continue;
+        if (next == unnamed.end())
+            throw Error(ErrorCode::invalid_argument, "two -d name the same source of the plan");
+        path = *next++;
+    }
     return paths;
 }
 
 PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
     PlanAtHand at_hand;
     at_hand.plan = load_plan(plan_path, PlanCheck::content);
-    for (const std::string& path : corpora) at_hand.inputs.push_back(PlanInput::open(path, ""));
+    for (const std::string& path : corpus_paths(corpora, at_hand.plan.sources)) {
+        at_hand.inputs.push_back(PlanInput::open(path, ""));
+    }
     at_hand.bound = bind_plan(at_hand.plan, at_hand.inputs);
+    return at_hand;
+}
+
+std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora) {
+    if (!corpora.empty()) return corpora;
+    std::vector<std::string> paths;
+    for (const RunCorpus& corpus : record.corpora) paths.push_back(corpus.path);
+    return paths;
+}
+
+PlanAtHand load_plan_of_run(const RunRecord& record, const std::string& plan_path,
+                            const std::vector<std::string>& corpora) {
+    const std::string path = plan_path.empty() ? record.plan_path : plan_path;
+    PlanAtHand at_hand = load_plan_at_hand(path, corpora_of_run(record, corpora));
+    const Fingerprint plan = at_hand.plan.fingerprints.plan;
+    if (plan != record.plan) {
+        throw Error(ErrorCode::fingerprint_mismatch,
+                    "the run follows plan " + record.plan.brief() + "…, '" + path + "' is " + plan.brief() +
+                        "…; pass -p with the run's own plan, or start a new run");
+    }
     return at_hand;
 }
 
 CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::vector<PlanSource>& announced,
                            const PlanAtHand* at_hand) {
-    if (corpora.size() != announced.size()) {
-        throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(announced.size()) +
-                                                     " source(s), " + std::to_string(corpora.size()) +
-                                                     " corpora were given with -d");
-    }
+    const std::vector<std::string> paths = corpus_paths(corpora, announced);
     CorporaAtHand result;
-    for (std::size_t i = 0; i < corpora.size(); ++i) {
+    for (std::size_t i = 0; i < paths.size(); ++i) {
         std::shared_ptr<const Corpus> corpus = at_hand != nullptr
                                                    ? at_hand->inputs[i].corpus()
-                                                   : std::make_shared<const Corpus>(Corpus::open(corpora[i]));
+                                                   : std::make_shared<const Corpus>(Corpus::open(paths[i]));
         if (corpus->content_fingerprint() != announced[i].corpus) {
             throw Error(ErrorCode::fingerprint_mismatch,
-                        "corpus '" + corpora[i] + "' has content " + corpus->content_fingerprint().brief() +
+                        "corpus '" + paths[i] + "' has content " + corpus->content_fingerprint().brief() +
                             "…, rank 0 trains on " + announced[i].corpus.brief() +
                             "…; copy the same corpus to this host");
         }
@@ -214,13 +294,9 @@ CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::v
 
 int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments,
               const PlanAtHand* plan, const RunRecord& record, const std::optional<Manifest>& generation,
-              const std::vector<std::string>& corpora) {
+              const std::vector<std::string>& corpora, const std::function<void()>& on_ready) {
     Communicator& comm = *world.comm;
     const std::filesystem::path run = arguments.run;
-    if (arguments.hang_timeout) {
-        comm.set_timeout(
-            std::chrono::milliseconds(static_cast<std::int64_t>(*arguments.hang_timeout * 1000)));
-    }
     const TrainSettings settings = train_settings_from_json(record.settings_json);
     PlanDistribution distribution(comm, plan != nullptr ? &plan->plan : nullptr,
                                   plan != nullptr ? plan->bound : std::vector<PlanSource>{});
@@ -246,6 +322,9 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     worker->hooks = invocation.hooks;
     worker->fetch_window = [&](std::uint64_t step) { return distribution.fetch(step); };
     worker->stop_requested = stop_signal_seen;
+    together(comm, "publishing the run", [&] {
+        if (world.is_root()) on_ready();
+    });
     worker->start(generation, run);
 
     const double blas_rate = measure_total_blas_rate(world, threads);

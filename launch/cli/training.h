@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,9 +43,18 @@ void add_machine_options(CLI::App& verb, TrainingArguments& arguments);
 /// Settings of a new run. @param plan_steps horizon of the schedule unless given.
 TrainSettings settings_from(const TrainingArguments& arguments, const ModelConfig& model,
                             std::uint64_t plan_steps);
-/// The run's settings with what was given laid over them, to be compared.
-TrainSettings overlaid(const TrainSettings& run, const TrainingArguments& arguments,
-                       std::uint64_t corpus_vocabulary);
+/// First thing in every start: what must hold before any collective or any work.
+/// @throws Error{invalid_argument}.
+void begin_start(World& world, const TrainingArguments& arguments);
+
+/// run.json must be whole, of our numerics, and not contradict what was given on the command line.
+/// @throws Error{corrupt_data, incompatible_version}; Error{invalid_argument} naming the setting and both
+/// values.
+void check_record(const RunRecord& record, const TrainingArguments& arguments);
+
+/// @throws Error{invalid_argument} naming the first setting that was given and is not the run's.
+void refuse_other_settings(const TrainSettings& run, const TrainingArguments& arguments,
+                           const std::string& why);
 
 /// A plan with its corpora as rank 0 holds them.
 struct PlanAtHand {
@@ -54,6 +64,12 @@ struct PlanAtHand {
 };
 /// Load, check and bind. For rank 0, or a world of one.
 PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora);
+/// The same for a run: its own plan and corpora unless others are named, which must be the same by
+/// fingerprint.
+PlanAtHand load_plan_of_run(const RunRecord& record, const std::string& plan_path,
+                            const std::vector<std::string>& corpora);
+/// `corpora` as given, or the run's.
+std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora);
 
 /// This rank's corpora, checked against what rank 0 announced.
 struct CorporaAtHand {
@@ -64,12 +80,16 @@ CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::v
                            const PlanAtHand* at_hand);
 
 /// Collective. Train from `generation` (or from the start) and report.
-/// @param plan  rank 0's; null elsewhere.
+/// @param plan      rank 0's; null elsewhere.
+/// @param on_ready  called on rank 0 once every rank is ready to train; until then nothing of a run is
+/// written.
 int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments,
               const PlanAtHand* plan, const RunRecord& record, const std::optional<Manifest>& generation,
-              const std::vector<std::string>& corpora);
+              const std::vector<std::string>& corpora, const std::function<void()>& on_ready);
 
-/// Paths of "[NAME=]FILE" arguments.
-std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments);
+/// Paths of "[NAME=]FILE" arguments, in the order of the plan's sources: by name where one is given.
+/// @throws Error{invalid_argument} on a name the plan does not have, or another number of files.
+std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,
+                                      const std::vector<PlanSource>& sources);
 
 }  // namespace lockstep

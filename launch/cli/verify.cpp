@@ -18,20 +18,15 @@ int run_verify(const Invocation& invocation, const VerifyArguments& arguments) {
     require_one_rank("verify");
     const auto begin = std::chrono::steady_clock::now();
     const RunRecord record = read_run_record(arguments.run);
-    std::vector<std::string> corpora = corpus_paths(arguments.corpora);
-    if (corpora.empty()) {
-        for (const RunCorpus& corpus : record.corpora) corpora.push_back(corpus.path);
-    }
-    const std::string plan_path = arguments.plan.empty() ? record.plan_path : arguments.plan;
-    const PlanAtHand at_hand = load_plan_at_hand(plan_path, corpora);
-    if (at_hand.plan.fingerprints.plan != record.plan) {
-        throw Error(ErrorCode::fingerprint_mismatch, "run '" + arguments.run + "' follows plan " +
-                                                         record.plan.brief() + "…, '" + plan_path + "' is " +
-                                                         at_hand.plan.fingerprints.plan.brief() +
-                                                         "…; pass the run's own plan with -p");
-    }
+    check_record(record, {});
+    const PlanAtHand at_hand = load_plan_of_run(record, arguments.plan, arguments.corpora);
     for (const PlanInput& input : at_hand.inputs) input.corpus()->verify_everything();
     VerifyReport report = verify_run(arguments.run, at_hand.plan, at_hand.inputs);
+    if (report.model != record.model || report.numerics != record.numerics) {
+        throw Error(ErrorCode::fingerprint_mismatch,
+                    "the newest generation of '" + arguments.run +
+                        "' was trained with other settings than run.json names");
+    }
     if (!arguments.against.empty()) compare_runs(report, arguments.against);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 

@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <algorithm>
 #include <csignal>
-#include <new>
 #include <optional>
 
 #include "io/base/error.h"
@@ -35,14 +34,9 @@ int run_guarded(World& world, const std::function<int(World&)>& body) {
     } catch (const AgreedError& error) {
         log_root(LogLevel::error, error.what());
         return exit_code_of(error.code());
-    } catch (const Error& error) {
+    } catch (const std::exception& failure) {
+        const Error error = error_of(failure);
         return end_job(world, error.code(), error.what());
-    } catch (const std::bad_alloc&) {
-        return end_job(world, ErrorCode::environment,
-                       "not enough memory; use more ranks or a smaller token budget");
-    } catch (const std::exception& error) {
-        return end_job(world, ErrorCode::bug,
-                       std::string("unexpected failure: ") + error.what() + "; please report");
     }
 }
 

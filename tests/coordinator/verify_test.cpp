@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -216,11 +217,35 @@ TEST_F(VerifyTest, AnUnfinishedRunIsProvenUpToItsNewestGeneration) {
 
 TEST_F(VerifyTest, SkippedPacksAreReportedNotHidden) {
     History history(plan());
-    LedgerRow& row = history.row(pack_with_targets(plan(), true));
-    row.event = PackEvent::skipped_non_finite;
+    const std::uint64_t step = history.row(pack_with_targets(plan(), true)).step;
+    std::uint64_t skipped = 0;
+    for (LedgerRow& row : history.rows) {
+        if (row.step != step || row.event != PackEvent::trained) continue;
+        row.event = PackEvent::skipped_non_finite;
+        ++skipped;
+    }
     const VerifyReport report = verify(history);
     EXPECT_THAT(report.problems, IsEmpty());
-    EXPECT_EQ(report.packs_skipped, 1U);
+    EXPECT_EQ(report.packs_skipped, skipped);
+}
+
+// A step is skipped whole or not at all.
+TEST_F(VerifyTest, FindsAStepSkippedInPart) {
+    History history(plan());
+    std::map<std::uint64_t, std::uint64_t> trained_of_step;
+    for (const LedgerRow& row : history.rows)
+        trained_of_step[row.step] += row.event == PackEvent::trained ? 1 : 0;
+    const auto several = std::find_if(trained_of_step.begin(), trained_of_step.end(),
+                                      [](const auto& entry) { return entry.second > 1; });
+    ASSERT_NE(several, trained_of_step.end());
+    const std::uint64_t step = several->first;
+    expect_problem("step " + std::to_string(step) + ": some packs are recorded as trained, others as skipped",
+                   [&](History& h) {
+                       const auto row = std::find_if(h.rows.begin(), h.rows.end(), [&](const LedgerRow& r) {
+                           return r.step == step && r.event == PackEvent::trained;
+                       });
+                       row->event = PackEvent::skipped_non_finite;
+                   });
 }
 
 TEST_F(VerifyTest, FindsAMissingPack) {

@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "tests/end_to_end/small_world.h"
@@ -192,6 +193,38 @@ TEST(BadInputTest, ResumeWithOtherPlanModelOrOptimizer) {
     expect_refused(lockstep_here({"resume", run, "--lr", "0.5"}), 2, "learning_rate");
     expect_refused(run_lockstep_program(2, {"resume", run, "--lr", "0.5"}), 2, "learning_rate");
     EXPECT_EQ(lockstep_here({"verify", run}).exit_code, 0);
+}
+
+// A start that is refused, for whatever reason, leaves nothing that stops the corrected one.
+TEST(BadInputTest, ARefusedStartLeavesNoRun) {
+    const SmallWorld& world = SmallWorld::get();
+    const std::string run = world.fresh("run");
+    expect_refused(lockstep_here(train_arguments(run, 2, {"--gemm", "foo"})), 2, "foo");
+    expect_refused(lockstep_here(train_arguments(run, 2, {"--keep", "1"})), 2, "--keep");
+    expect_refused(lockstep_here(train_arguments(run, 2, {"--schedule-steps", "0"})), 2, "--schedule-steps");
+    expect_refused(lockstep_here(train_arguments(run, 2, {"--seed", "7"})), 2, "--build-plan");
+    EXPECT_EQ(lockstep_here(train_arguments(run, 2)).exit_code, 0);
+    EXPECT_EQ(lockstep_here({"verify", run}).exit_code, 0);
+    std::filesystem::remove(run + "/run.json");
+    expect_refused(lockstep_here(train_arguments(run, 2)), 73, "without a run.json");
+}
+
+TEST(BadInputTest, NoValidGenerationIsAnErrorNotAFreshStart) {
+    const std::string run = SmallWorld::get().fresh("run");
+    ASSERT_EQ(lockstep_here(train_arguments(run, 2)).exit_code, 0);
+    flip_byte(run + "/checkpoints/step-00000002/manifest.json", 30);
+    expect_refused(lockstep_here({"resume", run, "--steps", "4"}), 65, "none of the 1 committed generations");
+    flip_byte(run + "/checkpoints/step-00000002/manifest.json", 30);
+    EXPECT_EQ(lockstep_here({"verify", run}).exit_code, 0) << "nothing was moved or lost";
+}
+
+TEST(BadInputTest, CorporaAreMatchedByName) {
+    const SmallWorld& world = SmallWorld::get();
+    auto arguments = train_arguments(world.fresh("run"), 1);
+    *std::find(arguments.begin(), arguments.end(), world.corpus()) = "foo=" + world.corpus();
+    expect_refused(lockstep_here(arguments), 2, "no source 'foo'");
+    *std::find(arguments.begin(), arguments.end(), "foo=" + world.corpus()) = "corpus=" + world.corpus();
+    EXPECT_EQ(lockstep_here(arguments).exit_code, 0);
 }
 
 TEST(BadInputTest, UnknownOptionsGetASuggestion) {
