@@ -76,7 +76,7 @@ TEST_F(AgreementTest, OtherExceptionsAreBugs) {
         });
     });
     EXPECT_EQ(error.code(), ErrorCode::bug);
-    EXPECT_EQ(error.what(), prefix(world_ - 1) + "index 7 of 5");
+    EXPECT_EQ(error.what(), prefix(world_ - 1) + "unexpected failure: index 7 of 5; please report this bug");
 }
 
 TEST_F(AgreementTest, ALostPeerIsNotDiscussed) {
