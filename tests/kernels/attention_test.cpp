@@ -100,17 +100,19 @@ TEST(AttentionTest, GradientMatchesCentralDifferences) {
             const auto loss = [&](std::span<const double> qkv) {
                 return dot(reference_pass(shape, lengths, qkv).out, pass.d_out);
             };
-            expect_gradient(loss, pass.qkv, pass.d_qkv, 60);
+            expect_gradient(loss, pass.qkv, pass.d_qkv, 30);
         }
     }
 }
 
 TEST(AttentionTest, SameBitsForEveryInstructionSetAndThreadCount) {
     for (const std::size_t head_dim : head_dims) {
-        const std::size_t lengths[] = {65, 1, 200, 63, 64};
-        const AttentionShape shape{4, 2, head_dim};
+        const AttentionShape shape{2, 1, head_dim};
+        const std::size_t lengths[] = {65, 1, 150, 63};
+        const std::vector<float> qkv = normals(279 * shape.qkv_width(), 1);
+        const std::vector<float> d_out = normals(279 * shape.query_width(), 2);
         expect_same_bits_everywhere(
-            [&](ThreadPool& pool) { return random_pass(pool, shape, lengths).everything(); });
+            [&](ThreadPool& pool) { return Pass(pool, shape, lengths, qkv, d_out).everything(); });
     }
 }
 
