@@ -390,6 +390,13 @@ TEST(ColumnFileTest, RefusesWhatIsNoColumnFile) {
     EXPECT_THAT(other.text, HasSubstr("'lockstep-test', expected 'lockstep-plan'"));
 }
 
+TEST(ColumnFileTest, FollowsASymbolicLink) {
+    const TemporaryDirectory directory;
+    write_small_file(directory / "a.h5");
+    std::filesystem::create_symlink("a.h5", directory / "link.h5");
+    EXPECT_EQ(open_small_file(directory / "link.h5").column<float>("/weights").size(), 900U);
+}
+
 TEST(ColumnFileTest, NamesWhatIsMissingOrOfAnotherType) {
     const TemporaryDirectory directory;
     write_small_file(directory / "a.h5");
@@ -591,7 +598,8 @@ TEST(ColumnFileWriterTest, AFailedWriteAtAnyPlaceIsReportedAndLeavesNothing) {
         EXPECT_FALSE(std::filesystem::exists(directory / "a.h5")) << limit;
         EXPECT_FALSE(std::filesystem::exists(directory / "a.h5.tmp")) << limit;
     }
-    // The library is still usable, and a file of the same name is whole.
+    // HDF5 let go of all of those: at exit it closes what it still holds, and crashes if that fails. The
+    // library is still usable, and a file of the same name is whole.
     write_large_file(directory / "a.h5");
     EXPECT_EQ(directory.read("a.h5"), directory.read("sound.h5"));
 }
