@@ -25,7 +25,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view plan_format = "lockstep-plan";
-constexpr std::uint64_t plan_format_version = 1;
+constexpr std::uint64_t plan_format_version = 2;
 
 // --- plan.h5 ---
 

@@ -30,6 +30,11 @@ struct PlanSource {
     Fingerprint corpus;             ///< content_fingerprint; empty: a lengths-only plan.
     std::uint64_t sample_base = 0;  ///< Global id of its first sample.
     std::uint64_t num_samples = 0;
+    Fingerprint scores;           ///< Of its score column, in plans ordered by score; else empty.
+    // Mixtures: 0 everywhere in a plan without (mixture.h).
+    std::uint64_t weight = 0;      ///< Share of the run's tokens, relative to the other sources'.
+    std::uint32_t passes = 0;      ///< Exactly as often is each sample trained in the run.
+    std::uint32_t passes_max = 0;  ///< At most as often, with a weight.
     friend bool operator==(const PlanSource&, const PlanSource&) = default;
 };
 
@@ -107,6 +112,7 @@ struct SourceLengths {
     std::span<const std::uint64_t> loss_span_begin;  ///< (num_samples + 1) or empty
     std::span<const std::uint32_t> loss_spans;       ///< (2 · spans) begin, end pairs
     bool lengths_only = false;                       ///< No corpus at hand: targets are not counted.
+    std::span<const double> sample_score;            ///< (num_samples) finite, or empty: none known.
 };
 
 /// Build a plan. Pure: no I/O, no clock; the same on any machine.

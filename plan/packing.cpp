@@ -218,11 +218,14 @@ PackLayout pack_segments(std::span<const std::uint32_t> segment_tokens, std::uin
         case PackingPolicy::in_order:
             return pack_in_order(segment_tokens, pack_tokens_max);
         case PackingPolicy::best_fit_decreasing:
+        case PackingPolicy::automatic:
             return pack_best_fit(segment_tokens, pack_tokens_max);
+        default:
+            break;
     }
     throw Error(
         ErrorCode::invalid_argument,
-        "unknown packing policy " + std::to_string(static_cast<unsigned>(policy)) + "; expected 0 or 1");
+        "unknown packing policy " + std::to_string(static_cast<unsigned>(policy)) + "; expected 0 to 7");
 }
 
 std::vector<std::int32_t> cu_seqlens(const PackLayout& layout, std::size_t pack,

@@ -19,7 +19,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint64_t plan_columns_version = 1;
+constexpr std::uint64_t plan_columns_version = 2;
 
 [[noreturn]] void refuse(const std::string& what) {
     throw Error(ErrorCode::corrupt_data, "plan: " + what + "; build it again or take an intact copy");
@@ -79,6 +79,8 @@ class OptionsReader {
         if (cost.size() != 2)
             refuse("option 'cost' has " + std::to_string(cost.size()) + " numbers; expected 2");
         options.cost = {integer<std::uint64_t>(cost[0], "cost"), integer<std::uint64_t>(cost[1], "cost")};
+        options.compat = choice("compat", parse_plan_compat);
+        options.drop_last = flag("drop_last");
         options.epochs = number<std::uint64_t>("epochs");
         options.long_policy = choice("long", parse_long_policy);
         options.mode = choice("mode", parse_plan_mode);
@@ -87,6 +89,8 @@ class OptionsReader {
         options.packs_per_step = number<std::uint32_t>("packs_per_step");
         options.predictable = flag("predictable");
         options.seed = number<std::uint64_t>("seed");
+        options.segments_per_pack_max = number<std::uint32_t>("segments_per_pack_max");
+        options.stages = number<std::uint32_t>("stages");
         options.token_budget = number<std::uint32_t>("token_budget");
         if (text_of_options(options) != text_) {
             refuse("text 'options' has an option this build does not know, or is not in canonical form");
@@ -262,6 +266,9 @@ bool samples_are_narrow(const std::vector<PlanSource>& sources) {
 void put_sources(const std::vector<PlanSource>& sources, PlanColumns& out) {
     std::vector<std::uint64_t> bases;
     std::vector<std::uint64_t> counts;
+    std::vector<std::uint64_t> weights;
+    std::vector<std::uint32_t> passes;
+    std::vector<std::uint32_t> passes_max;
     for (std::size_t i = 0; i < sources.size(); ++i) {
         const PlanSource& source = sources[i];
         const std::string prefix = "source/" + std::to_string(i) + "/";
@@ -270,18 +277,29 @@ void put_sources(const std::vector<PlanSource>& sources, PlanColumns& out) {
         out.texts[prefix + "tokenizer"] = hex_or_nothing(source.tokenizer);
         out.texts[prefix + "tokenizer_hash"] = source.tokenizer_hash;
         out.texts[prefix + "corpus"] = hex_or_nothing(source.corpus);
+        out.texts[prefix + "scores"] = hex_or_nothing(source.scores);
         bases.push_back(source.sample_base);
         counts.push_back(source.num_samples);
+        weights.push_back(source.weight);
+        passes.push_back(source.passes);
+        passes_max.push_back(source.passes_max);
     }
     out.columns["source_sample_base"] = std::move(bases);
     out.columns["source_num_samples"] = std::move(counts);
+    out.columns["source_weight"] = std::move(weights);
+    out.columns["source_passes"] = std::move(passes);
+    out.columns["source_passes_max"] = std::move(passes_max);
 }
 
 std::vector<PlanSource> take_sources(const PlanColumns& columns, ColumnReader& reader) {
     const auto& bases = reader.take<std::uint64_t>("source_sample_base");
     const auto& counts = reader.take<std::uint64_t>("source_num_samples");
-    if (bases.size() != counts.size())
-        refuse("columns 'source_sample_base' and 'source_num_samples' differ in length");
+    const auto& weights = reader.take<std::uint64_t>("source_weight");
+    const auto& passes = reader.take<std::uint32_t>("source_passes");
+    const auto& passes_max = reader.take<std::uint32_t>("source_passes_max");
+    for (const std::size_t rows : {counts.size(), weights.size(), passes.size(), passes_max.size()}) {
+        if (rows != bases.size()) refuse("the columns of the source table differ in length");
+    }
     std::vector<PlanSource> sources;
     for (std::size_t i = 0; i < bases.size(); ++i) {
         const std::string prefix = "source/" + std::to_string(i) + "/";
@@ -293,6 +311,10 @@ std::vector<PlanSource> take_sources(const PlanColumns& columns, ColumnReader& r
         source.corpus = fingerprint_of(columns, prefix + "corpus", true);
         source.sample_base = bases[i];
         source.num_samples = counts[i];
+        source.scores = fingerprint_of(columns, prefix + "scores", true);
+        source.weight = weights[i];
+        source.passes = passes[i];
+        source.passes_max = passes_max[i];
         sources.push_back(std::move(source));
     }
     return sources;
@@ -334,8 +356,10 @@ void check_version(const PlanColumns& columns) {
                     "plan: format version " + std::to_string(version) + " is newer than the " +
                         std::to_string(plan_columns_version) + " this build reads; use a newer lockstep");
     }
-    if (version != plan_columns_version)
-        refuse("format version " + std::to_string(version) + " was never in use");
+    if (version != plan_columns_version) {
+        refuse("format version " + std::to_string(version) + " is no longer read; this build reads " +
+               std::to_string(plan_columns_version));
+    }
 }
 
 }  // namespace
@@ -344,7 +368,9 @@ std::string text_of_options(const PlanOptions& options) {
     const Json object = {{"balance", options.balance},
                          {"bucket_edges", options.bucket_edges},
                          {"bucket_overflow_max", options.bucket_overflow_max},
+                         {"compat", name_of(options.compat)},
                          {"cost", {options.cost.token_cost, options.cost.square_cost}},
+                         {"drop_last", options.drop_last},
                          {"epochs", options.epochs},
                          {"long", name_of(options.long_policy)},
                          {"mode", name_of(options.mode)},
@@ -353,6 +379,8 @@ std::string text_of_options(const PlanOptions& options) {
                          {"packs_per_step", options.packs_per_step},
                          {"predictable", options.predictable},
                          {"seed", options.seed},
+                         {"segments_per_pack_max", options.segments_per_pack_max},
+                         {"stages", options.stages},
                          {"token_budget", options.token_budget}};
     return object.dump();
 }

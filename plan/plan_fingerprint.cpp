@@ -46,7 +46,11 @@ void add_options(FingerprintBuilder& builder, const PlanOptions& options) {
         .add(options.cost.token_cost)
         .add(options.cost.square_cost)
         .add_array(std::span(options.bucket_edges))
-        .add(std::uint64_t{options.bucket_overflow_max});
+        .add(std::uint64_t{options.bucket_overflow_max})
+        .add(std::uint64_t{options.segments_per_pack_max})
+        .add(std::uint64_t{options.stages})
+        .add(static_cast<std::uint64_t>(options.compat))
+        .add(std::uint64_t{options.drop_last ? 1U : 0U});
 }
 
 /// As three columns: hashing field by field would cost more than all segments.
@@ -65,7 +69,7 @@ void add_dispositions(FingerprintBuilder& builder, const std::vector<Disposition
 }
 
 Fingerprint fingerprint_settings(const BatchPlan& plan) {
-    FingerprintBuilder builder("lockstep-plan-settings-v1");
+    FingerprintBuilder builder("lockstep-plan-settings-v2");
     add_options(builder, plan.options);
     builder.add(std::uint64_t{plan.algorithms.size()});
     for (const std::string& algorithm : plan.algorithms) builder.add(algorithm);
@@ -76,7 +80,11 @@ Fingerprint fingerprint_settings(const BatchPlan& plan) {
             .add(source.tokenizer_hash)
             .add(source.corpus)
             .add(source.sample_base)
-            .add(source.num_samples);
+            .add(source.num_samples)
+            .add(source.scores)
+            .add(source.weight)
+            .add(std::uint64_t{source.passes})
+            .add(std::uint64_t{source.passes_max});
     }
     add_dispositions(builder, plan.dispositions);
     return builder.finish();

@@ -17,10 +17,24 @@ using NameTable = std::span<const std::pair<Enum, std::string_view>>;
 
 constexpr std::array<std::pair<PlanMode, std::string_view>, 2> plan_modes{
     {{PlanMode::pack, "pack"}, {PlanMode::bucket, "bucket"}}};
-constexpr std::array<std::pair<PackingPolicy, std::string_view>, 2> packing_policies{
-    {{PackingPolicy::in_order, "in-order"}, {PackingPolicy::best_fit_decreasing, "best-fit-decreasing"}}};
-constexpr std::array<std::pair<PackOrder, std::string_view>, 2> pack_orders{
-    {{PackOrder::shuffle, "shuffle"}, {PackOrder::in_order, "in-order"}}};
+constexpr std::array<std::pair<PackingPolicy, std::string_view>, 8> packing_policies{
+    {{PackingPolicy::automatic, "auto"},
+     {PackingPolicy::best_fit_decreasing, "best-fit-decreasing"},
+     {PackingPolicy::patterns, "patterns"},
+     {PackingPolicy::first_fit_decreasing, "first-fit-decreasing"},
+     {PackingPolicy::best_fit, "best-fit"},
+     {PackingPolicy::first_fit, "first-fit"},
+     {PackingPolicy::in_order, "in-order"},
+     {PackingPolicy::concatenate, "concat-and-chunk"}}};
+constexpr std::array<std::pair<PackOrder, std::string_view>, 6> pack_orders{
+    {{PackOrder::shuffle, "shuffle"},
+     {PackOrder::in_order, "in-order"},
+     {PackOrder::short_to_long, "short-to-long"},
+     {PackOrder::length_stages, "length-stages"},
+     {PackOrder::score_stages, "score-stages"},
+     {PackOrder::buckets_interleaved, "buckets-interleaved"}}};
+constexpr std::array<std::pair<PlanCompat, std::string_view>, 2> plan_compats{
+    {{PlanCompat::none, "none"}, {PlanCompat::lazarus, "lazarus"}}};
 constexpr std::array<std::pair<LongPolicy, std::string_view>, 5> long_policies{
     {{LongPolicy::automatic, "auto"},
      {LongPolicy::split, "split"},
@@ -92,6 +106,24 @@ void check_buckets(const PlanOptions& options) {
     }
 }
 
+bool is_staged(PackOrder order) {
+    return order == PackOrder::length_stages || order == PackOrder::score_stages;
+}
+
+void check_order(const PlanOptions& options) {
+    if (is_staged(options.order) && (options.stages < 1 || options.stages > 65536)) {
+        refuse("the number of stages", options.stages, "1 to 65536");
+    }
+    if (options.mode == PlanMode::pack && options.order == PackOrder::buckets_interleaved) {
+        throw Error(ErrorCode::invalid_argument,
+                    "order buckets-interleaved needs length buckets; give --mode bucket, or another --order");
+    }
+    if (options.mode == PlanMode::bucket && is_staged(options.order)) {
+        throw Error(ErrorCode::invalid_argument,
+                    "staged orders are of pack mode; buckets have --order short-to-long");
+    }
+}
+
 }  // namespace
 
 std::string_view name_of(PlanMode mode) {
@@ -106,6 +138,9 @@ std::string_view name_of(PackOrder order) {
 std::string_view name_of(LongPolicy policy) {
     return find_name<LongPolicy>(long_policies, policy);
 }
+std::string_view name_of(PlanCompat compat) {
+    return find_name<PlanCompat>(plan_compats, compat);
+}
 
 PlanMode parse_plan_mode(std::string_view text) {
     return parse_name<PlanMode>(plan_modes, "mode", text);
@@ -119,14 +154,19 @@ PackOrder parse_pack_order(std::string_view text) {
 LongPolicy parse_long_policy(std::string_view text) {
     return parse_name<LongPolicy>(long_policies, "policy for long samples", text);
 }
+PlanCompat parse_plan_compat(std::string_view text) {
+    return parse_name<PlanCompat>(plan_compats, "system to be compatible with", text);
+}
 
 void check_options(const PlanOptions& options) {
     if (name_of(options.mode).empty()) refuse("the mode", static_cast<std::uint64_t>(options.mode), "0 or 1");
     if (name_of(options.packing).empty()) {
-        refuse("the packing policy", static_cast<std::uint64_t>(options.packing), "0 or 1");
+        refuse("the packing policy", static_cast<std::uint64_t>(options.packing), "0 to 7");
     }
     if (name_of(options.order).empty())
-        refuse("the order", static_cast<std::uint64_t>(options.order), "0 or 1");
+        refuse("the order", static_cast<std::uint64_t>(options.order), "0 to 5");
+    if (name_of(options.compat).empty())
+        refuse("the compatibility", static_cast<std::uint64_t>(options.compat), "0 or 1");
     if (name_of(options.long_policy).empty()) {
         refuse("the policy for long samples", static_cast<std::uint64_t>(options.long_policy), "0 to 4");
     }
@@ -138,6 +178,7 @@ void check_options(const PlanOptions& options) {
         refuse("the number of epochs", options.epochs, "1 to 4294967295");
     }
     check_cost(options.cost, options.token_budget);
+    check_order(options);
     if (options.mode == PlanMode::bucket) check_buckets(options);
 }
 
@@ -151,6 +192,8 @@ PlanOptions effective_options(const PlanOptions& options) {
         effective.packing = PackingPolicy::in_order;
         effective.balance = false;
     }
+    if (effective.order == PackOrder::short_to_long) effective.balance = false;
+    if (!is_staged(effective.order)) effective.stages = 0;
     if (effective.mode == PlanMode::bucket) {
         effective.packing = PackingPolicy::in_order;
     } else {

@@ -20,7 +20,7 @@ struct PlanBuildArguments {
     std::uint32_t budget = 4096;
     std::uint32_t packs_per_step = 8;
     std::uint64_t seed = 42;
-    std::string mode = "pack", packing = "best-fit-decreasing", order = "shuffle", long_policy = "auto", cost,
+    std::string mode = "pack", packing = "auto", order = "shuffle", long_policy = "auto", cost,
                 jsonl = "auto";
     std::vector<std::uint32_t> bucket_edges;
     std::optional<std::uint32_t> bucket_overflow_max;
