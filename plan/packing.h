@@ -1,7 +1,9 @@
 // plan/packing.h
 //
 // Packing: place variable-length segments into packs of fixed token capacity,
-// so that a step computes on real tokens rather than padding.
+// so that a step computes on real tokens rather than padding. Here: what packs are made
+// of, best-fit decreasing, and the choice among the policies. Others have their own files:
+// pattern_packing, sequential_packing.
 //
 // Best-fit decreasing needs lengths alone, and equal lengths and equally full packs
 // are interchangeable: it runs over (distinct length, room left) with counts, not
@@ -63,53 +65,49 @@ struct PackShapes {
     std::vector<std::uint64_t> shape_packs;
 
     std::size_t num_shapes() const { return shape_packs.size(); }
+    std::uint64_t num_packs() const;
+    void append(const PackShapes& more);
     std::span<const std::uint32_t> shape(std::size_t s) const {
         return std::span(item_class).subspan(shape_begin[s], shape_begin[s + 1] - shape_begin[s]);
     }
+};
+
+/// What a pack may hold.
+struct PackLimits {
+    std::uint32_t tokens_max;        ///< Token budget, in [1, 2^31) [tokens].
+    std::uint32_t segments_max = 0;  ///< 0: as many as fit.
 };
 
 /// Best-fit decreasing: longest class first, each segment into the fullest pack with room. Among packs with
 /// equal room, those that came to it last are taken first; shapes are listed fullest pack first, then in the
 /// order they came to their room. The number of packs does not depend on either rule.
 ///
-/// @param class_tokens    (classes) distinct, descending, in [1, pack_tokens_max].
+/// @param class_tokens    (classes) distinct, descending, in [1, limits.tokens_max].
 /// @param class_segments  (classes) segments of each, ≥ 1.
 ///
 /// Steps taken: one per (class, group of equal packs), at most one per segment.
 PackShapes best_fit_decreasing(std::span<const std::uint32_t> class_tokens,
-                               std::span<const std::uint64_t> class_segments, std::uint32_t pack_tokens_max);
+                               std::span<const std::uint64_t> class_segments, PackLimits limits);
 
-/// Assign every segment to exactly one pack.
-///
-/// @param segment_tokens  (num_segments) length of each segment, in
-///                        [1, pack_tokens_max] [tokens]. May be empty.
-/// @param pack_tokens_max Token budget of one pack, in [1, 2^31) [tokens].
-///
-/// @return Every index of `segment_tokens` exactly once; no empty pack; no pack
-///         over budget. in_order: input order throughout. best_fit_decreasing: shapes in
-///         their order, longest first inside a pack; equal lengths are given out in input order.
-///
-/// @throws Error{invalid_argument} if the budget is out of range, or naming the
-///         first segment that is empty or over it. Splitting long samples is
-///         the caller's decision (dispositions.h), never a silent truncation here.
-///
-/// Pure: no I/O, no clock, no randomness.
-PackLayout pack_segments(std::span<const std::uint32_t> segment_tokens, std::uint32_t pack_tokens_max,
-                         PackingPolicy policy);
+/// Best-fit decreasing, and patterns where its gap to the lower bound exceeds 0.5 %; whichever needs fewer
+/// packs, best-fit decreasing if equal.
+PackShapes pack_automatically(std::span<const std::uint32_t> class_tokens,
+                              std::span<const std::uint64_t> class_segments, PackLimits limits);
 
-/// Segment boundaries of one pack, as variable-length attention reads them.
+/// Shapes by any policy but in_order and concatenate, whose packs depend on who neighbours whom.
 ///
-/// @return (num_segments_in_pack + 1) running sum: front() is 0, back() is the
-///         pack's token count [tokens]. int32 is the kernels' index type; the
-///         budget's range keeps every value inside it.
-std::vector<std::int32_t> cu_seqlens(const PackLayout& layout, std::size_t pack,
-                                     std::span<const std::uint32_t> segment_tokens);
+/// @param classes         of `segment_tokens`.
+/// @param segment_tokens  (num_segments) in arrival order, each in [1, limits.tokens_max] [tokens].
+/// @return Every segment of every class in exactly one pack, no pack over the limits.
+PackShapes pack_shapes(const LengthClasses& classes, std::span<const std::uint32_t> segment_tokens,
+                       PackLimits limits, PackingPolicy policy);
 
 /// Packs that no packing can do without: the L2 bound of Martello and Toth 1990, "Lower bounds and reduction
-/// procedures for the bin packing problem", never below ceil(tokens / pack_tokens_max).
+/// procedures for the bin packing problem", never below ceil(tokens / tokens_max) or
+/// ceil(segments / segments_max).
 ///
 /// @param class_tokens, class_segments  as best_fit_decreasing.
 std::uint64_t packs_lower_bound(std::span<const std::uint32_t> class_tokens,
-                                std::span<const std::uint64_t> class_segments, std::uint32_t pack_tokens_max);
+                                std::span<const std::uint64_t> class_segments, PackLimits limits);
 
 }  // namespace lockstep
