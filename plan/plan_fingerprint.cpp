@@ -1,35 +1,44 @@
 // The fingerprint tree of a plan: docs/formats/plan.md, section "Fingerprints".
 // Any change here renames every plan: it needs new tags.
 
+#include "plan/plan_chunk.h"
+
 #include <algorithm>
-#include <vector>
+#include <array>
 
 #include "io/base/contract.h"
-#include "plan/batch_plan.h"
 
 namespace lockstep {
 
 namespace {
 
-template <class T>
-std::span<const T> slice(const std::vector<T>& column, std::uint64_t begin, std::uint64_t end) {
-    return std::span(column).subspan(begin, end - begin);
-}
-
-/// Rows of each of the groups [begin, end): what of an offset column does not depend on what came before.
-std::vector<std::uint64_t> group_sizes(const std::vector<std::uint64_t>& offsets, std::uint64_t begin,
-                                       std::uint64_t end) {
-    std::vector<std::uint64_t> sizes(end - begin);
-    for (std::uint64_t i = begin; i < end; ++i) sizes[i - begin] = offsets[i + 1] - offsets[i];
+/// Rows of each group: what of an offset column does not depend on what came before.
+std::vector<std::uint64_t> group_sizes(std::span<const std::uint64_t> offsets) {
+    std::vector<std::uint64_t> sizes(offsets.size() - 1);
+    for (std::size_t i = 0; i < sizes.size(); ++i) sizes[i] = offsets[i + 1] - offsets[i];
     return sizes;
 }
 
 /// A column that a plan may lack: a marker, and the rows if it is there.
 template <class T>
-void add_optional(FingerprintBuilder& builder, const std::vector<T>& column, std::uint64_t begin,
-                  std::uint64_t end) {
-    builder.add(std::uint64_t{column.empty() ? 0U : 1U});
-    if (!column.empty()) builder.add_array(slice(column, begin, end));
+void add_optional(FingerprintBuilder& builder, const std::optional<std::span<const T>>& column) {
+    builder.add(std::uint64_t{column ? 1U : 0U});
+    if (column) builder.add_array(*column);
+}
+
+/// As u64, whatever the stored width.
+void add_samples(FingerprintBuilder& builder, std::span<const std::uint64_t> samples) {
+    builder.add_array(samples);
+}
+void add_samples(FingerprintBuilder& builder, std::span<const std::uint32_t> samples) {
+    builder.add(std::uint64_t{samples.size()});
+    std::array<std::uint64_t, 1024> wide{};
+    while (!samples.empty()) {
+        const std::size_t count = std::min(wide.size(), samples.size());
+        std::copy_n(samples.begin(), count, wide.begin());
+        builder.raw(std::as_bytes(std::span(wide).first(count)));
+        samples = samples.subspan(count);
+    }
 }
 
 void add_options(FingerprintBuilder& builder, const PlanOptions& options) {
@@ -68,6 +77,60 @@ void add_dispositions(FingerprintBuilder& builder, const std::vector<Disposition
         .add_array(std::span<const std::uint64_t>(lost));
 }
 
+template <class T>
+std::span<const T> rows(const std::vector<T>& column, std::uint64_t begin, std::uint64_t end) {
+    return std::span(column).subspan(begin, end - begin);
+}
+
+template <class T>
+std::optional<std::span<const T>> rows_if_any(const std::vector<T>& column, std::uint64_t begin,
+                                              std::uint64_t end) {
+    if (column.empty()) return std::nullopt;
+    return rows(column, begin, end);
+}
+
+}  // namespace
+
+PlanChunkColumns chunk_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
+    LOCKSTEP_EXPECTS(step_begin <= step_end && step_end <= plan.num_steps());
+    const std::uint64_t pack_begin = plan.step_begin[step_begin];
+    const std::uint64_t pack_end = plan.step_begin[step_end];
+    const std::uint64_t segment_begin = plan.pack_begin[pack_begin];
+    const std::uint64_t segment_end = plan.pack_begin[pack_end];
+    PlanChunkColumns chunk;
+    chunk.first_step = step_begin;
+    chunk.first_pack = pack_begin;
+    chunk.step_begin = rows(plan.step_begin, step_begin, step_end + 1);
+    chunk.pack_begin = rows(plan.pack_begin, pack_begin, pack_end + 1);
+    chunk.segment_sample = rows(plan.segment_sample, segment_begin, segment_end);
+    chunk.segment_offset = rows(plan.segment_offset, segment_begin, segment_end);
+    chunk.segment_tokens = rows(plan.segment_tokens, segment_begin, segment_end);
+    chunk.pack_cost = rows(plan.pack_cost, pack_begin, pack_end);
+    chunk.pack_targets = rows_if_any(plan.pack_targets, pack_begin, pack_end);
+    chunk.pack_bucket = rows_if_any(plan.pack_bucket, pack_begin, pack_end);
+    chunk.pack_pad_tokens = rows_if_any(plan.pack_pad_tokens, pack_begin, pack_end);
+    return chunk;
+}
+
+Fingerprint fingerprint_chunk(const PlanChunkColumns& chunk) {
+    FingerprintBuilder builder("lockstep-plan-chunk-v1");
+    builder.add(chunk.first_step).add(chunk.first_step + chunk.num_steps()).add(chunk.first_pack);
+    builder.add_array(std::span<const std::uint64_t>(group_sizes(chunk.step_begin)));
+    builder.add_array(std::span<const std::uint64_t>(group_sizes(chunk.pack_begin)));
+    std::visit([&](auto samples) { add_samples(builder, samples); }, chunk.segment_sample);
+    builder.add_array(chunk.segment_offset);
+    builder.add_array(chunk.segment_tokens);
+    builder.add_array(chunk.pack_cost);
+    add_optional(builder, chunk.pack_targets);
+    add_optional(builder, chunk.pack_bucket);
+    add_optional(builder, chunk.pack_pad_tokens);
+    return builder.finish();
+}
+
+Fingerprint fingerprint_chunk(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
+    return fingerprint_chunk(chunk_of(plan, step_begin, step_end));
+}
+
 Fingerprint fingerprint_settings(const BatchPlan& plan) {
     FingerprintBuilder builder("lockstep-plan-settings-v2");
     add_options(builder, plan.options);
@@ -90,62 +153,58 @@ Fingerprint fingerprint_settings(const BatchPlan& plan) {
     return builder.finish();
 }
 
-}  // namespace
-
-Fingerprint fingerprint_chunk(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
-    LOCKSTEP_EXPECTS(step_begin <= step_end && step_end <= plan.num_steps());
-    const std::uint64_t pack_begin = plan.step_begin[step_begin];
-    const std::uint64_t pack_end = plan.step_begin[step_end];
-    const std::uint64_t segment_begin = plan.pack_begin[pack_begin];
-    const std::uint64_t segment_end = plan.pack_begin[pack_end];
-
-    FingerprintBuilder builder("lockstep-plan-chunk-v1");
-    builder.add(step_begin).add(step_end).add(pack_begin);
-    builder.add_array(std::span<const std::uint64_t>(group_sizes(plan.step_begin, step_begin, step_end)));
-    builder.add_array(std::span<const std::uint64_t>(group_sizes(plan.pack_begin, pack_begin, pack_end)));
-    builder.add_array(slice(plan.segment_sample, segment_begin, segment_end));
-    builder.add_array(slice(plan.segment_offset, segment_begin, segment_end));
-    builder.add_array(slice(plan.segment_tokens, segment_begin, segment_end));
-    builder.add_array(slice(plan.pack_cost, pack_begin, pack_end));
-    add_optional(builder, plan.pack_targets, pack_begin, pack_end);
-    add_optional(builder, plan.pack_bucket, pack_begin, pack_end);
-    add_optional(builder, plan.pack_pad_tokens, pack_begin, pack_end);
-    return builder.finish();
+std::vector<std::uint64_t> chunk_bounds(std::span<const std::uint64_t> epoch_begin) {
+    std::vector<std::uint64_t> bounds{0};
+    for (std::size_t epoch = 0; epoch + 1 < epoch_begin.size(); ++epoch) {
+        for (std::uint64_t begin = epoch_begin[epoch]; begin < epoch_begin[epoch + 1];) {
+            begin = std::min(begin + plan_steps_per_chunk, epoch_begin[epoch + 1]);
+            bounds.push_back(begin);
+        }
+    }
+    return bounds;
 }
 
-PlanFingerprints fingerprint_plan(const BatchPlan& plan) {
+PlanFingerprints fingerprint_tree(const Fingerprint& settings, std::span<const std::uint64_t> epoch_begin,
+                                  std::vector<Fingerprint> chunks, const std::optional<Fingerprint>& parent,
+                                  std::uint64_t from_step) {
     PlanFingerprints tree;
     tree.steps_per_chunk = plan_steps_per_chunk;
-    tree.settings = fingerprint_settings(plan);
-    tree.chunk_begin.push_back(0);
-    for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch) {
-        const std::uint64_t epoch_begin = plan.epoch_begin[epoch];
-        const std::uint64_t epoch_end = plan.epoch_begin[epoch + 1];
-        const std::size_t first_chunk = tree.chunks.size();
-        for (std::uint64_t begin = epoch_begin; begin < epoch_end;) {
-            const std::uint64_t end = std::min(begin + plan_steps_per_chunk, epoch_end);
-            tree.chunks.push_back(fingerprint_chunk(plan, begin, end));
-            tree.chunk_begin.push_back(end);
-            begin = end;
-        }
+    tree.settings = settings;
+    tree.chunk_begin = chunk_bounds(epoch_begin);
+    tree.chunks = std::move(chunks);
+    LOCKSTEP_EXPECTS(tree.chunks.size() + 1 == tree.chunk_begin.size());
+    const std::uint64_t num_epochs = epoch_begin.size() - 1;
+    std::size_t chunk = 0;
+    for (std::uint64_t epoch = 0; epoch < num_epochs; ++epoch) {
+        const std::size_t first_chunk = chunk;
+        while (tree.chunk_begin[chunk] < epoch_begin[epoch + 1]) ++chunk;
         FingerprintBuilder builder("lockstep-plan-epoch-v1");
-        builder.add(epoch).add(epoch_begin).add(epoch_end);
-        builder.add(std::uint64_t{tree.chunks.size() - first_chunk});
-        for (std::size_t c = first_chunk; c < tree.chunks.size(); ++c) builder.add(tree.chunks[c]);
+        builder.add(epoch).add(epoch_begin[epoch]).add(epoch_begin[epoch + 1]);
+        builder.add(std::uint64_t{chunk - first_chunk});
+        for (std::size_t c = first_chunk; c < chunk; ++c) builder.add(tree.chunks[c]);
         tree.epochs.push_back(builder.finish());
     }
     FingerprintBuilder order("lockstep-plan-order-v1");
-    order.add(tree.steps_per_chunk).add(plan.num_epochs());
+    order.add(tree.steps_per_chunk).add(num_epochs);
     for (const Fingerprint& epoch : tree.epochs) order.add(epoch);
     tree.order = order.finish();
 
     FingerprintBuilder root("lockstep-plan-v1");
     root.add(tree.settings).add(tree.order);
-    root.add(std::uint64_t{plan.parent ? 1U : 0U})
-        .add(plan.parent.value_or(Fingerprint{}))
-        .add(plan.from_step);
+    root.add(std::uint64_t{parent ? 1U : 0U}).add(parent.value_or(Fingerprint{})).add(from_step);
     tree.plan = root.finish();
     return tree;
+}
+
+PlanFingerprints fingerprint_plan(const BatchPlan& plan) {
+    const std::vector<std::uint64_t> bounds = chunk_bounds(plan.epoch_begin);
+    std::vector<Fingerprint> chunks;
+    chunks.reserve(bounds.size() - 1);
+    for (std::size_t c = 0; c + 1 < bounds.size(); ++c) {
+        chunks.push_back(fingerprint_chunk(plan, bounds[c], bounds[c + 1]));
+    }
+    return fingerprint_tree(fingerprint_settings(plan), plan.epoch_begin, std::move(chunks), plan.parent,
+                            plan.from_step);
 }
 
 }  // namespace lockstep
