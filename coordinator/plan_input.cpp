@@ -27,7 +27,7 @@ PlanInput PlanInput::open(const std::filesystem::path& path, std::string name) {
     input.name_ = name.empty() ? path.stem().string() : std::move(name);
     if (!looks_like_corpus(path)) {
         auto cache = std::make_shared<LengthCache>(read_lengths_jsonl(path));
-        input.sample_tokens_ = cache->sample_tokens;
+        input.sample_tokens_.assign(cache->sample_tokens.begin(), cache->sample_tokens.end());
         input.cache_ = std::move(cache);
         return input;
     }
@@ -35,7 +35,7 @@ PlanInput PlanInput::open(const std::filesystem::path& path, std::string name) {
     const auto begin = corpus->sample_begin();
     input.sample_tokens_.reserve(corpus->num_samples());
     for (std::size_t i = 0; i + 1 < begin.size(); ++i)
-        input.sample_tokens_.push_back(begin[i + 1] - begin[i]);
+        input.sample_tokens_.push_back(static_cast<std::uint32_t>(begin[i + 1] - begin[i]));
     if (corpus->has_loss_spans()) {
         input.span_begin_.push_back(0);
         for (std::uint64_t sample = 0; sample < corpus->num_samples(); ++sample) {

@@ -34,7 +34,7 @@ class PlanInput {
     std::string name_;
     std::shared_ptr<const Corpus> corpus_;
     std::shared_ptr<const LengthCache> cache_;
-    std::vector<std::uint64_t> sample_tokens_;
+    std::vector<std::uint32_t> sample_tokens_;
     std::vector<std::uint64_t> span_begin_;
     std::vector<std::uint32_t> spans_;
 };

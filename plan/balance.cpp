@@ -4,8 +4,6 @@
 #include <numeric>
 #include <utility>
 
-#include "plan/shuffle.h"
-
 namespace lockstep {
 
 namespace {
@@ -36,21 +34,19 @@ std::uint64_t cost_of_pack(const CostModel& cost, std::uint64_t tokens, std::uin
 }
 
 std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> pack_cost, const PlanOptions& options,
-                                       std::uint64_t epoch) {
+                                       PackDraws& draws) {
     std::vector<std::uint32_t> order(pack_cost.size());
     std::iota(order.begin(), order.end(), 0U);
-    if (options.order == PackOrder::in_order) return order;
-    DrawSequence pack_draws(options.seed, "pack-order", epoch);
-    shuffle_values(std::span(order), pack_draws);
+    if (options.order == PackOrder::in_order || options.order == PackOrder::short_to_long) return order;
+    shuffle_values(std::span(order), draws.order);
     if (!options.balance) return order;
 
-    DrawSequence step_draws(options.seed, "step-order", epoch);
     const std::uint64_t full_steps = order.size() / options.packs_per_step;
     for (std::uint64_t step = 0; step < full_steps; step += balance_window_steps) {
         const std::uint64_t steps = std::min(balance_window_steps, full_steps - step);
         balance_window(
             std::span(order).subspan(step * options.packs_per_step, steps * options.packs_per_step),
-            options.packs_per_step, pack_cost, step_draws);
+            options.packs_per_step, pack_cost, draws.steps);
     }
     return order;
 }

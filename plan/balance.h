@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "plan/plan_options.h"
+#include "plan/shuffle.h"
 
 namespace lockstep {
 
@@ -25,9 +26,16 @@ inline constexpr std::uint64_t balance_window_steps = 16;
 /// @pre Within the budget the model was checked for (check_options), so it does not wrap.
 std::uint64_t cost_of_pack(const CostModel& cost, std::uint64_t tokens, std::uint64_t sum_of_squares);
 
-/// Order of an epoch's packs in training; every packs_per_step of them make a step.
+/// Draws of one epoch, used up by one stage after another.
+struct PackDraws {
+    PackDraws(std::uint64_t seed, std::uint64_t epoch)
+        : order(seed, "pack-order", epoch), steps(seed, "step-order", epoch) {}
+    DrawSequence order, steps;
+};
+
+/// Order of the packs of a stage in training; every packs_per_step of them make a step.
 ///
-/// PackOrder::in_order leaves them as they are. PackOrder::shuffle permutes them by (seed, epoch); with
+/// PackOrder::in_order and short_to_long leave them as they are. Others permute them by (seed, epoch); with
 /// `balance` every window of balance_window_steps full steps is sorted by cost (ties: order after the
 /// shuffle), cut into steps, and the steps are permuted. The last window may hold fewer steps; the packs of a
 /// last, short step stay as shuffled.
@@ -35,6 +43,6 @@ std::uint64_t cost_of_pack(const CostModel& cost, std::uint64_t tokens, std::uin
 /// @param pack_cost  (packs) cost of each.
 /// @return (packs) indices into pack_cost, each once.
 std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> pack_cost, const PlanOptions& options,
-                                       std::uint64_t epoch);
+                                       PackDraws& draws);
 
 }  // namespace lockstep

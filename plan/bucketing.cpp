@@ -1,6 +1,7 @@
 #include "plan/bucketing.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "io/base/error.h"
@@ -52,7 +53,7 @@ BucketedPacks pack_buckets(const BucketMembers& members, const PlanOptions& opti
     for (std::size_t bucket = 0; bucket < buckets.size(); ++bucket) {
         const SegmentIndex begin = members.begin[bucket];
         const SegmentIndex end = members.begin[bucket + 1];
-        if (options.order == PackOrder::shuffle) {
+        if (options.order != PackOrder::in_order) {
             shuffle_values(std::span(packs.layout.segments).subspan(begin, end - begin), draws);
         }
         const std::uint32_t capacity = buckets.capacity(bucket, options.token_budget);
@@ -63,6 +64,33 @@ BucketedPacks pack_buckets(const BucketMembers& members, const PlanOptions& opti
         }
     }
     return packs;
+}
+
+std::vector<std::uint32_t> interleave_buckets(std::span<const std::uint16_t> pack_bucket,
+                                              const PlanOptions& options, std::uint64_t epoch) {
+    __extension__ using u128 = unsigned __int128;
+    struct Place {
+        std::uint64_t at;  ///< Fraction of the epoch, of 2^63.
+        std::uint32_t pack;
+    };
+    std::vector<Place> places(pack_bucket.size());
+    DrawSequence draws(options.seed, "bucket-places", epoch);
+    for (std::size_t begin = 0; begin < pack_bucket.size();) {
+        std::size_t end = begin;
+        while (end < pack_bucket.size() && pack_bucket[end] == pack_bucket[begin]) ++end;
+        const std::uint32_t shift = draws.below(std::numeric_limits<std::uint32_t>::max());
+        for (std::size_t k = begin; k < end; ++k) {
+            const u128 numerator = (static_cast<u128>(k - begin) << 32U) + shift;
+            places[k] = {static_cast<std::uint64_t>((numerator << 31U) / (end - begin)),
+                         static_cast<std::uint32_t>(k)};
+        }
+        begin = end;
+    }
+    std::ranges::sort(
+        places, [](const Place& a, const Place& b) { return a.at != b.at ? a.at < b.at : a.pack < b.pack; });
+    std::vector<std::uint32_t> order(places.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = places[i].pack;
+    return order;
 }
 
 }  // namespace lockstep

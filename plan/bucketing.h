@@ -61,4 +61,10 @@ struct BucketedPacks {
 /// Order in order: members ascending. Shuffle: members of every bucket permuted by (seed, epoch).
 BucketedPacks pack_buckets(const BucketMembers& members, const PlanOptions& options, std::uint64_t epoch);
 
+/// Order in which the packs of every bucket are spread evenly over the epoch: the k-th of a bucket's n packs
+/// stands at (k + u) / n, u drawn once a bucket by (seed, epoch); equal places by bucket.
+/// @param pack_bucket  ascending.
+std::vector<std::uint32_t> interleave_buckets(std::span<const std::uint16_t> pack_bucket,
+                                              const PlanOptions& options, std::uint64_t epoch);
+
 }  // namespace lockstep

@@ -10,8 +10,6 @@ namespace lockstep {
 
 namespace {
 
-constexpr std::uint64_t sample_tokens_max = std::numeric_limits<std::uint32_t>::max();
-
 std::string sample_text(const SourceLengths& source, std::uint64_t sample) {
     std::string text = "sample " + std::to_string(sample);
     if (!source.source.name.empty()) text += " of '" + source.source.name + "'";
@@ -53,6 +51,24 @@ void check_spans(const SourceLengths& source, std::uint64_t sample) {
     }
 }
 
+[[noreturn]] void refuse_segments() {
+    throw Error(ErrorCode::invalid_argument,
+                "an epoch has 2^32 segments or more; divide the corpus or raise -b");
+}
+
+/// Where samples are laid end to end: what the pack being filled still holds.
+struct PackRoom {
+    std::uint32_t tokens_max;
+    std::uint32_t segments_max;
+    std::uint32_t tokens = 0;
+    std::uint32_t segments = 0;
+
+    void open() {
+        tokens = tokens_max;
+        segments = segments_max;
+    }
+};
+
 /// Cuts the samples of one source and appends to the fates.
 class Cutter {
   public:
@@ -68,13 +84,16 @@ class Cutter {
         if (policy_ == LongPolicy::automatic) policy_ = has_spans_ ? LongPolicy::error : LongPolicy::split;
     }
 
-    void cut(std::uint64_t sample) {
-        const std::uint64_t tokens = source_.sample_tokens[sample];
+    /// @param pack_room  of the pack being filled end to end; null unless samples are concatenated.
+    void cut(std::uint64_t sample, PackRoom* pack_room) {
+        const std::uint32_t tokens = source_.sample_tokens[sample];
         if (has_spans_) check_spans(source_, sample);
         if (tokens == 0) {
             record(sample, DispositionKind::empty, 0);
+        } else if (pack_room != nullptr && may_be_cut(tokens)) {
+            chain(sample, policy_ == LongPolicy::truncate ? std::min(tokens, limit_) : tokens, *pack_room);
         } else if (tokens <= limit_) {
-            const std::uint32_t targets = append(sample, 0, static_cast<std::uint32_t>(tokens));
+            const std::uint32_t targets = append(sample, 0, tokens);
             if (targets == 0) record(sample, DispositionKind::no_target, 0);
         } else {
             cut_long(sample, tokens);
@@ -82,15 +101,44 @@ class Cutter {
     }
 
   private:
-    void cut_long(std::uint64_t sample, std::uint64_t tokens) {
-        if (tokens > sample_tokens_max) {
-            throw Error(ErrorCode::invalid_argument,
-                        sample_text(source_, sample) + " has " + std::to_string(tokens) +
-                            " tokens; at most 2^32 - 1 can be addressed, divide it");
+    bool may_be_cut(std::uint32_t tokens) const {
+        return tokens <= limit_ || policy_ == LongPolicy::split || policy_ == LongPolicy::truncate;
+    }
+
+    /// Lay a sample down where the last one ended, cutting it where packs are full.
+    void chain(std::uint64_t sample, std::uint32_t tokens, PackRoom& pack) {
+        std::uint32_t targets = 0;
+        std::uint32_t pieces = 0;
+        for (std::uint32_t offset = 0;;) {
+            // A last single token of room could hold no target of a longer sample.
+            if (pack.tokens == 0 || pack.segments == 0 || (pack.tokens == 1 && tokens - offset > 1)) {
+                pack.open();
+            }
+            const std::uint32_t piece = std::min(pack.tokens, tokens - offset);
+            if (piece < 2 && offset + piece < tokens) {
+                refuse_long(sample, tokens, "pieces need at least 2 tokens, raise -b");
+            }
+            targets += append(sample, offset, piece);
+            ++pieces;
+            pack.tokens -= piece;
+            --pack.segments;
+            if (offset + piece == tokens) break;
+            offset += piece - 1;
         }
+        const std::uint32_t whole = source_.sample_tokens[sample];
+        if (tokens < whole) {
+            record(sample, DispositionKind::truncated, whole - tokens);
+        } else if (pieces > 1) {
+            record(sample, DispositionKind::split, 0);
+        } else if (targets == 0) {
+            record(sample, DispositionKind::no_target, 0);
+        }
+    }
+
+    void cut_long(std::uint64_t sample, std::uint32_t tokens) {
         switch (policy_) {
             case LongPolicy::split:
-                split(sample, static_cast<std::uint32_t>(tokens));
+                split(sample, tokens);
                 break;
             case LongPolicy::truncate:
                 append(sample, 0, limit_);
@@ -119,13 +167,12 @@ class Cutter {
     /// @return targets of the new segment.
     std::uint32_t append(std::uint64_t sample, std::uint32_t offset, std::uint32_t tokens) {
         SegmentTable& table = fates_.segments;
-        if (table.tokens.size() == std::numeric_limits<SegmentIndex>::max()) {
-            throw Error(ErrorCode::invalid_argument,
-                        "an epoch has 2^32 segments or more; divide the corpus or raise -b");
+        if (table.own_tokens.size() == std::numeric_limits<SegmentIndex>::max()) {
+            refuse_segments();
         }
         table.sample.push_back(sample_base_ + sample);
         table.offset.push_back(offset);
-        table.tokens.push_back(tokens);
+        table.own_tokens.push_back(tokens);
         const std::uint32_t targets = segment_targets(source_, sample, offset, tokens);
         if (record_targets_) table.targets.push_back(targets);
         return targets;
@@ -169,8 +216,64 @@ std::uint32_t segment_targets(const SourceLengths& source, std::uint64_t sample_
     return static_cast<std::uint32_t>(targets);
 }
 
-Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> sources) {
+namespace {
+
+/// Whether every sample is one whole segment, as most are.
+bool all_whole(const PlanOptions& options, std::span<const SourceLengths> sources) {
+    if (options.packing == PackingPolicy::concatenate) return false;
+    const std::uint32_t limit = segment_tokens_max(options);
+    for (const SourceLengths& source : sources) {
+        std::uint32_t least = 1;
+        std::uint32_t most = 0;
+        for (const std::uint32_t tokens : source.sample_tokens) {
+            least = std::min(least, tokens);
+            most = std::max(most, tokens);
+        }
+        if (least == 0 || most > limit) return false;
+    }
+    return true;
+}
+
+/// One whole segment a sample: lengths are the table.
+Fates fates_of_whole_samples(std::span<const SourceLengths> sources, std::uint64_t num_samples,
+                             bool any_spans) {
+    if (num_samples > std::numeric_limits<SegmentIndex>::max()) refuse_segments();
     Fates fates;
+    SegmentTable& table = fates.segments;
+    if (sources.size() == 1) {
+        table.tokens = sources.front().sample_tokens;
+    } else {
+        table.own_tokens.reserve(num_samples);
+        for (const SourceLengths& source : sources) {
+            table.own_tokens.insert(table.own_tokens.end(), source.sample_tokens.begin(),
+                                    source.sample_tokens.end());
+        }
+        table.tokens = table.own_tokens;
+    }
+    std::uint64_t sample_base = 0;
+    for (const SourceLengths& source : sources) {
+        const bool has_spans = !source.loss_span_begin.empty();
+        if (!any_spans && std::ranges::find(source.sample_tokens, 1U) == source.sample_tokens.end()) {
+            sample_base += source.sample_tokens.size();
+            continue;
+        }
+        for (std::uint64_t sample = 0; sample < source.sample_tokens.size(); ++sample) {
+            const std::uint32_t tokens = source.sample_tokens[sample];
+            if (has_spans) check_spans(source, sample);
+            const std::uint32_t targets = has_spans ? segment_targets(source, sample, 0, tokens) : tokens - 1;
+            if (any_spans) table.targets.push_back(targets);
+            if (targets == 0) {
+                fates.dispositions.push_back({sample_base + sample, DispositionKind::no_target, 0});
+            }
+        }
+        sample_base += source.sample_tokens.size();
+    }
+    return fates;
+}
+
+}  // namespace
+
+Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> sources) {
     std::uint64_t num_samples = 0;
     bool any_spans = false;
     for (const SourceLengths& source : sources) {
@@ -178,17 +281,26 @@ Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> so
         num_samples += source.sample_tokens.size();
         any_spans = any_spans || !source.loss_span_begin.empty();
     }
+    if (all_whole(options, sources)) return fates_of_whole_samples(sources, num_samples, any_spans);
+
+    Fates fates;
     fates.segments.sample.reserve(num_samples);
     fates.segments.offset.reserve(num_samples);
-    fates.segments.tokens.reserve(num_samples);
+    fates.segments.own_tokens.reserve(num_samples);
     if (any_spans) fates.segments.targets.reserve(num_samples);
-
+    PackRoom pack{options.token_budget, options.segments_per_pack_max == 0
+                                            ? std::numeric_limits<std::uint32_t>::max()
+                                            : options.segments_per_pack_max};
+    const bool concatenate = options.packing == PackingPolicy::concatenate;
     std::uint64_t sample_base = 0;
     for (const SourceLengths& source : sources) {
         Cutter cutter(options, source, sample_base, any_spans, fates);
-        for (std::uint64_t sample = 0; sample < source.sample_tokens.size(); ++sample) cutter.cut(sample);
+        for (std::uint64_t sample = 0; sample < source.sample_tokens.size(); ++sample) {
+            cutter.cut(sample, concatenate ? &pack : nullptr);
+        }
         sample_base += source.sample_tokens.size();
     }
+    fates.segments.tokens = fates.segments.own_tokens;
     return fates;
 }
 

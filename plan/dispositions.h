@@ -20,14 +20,27 @@ namespace lockstep {
 /// Number of a segment within one epoch. An epoch holds fewer than 2^32 segments.
 using SegmentIndex = std::uint32_t;
 
-/// The segments of one epoch, ascending by (sample, offset). Columns of equal length.
-struct SegmentTable {
-    std::vector<std::uint64_t> sample;   ///< Global sample id.
-    std::vector<std::uint32_t> offset;   ///< First token, within the sample.
-    std::vector<std::uint32_t> tokens;   ///< [1, segment_tokens_max]
-    std::vector<std::uint32_t> targets;  ///< Empty if no source has loss spans: then tokens − 1 each.
+/// The segments that every pass over the sources consists of, ascending by (sample, offset). Columns that say
+/// nothing are absent: where every sample is one whole segment, only lengths are there, and those of a single
+/// source are borrowed from it.
+class SegmentTable {
+  public:
+    SegmentTable() = default;
+    SegmentTable(SegmentTable&&) = default;
+    SegmentTable& operator=(SegmentTable&&) = default;
+
+    std::span<const std::uint32_t> tokens;  ///< (segments) [1, segment_tokens_max]
+    std::vector<std::uint64_t> sample;      ///< Global sample ids; empty: segment i is sample i.
+    std::vector<std::uint32_t> offset;      ///< First token, within the sample; empty: 0 throughout.
+    std::vector<std::uint32_t> targets;     ///< Empty if no source has loss spans: then tokens − 1 each.
+    std::vector<std::uint32_t> own_tokens;  ///< What `tokens` shows, unless borrowed.
 
     std::size_t size() const { return tokens.size(); }
+    std::uint64_t sample_of(SegmentIndex segment) const { return sample.empty() ? segment : sample[segment]; }
+    std::uint32_t offset_of(SegmentIndex segment) const { return offset.empty() ? 0 : offset[segment]; }
+    std::uint32_t targets_of(SegmentIndex segment) const {
+        return targets.empty() ? tokens[segment] - 1 : targets[segment];
+    }
 };
 
 struct Fates {
@@ -35,15 +48,17 @@ struct Fates {
     std::vector<Disposition> dispositions;  ///< Ascending by sample.
 };
 
-/// Cut every sample into segments of at most segment_tokens_max(options) tokens.
+/// Cut every sample into segments of at most segment_tokens_max(options) tokens. Under
+/// PackingPolicy::concatenate samples are laid end to end and cut wherever a pack is full as well; packing
+/// the segments in order then gives those packs.
 ///
 /// Samples of a source are numbered after those of the sources before it. An empty sample is not planned; one
-/// without targets is. Pieces of a split sample are as long as the limit allows, the last one at least two
-/// tokens.
+/// without targets is. `sources` must outlive the result, which may borrow their lengths. Pieces of a split
+/// sample are as long as the limit allows, the last one at least two tokens.
 ///
-/// @throws Error{invalid_argument} naming a sample of 2^32 tokens or more, or over the limit under
-/// LongPolicy::error (or
-///         under split with a limit of 1), or 2^32 segments or more; Error{corrupt_data} naming a sample
+/// @throws Error{invalid_argument} naming a sample over the limit under LongPolicy::error (or under split
+/// with
+///         a limit of 1), or 2^32 segments or more; Error{corrupt_data} naming a sample
 ///         whose loss spans are not ascending, disjoint and within it.
 Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> sources);
 

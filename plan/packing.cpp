@@ -83,7 +83,8 @@ class RoomSet {
 /// Stacks of pack groups by room: a flat table while the budget is of common size, a tree beyond.
 class GroupsByRoom {
   public:
-    explicit GroupsByRoom(std::uint32_t room_max) : flat_(room_max < flat_rooms_max), rooms_(flat_ ? room_max : 0) {
+    explicit GroupsByRoom(std::uint32_t room_max)
+        : flat_(room_max < flat_rooms_max), rooms_(flat_ ? room_max : 0) {
         if (flat_) top_.assign(std::size_t{room_max} + 1, nothing);
     }
     void push(std::uint32_t room, PackGroup group) {
@@ -190,7 +191,8 @@ class OpenPacks {
         for (const GroupsByRoom* groups : {&closed_, &open_}) {
             for (const PackGroup& group : groups->listed()) {
                 for (std::uint32_t f = group.fill; f != nothing; f = fills_[f].previous) {
-                    shapes.item_class.insert(shapes.item_class.end(), fills_[f].times, fills_[f].length_class);
+                    shapes.item_class.insert(shapes.item_class.end(), fills_[f].times,
+                                             fills_[f].length_class);
                 }
                 // Fills were walked from the last, the shortest, to the first.
                 std::reverse(
@@ -204,7 +206,9 @@ class OpenPacks {
     }
 
   private:
-    std::uint32_t segments_in(std::uint32_t fill) const { return fill == nothing ? 0 : fills_[fill].segments; }
+    std::uint32_t segments_in(std::uint32_t fill) const {
+        return fill == nothing ? 0 : fills_[fill].segments;
+    }
 
     void put(std::uint32_t room, PackGroup group) {
         (segments_in(group.fill) == segments_max_ ? closed_ : open_).push(room, group);
@@ -234,7 +238,13 @@ LengthClasses classify_by_counting(std::span<const std::uint32_t> segment_tokens
         count[tokens] = begin;
     }
     classes.members.resize(segment_tokens.size());
-    for (SegmentIndex i = 0; i < segment_tokens.size(); ++i) classes.members[count[segment_tokens[i]]++] = i;
+    // The places written to are all over: they are asked for ahead.
+    constexpr std::size_t ahead = 32;
+    const std::size_t size = segment_tokens.size();
+    for (std::size_t i = 0; i < size; ++i) {
+        if (i + ahead < size) __builtin_prefetch(&classes.members[count[segment_tokens[i + ahead]]], 1);
+        classes.members[count[segment_tokens[i]]++] = static_cast<SegmentIndex>(i);
+    }
     return classes;
 }
 
@@ -362,7 +372,8 @@ std::uint64_t packs_lower_bound(std::span<const std::uint32_t> class_tokens,
     std::uint64_t bound = (tokens_before[num_classes] + capacity - 1) / capacity;
     bound = std::max(bound, segments_before[over_half]);
     if (limits.segments_max > 0) {
-        bound = std::max(bound, (segments_before[num_classes] + limits.segments_max - 1) / limits.segments_max);
+        bound =
+            std::max(bound, (segments_before[num_classes] + limits.segments_max - 1) / limits.segments_max);
     }
     for (std::size_t c = over_half; c < num_classes; ++c) {
         bound = std::max(bound, bound_at(class_tokens[c], c + 1));

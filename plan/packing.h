@@ -24,6 +24,7 @@
 #include <span>
 #include <vector>
 
+#include "io/base/large_pages.h"
 #include "plan/dispositions.h"
 #include "plan/plan_options.h"
 
@@ -46,7 +47,7 @@ struct PackLayout {
 struct LengthClasses {
     std::vector<std::uint32_t> tokens;   ///< (classes) distinct lengths, descending [tokens].
     std::vector<SegmentIndex> begin{0};  ///< (classes + 1) into members.
-    std::vector<SegmentIndex> members;   ///< (num_segments) by class; inside a class ascending.
+    LargeVector<SegmentIndex> members;   ///< (num_segments) by class; inside a class ascending.
 
     std::size_t num_classes() const { return tokens.size(); }
     std::vector<std::uint64_t> sizes() const;  ///< (classes) segments of each.

@@ -139,11 +139,16 @@ class PatternSearch {
 };
 
 /// Revised simplex with an explicit inverse: minimise the number of packs such that the patterns hold exactly
-/// the segments of every grid class. Any part of a pattern is one too, so exactly costs no more than at least.
+/// the segments of every grid class. Any part of a pattern is one too, so exactly costs no more than at
+/// least.
 class PatternProgram {
   public:
     PatternProgram(const Grid& grid, std::uint32_t segments_max)
-        : rows_(grid.classes.size()), inverse_(rows_ * rows_, 0), amount_(rows_), price_(rows_), basis_(rows_) {
+        : rows_(grid.classes.size()),
+          inverse_(rows_ * rows_, 0),
+          amount_(rows_),
+          price_(rows_),
+          basis_(rows_) {
         for (std::uint32_t r = 0; r < rows_; ++r) {
             std::uint32_t times = grid.capacity / grid.classes[r].units;
             if (segments_max > 0) times = std::min(times, segments_max);
@@ -154,8 +159,8 @@ class PatternProgram {
         }
     }
 
-    /// Start from a packing: again and again the longest class left over and whatever fits beside it, as often as
-    /// segments last. Each such pattern uses a class up, so together they are a basis.
+    /// Start from a packing: again and again the longest class left over and whatever fits beside it, as
+    /// often as segments last. Each such pattern uses a class up, so together they are a basis.
     void start(const Grid& grid, std::uint32_t segments_max) {
         std::vector<std::uint64_t> left(rows_);
         for (std::size_t r = 0; r < rows_; ++r) left[r] = grid.classes[r].segments;
@@ -286,11 +291,13 @@ class TrueLengths {
             // As many equal packs as every length lasts for.
             for (std::size_t i = first; i < shapes.item_class.size();) {
                 std::size_t end = i;
-                while (end < shapes.item_class.size() && shapes.item_class[end] == shapes.item_class[i]) ++end;
+                while (end < shapes.item_class.size() && shapes.item_class[end] == shapes.item_class[i])
+                    ++end;
                 copies = std::min(copies, left_[shapes.item_class[i]] / (end - i));
                 i = end;
             }
-            for (std::size_t i = first; i < shapes.item_class.size(); ++i) left_[shapes.item_class[i]] -= copies;
+            for (std::size_t i = first; i < shapes.item_class.size(); ++i)
+                left_[shapes.item_class[i]] -= copies;
             for (const auto& [g, times] : pattern) {
                 while (next_[g] + 1 < grid_.classes[g].class_end && left_[next_[g]] == 0) ++next_[g];
             }

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "io/base/error.h"
+#include "plan/plan_builder.h"
 #include "plan/plan_structure.h"
 
 namespace lockstep {
@@ -250,17 +251,6 @@ PlanColumn column_of_fingerprints(const std::vector<Fingerprint>& fingerprints) 
     bytes.reserve(fingerprints.size() * sizeof(Fingerprint::bytes));
     for (const Fingerprint& f : fingerprints) bytes.insert(bytes.end(), f.bytes.begin(), f.bytes.end());
     return bytes;
-}
-
-/// Whether sample ids fit 32 bits: decided by the source table, so that equal plans have equal columns.
-bool samples_are_narrow(const std::vector<PlanSource>& sources) {
-    constexpr std::uint64_t limit = std::uint64_t{1} << 32U;
-    std::uint64_t num_samples = 0;
-    for (const PlanSource& source : sources) {
-        if (source.num_samples > limit - num_samples) return false;
-        num_samples += source.num_samples;
-    }
-    return true;
 }
 
 void put_sources(const std::vector<PlanSource>& sources, PlanColumns& out) {

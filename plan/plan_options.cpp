@@ -189,10 +189,15 @@ PlanOptions effective_options(const PlanOptions& options) {
         effective.seed = predictable_seed;
     }
     if (effective.order == PackOrder::in_order) {
+        // Laid end to end, samples are in order too.
+        if (effective.packing != PackingPolicy::concatenate) effective.packing = PackingPolicy::in_order;
+        effective.balance = false;
+    }
+    if (effective.order == PackOrder::short_to_long) {
         effective.packing = PackingPolicy::in_order;
         effective.balance = false;
     }
-    if (effective.order == PackOrder::short_to_long) effective.balance = false;
+    if (effective.order == PackOrder::buckets_interleaved) effective.balance = false;
     if (!is_staged(effective.order)) effective.stages = 0;
     if (effective.mode == PlanMode::bucket) {
         effective.packing = PackingPolicy::in_order;

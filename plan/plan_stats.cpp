@@ -122,7 +122,8 @@ PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> /*sou
 
     const LengthClasses classes =
         classify_lengths(std::span(plan.segment_tokens).first(first_epoch_segments(plan)));
-    stats.packs_lower_bound = packs_lower_bound(classes.tokens, classes.sizes(), plan.options.token_budget);
+    stats.packs_lower_bound = packs_lower_bound(
+        classes.tokens, classes.sizes(), {plan.options.token_budget, plan.options.segments_per_pack_max});
     stats.packs_first_epoch = plan.step_begin[plan.epoch_begin[1]];
     stats.utilization = ratio(static_cast<double>(stats.planned_tokens),
                               static_cast<double>(stats.packs) * plan.options.token_budget);

@@ -8,6 +8,7 @@
 #include "io/base/error.h"
 #include "plan/balance.h"
 #include "plan/bucketing.h"
+#include "plan/mixture.h"
 
 namespace lockstep {
 
@@ -81,9 +82,15 @@ void check_epochs(const BatchPlan& plan) {
     check_size("epoch_begin", plan.num_epochs(), plan.options.epochs);
     const std::uint64_t full = plan.options.packs_per_step;
     for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch) {
+        // A stage ends its step.
+        std::uint64_t short_steps_left = plan.options.stages == 0 ? 0 : plan.options.stages - 1;
         for (std::uint64_t step = plan.epoch_begin[epoch]; step < plan.epoch_begin[epoch + 1]; ++step) {
             const std::uint64_t packs = plan.step_begin[step + 1] - plan.step_begin[step];
-            const bool may_be_short = step + 1 == plan.epoch_begin[epoch + 1] || plan.parent;
+            bool may_be_short = step + 1 == plan.epoch_begin[epoch + 1] || plan.parent;
+            if (packs < full && !may_be_short && short_steps_left > 0) {
+                --short_steps_left;
+                may_be_short = true;
+            }
             if (packs > full || (packs < full && !may_be_short)) {
                 refuse("step " + std::to_string(step) +
                        " has another number of packs: " + expected_found(full, packs));
@@ -216,9 +223,10 @@ void check_structure(const BatchPlan& plan) {
     PackCheck packs(plan, num_samples);
     for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) packs.check(pack);
     check_dispositions(plan, num_samples);
-    // A sample is in a segment or has a disposition, so the rows bound what a validator must hold.
+    // A sample is in a segment or has a disposition, so the rows bound what a validator must hold. A mixture
+    // may leave out what its quotas do not need.
     const std::uint64_t rows = plan.num_segments() + plan.dispositions.size();
-    if (!plan.parent && num_samples > rows) {
+    if (!plan.parent && !is_mixture(plan.sources) && num_samples > rows) {
         refuse("sources name " + std::to_string(num_samples) +
                " samples; segments and dispositions account for at most " + std::to_string(rows));
     }

@@ -44,7 +44,8 @@ class FirstWithRoom {
         return packs_++;
     }
     void grow() {
-        const std::vector<std::uint32_t> old(room_.begin() + static_cast<std::ptrdiff_t>(leaves_), room_.end());
+        const std::vector<std::uint32_t> old(room_.begin() + static_cast<std::ptrdiff_t>(leaves_),
+                                             room_.end());
         leaves_ = std::max<std::size_t>(2 * leaves_, 64);
         room_.assign(2 * leaves_, 0);
         std::copy(old.begin(), old.end(), room_.begin() + static_cast<std::ptrdiff_t>(leaves_));
@@ -60,8 +61,8 @@ class FirstWithRoom {
 };
 
 /// Segments grouped by the pack they were given, in the order they were given.
-PackLayout layout_of(const std::vector<std::uint32_t>& pack_of_given,
-                     std::span<const SegmentIndex> given, std::uint32_t num_packs) {
+PackLayout layout_of(const std::vector<std::uint32_t>& pack_of_given, std::span<const SegmentIndex> given,
+                     std::uint32_t num_packs) {
     PackLayout layout;
     layout.pack_begin.assign(std::size_t{num_packs} + 1, 0);
     for (const std::uint32_t pack : pack_of_given) ++layout.pack_begin[pack + 1];

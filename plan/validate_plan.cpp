@@ -13,6 +13,7 @@
 #include "io/base/error.h"
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
+#include "plan/mixture.h"
 #include "plan/plan_structure.h"
 
 namespace lockstep {
@@ -96,7 +97,8 @@ struct Piece {
 /// Shows for one epoch after another that the segments tile every planned sample exactly once.
 class Coverage {
   public:
-    Coverage(const BatchPlan& plan, std::span<const SourceLengths> sources) : plan_(plan) {
+    Coverage(const BatchPlan& plan, std::span<const SourceLengths> sources)
+        : plan_(plan), concatenated_(plan.options.packing == PackingPolicy::concatenate) {
         const std::uint64_t num_samples = plan.sources.back().sample_base + plan.sources.back().num_samples;
         kind_.assign(num_samples, kind_whole);
         for (const Disposition& row : plan.dispositions)
@@ -121,7 +123,7 @@ class Coverage {
             if (is_single(kind)) {
                 check_single(segment);
                 ++found;
-            } else if (kind == static_cast<std::uint8_t>(DispositionKind::split)) {
+            } else if (is_in_pieces(kind)) {
                 pieces_.push_back(
                     {sample, plan_.segment_offset[segment], plan_.segment_tokens[segment], segment});
             } else {
@@ -134,9 +136,14 @@ class Coverage {
     }
 
   private:
-    static bool is_single(std::uint8_t kind) {
-        return kind == kind_whole || kind == static_cast<std::uint8_t>(DispositionKind::truncated) ||
-               kind == static_cast<std::uint8_t>(DispositionKind::no_target);
+    bool is_single(std::uint8_t kind) const {
+        return kind == kind_whole || kind == static_cast<std::uint8_t>(DispositionKind::no_target) ||
+               (kind == static_cast<std::uint8_t>(DispositionKind::truncated) && !concatenated_);
+    }
+    /// Laid end to end, a truncated sample may be in pieces too.
+    bool is_in_pieces(std::uint8_t kind) const {
+        return kind == static_cast<std::uint8_t>(DispositionKind::split) ||
+               (kind == static_cast<std::uint8_t>(DispositionKind::truncated) && concatenated_);
     }
 
     void learn_lengths(std::span<const SourceLengths> sources) {
@@ -194,7 +201,7 @@ class Coverage {
             ++samples;
         }
         const auto splits = static_cast<std::uint64_t>(
-            std::count(kind_.begin(), kind_.end(), static_cast<std::uint8_t>(DispositionKind::split)));
+            std::ranges::count_if(kind_, [&](std::uint8_t kind) { return is_in_pieces(kind); }));
         if (samples != splits && !plan_.parent) {
             refuse(ErrorCode::corrupt_data, "epoch " + std::to_string(epoch_) + " (from step " +
                                                 std::to_string(plan_.epoch_begin[epoch_]) + ") holds " +
@@ -218,6 +225,7 @@ class Coverage {
     }
 
     const BatchPlan& plan_;
+    const bool concatenated_;
     std::vector<std::uint8_t> kind_;             ///< (samples) DispositionKind or kind_whole.
     std::vector<std::uint32_t> planned_tokens_;  ///< (samples) where its last segment ends; 0: not known yet.
     std::vector<bool> seen_;
@@ -225,6 +233,107 @@ class Coverage {
     std::uint64_t singles_ = 0;  ///< Samples planned in one segment.
     std::uint64_t epoch_ = 0;
 };
+
+// --- Mixtures ---
+
+/// Over the run, every sample of a source with passes comes as often as it has passes; those of a source with
+/// a weight come as often as each other, give or take one, and at most passes_max times. Pieces of a sample
+/// come equally often and tile it.
+void check_mixture_coverage(const BatchPlan& plan, std::span<const SourceLengths> sources) {
+    const std::uint64_t num_samples = plan.sources.back().sample_base + plan.sources.back().num_samples;
+    constexpr std::uint64_t samples_max = std::uint64_t{1} << 31U;
+    if (sources.empty() && num_samples > samples_max) {
+        refuse(ErrorCode::invalid_argument,
+               "its sources name " + std::to_string(num_samples) +
+                   " samples; give the sources with -l to check a mixture of so many");
+    }
+    std::vector<std::uint8_t> kind(num_samples, kind_whole);
+    std::vector<std::uint32_t> lost(num_samples, 0);
+    for (const Disposition& row : plan.dispositions) {
+        kind[row.sample] = static_cast<std::uint8_t>(row.kind);
+        lost[row.sample] = static_cast<std::uint32_t>(row.tokens_lost);
+    }
+    const auto fail = [&](std::uint64_t segment, const std::string& what) {
+        refuse(ErrorCode::corrupt_data, "step " + std::to_string(step_of_segment(plan, segment)) +
+                                            ", segment " + std::to_string(segment) + ": sample " +
+                                            std::to_string(plan.segment_sample[segment]) + " " + what);
+    };
+    std::vector<std::uint32_t> passes(num_samples, 0);
+    std::vector<std::uint32_t> end(num_samples, 0);  // Of whole samples; 0: not seen yet.
+    std::vector<Piece> pieces;
+    for (std::uint64_t segment = 0; segment < plan.num_segments(); ++segment) {
+        const std::uint64_t sample = plan.segment_sample[segment];
+        const std::uint32_t tokens = plan.segment_tokens[segment];
+        if (kind[sample] == static_cast<std::uint8_t>(DispositionKind::split)) {
+            pieces.push_back({sample, plan.segment_offset[segment], tokens, segment});
+            continue;
+        }
+        if (kind[sample] == static_cast<std::uint8_t>(DispositionKind::dropped) ||
+            kind[sample] == static_cast<std::uint8_t>(DispositionKind::empty)) {
+            fail(segment, "is recorded as not planned");
+        }
+        if (plan.segment_offset[segment] != 0) fail(segment, "should begin at its first token");
+        if (end[sample] == 0) end[sample] = tokens;
+        if (end[sample] != tokens) fail(segment, "is trained to different ends");
+        ++passes[sample];
+    }
+    std::sort(pieces.begin(), pieces.end());
+    for (std::size_t i = 0; i < pieces.size();) {
+        const std::uint64_t sample = pieces[i].sample;
+        std::uint64_t piece_end = 0;
+        while (i < pieces.size() && pieces[i].sample == sample) {
+            const Piece& piece = pieces[i];
+            if (piece.offset != (piece_end == 0 ? 0 : piece_end - 1)) {
+                fail(piece.segment, "has a piece at token " + std::to_string(piece.offset) + " where " +
+                                        std::to_string(piece_end == 0 ? 0 : piece_end - 1) +
+                                        " should follow");
+            }
+            piece_end = std::uint64_t{piece.offset} + piece.tokens;
+            std::uint32_t times = 0;
+            for (; i < pieces.size() && pieces[i].sample == sample && pieces[i].offset == piece.offset; ++i) {
+                if (pieces[i].tokens != piece.tokens) fail(pieces[i].segment, "is cut in different ways");
+                ++times;
+            }
+            if (piece.offset == 0) passes[sample] = times;
+            if (times != passes[sample])
+                fail(piece.segment, "has pieces that come less often than its first");
+        }
+        end[sample] = static_cast<std::uint32_t>(piece_end);
+    }
+    for (std::size_t i = 0; i < plan.sources.size(); ++i) {
+        const PlanSource& source = plan.sources[i];
+        std::uint32_t least = std::numeric_limits<std::uint32_t>::max();
+        std::uint32_t most = 0;
+        for (std::uint64_t s = 0; s < source.num_samples; ++s) {
+            const std::uint64_t sample = source.sample_base + s;
+            if (kind[sample] == static_cast<std::uint8_t>(DispositionKind::dropped) ||
+                kind[sample] == static_cast<std::uint8_t>(DispositionKind::empty)) {
+                continue;
+            }
+            least = std::min(least, passes[sample]);
+            most = std::max(most, passes[sample]);
+            if (!sources.empty() && end[sample] > 0 &&
+                end[sample] != sources[i].sample_tokens[s] - lost[sample]) {
+                refuse(ErrorCode::corrupt_data,
+                       "sample " + std::to_string(sample) + " should be trained up to token " +
+                           std::to_string(sources[i].sample_tokens[s] - lost[sample]) + ", ends at " +
+                           std::to_string(end[sample]));
+            }
+        }
+        if (most == 0) continue;
+        const std::uint64_t cap = source.passes_max > 0 ? source.passes_max : plan.options.epochs;
+        const bool sound = source.passes > 0 ? least == source.passes && most == source.passes
+                                             : most - least <= 1 && most <= cap;
+        if (!sound) {
+            refuse(ErrorCode::corrupt_data,
+                   "source " + std::to_string(i) + " '" + source.name + "': its samples come " +
+                       std::to_string(least) + " to " + std::to_string(most) +
+                       " times in the run, expected " +
+                       (source.passes > 0 ? std::to_string(source.passes)
+                                          : "as often as each other and at most " + std::to_string(cap)));
+        }
+    }
+}
 
 // --- Targets ---
 
@@ -305,14 +414,19 @@ void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources
         check_sources(plan, sources);
         check_dispositions(plan, sources);
     }
-    Coverage coverage(plan, sources);
-    for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch) coverage.check_epoch(epoch);
+    const bool mixture = is_mixture(plan.sources);
+    if (!mixture) {
+        Coverage coverage(plan, sources);
+        for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch) coverage.check_epoch(epoch);
+    } else if (!plan.parent) {  // A revision may leave samples out.
+        check_mixture_coverage(plan, sources);
+    }
     if (!plan.pack_targets.empty()) {
         const bool countable =
             !sources.empty() && std::none_of(sources.begin(), sources.end(),
                                              [](const auto& source) { return source.lengths_only; });
         if (countable) check_targets_of_packs(plan, sources);
-        if (!plan.parent) check_targets_of_epochs(plan);
+        if (!plan.parent && !mixture) check_targets_of_epochs(plan);
     }
     check_fingerprints(plan);
 }

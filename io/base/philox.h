@@ -18,16 +18,20 @@ namespace lockstep {
 using PhiloxCounter = std::array<std::uint32_t, 4>;
 using PhiloxKey = std::array<std::uint32_t, 2>;
 
+inline constexpr int philox_rounds = 10;
+inline constexpr std::array<std::uint32_t, 2> philox_multipliers{0xD2511F53U, 0xCD9E8D57U};
+inline constexpr std::array<std::uint32_t, 2> philox_weyl{0x9E3779B9U, 0xBB67AE85U};
+
 /// The raw function, ten rounds.
 constexpr PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
-    for (int round = 0; round < 10; ++round) {
-        const std::uint64_t p0 = std::uint64_t{0xD2511F53U} * counter[0];
-        const std::uint64_t p1 = std::uint64_t{0xCD9E8D57U} * counter[2];
+    for (int round = 0; round < philox_rounds; ++round) {
+        const std::uint64_t p0 = std::uint64_t{philox_multipliers[0]} * counter[0];
+        const std::uint64_t p1 = std::uint64_t{philox_multipliers[1]} * counter[2];
         counter = {
             static_cast<std::uint32_t>(p1 >> 32U) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(p1),
             static_cast<std::uint32_t>(p0 >> 32U) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(p0)};
-        key[0] += 0x9E3779B9U;
-        key[1] += 0xBB67AE85U;
+        key[0] += philox_weyl[0];
+        key[1] += philox_weyl[1];
     }
     return counter;
 }
@@ -41,12 +45,15 @@ class Philox {
                static_cast<std::uint32_t>((seed ^ hash(purpose)) >> 32U)},
           stream_(stream) {}
 
-    /// Words 4·index … 4·index + 3 of the stream.
-    constexpr PhiloxCounter block(std::uint64_t index) const {
-        return philox4x32({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32U),
-                           static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32U)},
-                          key_);
+    /// What block `index` is computed from.
+    constexpr PhiloxCounter counter(std::uint64_t index) const {
+        return {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32U),
+                static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32U)};
     }
+    constexpr PhiloxKey key() const { return key_; }
+
+    /// Words 4·index … 4·index + 3 of the stream.
+    constexpr PhiloxCounter block(std::uint64_t index) const { return philox4x32(counter(index), key_); }
 
     /// 64 random bits for one index.
     constexpr std::uint64_t word64(std::uint64_t index) const {

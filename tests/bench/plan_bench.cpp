@@ -22,23 +22,24 @@
 #include "plan/balance.h"
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
+#include "plan/epoch_order.h"
 #include "plan/packing.h"
 
 namespace {
 
 using namespace lockstep;
 
-std::vector<std::uint64_t> log_normal_lengths(std::uint64_t num_samples, double longest) {
+std::vector<std::uint32_t> log_normal_lengths(std::uint64_t num_samples, double longest) {
     const Philox philox(1234, "bench-lengths");
     const double sigma = 1.2;
     const double mu = std::log(600.0) - sigma * sigma / 2;
-    std::vector<std::uint64_t> lengths(num_samples);
+    std::vector<std::uint32_t> lengths(num_samples);
     for (std::uint64_t i = 0; i < num_samples; ++i) {
         const PhiloxCounter words = philox.block(i);
         const double u = (words[0] + 0.5) / 4294967296.0;
         const double v = (words[1] + 0.5) / 4294967296.0;
         const double normal = std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
-        lengths[i] = static_cast<std::uint64_t>(std::clamp(std::exp(mu + sigma * normal), 1.0, longest));
+        lengths[i] = static_cast<std::uint32_t>(std::clamp(std::exp(mu + sigma * normal), 1.0, longest));
     }
     return lengths;
 }
@@ -86,7 +87,13 @@ void run(std::uint64_t num_samples, std::uint32_t token_budget, std::uint64_t ep
     const Fates cut = decide_fates(options, sources);
     const double packing = best_seconds([&] {
         const LengthClasses classes = classify_lengths(cut.segments.tokens);
-        best_fit_decreasing(classes.tokens, classes.sizes(), token_budget);
+        best_fit_decreasing(classes.tokens, classes.sizes(), {token_budget});
+    });
+    const double ordering = best_seconds([&] {
+        PlanOptions plain = effective_options(options);
+        plain.balance = false;
+        EpochOrder order;
+        make_epochs(plain, cut.segments, {})->make(0, order);
     });
     BatchPlan plan;
     const double build = best_seconds([&] {
@@ -116,6 +123,7 @@ void run(std::uint64_t num_samples, std::uint32_t token_budget, std::uint64_t ep
     line("memcpy of the plan's bytes", copy);
     line("decide fates", fates);
     line("classify and pack", packing);
+    line("pack and order, without balance", ordering);
     line("build (all, fingerprint included)", build);
     line("fingerprint", fingerprint);
     line("validate with lengths", validate);

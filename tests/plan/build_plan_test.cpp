@@ -16,7 +16,8 @@ PlanOptions random_options(Dice& dice) {
     options.packs_per_step = static_cast<std::uint32_t>(dice.roll(1, 6));
     options.epochs = dice.roll(1, 3);
     options.seed = dice.roll(0, 1000);
-    options.packing = dice.coin() ? PackingPolicy::best_fit_decreasing : PackingPolicy::in_order;
+    options.packing = static_cast<PackingPolicy>(dice.roll(0, 7));
+    options.segments_per_pack_max = static_cast<std::uint32_t>(dice.coin() ? 0 : dice.roll(1, 5));
     options.order = dice.roll(0, 3) == 0 ? PackOrder::in_order : PackOrder::shuffle;
     options.balance = dice.coin();
     options.predictable = dice.roll(0, 5) == 0;
@@ -31,8 +32,9 @@ PlanOptions random_options(Dice& dice) {
 TestSource random_source(Dice& dice) {
     TestSource source;
     source.sample_tokens.resize(dice.roll(1, 80));
-    for (std::uint64_t& tokens : source.sample_tokens) {
-        tokens = dice.roll(0, 9) == 0 ? dice.roll(0, 1) : dice.roll(1, dice.coin() ? 60 : 700);
+    for (std::uint32_t& tokens : source.sample_tokens) {
+        tokens = static_cast<std::uint32_t>(dice.roll(0, 9) == 0 ? dice.roll(0, 1)
+                                                                 : dice.roll(1, dice.coin() ? 60 : 700));
     }
     source.sample_tokens.push_back(5);  // At least one is always planned.
     if (dice.coin()) add_random_spans(source, dice);
@@ -300,15 +302,15 @@ TEST(BuildPlanTest, GoldenFingerprints) {
     options.epochs = 2;
     options.long_policy = LongPolicy::split;
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "dba36321139ae871feb1e7d499d8ec8ed89360c498ff20d46a53e38e0d33d85e");
+              "824ba48b6e166470b7d141ee1987fd30b19220d643e9c8014af39c97dc31d4e1");
     options.mode = PlanMode::bucket;
     add_random_spans(source, dice);
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "443d6b244b3734474449ce3e949e45188591e3dc14a6afb5f79dfaaf4f1945c2");
+              "1f402a009a89f0bafabf41c679b3f16c38f6e01725c9d6f70d9e3166d7a50806");
     options.mode = PlanMode::pack;
     options.predictable = true;
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "ce09cc1b138ff0bed15f1b167aec7d1de9082584774acdcef3eb3d4ed91a55c2");
+              "d44d33deae972205ee919dda1932dd514a35b6e8eabe10b0621dd1b9aa90f935");
 }
 
 }  // namespace

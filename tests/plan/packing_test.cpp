@@ -4,6 +4,8 @@
 #include <numeric>
 #include <set>
 
+#include "plan/pattern_packing.h"
+#include "plan/sequential_packing.h"
 #include "tests/plan/plan_support.h"
 
 namespace lockstep {
@@ -40,7 +42,7 @@ std::size_t packs_of_plain_first_fit_decreasing(std::vector<std::uint32_t> lengt
     return rooms.size();
 }
 
-void expect_sound(const PackLayout& layout, std::span<const std::uint32_t> lengths, std::uint32_t budget) {
+void expect_sound(const PackLayout& layout, std::span<const std::uint32_t> lengths, PackLimits limits) {
     std::vector<int> seen(lengths.size(), 0);
     ASSERT_EQ(layout.segments.size(), lengths.size());
     ASSERT_EQ(layout.pack_begin.front(), 0U);
@@ -52,9 +54,38 @@ void expect_sound(const PackLayout& layout, std::span<const std::uint32_t> lengt
             ++seen[segment];
             tokens += lengths[segment];
         }
-        ASSERT_LE(tokens, budget);
+        ASSERT_LE(tokens, limits.tokens_max);
+        if (limits.segments_max > 0) {
+            ASSERT_LE(layout.pack(p).size(), limits.segments_max);
+        }
     }
     for (const int count : seen) ASSERT_EQ(count, 1);
+}
+
+void expect_sound(const PackShapes& shapes, const LengthClasses& classes, PackLimits limits) {
+    std::vector<std::uint64_t> given(classes.num_classes(), 0);
+    for (std::size_t s = 0; s < shapes.num_shapes(); ++s) {
+        std::uint64_t tokens = 0;
+        ASSERT_FALSE(shapes.shape(s).empty());
+        ASSERT_GE(shapes.shape_packs[s], 1U);
+        for (const std::uint32_t c : shapes.shape(s)) {
+            tokens += classes.tokens[c];
+            given[c] += shapes.shape_packs[s];
+        }
+        ASSERT_LE(tokens, limits.tokens_max);
+        if (limits.segments_max > 0) {
+            ASSERT_LE(shapes.shape(s).size(), limits.segments_max);
+        }
+    }
+    ASSERT_EQ(given, classes.sizes());
+}
+
+PackShapes pack(std::span<const std::uint32_t> lengths, PackLimits limits, PackingPolicy policy) {
+    return pack_shapes(classify_lengths(lengths), lengths, limits, policy);
+}
+
+std::uint64_t packs_of(std::span<const std::uint32_t> lengths, std::uint32_t budget, PackingPolicy policy) {
+    return pack(lengths, {budget}, policy).num_packs();
 }
 
 std::vector<std::uint32_t> random_lengths(Dice& dice, std::uint32_t budget) {
@@ -65,85 +96,126 @@ std::vector<std::uint32_t> random_lengths(Dice& dice, std::uint32_t budget) {
     return lengths;
 }
 
-TEST(PackSegmentsTest, PlacesEverySegmentOnceWithinTheBudget) {
+constexpr PackingPolicy shaped_policies[] = {
+    PackingPolicy::automatic, PackingPolicy::best_fit_decreasing,  PackingPolicy::patterns,
+    PackingPolicy::first_fit, PackingPolicy::first_fit_decreasing, PackingPolicy::best_fit};
+
+TEST(PackShapesTest, PlacesEverySegmentOnceWithinTheLimits) {
     Dice dice(1);
     for (int i = 0; i < 1000; ++i) {
-        const auto budget = static_cast<std::uint32_t>(dice.roll(1, 500));
-        const auto lengths = random_lengths(dice, budget);
-        for (const auto policy : {PackingPolicy::in_order, PackingPolicy::best_fit_decreasing}) {
-            expect_sound(pack_segments(lengths, budget, policy), lengths, budget);
+        const PackLimits limits{static_cast<std::uint32_t>(dice.roll(1, 500)),
+                                static_cast<std::uint32_t>(dice.coin() ? 0 : dice.roll(1, 6))};
+        const auto lengths = random_lengths(dice, limits.tokens_max);
+        const LengthClasses classes = classify_lengths(lengths);
+        const std::uint64_t bound = packs_lower_bound(classes.tokens, classes.sizes(), limits);
+        for (const PackingPolicy policy : shaped_policies) {
+            const PackShapes shapes = pack_shapes(classes, lengths, limits, policy);
+            expect_sound(shapes, classes, limits);
+            ASSERT_GE(shapes.num_packs(), bound) << name_of(policy);
         }
+        expect_sound(pack_in_order(lengths, limits), lengths, limits);
+        expect_sound(first_fit(lengths, limits), lengths, limits);
+        expect_sound(best_fit(lengths, limits), lengths, limits);
+        expect_sound(first_fit_decreasing(lengths, limits), lengths, limits);
     }
 }
 
-TEST(PackSegmentsTest, NeedsAsManyPacksAsPlainBestFitDecreasing) {
+TEST(PackShapesTest, NeedsAsManyPacksAsPlainBestFitDecreasing) {
     Dice dice(2);
     std::size_t best = 0;
     std::size_t in_order = 0;
     for (int i = 0; i < 3000; ++i) {
         const auto budget = static_cast<std::uint32_t>(dice.roll(1, 2000));
         const auto lengths = random_lengths(dice, budget);
-        const std::size_t packs =
-            pack_segments(lengths, budget, PackingPolicy::best_fit_decreasing).num_packs();
+        const std::uint64_t packs = packs_of(lengths, budget, PackingPolicy::best_fit_decreasing);
         ASSERT_EQ(packs, packs_of_plain_best_fit_decreasing(lengths, budget)) << "case " << i;
+        ASSERT_EQ(packs_of(lengths, budget, PackingPolicy::first_fit_decreasing),
+                  packs_of_plain_first_fit_decreasing(lengths, budget));
         best += packs;
-        in_order += pack_segments(lengths, budget, PackingPolicy::in_order).num_packs();
+        in_order += pack_in_order(lengths, {budget}).num_packs();
     }
     EXPECT_LT(best, in_order);
 }
 
-TEST(PackSegmentsTest, NeedsNoMorePacksThanFirstFitDecreasing) {
-    // No theorem, but it holds on all of these.
-    Dice dice(3);
-    for (int i = 0; i < 1000; ++i) {
-        const auto budget = static_cast<std::uint32_t>(dice.roll(1, 2000));
+TEST(PackShapesTest, AutomaticNeverNeedsMorePacksThanBestFitDecreasing) {
+    Dice dice(7);
+    std::uint64_t saved = 0;
+    for (int i = 0; i < 10000; ++i) {
+        const auto budget = static_cast<std::uint32_t>(dice.roll(1, 200));
         const auto lengths = random_lengths(dice, budget);
-        ASSERT_LE(pack_segments(lengths, budget, PackingPolicy::best_fit_decreasing).num_packs(),
-                  packs_of_plain_first_fit_decreasing(lengths, budget))
-            << "case " << i;
+        const std::uint64_t best_fit = packs_of(lengths, budget, PackingPolicy::best_fit_decreasing);
+        const std::uint64_t automatic = packs_of(lengths, budget, PackingPolicy::automatic);
+        ASSERT_LE(automatic, best_fit) << "case " << i;
+        saved += best_fit - automatic;
     }
+    EXPECT_GT(saved, 0U);
 }
 
-TEST(PackSegmentsTest, LongTailedLengthsReachTheLowerBound) {
-    const auto lengths64 = long_tailed_lengths(4, 100000, 4096);
-    const std::vector<std::uint32_t> lengths(lengths64.begin(), lengths64.end());
+TEST(PackShapesTest, LongTailedLengthsReachTheLowerBound) {
+    const auto lengths = long_tailed_lengths(4, 100000, 4096);
     const LengthClasses classes = classify_lengths(lengths);
-    const std::size_t packs = pack_segments(lengths, 4096, PackingPolicy::best_fit_decreasing).num_packs();
-    EXPECT_LE(packs, packs_lower_bound(classes.tokens, classes.sizes(), 4096) + 1);
+    EXPECT_LE(packs_of(lengths, 4096, PackingPolicy::best_fit_decreasing),
+              packs_lower_bound(classes.tokens, classes.sizes(), {4096}) + 1);
 }
 
-TEST(PackSegmentsTest, TieBreaksAreFixed) {
+TEST(PackShapesTest, BestFitDecreasingTieBreaksAreFixed) {
     const std::vector<std::uint32_t> lengths = {3, 5, 5, 2, 3, 8, 2};
-    const PackLayout best = pack_segments(lengths, 8, PackingPolicy::best_fit_decreasing);
-    EXPECT_EQ(best.segments, (std::vector<SegmentIndex>{5, 1, 0, 2, 4, 3, 6}));
-    EXPECT_EQ(best.pack_begin, (std::vector<SegmentIndex>{0, 1, 3, 5, 7}));
-    const PackLayout in_order = pack_segments(lengths, 8, PackingPolicy::in_order);
+    const PackShapes best = pack(lengths, {8}, PackingPolicy::best_fit_decreasing);
+    EXPECT_EQ(best.item_class, (std::vector<std::uint32_t>{0, 1, 2, 3, 3}));  // 8 | 5 3 twice | 2 2
+    EXPECT_EQ(best.shape_begin, (std::vector<std::uint64_t>{0, 1, 3, 5}));
+    EXPECT_EQ(best.shape_packs, (std::vector<std::uint64_t>{1, 2, 1}));
+}
+
+TEST(SequentialPackingTest, TieBreaksAreFixed) {
+    const std::vector<std::uint32_t> lengths = {3, 5, 5, 2, 3, 8, 2};
+    const PackLayout in_order = pack_in_order(lengths, {8});
     EXPECT_EQ(in_order.segments, (std::vector<SegmentIndex>{0, 1, 2, 3, 4, 5, 6}));
     EXPECT_EQ(in_order.pack_begin, (std::vector<SegmentIndex>{0, 2, 4, 5, 6, 7}));
+    const PackLayout first = first_fit({{4, 5, 3, 2, 1}}, {8});
+    EXPECT_EQ(first.segments, (std::vector<SegmentIndex>{0, 2, 4, 1, 3}));
+    EXPECT_EQ(first.pack_begin, (std::vector<SegmentIndex>{0, 3, 5}));
+    const PackLayout best = best_fit({{4, 5, 3, 2, 1}}, {8});
+    EXPECT_EQ(best.segments, (std::vector<SegmentIndex>{0, 3, 4, 1, 2}));
+    EXPECT_EQ(best.pack_begin, (std::vector<SegmentIndex>{0, 3, 5}));
 }
 
-TEST(PackSegmentsTest, NothingGivesNoPack) {
-    for (const auto policy : {PackingPolicy::in_order, PackingPolicy::best_fit_decreasing}) {
-        EXPECT_EQ(pack_segments({}, 8, policy).num_packs(), 0U);
-    }
+TEST(PackShapesTest, NothingGivesNoPack) {
+    for (const PackingPolicy policy : shaped_policies) EXPECT_EQ(packs_of({}, 8, policy), 0U);
+    EXPECT_EQ(pack_in_order({}, {8}).num_packs(), 0U);
 }
 
-TEST(PackSegmentsTest, NamesTheSegmentOverBudget) {
-    const std::vector<std::uint32_t> lengths = {4, 9, 10};
-    expect_error(ErrorCode::invalid_argument, "segment 1",
-                 [&] { pack_segments(lengths, 8, PackingPolicy::best_fit_decreasing); });
-    const std::vector<std::uint32_t> with_empty = {4, 0};
-    expect_error(ErrorCode::invalid_argument, "segment 1",
-                 [&] { pack_segments(with_empty, 8, PackingPolicy::in_order); });
-    expect_error(ErrorCode::invalid_argument, "budget",
-                 [&] { pack_segments(lengths, 0, PackingPolicy::in_order); });
-    expect_error(ErrorCode::invalid_argument, "budget",
-                 [&] { pack_segments(lengths, 0x80000000U, PackingPolicy::in_order); });
-}
-
-TEST(PackSegmentsTest, HugeBudgetsNeedNoMemoryOfTheirSize) {
+TEST(PackShapesTest, HugeBudgetsNeedNoMemoryOfTheirSize) {
     const std::vector<std::uint32_t> lengths = {0x7FFFFFFFU, 1, 0x7FFFFFFEU, 5};
-    EXPECT_EQ(pack_segments(lengths, 0x7FFFFFFFU, PackingPolicy::best_fit_decreasing).num_packs(), 3U);
+    for (const PackingPolicy policy : shaped_policies) {
+        EXPECT_GE(packs_of(lengths, 0x7FFFFFFFU, policy), 3U) << name_of(policy);
+    }
+    EXPECT_EQ(packs_of(lengths, 0x7FFFFFFFU, PackingPolicy::best_fit_decreasing), 3U);
+}
+
+// Mid-sized lengths, where best-fit decreasing leaves packs unfilled.
+TEST(PatternPackingTest, SavesPacksOfMidSizedLengths) {
+    Dice dice(8);
+    std::vector<std::uint32_t> bell(200000);
+    for (std::uint32_t& length : bell) {
+        std::uint64_t sum = 0;
+        for (int i = 0; i < 12; ++i) sum += dice.roll(0, 699);
+        length = static_cast<std::uint32_t>(sum / 6 + 800);  // Mean 1500, deviation about 117.
+    }
+    std::vector<std::uint32_t> flat(200000);
+    for (std::uint32_t& length : flat) length = static_cast<std::uint32_t>(dice.roll(1100, 2299));
+    const std::uint64_t best_fit = packs_of(flat, 4096, PackingPolicy::best_fit_decreasing);
+    const std::uint64_t patterns = packs_of(flat, 4096, PackingPolicy::automatic);
+    EXPECT_LE(static_cast<double>(patterns), 0.964 * static_cast<double>(best_fit));
+    EXPECT_LE(packs_of(bell, 4096, PackingPolicy::automatic),
+              packs_of(bell, 4096, PackingPolicy::best_fit_decreasing));
+}
+
+TEST(PatternPackingTest, FindsWhatGreedyMisses) {
+    // Best fit puts 6 + 3 and leaves 4 + 4 with a gap; 6 + 4 and 4 + 3 + 3 fill all.
+    std::vector<std::uint32_t> lengths;
+    for (int i = 0; i < 60; ++i) lengths.insert(lengths.end(), {6, 4, 4, 3, 3});
+    EXPECT_EQ(packs_of(lengths, 10, PackingPolicy::patterns), 120U);
+    EXPECT_EQ(packs_of(lengths, 10, PackingPolicy::automatic), 120U);
 }
 
 TEST(ClassifyLengthsTest, SortingAndCountingAgree) {
@@ -166,7 +238,7 @@ TEST(PacksLowerBoundTest, IsNeverAboveWhatBestFitNeedsNorBelowTheSum) {
         const auto budget = static_cast<std::uint32_t>(dice.roll(1, 300));
         const auto lengths = random_lengths(dice, budget);
         const LengthClasses classes = classify_lengths(lengths);
-        const std::uint64_t bound = packs_lower_bound(classes.tokens, classes.sizes(), budget);
+        const std::uint64_t bound = packs_lower_bound(classes.tokens, classes.sizes(), {budget});
         const std::uint64_t tokens = std::accumulate(lengths.begin(), lengths.end(), std::uint64_t{0});
         ASSERT_GE(bound, (tokens + budget - 1) / budget);
         ASSERT_LE(bound, packs_of_plain_best_fit_decreasing(lengths, budget));
@@ -176,14 +248,7 @@ TEST(PacksLowerBoundTest, IsNeverAboveWhatBestFitNeedsNorBelowTheSum) {
 TEST(PacksLowerBoundTest, SeesThatSixesCannotShare) {
     const std::vector<std::uint32_t> tokens = {6, 5};
     const std::vector<std::uint64_t> counts = {3, 1};
-    EXPECT_EQ(packs_lower_bound(tokens, counts, 10), 4U);  // The sum alone says 3.
-}
-
-TEST(CuSeqlensTest, IsTheRunningSumOfOnePack) {
-    const std::vector<std::uint32_t> lengths = {3, 5, 4};
-    const PackLayout layout = pack_segments(lengths, 8, PackingPolicy::in_order);
-    EXPECT_EQ(cu_seqlens(layout, 0, lengths), (std::vector<std::int32_t>{0, 3, 8}));
-    EXPECT_EQ(cu_seqlens(layout, 1, lengths), (std::vector<std::int32_t>{0, 4}));
+    EXPECT_EQ(packs_lower_bound(tokens, counts, {10}), 4U);  // The sum alone says 3.
 }
 
 }  // namespace

@@ -122,9 +122,9 @@ TEST(PlanColumnsTest, AnUnknownColumnIsRefused) {
 
 TEST(PlanColumnsTest, ANewerVersionIsRefusedByNumber) {
     PlanColumns columns = to_columns(make_plan(PlanMode::pack));
-    columns.texts["format_version"] = "2";
-    expect_error(ErrorCode::incompatible_version, "version 2", [&] { from_columns(columns); });
-    for (const char* text : {"", "0", "-1", "x", "1 ", "99999999999999999999999"}) {
+    columns.texts["format_version"] = "3";
+    expect_error(ErrorCode::incompatible_version, "version 3", [&] { from_columns(columns); });
+    for (const char* text : {"", "0", "1", "-1", "x", "1 ", "99999999999999999999999"}) {
         columns.texts["format_version"] = text;
         expect_error(ErrorCode::corrupt_data, "version", [&] { from_columns(columns); });
     }
@@ -134,11 +134,11 @@ TEST(PlanColumnsTest, OptionsMustBeCanonical) {
     const PlanColumns sound = to_columns(make_plan(PlanMode::pack));
     const std::string text = sound.texts.at("options");
     EXPECT_EQ(text, text_of_options(make_plan(PlanMode::pack).options));
-    EXPECT_EQ(
-        text,
-        R"({"balance":true,"bucket_edges":[],"bucket_overflow_max":0,"cost":[4096,1],"epochs":2,"long":"auto",)"
-        R"("mode":"pack","order":"shuffle","packing":"best-fit-decreasing","packs_per_step":3,)"
-        R"("predictable":false,"seed":42,"token_budget":256})");
+    EXPECT_EQ(text,
+              R"({"balance":true,"bucket_edges":[],"bucket_overflow_max":0,"compat":"none","cost":[4096,1],)"
+              R"("drop_last":false,"epochs":2,"long":"auto",)"
+              R"("mode":"pack","order":"shuffle","packing":"auto","packs_per_step":3,)"
+              R"("predictable":false,"seed":42,"segments_per_pack_max":0,"stages":0,"token_budget":256})");
     for (const std::string& bad :
          {std::string(), std::string("[]"), std::string("{}"), std::string("{"), std::string(100000, '['),
           " " + text, text.substr(0, text.size() - 1), text.substr(0, text.size() - 1) + R"(,"new":1})",

@@ -8,7 +8,8 @@ namespace {
 TEST(PlanOptionsTest, NamesRoundTripAndUnknownOnesListTheKnown) {
     for (const auto mode : {PlanMode::pack, PlanMode::bucket})
         EXPECT_EQ(parse_plan_mode(name_of(mode)), mode);
-    for (const auto packing : {PackingPolicy::in_order, PackingPolicy::best_fit_decreasing}) {
+    for (int value = 0; value < 8; ++value) {
+        const auto packing = static_cast<PackingPolicy>(value);
         EXPECT_EQ(parse_packing_policy(name_of(packing)), packing);
     }
     for (const auto order : {PackOrder::shuffle, PackOrder::in_order}) {
@@ -42,7 +43,7 @@ TEST(PlanOptionsTest, NamesTheImpossibleOption) {
     refused("cost", [](PlanOptions& o) { o.cost = {0, ~std::uint64_t{0}}; });
     refused("mode", [](PlanOptions& o) { o.mode = static_cast<PlanMode>(7); });
     refused("order", [](PlanOptions& o) { o.order = static_cast<PackOrder>(7); });
-    refused("packing", [](PlanOptions& o) { o.packing = static_cast<PackingPolicy>(7); });
+    refused("packing", [](PlanOptions& o) { o.packing = static_cast<PackingPolicy>(8); });
     refused("long", [](PlanOptions& o) { o.long_policy = static_cast<LongPolicy>(7); });
     const auto refused_bucket = [&](const char* noun, std::vector<std::uint32_t> edges,
                                     std::uint32_t overflow) {

@@ -35,9 +35,12 @@ class Dice {
 /// A source that owns its columns.
 struct TestSource {
     std::string name = "test";
-    std::vector<std::uint64_t> sample_tokens;
+    std::vector<std::uint32_t> sample_tokens;
     std::vector<std::uint64_t> loss_span_begin;
     std::vector<std::uint32_t> loss_spans;
+    std::vector<double> sample_score;
+    std::uint64_t weight = 0;
+    std::uint32_t passes = 0, passes_max = 0;
     bool lengths_only = false;
 
     SourceLengths view() const {
@@ -50,20 +53,24 @@ struct TestSource {
         lengths.loss_span_begin = loss_span_begin;
         lengths.loss_spans = loss_spans;
         lengths.lengths_only = lengths_only;
+        lengths.sample_score = sample_score;
+        lengths.source.weight = weight;
+        lengths.source.passes = passes;
+        lengths.source.passes_max = passes_max;
         return lengths;
     }
 };
 
 /// Lengths whose logarithm is about uniform: many short, few long. Integers only, so that goldens hold
 /// anywhere.
-inline std::vector<std::uint64_t> long_tailed_lengths(std::uint64_t seed, std::size_t count,
+inline std::vector<std::uint32_t> long_tailed_lengths(std::uint64_t seed, std::size_t count,
                                                       std::uint64_t longest) {
     Dice dice(seed);
-    std::vector<std::uint64_t> lengths(count);
-    for (std::uint64_t& length : lengths) {
+    std::vector<std::uint32_t> lengths(count);
+    for (std::uint32_t& length : lengths) {
         std::uint64_t top = longest;
         for (std::uint64_t halvings = dice.roll(0, 6); halvings > 0 && top > 1; --halvings) top /= 2;
-        length = dice.roll(1, top);
+        length = static_cast<std::uint32_t>(dice.roll(1, top));
     }
     return lengths;
 }

@@ -104,7 +104,8 @@ TEST(ValidatePlanTest, NamesTheSampleThatIsNotFedOnce) {
         // Two samples of one length become one of them twice.
         const std::size_t i = whole_segment(p);
         for (std::size_t j = whole_segment(p, i + 1);; j = whole_segment(p, j + 1)) {
-            if (p.segment_tokens[j] != p.segment_tokens[i]) continue;
+            if (p.segment_tokens[j] != p.segment_tokens[i] || p.segment_sample[j] == p.segment_sample[i])
+                continue;
             p.segment_sample[j] = p.segment_sample[i];
             return;
         }

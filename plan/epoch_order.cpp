@@ -1,0 +1,169 @@
+#include "plan/epoch_order.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "plan/bucketing.h"
+#include "plan/staged_packs.h"
+
+namespace lockstep {
+
+namespace {
+
+std::uint64_t steps_of(std::uint64_t packs, std::uint32_t packs_per_step) {
+    return (packs + packs_per_step - 1) / packs_per_step;
+}
+
+/// Cut segments, given in the stages' order, into stages of about equal tokens. Segments that `may_part` does
+/// not separate stay together.
+template <class MayPart>
+std::vector<std::vector<SegmentIndex>> cut_into_stages(const std::vector<SegmentIndex>& ordered,
+                                                       std::span<const std::uint32_t> tokens,
+                                                       std::uint32_t num_stages, MayPart may_part) {
+    std::uint64_t total = 0;
+    for (const std::uint32_t length : tokens) total += length;
+    std::vector<std::vector<SegmentIndex>> stages;
+    std::uint64_t before = 0;
+    std::uint64_t stage = 0;  // Of equal tokens, counted from 0; some may be empty.
+    for (std::size_t i = 0; i < ordered.size(); ++i) {
+        __extension__ using u128 = unsigned __int128;
+        const auto due = static_cast<std::uint64_t>(static_cast<u128>(before) * num_stages / total);
+        if (i == 0 || (due > stage && may_part(ordered[i - 1], ordered[i]))) {
+            stages.emplace_back();
+            stage = due;
+        }
+        stages.back().push_back(ordered[i]);
+        before += tokens[ordered[i]];
+    }
+    // Within a stage segments arrive as they did.
+    for (auto& members : stages) std::ranges::sort(members);
+    return stages;
+}
+
+std::vector<std::vector<SegmentIndex>> stages_of(const PlanOptions& options, const SegmentTable& table,
+                                                 std::span<const double> score) {
+    std::vector<SegmentIndex> ordered(table.size());
+    std::iota(ordered.begin(), ordered.end(), SegmentIndex{0});
+    if (options.order == PackOrder::length_stages) {
+        std::ranges::stable_sort(
+            ordered, [&](SegmentIndex a, SegmentIndex b) { return table.tokens[a] < table.tokens[b]; });
+        return cut_into_stages(ordered, table.tokens, options.stages, [&](SegmentIndex a, SegmentIndex b) {
+            return table.tokens[a] != table.tokens[b];
+        });
+    }
+    std::ranges::stable_sort(ordered, [&](SegmentIndex a, SegmentIndex b) { return score[a] < score[b]; });
+    return cut_into_stages(ordered, table.tokens, options.stages,
+                           [&](SegmentIndex a, SegmentIndex b) { return score[a] != score[b]; });
+}
+
+class StagedEpochs final : public EpochSequence {
+  public:
+    StagedEpochs(const PlanOptions& options, const SegmentTable& table, std::span<const double> score)
+        : options_(options) {
+        if (options.stages == 0) {
+            stages_.emplace_back(options_, table);
+        } else {
+            for (auto& members : stages_of(options, table, score)) {
+                stages_.emplace_back(options_, table, std::move(members));
+            }
+        }
+        counts_.segments = table.size();
+        for (const Stage& stage : stages_) {
+            counts_.packs += stage.num_packs();
+            counts_.steps += steps_of(stage.num_packs(), options.packs_per_step);
+        }
+    }
+    EpochCounts counts(std::uint64_t) const override { return counts_; }
+    void make(std::uint64_t epoch, EpochOrder& order) override {
+        order.clear();
+        order.segments.reserve(counts_.segments);
+        EpochDraws draws(options_.seed, epoch);
+        for (Stage& stage : stages_) stage.append_to(order, draws);
+    }
+
+  private:
+    const PlanOptions options_;
+    std::vector<Stage> stages_;
+    EpochCounts counts_;
+};
+
+/// Packs of one bucket each. Shuffled or interleaved, each bucket lasts as long as the epoch.
+class BucketEpochs final : public EpochSequence {
+  public:
+    BucketEpochs(const PlanOptions& options, const SegmentTable& table)
+        : options_(options), table_(table), members_(sort_into_buckets(table.tokens, options)) {
+        const BucketedPacks packs = pack_buckets(members_, options_, 0);
+        counts_ = {table.size(), packs.layout.num_packs(),
+                   steps_of(packs.layout.num_packs(), options.packs_per_step)};
+    }
+    EpochCounts counts(std::uint64_t) const override { return counts_; }
+    void make(std::uint64_t epoch, EpochOrder& order) override {
+        order.clear();
+        const BucketedPacks packs = pack_buckets(members_, options_, epoch);
+        for (const std::uint32_t pack : order_of(packs, epoch)) {
+            const auto segments = packs.layout.pack(pack);
+            order.segments.insert(order.segments.end(), segments.begin(), segments.end());
+            order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
+            order.pack_bucket.push_back(packs.pack_bucket[pack]);
+            if (order.num_packs() - order.step_begin.back() == options_.packs_per_step) {
+                order.step_begin.push_back(static_cast<std::uint32_t>(order.num_packs()));
+            }
+        }
+        if (order.step_begin.back() != order.num_packs()) {
+            order.step_begin.push_back(static_cast<std::uint32_t>(order.num_packs()));
+        }
+    }
+
+  private:
+    std::vector<std::uint32_t> order_of(const BucketedPacks& packs, std::uint64_t epoch) const {
+        const PackLayout& layout = packs.layout;
+        if (options_.order == PackOrder::buckets_interleaved) {
+            return interleave_buckets(packs.pack_bucket, options_, epoch);
+        }
+        PackDraws draws(options_.seed, epoch);
+        std::vector<std::uint32_t> order = order_packs(costs_of(layout), options_, draws);
+        if (options_.order == PackOrder::in_order) {
+            // Bucket after bucket would be short to long: order by first segment.
+            std::ranges::sort(order, {}, [&](std::uint32_t pack) { return layout.pack(pack).front(); });
+        }
+        return order;
+    }
+
+    std::vector<std::uint64_t> costs_of(const PackLayout& layout) const {
+        std::vector<std::uint64_t> costs(layout.num_packs());
+        for (std::size_t p = 0; p < costs.size(); ++p) {
+            std::uint64_t tokens = 0;
+            std::uint64_t squares = 0;
+            for (const SegmentIndex segment : layout.pack(p)) {
+                const std::uint64_t length = table_.tokens[segment];
+                tokens += length;
+                squares += length * length;
+            }
+            costs[p] = cost_of_pack(options_.cost, tokens, squares);
+        }
+        return costs;
+    }
+
+    const PlanOptions options_;
+    const SegmentTable& table_;
+    BucketMembers members_;
+    EpochCounts counts_;
+};
+
+}  // namespace
+
+void EpochOrder::clear() {
+    segments.clear();
+    pack_begin.assign(1, 0);
+    step_begin.assign(1, 0);
+    pack_bucket.clear();
+}
+
+std::unique_ptr<EpochSequence> make_epochs(const PlanOptions& options, const SegmentTable& table,
+                                           std::span<const double> segment_score) {
+    if (options.mode == PlanMode::bucket) return std::make_unique<BucketEpochs>(options, table);
+    return std::make_unique<StagedEpochs>(options, table, segment_score);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,63 @@
+// plan/epoch_order.h
+//
+// One epoch in training order: which segments make which pack, which packs make which
+// step. Everything that all epochs share (stages, length classes, pack shapes) is
+// computed once; an epoch is then a matter of permuting by (seed, epoch).
+//
+// Memory is one epoch's index: 4 bytes a segment for the classes, 4 for their order in
+// the epoch, 4 for the result.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "io/base/large_pages.h"
+#include "plan/dispositions.h"
+#include "plan/plan_options.h"
+
+namespace lockstep {
+
+struct EpochOrder {
+    LargeVector<SegmentIndex> segments;        ///< In training order.
+    std::vector<SegmentIndex> pack_begin{0};   ///< (packs + 1) into segments.
+    std::vector<std::uint32_t> step_begin{0};  ///< (steps + 1) in packs.
+    std::vector<std::uint16_t> pack_bucket;    ///< (packs) bucket mode only.
+
+    std::size_t num_packs() const { return pack_begin.size() - 1; }
+    std::size_t num_steps() const { return step_begin.size() - 1; }
+    std::span<const SegmentIndex> pack(std::size_t p) const {
+        return std::span(segments).subspan(pack_begin[p], pack_begin[p + 1] - pack_begin[p]);
+    }
+    void clear();
+};
+
+/// Rows of one epoch.
+struct EpochCounts {
+    std::uint64_t segments = 0;
+    std::uint64_t packs = 0;
+    std::uint64_t steps = 0;
+};
+
+/// The epochs of a plan, asked for in ascending order.
+class EpochSequence {
+  public:
+    virtual ~EpochSequence() = default;
+    /// Known before the epoch is made.
+    virtual EpochCounts counts(std::uint64_t epoch) const = 0;
+    /// Makes epoch `epoch`: 0 or the one after the last made.
+    virtual void make(std::uint64_t epoch, EpochOrder& order) = 0;
+};
+
+/// Epochs of a plan without a mixture: each holds every segment once.
+///
+/// @param options  effective (effective_options), any mode and order; compat none.
+/// @param table    outlives the result.
+/// @param segment_score  (segments) of each segment's sample, for PackOrder::score_stages; else empty.
+/// @throws Error{invalid_argument} naming a bucket in use that pads beyond the budget (sort_into_buckets).
+std::unique_ptr<EpochSequence> make_epochs(const PlanOptions& options, const SegmentTable& table,
+                                           std::span<const double> segment_score);
+
+}  // namespace lockstep

@@ -1,0 +1,213 @@
+#include "plan/mixture.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "io/base/contract.h"
+#include "io/base/error.h"
+#include "plan/staged_packs.h"
+
+namespace lockstep {
+
+namespace {
+
+__extension__ using u128 = unsigned __int128;
+
+/// part · of / whole, rounded down.
+std::uint64_t share_of(std::uint64_t part, std::uint64_t of, std::uint64_t whole) {
+    return static_cast<std::uint64_t>(static_cast<u128>(part) * of / whole);
+}
+
+[[noreturn]] void refuse(const PlanSource& source, const std::string& what) {
+    throw Error(ErrorCode::invalid_argument, "source '" + source.name + "' " + what);
+}
+
+/// Endless passes over the samples of one source.
+class SourceStream {
+  public:
+    /// @param first_segment  (planned samples + 1) first segment of each sample, and the end.
+    SourceStream(const PlanOptions& options, std::uint64_t source, std::vector<SegmentIndex> first_segment,
+                 std::span<const std::uint32_t> tokens)
+        : options_(options), source_(source), first_segment_(std::move(first_segment)), tokens_(tokens) {
+        order_.resize(first_segment_.size() - 1);
+        begin_pass(0);
+    }
+
+    /// Append samples until the stream has given `tokens` tokens or more.
+    void give_until(std::uint64_t tokens, std::vector<SegmentIndex>& pool) {
+        while (given_ < tokens) {
+            if (next_ == order_.size()) begin_pass(pass_ + 1);
+            const std::uint32_t sample = order_[next_++];
+            for (SegmentIndex s = first_segment_[sample]; s < first_segment_[sample + 1]; ++s) {
+                pool.push_back(s);
+                given_ += tokens_[s];
+            }
+        }
+    }
+
+  private:
+    void begin_pass(std::uint64_t pass) {
+        pass_ = pass;
+        next_ = 0;
+        for (std::uint32_t i = 0; i < order_.size(); ++i) order_[i] = i;
+        if (options_.order == PackOrder::in_order) return;
+        DrawSequence draws(options_.seed, "mixture-pass", source_ << 40U | pass);
+        shuffle_values(std::span(order_), draws);
+    }
+
+    const PlanOptions& options_;
+    std::uint64_t source_;
+    std::vector<SegmentIndex> first_segment_;
+    std::span<const std::uint32_t> tokens_;
+    std::vector<std::uint32_t> order_;
+    std::size_t next_ = 0;
+    std::uint64_t pass_ = 0;
+    std::uint64_t given_ = 0;
+};
+
+class MixtureEpochs final : public EpochSequence {
+  public:
+    MixtureEpochs(const PlanOptions& options, std::span<const PlanSource> sources, const SegmentTable& table)
+        : options_(options), block_options_(options), table_(table) {
+        // A block is small, and what its packs leave over goes into the next.
+        if (options.packing == PackingPolicy::automatic)
+            block_options_.packing = PackingPolicy::best_fit_decreasing;
+        std::vector<std::uint64_t> source_tokens;
+        SegmentIndex segment = 0;
+        for (const PlanSource& source : sources) {
+            std::vector<SegmentIndex>& first = first_segment_.emplace_back();
+            std::uint64_t& tokens = source_tokens.emplace_back(0);
+            const std::uint64_t end = source.sample_base + source.num_samples;
+            for (; segment < table.size() && table.sample_of(segment) < end; ++segment) {
+                if (table.offset_of(segment) == 0) first.push_back(segment);
+                tokens += table.tokens[segment];
+            }
+            first.push_back(segment);
+        }
+        quotas_ = mixture_quotas(sources, source_tokens, options.epochs);
+        for (const std::uint64_t quota : quotas_) total_ += quota;
+        // How many packs it takes is known by making them.
+        EpochOrder order;
+        for (std::uint64_t epoch = 0; epoch < options.epochs; ++epoch) {
+            make(epoch, order);
+            counts_.push_back({order.segments.size(), order.num_packs(), order.num_steps()});
+        }
+    }
+
+    EpochCounts counts(std::uint64_t epoch) const override { return counts_[epoch]; }
+
+    void make(std::uint64_t epoch, EpochOrder& order) override {
+        if (epoch == 0) begin_run();
+        order.clear();
+        EpochDraws draws(options_.seed, epoch);
+        const std::uint64_t epoch_end = share_of(total_, epoch + 1, options_.epochs);
+        const std::uint64_t window_packs = balance_window_steps * options_.packs_per_step;
+        for (;;) {
+            // More than window_packs − 1 packs can hold, so that the window is full; the excess comes again.
+            const std::uint64_t wanted = (window_packs + 1) * options_.token_budget;
+            fill_pool(wanted, epoch_end);
+            if (pool_.empty()) break;
+            Stage block(block_options_, table_, std::exchange(pool_, {}));
+            const bool last = drawn_ == epoch_end && block.num_packs() <= window_packs;
+            pool_ = block.give_back(window_packs);
+            block.append_to(order, draws);
+            if (last) break;
+        }
+        LOCKSTEP_ENSURES(pool_.empty());
+    }
+
+  private:
+    /// Draw until the pool holds `wanted` tokens, or all that the epoch has. Streams give whole samples, so
+    /// some are ahead of their share and give less for a while.
+    void fill_pool(std::uint64_t wanted, std::uint64_t epoch_end) {
+        std::uint64_t have = 0;
+        std::size_t counted = 0;
+        for (;;) {
+            for (; counted < pool_.size(); ++counted) have += table_.tokens[pool_[counted]];
+            if (have < wanted) drawn_ = std::min(epoch_end, drawn_ + (wanted - have));
+            for (std::size_t i = 0; i < streams_.size(); ++i) {
+                streams_[i].give_until(share_of(quotas_[i], drawn_, total_), pool_);
+            }
+            if (have >= wanted || (drawn_ == epoch_end && counted == pool_.size())) return;
+        }
+    }
+
+    void begin_run() {
+        streams_.clear();
+        drawn_ = 0;
+        for (std::size_t i = 0; i < first_segment_.size(); ++i) {
+            streams_.emplace_back(options_, i, first_segment_[i], table_.tokens);
+        }
+    }
+
+    const PlanOptions options_;
+    PlanOptions block_options_;
+    const SegmentTable& table_;
+    std::vector<std::vector<SegmentIndex>> first_segment_;  ///< (sources)(samples + 1)
+    std::vector<std::uint64_t> quotas_;                     ///< (sources) tokens of the run.
+    std::uint64_t total_ = 0;
+    std::vector<EpochCounts> counts_;
+    // Of the run being made.
+    std::vector<SourceStream> streams_;
+    std::uint64_t drawn_ = 0;         ///< Tokens of the run that the streams were asked for.
+    std::vector<SegmentIndex> pool_;  ///< Given back by the last block.
+};
+
+}  // namespace
+
+bool is_mixture(std::span<const PlanSource> sources) {
+    return std::ranges::any_of(
+        sources, [](const PlanSource& source) { return source.weight > 0 || source.passes > 0; });
+}
+
+std::vector<std::uint64_t> mixture_quotas(std::span<const PlanSource> sources,
+                                          std::span<const std::uint64_t> source_tokens,
+                                          std::uint64_t epochs) {
+    const bool weighted = sources.front().weight > 0;
+    std::vector<std::uint64_t> quotas;
+    u128 total_weight = 0;
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        const PlanSource& source = sources[i];
+        if ((source.weight > 0) != weighted || (source.passes > 0) == weighted) {
+            refuse(source,
+                   "has " + std::string(source.weight > 0 ? "a weight" : "no weight") +
+                       " where another has the opposite; give every source a weight, or every one passes");
+        }
+        if (source.passes_max > 0 && !weighted) {
+            refuse(source, "has passes and a cap on them; the cap is for sources with a weight");
+        }
+        if (source_tokens[i] == 0) refuse(source, "has a share of the mixture but no tokens to train");
+        total_weight += source.weight;
+    }
+    constexpr std::uint64_t tokens_max = std::uint64_t{1} << 62U;
+    if (!weighted) {
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            const u128 quota = static_cast<u128>(source_tokens[i]) * sources[i].passes;
+            if (quota > tokens_max / sources.size())
+                refuse(sources[i], "gives more than 2^62 tokens; plan fewer passes");
+            quotas.push_back(static_cast<std::uint64_t>(quota));
+        }
+        return quotas;
+    }
+    // The run's tokens: the least of cap · tokens · (total weight / weight).
+    u128 run = tokens_max;
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        const std::uint64_t passes = sources[i].passes_max > 0 ? sources[i].passes_max : epochs;
+        const u128 most = static_cast<u128>(source_tokens[i]) * passes;
+        run = std::min(run, std::min(most, static_cast<u128>(tokens_max)) * total_weight / sources[i].weight);
+    }
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        quotas.push_back(static_cast<std::uint64_t>(run * sources[i].weight / total_weight));
+    }
+    return quotas;
+}
+
+std::unique_ptr<EpochSequence> make_mixture_epochs(const PlanOptions& options,
+                                                   std::span<const PlanSource> sources,
+                                                   const SegmentTable& table) {
+    return std::make_unique<MixtureEpochs>(options, sources, table);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,293 @@
+#include "plan/plan_builder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "io/base/contract.h"
+#include "io/base/error.h"
+#include "plan/balance.h"
+#include "plan/bucketing.h"
+#include "plan/dispositions.h"
+#include "plan/mixture.h"
+
+namespace lockstep {
+
+namespace {
+
+std::string_view algorithm_of_packing(const PlanOptions& options) {
+    if (options.mode == PlanMode::bucket) return "packing=buckets/1";
+    if (options.order == PackOrder::short_to_long) return "packing=short-to-long/1";
+    switch (options.packing) {
+        case PackingPolicy::in_order:
+            return "packing=in-order/1";
+        case PackingPolicy::best_fit_decreasing:
+            return "packing=histogram-best-fit-decreasing/1";
+        case PackingPolicy::automatic:
+            return "packing=auto-best-fit-decreasing-or-patterns/1";
+        case PackingPolicy::patterns:
+            return "packing=column-generation-patterns/1";
+        case PackingPolicy::first_fit:
+            return "packing=first-fit/1";
+        case PackingPolicy::best_fit:
+            return "packing=best-fit/1";
+        case PackingPolicy::first_fit_decreasing:
+            return "packing=first-fit-decreasing/1";
+        case PackingPolicy::concatenate:
+            return "packing=concat-and-chunk/1";
+    }
+    throw Error(ErrorCode::bug, "a packing policy without a name");
+}
+
+std::string_view algorithm_of_order(PackOrder order) {
+    switch (order) {
+        case PackOrder::shuffle:
+            return "order=fisher-yates-philox4x32/2";
+        case PackOrder::in_order:
+            return "order=in-order/1";
+        case PackOrder::short_to_long:
+            return "order=short-to-long/1";
+        case PackOrder::length_stages:
+            return "order=length-stages/1";
+        case PackOrder::score_stages:
+            return "order=score-stages/1";
+        case PackOrder::buckets_interleaved:
+            return "order=buckets-interleaved/1";
+    }
+    throw Error(ErrorCode::bug, "an order without a name");
+}
+
+std::vector<std::string> algorithms_of(const PlanOptions& options, bool mixture) {
+    std::vector<std::string> names = {"segments=overlap-split/1", "targets=loss-spans/1"};
+    names.emplace_back(algorithm_of_packing(options));
+    names.emplace_back(algorithm_of_order(options.order));
+    names.emplace_back(options.balance ? "balance=cost-windows-16/1" : "balance=none/1");
+    if (mixture) names.emplace_back("mixture=quota-blocks-16/1");
+    return names;
+}
+
+std::vector<PlanSource> number_sources(std::span<const SourceLengths> sources) {
+    std::vector<PlanSource> table;
+    std::uint64_t sample_base = 0;
+    for (const SourceLengths& source : sources) {
+        PlanSource& row = table.emplace_back(source.source);
+        row.sample_base = sample_base;
+        row.num_samples = source.sample_tokens.size();
+        sample_base += row.num_samples;
+    }
+    return table;
+}
+
+/// Scores decide the order, so they must be there and comparable.
+std::vector<double> scores_of_segments(std::span<const SourceLengths> sources, const SegmentTable& table) {
+    std::vector<double> sample_score;
+    for (const SourceLengths& source : sources) {
+        if (source.sample_score.size() != source.sample_tokens.size()) {
+            throw Error(
+                ErrorCode::invalid_argument,
+                "source '" + source.source.name +
+                    "' has no scores, and the order is by score; add a score to every line of its lengths "
+                    "file, or choose another --order");
+        }
+        for (std::size_t i = 0; i < source.sample_score.size(); ++i) {
+            if (!std::isfinite(source.sample_score[i])) {
+                throw Error(ErrorCode::corrupt_data, "source '" + source.source.name + "': sample " +
+                                                         std::to_string(i) +
+                                                         " has a score that is no number");
+            }
+            sample_score.push_back(source.sample_score[i]);
+        }
+    }
+    std::vector<double> scores(table.size());
+    for (SegmentIndex i = 0; i < scores.size(); ++i) scores[i] = sample_score[table.sample_of(i)];
+    return scores;
+}
+
+void check_mixture(const PlanOptions& options) {
+    if (options.mode == PlanMode::pack && options.stages == 0 && options.order != PackOrder::short_to_long &&
+        options.packing != PackingPolicy::concatenate) {
+        return;
+    }
+    throw Error(
+        ErrorCode::invalid_argument,
+        "a mixture mixes the whole run: it goes with pack mode and --order shuffle or in-order, and not "
+        "with concat-and-chunk");
+}
+
+}  // namespace
+
+bool samples_are_narrow(std::span<const PlanSource> sources) {
+    constexpr std::uint64_t limit = std::uint64_t{1} << 32U;
+    std::uint64_t num_samples = 0;
+    for (const PlanSource& source : sources) {
+        if (source.num_samples > limit - num_samples) return false;
+        num_samples += source.num_samples;
+    }
+    return true;
+}
+
+PlanChunkColumns PlanChunk::columns() const {
+    PlanChunkColumns view;
+    view.first_step = first_step;
+    view.first_pack = first_pack;
+    view.step_begin = step_begin;
+    view.pack_begin = pack_begin;
+    if (wide_sample.empty()) {
+        view.segment_sample = std::span<const std::uint32_t>(narrow_sample);
+    } else {
+        view.segment_sample = std::span<const std::uint64_t>(wide_sample);
+    }
+    view.segment_offset = segment_offset;
+    view.segment_tokens = segment_tokens;
+    view.pack_cost = pack_cost;
+    if (!pack_targets.empty()) view.pack_targets = pack_targets;
+    if (!pack_bucket.empty()) view.pack_bucket = pack_bucket;
+    if (!pack_pad_tokens.empty()) view.pack_pad_tokens = pack_pad_tokens;
+    return view;
+}
+
+PlanBuilder::PlanBuilder(const PlanOptions& options, std::span<const SourceLengths> sources) {
+    check_options(options);
+    frame_.options = effective_options(options);
+    frame_.sources = number_sources(sources);
+    const bool mixture = is_mixture(frame_.sources);
+    if (mixture) check_mixture(frame_.options);
+    frame_.algorithms = algorithms_of(frame_.options, mixture);
+    for (const SourceLengths& source : sources) count_targets_ = count_targets_ && !source.lengths_only;
+    narrow_samples_ = samples_are_narrow(frame_.sources);
+    if (frame_.options.order != PackOrder::score_stages) {
+        for (PlanSource& source : frame_.sources) source.scores = Fingerprint();
+    }
+
+    Fates fates = decide_fates(frame_.options, sources);
+    if (fates.segments.size() == 0) {
+        throw Error(ErrorCode::invalid_argument,
+                    "there is nothing to plan: none of the " + std::to_string(fates.dispositions.size()) +
+                        " samples has a token to train; check the input and the policy for long samples");
+    }
+    frame_.dispositions = std::move(fates.dispositions);
+    fates_segments_ = std::move(fates.segments);
+    if (frame_.options.order == PackOrder::score_stages) {
+        segment_score_ = scores_of_segments(sources, fates_segments_);
+    }
+    epochs_ = mixture ? make_mixture_epochs(frame_.options, frame_.sources, fates_segments_)
+                      : make_epochs(frame_.options, fates_segments_, segment_score_);
+    for (std::uint64_t epoch = 0; epoch < frame_.options.epochs; ++epoch) {
+        const EpochCounts counts = epochs_->counts(epoch);
+        if (counts.steps == 0) {
+            throw Error(ErrorCode::invalid_argument,
+                        "epoch " + std::to_string(epoch) +
+                            " of the mixture gets no sample: its quotas are too small; plan fewer epochs");
+        }
+        total_.segments += counts.segments;
+        total_.packs += counts.packs;
+        total_.steps += counts.steps;
+        frame_.epoch_begin.push_back(total_.steps);
+        if (total_.segments > std::uint64_t{1} << 48U) {
+            throw Error(ErrorCode::invalid_argument,
+                        std::to_string(frame_.options.epochs) + " epochs of " +
+                            std::to_string(counts.segments) +
+                            " segments are over the 2^48 a plan may hold; plan fewer epochs");
+        }
+    }
+}
+
+PlanBuilder::~PlanBuilder() = default;
+
+void PlanBuilder::begin_epoch(std::uint64_t epoch) {
+    LOCKSTEP_EXPECTS(epoch == 0 || epoch == next_epoch_);
+    if (epoch == 0) {
+        epoch_first_pack_ = 0;
+    } else {
+        epoch_first_pack_ += order_.num_packs();
+    }
+    epoch_first_step_ = frame_.epoch_begin[epoch];
+    epochs_->make(epoch, order_);
+    LOCKSTEP_ENSURES(order_.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
+    next_epoch_ = epoch + 1;
+}
+
+std::uint64_t PlanBuilder::num_chunks() const {
+    return (order_.num_steps() + plan_steps_per_chunk - 1) / plan_steps_per_chunk;
+}
+
+void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
+    const std::uint64_t step_begin = index * plan_steps_per_chunk;
+    const std::uint64_t step_end =
+        std::min<std::uint64_t>(step_begin + plan_steps_per_chunk, order_.num_steps());
+    const std::uint64_t pack_begin = order_.step_begin[step_begin];
+    const std::uint64_t pack_end = order_.step_begin[step_end];
+    const std::uint64_t segment_begin = order_.pack_begin[pack_begin];
+    const std::uint64_t segment_end = order_.pack_begin[pack_end];
+    const auto segments = std::span(order_.segments).subspan(segment_begin, segment_end - segment_begin);
+    const SegmentTable& table = fates_segments_;
+
+    chunk.first_step = epoch_first_step_ + step_begin;
+    chunk.first_pack = epoch_first_pack_ + pack_begin;
+    const auto offsets = [](auto& out, const auto& in, std::uint64_t begin, std::uint64_t end) {
+        out.resize(end - begin + 1);
+        for (std::uint64_t i = begin; i <= end; ++i) out[i - begin] = in[i] - in[begin];
+    };
+    offsets(chunk.step_begin, order_.step_begin, step_begin, step_end);
+    offsets(chunk.pack_begin, order_.pack_begin, pack_begin, pack_end);
+
+    // Column by column: each is a plain gather, many of whose cache misses overlap.
+    const std::size_t n = segments.size();
+    chunk.narrow_sample.clear();
+    chunk.wide_sample.clear();
+    if (!narrow_samples_) {
+        chunk.wide_sample.resize(n);
+        for (std::size_t i = 0; i < n; ++i) chunk.wide_sample[i] = table.sample_of(segments[i]);
+    } else if (table.sample.empty()) {
+        chunk.narrow_sample.assign(segments.begin(), segments.end());
+    } else {
+        chunk.narrow_sample.resize(n);
+        for (std::size_t i = 0; i < n; ++i)
+            chunk.narrow_sample[i] = static_cast<std::uint32_t>(table.sample[segments[i]]);
+    }
+    chunk.segment_offset.assign(n, 0);
+    if (!table.offset.empty()) {
+        for (std::size_t i = 0; i < n; ++i) chunk.segment_offset[i] = table.offset[segments[i]];
+    }
+    chunk.segment_tokens.resize(n);
+    for (std::size_t i = 0; i < n; ++i) chunk.segment_tokens[i] = table.tokens[segments[i]];
+
+    const std::size_t num_packs = pack_end - pack_begin;
+    chunk.pack_cost.resize(num_packs);
+    chunk.pack_targets.resize(count_targets_ ? num_packs : 0);
+    chunk.pack_bucket.clear();
+    chunk.pack_pad_tokens.clear();
+    for (std::size_t p = 0; p < num_packs; ++p) {
+        std::uint64_t tokens = 0;
+        std::uint64_t squares = 0;
+        std::uint32_t targets = 0;
+        for (std::uint64_t i = chunk.pack_begin[p]; i < chunk.pack_begin[p + 1]; ++i) {
+            const std::uint64_t length = chunk.segment_tokens[i];
+            tokens += length;
+            squares += length * length;
+            if (!table.targets.empty()) targets += table.targets[segments[i]];
+        }
+        if (table.targets.empty()) {
+            targets = static_cast<std::uint32_t>(tokens - (chunk.pack_begin[p + 1] - chunk.pack_begin[p]));
+        }
+        chunk.pack_cost[p] = cost_of_pack(frame_.options.cost, tokens, squares);
+        if (count_targets_) chunk.pack_targets[p] = targets;
+    }
+    if (frame_.options.mode == PlanMode::bucket) {
+        const LengthBuckets buckets(frame_.options.bucket_edges, frame_.options.bucket_overflow_max);
+        chunk.pack_bucket.assign(order_.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_begin),
+                                 order_.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_end));
+        chunk.pack_pad_tokens.resize(num_packs);
+        for (std::size_t p = 0; p < num_packs; ++p) {
+            std::uint64_t padded =
+                (chunk.pack_begin[p + 1] - chunk.pack_begin[p]) * buckets.upper(chunk.pack_bucket[p]);
+            for (std::uint64_t i = chunk.pack_begin[p]; i < chunk.pack_begin[p + 1]; ++i) {
+                padded -= chunk.segment_tokens[i];
+            }
+            chunk.pack_pad_tokens[p] = static_cast<std::uint32_t>(padded);
+        }
+    }
+}
+
+}  // namespace lockstep

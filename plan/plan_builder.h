@@ -1,0 +1,78 @@
+// plan/plan_builder.h
+//
+// Builds a plan piece by piece: what comes before the rows, then one epoch after
+// another, each in chunks of steps. Memory is one epoch's index (epoch_order.h), however
+// many epochs there are; a chunk is a pure function of the epoch's order, so chunks may
+// be made by many threads or ranks at once.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "plan/batch_plan.h"
+#include "plan/epoch_order.h"
+#include "plan/plan_chunk.h"
+
+namespace lockstep {
+
+/// A chunk of steps that owns its columns; offsets begin at 0.
+struct PlanChunk {
+    std::uint64_t first_step = 0;
+    std::uint64_t first_pack = 0;
+    std::vector<std::uint64_t> step_begin{0};
+    std::vector<std::uint64_t> pack_begin{0};
+    std::vector<std::uint32_t> narrow_sample;  ///< If the plan's sample ids fit 32 bits, else wide_sample.
+    std::vector<std::uint64_t> wide_sample;
+    std::vector<std::uint32_t> segment_offset;
+    std::vector<std::uint32_t> segment_tokens;
+    std::vector<std::uint64_t> pack_cost;
+    std::vector<std::uint32_t> pack_targets;     ///< Empty in a lengths-only plan.
+    std::vector<std::uint16_t> pack_bucket;      ///< Bucket mode.
+    std::vector<std::uint32_t> pack_pad_tokens;  ///< Bucket mode.
+
+    PlanChunkColumns columns() const;
+};
+
+class PlanBuilder {
+  public:
+    /// Decides fates and packs; `sources` outlive this.
+    /// @throws as build_plan.
+    PlanBuilder(const PlanOptions& options, std::span<const SourceLengths> sources);
+    ~PlanBuilder();
+    PlanBuilder(const PlanBuilder&) = delete;
+    PlanBuilder& operator=(const PlanBuilder&) = delete;
+
+    /// Everything that comes before the rows: options, algorithms, sources, dispositions, epoch_begin.
+    const BatchPlan& frame() const { return frame_; }
+    const SegmentTable& segments() const { return fates_segments_; }
+    EpochCounts total() const { return total_; }  ///< Of all epochs.
+    bool counts_targets() const { return count_targets_; }
+    bool has_narrow_samples() const { return narrow_samples_; }
+
+    /// Make epoch `epoch`: 0, or the one after the last.
+    void begin_epoch(std::uint64_t epoch);
+    const EpochOrder& epoch_order() const { return order_; }
+    std::uint64_t num_chunks() const;  ///< Of the epoch begun.
+    /// Steps [1024 · index, …) of the epoch begun. May be called from many threads.
+    void make_chunk(std::uint64_t index, PlanChunk& chunk) const;
+
+  private:
+    BatchPlan frame_;
+    SegmentTable fates_segments_;
+    std::vector<double> segment_score_;
+    std::unique_ptr<EpochSequence> epochs_;
+    EpochCounts total_;
+    bool count_targets_ = true;
+    bool narrow_samples_ = true;
+    EpochOrder order_;
+    std::uint64_t epoch_first_step_ = 0, epoch_first_pack_ = 0;  ///< Of the epoch begun.
+    std::uint64_t next_epoch_ = 0;
+};
+
+/// Whether sample ids fit 32 bits: decided by the source table, so that equal plans have equal columns.
+bool samples_are_narrow(std::span<const PlanSource> sources);
+
+}  // namespace lockstep

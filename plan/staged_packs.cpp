@@ -1,0 +1,234 @@
+#include "plan/staged_packs.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "io/base/contract.h"
+#include "plan/sequential_packing.h"
+
+namespace lockstep {
+
+namespace {
+
+PackLimits limits_of(const PlanOptions& options) {
+    return {options.token_budget, options.segments_per_pack_max};
+}
+
+/// Packs of one shape have their lengths in so many different orders in an epoch.
+constexpr std::uint64_t orders_per_shape = 4;
+
+bool packs_neighbours(const PlanOptions& options) {
+    return options.order != PackOrder::short_to_long &&
+           (options.packing == PackingPolicy::in_order || options.packing == PackingPolicy::concatenate);
+}
+
+/// Shortest first, a new pack when the next segment does not fit; neighbours of equal content are one shape.
+PackShapes pack_short_to_long(const LengthClasses& classes, PackLimits limits) {
+    PackShapes shapes;
+    std::vector<std::uint32_t> pack;
+    std::uint32_t room = limits.tokens_max;
+    const auto close = [&] {
+        const std::size_t last = shapes.num_shapes();
+        if (last > 0 && std::ranges::equal(shapes.shape(last - 1), pack)) {
+            ++shapes.shape_packs.back();
+        } else {
+            shapes.item_class.insert(shapes.item_class.end(), pack.begin(), pack.end());
+            shapes.shape_begin.push_back(shapes.item_class.size());
+            shapes.shape_packs.push_back(1);
+        }
+        pack.clear();
+        room = limits.tokens_max;
+    };
+    for (std::size_t c = classes.num_classes(); c-- > 0;) {
+        for (SegmentIndex i = classes.begin[c]; i < classes.begin[c + 1]; ++i) {
+            const bool full = limits.segments_max > 0 && pack.size() == limits.segments_max;
+            if (classes.tokens[c] > room || full) close();
+            pack.push_back(static_cast<std::uint32_t>(c));
+            room -= classes.tokens[c];
+        }
+    }
+    if (!pack.empty()) close();
+    return shapes;
+}
+
+}  // namespace
+
+EpochDraws::EpochDraws(std::uint64_t seed, std::uint64_t epoch)
+    : identities(seed, "identities", epoch), segments(seed, "segment-order", epoch), packs(seed, epoch) {}
+
+Stage::Stage(const PlanOptions& options, const SegmentTable& table, std::vector<SegmentIndex> members)
+    : options_(options), table_(table) {
+    std::vector<std::uint32_t> lengths(members.size());
+    for (std::size_t i = 0; i < members.size(); ++i) lengths[i] = table.tokens[members[i]];
+    pack(options, lengths);
+    // From places in the stage to segments of the table.
+    for (SegmentIndex& member : classes_.members) member = members[member];
+    for (SegmentIndex& segment : layout_.segments) segment = members[segment];
+    learn_costs();
+}
+
+Stage::Stage(const PlanOptions& options, const SegmentTable& table) : options_(options), table_(table) {
+    pack(options, table.tokens);
+    learn_costs();
+}
+
+void Stage::pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens) {
+    if (packs_neighbours(options)) {
+        layout_ = pack_in_order(segment_tokens, limits_of(options));
+        num_packs_ = layout_.num_packs();
+        return;
+    }
+    classes_ = classify_lengths(segment_tokens);
+    class_end_.assign(classes_.begin.begin() + 1, classes_.begin.end());
+    shapes_ = options.order == PackOrder::short_to_long
+                  ? pack_short_to_long(classes_, limits_of(options))
+                  : pack_shapes(classes_, segment_tokens, limits_of(options), options.packing);
+    num_packs_ = shapes_.num_packs();
+}
+
+void Stage::learn_costs() {
+    pack_cost_.clear();
+    pack_cost_.reserve(num_packs_);
+    const auto cost = [&](auto lengths) {
+        std::uint64_t tokens = 0;
+        std::uint64_t squares = 0;
+        for (const std::uint64_t length : lengths) {
+            tokens += length;
+            squares += length * length;
+        }
+        return cost_of_pack(options_.cost, tokens, squares);
+    };
+    std::vector<std::uint64_t> lengths;
+    for (std::size_t p = 0; p < layout_.num_packs(); ++p) {
+        lengths.clear();
+        for (const SegmentIndex segment : layout_.pack(p)) lengths.push_back(table_.tokens[segment]);
+        pack_cost_.push_back(cost(std::span(lengths)));
+    }
+    for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
+        lengths.clear();
+        for (const std::uint32_t c : shapes_.shape(s)) lengths.push_back(classes_.tokens[c]);
+        pack_cost_.insert(pack_cost_.end(), shapes_.shape_packs[s], cost(std::span(lengths)));
+    }
+}
+
+std::vector<SegmentIndex> Stage::give_back(std::uint64_t keep) {
+    std::vector<SegmentIndex> given;
+    if (keep >= num_packs_) return given;
+    if (layout_.num_packs() > 0) {
+        const SegmentIndex end = layout_.pack_begin[keep];
+        given.assign(layout_.segments.begin() + end, layout_.segments.end());
+        layout_.segments.resize(end);
+        layout_.pack_begin.resize(keep + 1);
+    } else {
+        std::vector<std::uint64_t> tokens(shapes_.num_shapes(), 0);
+        for (std::size_t s = 0; s < tokens.size(); ++s) {
+            for (const std::uint32_t c : shapes_.shape(s)) tokens[s] += classes_.tokens[c];
+        }
+        std::vector<std::uint32_t> emptiest(tokens.size());
+        std::iota(emptiest.begin(), emptiest.end(), 0U);
+        std::ranges::sort(emptiest, [&](std::uint32_t a, std::uint32_t b) {
+            return tokens[a] != tokens[b] ? tokens[a] < tokens[b] : a > b;
+        });
+        std::uint64_t excess = num_packs_ - keep;
+        for (const std::uint32_t s : emptiest) {
+            const std::uint64_t packs = std::min(excess, shapes_.shape_packs[s]);
+            for (const std::uint32_t c : shapes_.shape(s)) {
+                for (std::uint64_t i = 0; i < packs; ++i) given.push_back(classes_.members[--class_end_[c]]);
+            }
+            shapes_.shape_packs[s] -= packs;
+            excess -= packs;
+            if (excess == 0) break;
+        }
+    }
+    num_packs_ = keep;
+    learn_costs();
+    return given;
+}
+
+void Stage::append_to(EpochOrder& order, EpochDraws& draws) {
+    const std::size_t first_pack = order.num_packs();
+    if (layout_.num_packs() > 0) {
+        append_layout(order, draws);
+    } else {
+        append_shapes(order, draws);
+    }
+    LOCKSTEP_ENSURES(order.num_packs() == first_pack + num_packs_);
+    for (std::size_t end = first_pack; end < order.num_packs();) {
+        end = std::min<std::size_t>(end + options_.packs_per_step, order.num_packs());
+        order.step_begin.push_back(static_cast<std::uint32_t>(end));
+    }
+}
+
+void Stage::append_layout(EpochOrder& order, EpochDraws& draws) {
+    for (const std::uint32_t pack : order_packs(pack_cost_, options_, draws.packs)) {
+        const auto segments = layout_.pack(pack);
+        order.segments.insert(order.segments.end(), segments.begin(), segments.end());
+        order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
+    }
+}
+
+void Stage::append_shapes(EpochOrder& order, EpochDraws& draws) {
+    // Segments of equal length are interchangeable, so every epoch gives them out anew.
+    shuffled_ = classes_.members;
+    next_.assign(classes_.begin.begin(), classes_.begin.end() - 1);
+    for (std::size_t c = 0; c < classes_.num_classes(); ++c) {
+        shuffle_values(std::span(shuffled_).subspan(classes_.begin[c], class_end_[c] - classes_.begin[c]),
+                       draws.identities);
+    }
+    order_shapes(draws);
+    const std::vector<std::uint32_t> packs = order_packs(pack_cost_, options_, draws.packs);
+    std::size_t num_segments = 0;
+    for (const ClassOrder& classes : order_of_pack_) num_segments += classes.size;
+    // First the classes of every pack, then a segment for each: two plain loops in place of a nested one,
+    // whose inner count no processor guesses.
+    constexpr std::size_t block = 8;
+    const std::size_t begin = order.segments.size();
+    order.segments.resize(begin + num_segments + block);
+    order.pack_begin.reserve(order.pack_begin.size() + packs.size());
+    SegmentIndex* out = order.segments.data() + begin;
+    for (std::size_t p = 0; p < packs.size(); ++p) {
+        // Packs come in random order: their rows are asked for ahead.
+        constexpr std::size_t ahead = 16;
+        if (p + 2 * ahead < packs.size()) __builtin_prefetch(&order_of_pack_[packs[p + 2 * ahead]]);
+        if (p + ahead < packs.size()) {
+            __builtin_prefetch(class_orders_.data() + order_of_pack_[packs[p + ahead]].begin);
+        }
+        const ClassOrder classes = order_of_pack_[packs[p]];
+        const std::uint32_t* const from = class_orders_.data() + classes.begin;
+        std::copy_n(from, block, out);
+        for (std::size_t i = block; i < classes.size; ++i) out[i] = from[i];
+        out += classes.size;
+        order.pack_begin.push_back(static_cast<SegmentIndex>(out - order.segments.data()));
+    }
+    order.segments.resize(begin + num_segments);
+    const std::span<SegmentIndex> places = std::span(order.segments).subspan(begin);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        constexpr std::size_t ahead = 32;
+        if (i + ahead < places.size()) __builtin_prefetch(&shuffled_[next_[places[i + ahead]]]);
+        places[i] = shuffled_[next_[places[i]]++];
+    }
+}
+
+void Stage::order_shapes(EpochDraws& draws) {
+    class_orders_.clear();
+    order_of_pack_.clear();
+    order_of_pack_.reserve(num_packs_);
+    for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
+        const auto shape = shapes_.shape(s);
+        const auto size = static_cast<std::uint32_t>(shape.size());
+        // Longest first would be a curriculum inside the pack.
+        const bool ascending = options_.order == PackOrder::short_to_long;
+        const std::uint64_t orders = ascending ? 1 : std::min(shapes_.shape_packs[s], orders_per_shape);
+        const std::size_t begin = class_orders_.size();
+        for (std::uint64_t o = 0; o < orders; ++o) {
+            class_orders_.insert(class_orders_.end(), shape.begin(), shape.end());
+            if (!ascending) shuffle_values(std::span(class_orders_).last(size), draws.segments);
+        }
+        for (std::uint64_t copy = 0; copy < shapes_.shape_packs[s]; ++copy) {
+            order_of_pack_.push_back({static_cast<std::uint32_t>(begin + copy % orders * size), size});
+        }
+    }
+    class_orders_.resize(class_orders_.size() + 8);  // Lists are read in blocks.
+}
+
+}  // namespace lockstep

@@ -1,0 +1,69 @@
+// plan/staged_packs.h
+//
+// A stage: segments that are packed, shuffled and balanced among themselves. An epoch is
+// one stage, several in a curriculum, or one for each quota block of a mixture.
+
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "plan/balance.h"
+#include "plan/epoch_order.h"
+#include "plan/packing.h"
+#include "plan/shuffle.h"
+
+namespace lockstep {
+
+/// The draws of one epoch, in the order its stages use them.
+struct EpochDraws {
+    EpochDraws(std::uint64_t seed, std::uint64_t epoch);
+    DrawSequence identities, segments;
+    PackDraws packs;
+};
+
+class Stage {
+  public:
+    /// @param members  segments of the stage in arrival order; the same one may come more than once.
+    /// @param options  effective, pack mode.
+    Stage(const PlanOptions& options, const SegmentTable& table, std::vector<SegmentIndex> members);
+    /// Every segment of the table.
+    Stage(const PlanOptions& options, const SegmentTable& table);
+
+    std::uint64_t num_packs() const { return num_packs_; }
+    /// Keep only so many packs, the fullest (the first, if packed in order), and return the segments of the
+    /// others.
+    std::vector<SegmentIndex> give_back(std::uint64_t keep);
+
+    /// Append the stage's packs and steps; its last step may be short.
+    void append_to(EpochOrder& order, EpochDraws& draws);
+
+  private:
+    void pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens);
+    void learn_costs();
+    void append_shapes(EpochOrder& order, EpochDraws& draws);
+    void order_shapes(EpochDraws& draws);
+    void append_layout(EpochOrder& order, EpochDraws& draws);
+
+    const PlanOptions& options_;
+    const SegmentTable& table_;
+    LengthClasses classes_;                ///< Members are segments of the table.
+    std::vector<SegmentIndex> class_end_;  ///< Members of class c in use: [classes_.begin[c], class_end_[c]).
+    PackShapes shapes_;                    ///< Unless packed in order.
+    PackLayout layout_;                    ///< If packed in order.
+    std::uint64_t num_packs_ = 0;
+    std::vector<std::uint64_t> pack_cost_;
+    /// Length classes of a pack in training order: class_orders_[begin, begin + size).
+    struct ClassOrder {
+        std::uint32_t begin;
+        std::uint32_t size;
+    };
+    std::vector<ClassOrder> order_of_pack_;  ///< (packs) as the shapes list them.
+    std::vector<std::uint32_t> class_orders_;
+    // Kept from one epoch to the next, for their memory.
+    LargeVector<SegmentIndex> shuffled_;
+    std::vector<SegmentIndex> next_;
+};
+
+}  // namespace lockstep
