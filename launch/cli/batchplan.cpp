@@ -4,6 +4,7 @@
 #include "coordinator/distribution.h"
 #include "io/base/error.h"
 #include "launch/cli/plan_building.h"
+#include "launch/cli/plan_verbs.h"
 #include "plan/shard.h"
 
 namespace lockstep {
@@ -175,6 +176,11 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
     validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
     validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
     validate_verb->add_flag("--strict", validate->strict, "Every file of the folder too");
+
+    add_plan_step(*noun, invocation);
+    add_plan_where(*noun, invocation);
+    add_plan_diff(*noun, invocation);
+    add_plan_exclude(*noun, invocation);
 }
 
 }  // namespace lockstep
