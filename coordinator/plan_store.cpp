@@ -10,6 +10,7 @@
 #include <system_error>
 #include <variant>
 
+#include "coordinator/plan_file.h"
 #include "coordinator/version.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
@@ -24,18 +25,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view plan_format = "lockstep-plan";
-constexpr std::uint64_t plan_format_version = 2;
-
 // --- plan.h5 ---
-
-/// Texts are attributes below this group: "source/0/name" is attribute "name" of "/plan/source/0".
-constexpr std::string_view text_group = "/plan";
 
 std::pair<std::string, std::string> group_and_name(const std::string& text_name) {
     const std::size_t slash = text_name.rfind('/');
-    if (slash == std::string::npos) return {std::string(text_group), text_name};
-    return {std::string(text_group) + "/" + text_name.substr(0, slash), text_name.substr(slash + 1)};
+    if (slash == std::string::npos) return {std::string(plan_text_group), text_name};
+    return {std::string(plan_text_group) + "/" + text_name.substr(0, slash), text_name.substr(slash + 1)};
 }
 
 ColumnFileWriter::Published write_columns(const std::filesystem::path& path, const BatchPlan& plan) {
@@ -53,40 +48,6 @@ ColumnFileWriter::Published write_columns(const std::filesystem::path& path, con
             column);
     }
     return writer.publish();
-}
-
-PlanColumns read_columns(const ColumnFile& file) {
-    PlanColumns columns;
-    for (const ColumnFile::Attribute& attribute : file.attributes()) {
-        if (!attribute.group.starts_with(text_group)) continue;
-        const std::string below = attribute.group.substr(text_group.size());
-        const std::string name = below.empty() ? attribute.name : below.substr(1) + "/" + attribute.name;
-        columns.texts[name] = file.attribute_text(attribute.group, attribute.name);
-    }
-    for (const ColumnFile::Info& info : file.columns()) {
-        const auto take = [&]<class T>(T) {
-            const auto values = file.column<T>(info.name);
-            columns.columns[info.name.substr(1)] = std::vector<T>(values.begin(), values.end());
-        };
-        switch (info.type) {
-            case ColumnType::u8:
-                take(std::uint8_t{});
-                break;
-            case ColumnType::u16:
-                take(std::uint16_t{});
-                break;
-            case ColumnType::u32:
-                take(std::uint32_t{});
-                break;
-            case ColumnType::u64:
-                take(std::uint64_t{});
-                break;
-            default:
-                throw Error(ErrorCode::corrupt_data, "'" + file.path().string() + "': column '" + info.name +
-                                                         "' has a type that plans do not use");
-        }
-    }
-    return columns;
 }
 
 // --- plan.jsonl ---
@@ -276,7 +237,9 @@ json read_fingerprints(const std::filesystem::path& directory) {
                                              "; build the plan again or restore the folder from a copy");
 }
 
-void compare_fingerprints(const std::filesystem::path& directory, const BatchPlan& plan) {
+}  // namespace
+
+void check_fingerprints_file(const std::filesystem::path& directory, const BatchPlan& plan) {
     const json found = read_fingerprints(directory);
     const json expected = fingerprints_of(plan);
     for (const auto& [field, value] : expected.items()) {
@@ -288,6 +251,8 @@ void compare_fingerprints(const std::filesystem::path& directory, const BatchPla
         }
     }
 }
+
+namespace {
 
 void remove_folder(const std::filesystem::path& directory) {
     std::error_code ignored;
@@ -371,17 +336,17 @@ BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check) {
     const ColumnFile file = ColumnFile::open(path, plan_format, plan_format_version);
     BatchPlan plan;
     try {
-        plan = from_columns(read_columns(file));
+        plan = from_columns(read_plan_columns(file, PlanColumnsRead::all));
         if (check == PlanCheck::content) validate_plan(plan, {});
     } catch (const Error& error) {
         throw Error(error.code(), "'" + path.string() + "': " + error.what());
     }
-    compare_fingerprints(directory, plan);
+    check_fingerprints_file(directory, plan);
     return plan;
 }
 
 void check_plan_files(const std::filesystem::path& directory, const BatchPlan& plan) {
-    compare_fingerprints(directory, plan);
+    check_fingerprints_file(directory, plan);
     const json fingerprints = read_fingerprints(directory);
     const json files = fingerprints.value("files", json::object());
     const ColumnFile columns =

@@ -66,6 +66,10 @@ BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check);
 /// against the columns.
 void check_plan_files(const std::filesystem::path& directory, const BatchPlan& plan);
 
+/// fingerprints.json against the plan's tree and sources. @param plan  may be a head (plan_columns.h).
+/// @throws Error{corrupt_data, not_found} naming the field.
+void check_fingerprints_file(const std::filesystem::path& directory, const BatchPlan& plan);
+
 /// The plan's sources must be these corpora: lengths, tokenizer, content. A lengths-only plan is bound to
 /// their content: its targets are counted, its fingerprint stays.
 /// @return the sources with the content they are bound to.

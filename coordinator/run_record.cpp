@@ -15,6 +15,49 @@ using nlohmann::json;
 
 constexpr const char* run_format = "lockstep-run";
 constexpr std::uint64_t run_format_version = 1;
+constexpr const char* revisions_format = "lockstep-run-revisions";
+constexpr std::uint64_t revisions_format_version = 1;
+
+std::filesystem::path revisions_path(const std::filesystem::path& run) {
+    return run / "revisions.json";
+}
+
+void require_format(const json& object, const char* format, std::uint64_t newest,
+                    const std::filesystem::path& path) {
+    if (object.at("format") != format) {
+        throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' has format " +
+                                                 object.at("format").dump() + ", expected \"" + format +
+                                                 "\"");
+    }
+    if (object.at("format_version").get<std::uint64_t>() > newest) {
+        throw Error(ErrorCode::incompatible_version,
+                    "'" + path.string() + "' has format version " + object.at("format_version").dump() +
+                        ", this lockstep reads up to " + std::to_string(newest) + "; use a newer one");
+    }
+}
+
+void read_revisions(const std::filesystem::path& run, std::vector<PlanInForce>& plans) {
+    const std::filesystem::path path = revisions_path(run);
+    if (!std::filesystem::exists(path)) return;
+    try {
+        const json object = json::parse(unseal_json(read_file(path), path.string()));
+        require_format(object, revisions_format, revisions_format_version, path);
+        for (const json& entry : object.at("revisions")) {
+            PlanInForce plan;
+            plan.from_step = entry.at("from_step");
+            plan.path = entry.at("path");
+            plan.plan = Fingerprint::from_hex(entry.at("fingerprint").get<std::string>());
+            if (plan.from_step < plans.back().from_step) {
+                throw Error(ErrorCode::corrupt_data, "'" + path.string() +
+                                                         "': revisions do not ascend at step " +
+                                                         std::to_string(plan.from_step));
+            }
+            plans.push_back(plan);
+        }
+    } catch (const json::exception& failure) {
+        throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' cannot be read: " + failure.what());
+    }
+}
 
 }  // namespace
 
@@ -40,6 +83,30 @@ void write_run_record(const std::filesystem::path& run, const RunRecord& record)
     write_file_atomically(run_record_path(run), seal_json(object.dump()), Overwrite::no);
 }
 
+const PlanInForce& plan_in_force(const std::vector<PlanInForce>& plans, std::uint64_t step) {
+    std::size_t at = plans.size() - 1;
+    while (at > 0 && plans[at].from_step > step) --at;
+    return plans[at];
+}
+
+const PlanInForce& plan_behind(const std::vector<PlanInForce>& plans, std::uint64_t steps_done) {
+    return steps_done == 0 ? plans.front() : plan_in_force(plans, steps_done - 1);
+}
+
+void write_run_revisions(const std::filesystem::path& run, const std::vector<PlanInForce>& plans) {
+    json revisions = json::array();
+    for (std::size_t i = 1; i < plans.size(); ++i) {
+        revisions.push_back({{"from_step", plans[i].from_step},
+                             {"path", plans[i].path},
+                             {"fingerprint", plans[i].plan.hex()}});
+    }
+    const json object = {{"format", revisions_format},
+                         {"format_version", revisions_format_version},
+                         {"tool_version", tool_version},
+                         {"revisions", revisions}};
+    write_file_atomically(revisions_path(run), seal_json(object.dump()), Overwrite::yes);
+}
+
 RunRecord read_run_record(const std::filesystem::path& run) {
     const std::filesystem::path path = run_record_path(run);
     if (!std::filesystem::exists(path)) {
@@ -50,17 +117,7 @@ RunRecord read_run_record(const std::filesystem::path& run) {
     }
     try {
         const json object = json::parse(unseal_json(read_file(path), path.string()));
-        if (object.at("format") != run_format) {
-            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' has format " +
-                                                     object.at("format").dump() + ", expected \"" +
-                                                     run_format + "\"");
-        }
-        if (object.at("format_version").get<std::uint64_t>() > run_format_version) {
-            throw Error(ErrorCode::incompatible_version,
-                        "'" + path.string() + "' has format version " + object.at("format_version").dump() +
-                            ", this lockstep reads up to " + std::to_string(run_format_version) +
-                            "; use a newer one");
-        }
+        require_format(object, run_format, run_format_version, path);
         RunRecord record;
         record.settings_json = object.at("settings").dump();
         record.numerics = object.at("numerics");
@@ -76,6 +133,8 @@ RunRecord read_run_record(const std::filesystem::path& run) {
         if (record.keep < 2) {
             throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': keep is below 2");
         }
+        record.plans.push_back({0, record.plan_path, record.plan});
+        read_revisions(run, record.plans);
         return record;
     } catch (const json::exception& failure) {
         throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' cannot be read: " + failure.what());

@@ -4,11 +4,13 @@
 #include <optional>
 #include <span>
 
+#include "io/base/contract.h"
 #include "io/base/error.h"
 #include "io/checkpoint.h"
 #include "io/ledger.h"
 #include "io/state_digest.h"
 #include "io/token_digest.h"
+#include "plan/plan_diff.h"
 
 namespace lockstep {
 
@@ -24,38 +26,37 @@ void add_problem(VerifyReport& report, const std::string& problem) {
 /// What a pack must have looked like to the kernels, from plan and corpus alone.
 class ExpectedPacks {
   public:
-    ExpectedPacks(const BatchPlan& plan, const std::vector<PlanInput>& inputs)
-        : plan_(plan), inputs_(inputs) {}
+    explicit ExpectedPacks(const std::vector<PlanInput>& inputs) : inputs_(inputs) {}
 
     struct Expected {
         std::uint32_t tokens = 0;
         std::uint32_t targets = 0;
         Digest digest;
     };
-    Expected of(std::uint64_t pack) {
+    Expected of(const BatchPlan& plan, std::uint64_t pack) {
         ids_.clear();
         positions_.clear();
         targets_.clear();
         lengths_.assign(1, 0);
         Expected expected;
-        for (std::uint64_t s = plan_.pack_begin[pack]; s < plan_.pack_begin[pack + 1]; ++s)
-            add_segment(s, expected);
+        for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s)
+            add_segment(plan, s, expected);
         expected.tokens = static_cast<std::uint32_t>(ids_.size());
         expected.digest = token_digest(ids_, positions_, targets_, lengths_);
         return expected;
     }
 
   private:
-    void add_segment(std::uint64_t s, Expected& expected) {
+    void add_segment(const BatchPlan& plan, std::uint64_t s, Expected& expected) {
         std::size_t source = 0;
-        while (source + 1 < plan_.sources.size() &&
-               plan_.sources[source + 1].sample_base <= plan_.segment_sample[s]) {
+        while (source + 1 < plan.sources.size() &&
+               plan.sources[source + 1].sample_base <= plan.segment_sample[s]) {
             ++source;
         }
         const Corpus& corpus = *inputs_[source].corpus();
-        const std::uint64_t sample = plan_.segment_sample[s] - plan_.sources[source].sample_base;
-        const std::uint64_t offset = plan_.segment_offset[s];
-        const std::size_t length = plan_.segment_tokens[s];
+        const std::uint64_t sample = plan.segment_sample[s] - plan.sources[source].sample_base;
+        const std::uint64_t offset = plan.segment_offset[s];
+        const std::size_t length = plan.segment_tokens[s];
         const std::size_t at = ids_.size();
         ids_.resize(at + length);
         corpus.read_tokens(sample, offset, std::span(ids_).subspan(at));
@@ -75,7 +76,6 @@ class ExpectedPacks {
                            [&](const LossSpan& span) { return token >= span.begin && token < span.end; });
     }
 
-    const BatchPlan& plan_;
     const std::vector<PlanInput>& inputs_;
     std::vector<std::uint32_t> ids_, positions_;
     std::vector<std::int32_t> targets_, lengths_;
@@ -86,8 +86,9 @@ std::string at_pack(std::uint64_t step, std::uint64_t pack) {
 }
 
 /// One record of the ledger against the plan.
-void check_row(const LedgerRow& row, ExpectedPacks& expected_packs, VerifyReport& report) {
-    const ExpectedPacks::Expected expected = expected_packs.of(row.pack);
+void check_row(const BatchPlan& plan, const LedgerRow& row, ExpectedPacks& expected_packs,
+               VerifyReport& report) {
+    const ExpectedPacks::Expected expected = expected_packs.of(plan, row.pack);
     const std::string where = at_pack(row.step, row.pack);
     if (row.tokens != expected.tokens) {
         add_problem(report, where + std::to_string(row.tokens) + " tokens were fed, the plan has " +
@@ -126,7 +127,7 @@ void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const Ledge
         }
         std::size_t times = 0;
         for (; next < rows.size() && rows[next].pack == pack; ++next) {
-            if (times++ == 0) check_row(rows[next], expected_packs, report);
+            if (times++ == 0) check_row(plan, rows[next], expected_packs, report);
         }
         if (times != 1) {
             add_problem(report,
@@ -148,20 +149,58 @@ void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const Ledge
     }
 }
 
-void check_segment(const BatchPlan& plan, const LedgerSegment& segment, ExpectedPacks& expected_packs,
-                   VerifyReport& report) {
-    if (segment.plan != plan.fingerprints.plan) {
+/// The plan that decides a step.
+const BatchPlan& in_force(const std::vector<ChainedPlan>& plans, std::uint64_t step) {
+    std::size_t at = plans.size() - 1;
+    while (at > 0 && plans[at].from_step > step) --at;
+    return *plans[at].plan;
+}
+
+/// The plan behind a state: the one its last step was trained from.
+const BatchPlan& behind(const std::vector<ChainedPlan>& plans, std::uint64_t steps_done) {
+    return steps_done == 0 ? *plans.front().plan : in_force(plans, steps_done - 1);
+}
+
+/// Every revision continues the plan before it.
+void check_chain(const std::vector<ChainedPlan>& plans, VerifyReport& report) {
+    for (std::size_t i = 1; i < plans.size(); ++i) {
+        const BatchPlan& before = *plans[i - 1].plan;
+        const BatchPlan& after = *plans[i].plan;
+        const std::string what = "plan " + after.fingerprints.plan.brief() + "…, in force from step " +
+                                 std::to_string(plans[i].from_step) + ", ";
+        if (!after.parent) add_problem(report, what + "is no revision of another");
+        if (after.fingerprints.settings != before.fingerprints.settings ||
+            after.epoch_begin != before.epoch_begin) {
+            add_problem(report, what + "has other settings or epochs than plan " +
+                                    before.fingerprints.plan.brief() + "… before it");
+        }
+        if (const auto found = first_difference(view_of(before), view_of(after), plans[i].from_step)) {
+            add_problem(report, what + "differs from plan " + before.fingerprints.plan.brief() +
+                                    "… in steps trained before: " + found->text());
+        }
+    }
+}
+
+void check_segment(const std::vector<ChainedPlan>& plans, const LedgerSegment& segment,
+                   ExpectedPacks& expected_packs, VerifyReport& report) {
+    const std::uint64_t num_steps = plans.back().plan->num_steps();
+    const BatchPlan& first = in_force(plans, segment.step_begin);
+    const BatchPlan& last = behind(plans, segment.step_end);
+    // A run changes its plan only between two generations, so never inside a segment.
+    for (const BatchPlan* plan : {&first, &last}) {
+        if (segment.plan == plan->fingerprints.plan) continue;
         add_problem(report, "steps " + std::to_string(segment.step_begin) + " to " +
                                 std::to_string(segment.step_end) + " were trained from plan " +
-                                segment.plan.brief() + "…, not " + plan.fingerprints.plan.brief() + "…");
+                                segment.plan.brief() + "…, not " + plan->fingerprints.plan.brief() + "…");
+        break;
     }
-    if (segment.step_end > plan.num_steps()) {
+    if (segment.step_end > num_steps) {
         add_problem(report, "the ledger reaches step " + std::to_string(segment.step_end) +
-                                ", the plan ends at " + std::to_string(plan.num_steps()));
+                                ", the plan ends at " + std::to_string(num_steps));
     }
     auto begin = segment.rows.begin();
-    for (std::uint64_t step = segment.step_begin; step < std::min(segment.step_end, plan.num_steps());
-         ++step) {
+    for (std::uint64_t step = segment.step_begin; step < std::min(segment.step_end, num_steps); ++step) {
+        const BatchPlan& plan = in_force(plans, step);
         const auto end =
             std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
         check_step(plan, step, {begin, end}, expected_packs, report);
@@ -173,7 +212,8 @@ void check_segment(const BatchPlan& plan, const LedgerSegment& segment, Expected
 }
 
 /// Retained generations: every digest, and the state digest of each anew. Returns the newest.
-Manifest check_generations(const std::filesystem::path& run, const BatchPlan& plan, VerifyReport& report) {
+Manifest check_generations(const std::filesystem::path& run, const std::vector<ChainedPlan>& plans,
+                           VerifyReport& report) {
     std::optional<Manifest> newest;
     for (const GenerationStatus& status : list_generations(run)) {
         if (!status.committed) continue;  // An attempt that was cut off.
@@ -189,7 +229,7 @@ Manifest check_generations(const std::filesystem::path& run, const BatchPlan& pl
                                     digest.brief() + "…, the manifest says " + manifest.state_digest.brief() +
                                     "…");
         }
-        if (manifest.cursor.plan != plan.fingerprints.plan) {
+        if (manifest.cursor.plan != behind(plans, manifest.step).fingerprints.plan) {
             add_problem(report, "generation " + std::to_string(manifest.step) + " follows plan " +
                                     manifest.cursor.plan.brief() + "…");
         }
@@ -207,17 +247,25 @@ Manifest check_generations(const std::filesystem::path& run, const BatchPlan& pl
 
 VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
                         const std::vector<PlanInput>& inputs) {
+    return verify_run(run, {{0, &plan}}, inputs);
+}
+
+VerifyReport verify_run(const std::filesystem::path& run, const std::vector<ChainedPlan>& plans,
+                        const std::vector<PlanInput>& inputs) {
+    LOCKSTEP_EXPECTS(!plans.empty());
     VerifyReport report;
-    report.plan = plan.fingerprints.plan;
-    report.steps_planned = plan.num_steps();
-    const Manifest newest = check_generations(run, plan, report);
+    report.steps_planned = plans.back().plan->num_steps();
+    check_chain(plans, report);
+    const Manifest newest = check_generations(run, plans, report);
+    report.plan = behind(plans, newest.step).fingerprints.plan;
     report.steps = newest.step;
+    for (std::size_t i = 1; i < plans.size() && plans[i].from_step < newest.step; ++i) ++report.revisions;
     report.state_digest = newest.state_digest;
     report.ledger_root = newest.cursor.ledger_root;
     report.model = newest.cursor.model;
     report.numerics = newest.cursor.numerics;
 
-    ExpectedPacks expected_packs(plan, inputs);
+    ExpectedPacks expected_packs(inputs);
     std::uint64_t next_step = 0;
     Fingerprint root = empty_ledger_root();
     if (newest.ledger_head) {
@@ -226,7 +274,7 @@ VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
             if (segment.step_begin != next_step || segment.root_before != root) {
                 add_problem(report, "ledger segment '" + name.file + "' does not continue the one before it");
             }
-            check_segment(plan, segment, expected_packs, report);
+            check_segment(plans, segment, expected_packs, report);
             next_step = segment.step_end;
             root = segment.root_after;
             ++report.ledger_segments;

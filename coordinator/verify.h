@@ -28,8 +28,9 @@ struct VerifyReport {
     std::uint64_t packs_skipped = 0;  ///< Not finite; recorded, not trained.
     std::uint64_t ledger_segments = 0;
     std::vector<std::uint64_t> generations;  ///< Retained and checked.
-    Fingerprint plan;
-    Fingerprint model;  ///< Settings the newest generation was trained with.
+    Fingerprint plan;                        ///< In force at the newest generation's last step.
+    std::uint64_t revisions = 0;             ///< Changes of plan on the way.
+    Fingerprint model;                       ///< Settings the newest generation was trained with.
     std::string numerics;
     Fingerprint ledger_root;
     Fingerprint state_digest;
@@ -39,9 +40,21 @@ struct VerifyReport {
     bool proven() const { return num_problems == 0; }
 };
 
-/// @param plan    checked and bound to `inputs` (plan_store.h).
+/// A plan of a run's chain: the run's own from step 0, then its revisions.
+struct ChainedPlan {
+    std::uint64_t from_step = 0;
+    const BatchPlan* plan = nullptr;
+};
+
+/// Every record is checked against the plan that was in force at its step; a revision must agree with the
+/// plan before it on every step before its own.
+/// @param plans   ascending by from_step, the first from step 0; checked and bound to `inputs`
+/// (plan_store.h).
 /// @throws Error{corrupt_data} when a digest fails (exit 65); failed proofs with sound digests are `problems`
 /// (exit 1).
+VerifyReport verify_run(const std::filesystem::path& run, const std::vector<ChainedPlan>& plans,
+                        const std::vector<PlanInput>& inputs);
+/// A run that was never revised.
 VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
                         const std::vector<PlanInput>& inputs);
 

@@ -234,7 +234,8 @@ ColumnFile ColumnFile::open_any(const std::filesystem::path& path, VerifyAtOpen 
     result.state_ = std::make_unique<State>(path, file);
     static_cast<void>(result.format());
     static_cast<void>(result.format_version());
-    if (verify == VerifyAtOpen::everything || result.file_bytes() <= verify_at_open_bytes_max) {
+    const bool is_small = result.file_bytes() <= verify_at_open_bytes_max;
+    if (verify == VerifyAtOpen::everything || (verify == VerifyAtOpen::automatic && is_small)) {
         result.verify_everything();
     }
     return result;

@@ -85,6 +85,7 @@ class ColumnFileWriter {
 enum class VerifyAtOpen {
     automatic,  ///< Everything up to 1 GiB; above that block digests at first use of a block.
     everything,
+    touched_blocks,  ///< Block digests at first use of a block, whatever the size; the rest at open.
 };
 
 /// Reads a column file through a read-only memory map. Immutable; const members may be called from many

@@ -352,6 +352,27 @@ void check_version(const PlanColumns& columns) {
     }
 }
 
+/// Everything but the body columns.
+BatchPlan take_head(const PlanColumns& columns, ColumnReader& reader) {
+    check_version(columns);
+    BatchPlan plan;
+    plan.options = OptionsReader(text_of(columns, "options")).read();
+    plan.algorithms = algorithms_from(text_of(columns, "algorithms"));
+    if (!text_of(columns, "parent").empty()) plan.parent = fingerprint_of(columns, "parent", false);
+    plan.from_step = number_of(columns, "from_step");
+    plan.fingerprints.plan = fingerprint_of(columns, "fingerprint/plan", false);
+    plan.fingerprints.settings = fingerprint_of(columns, "fingerprint/settings", false);
+    plan.fingerprints.order = fingerprint_of(columns, "fingerprint/order", false);
+    plan.fingerprints.steps_per_chunk = number_of(columns, "fingerprint/steps_per_chunk");
+    plan.sources = take_sources(columns, reader);
+    plan.epoch_begin = reader.take<std::uint64_t>("epoch_begin");
+    plan.dispositions = take_dispositions(reader, samples_are_narrow(plan.sources));
+    plan.fingerprints.epochs = reader.take_fingerprints("epoch_fingerprint");
+    plan.fingerprints.chunks = reader.take_fingerprints("chunk_fingerprint");
+    plan.fingerprints.chunk_begin = reader.take<std::uint64_t>("chunk_begin");
+    return plan;
+}
+
 }  // namespace
 
 std::string text_of_options(const PlanOptions& options) {
@@ -408,22 +429,19 @@ PlanColumns to_columns(const BatchPlan& plan) {
     return out;
 }
 
-BatchPlan from_columns(const PlanColumns& columns) {
-    check_version(columns);
-    BatchPlan plan;
-    plan.options = OptionsReader(text_of(columns, "options")).read();
-    plan.algorithms = algorithms_from(text_of(columns, "algorithms"));
-    if (!text_of(columns, "parent").empty()) plan.parent = fingerprint_of(columns, "parent", false);
-    plan.from_step = number_of(columns, "from_step");
-    plan.fingerprints.plan = fingerprint_of(columns, "fingerprint/plan", false);
-    plan.fingerprints.settings = fingerprint_of(columns, "fingerprint/settings", false);
-    plan.fingerprints.order = fingerprint_of(columns, "fingerprint/order", false);
-    plan.fingerprints.steps_per_chunk = number_of(columns, "fingerprint/steps_per_chunk");
+bool is_body_column(std::string_view name) {
+    return name == "step_begin" || name.starts_with("pack_") || name.starts_with("segment_");
+}
 
+BatchPlan head_from_columns(const PlanColumns& columns) {
     ColumnReader reader(columns);
-    plan.sources = take_sources(columns, reader);
-    const bool narrow = samples_are_narrow(plan.sources);
-    plan.segment_sample = reader.take_samples("segment_sample", narrow);
+    return take_head(columns, reader);
+}
+
+BatchPlan from_columns(const PlanColumns& columns) {
+    ColumnReader reader(columns);
+    BatchPlan plan = take_head(columns, reader);
+    plan.segment_sample = reader.take_samples("segment_sample", samples_are_narrow(plan.sources));
     plan.segment_offset = reader.take<std::uint32_t>("segment_offset");
     plan.segment_tokens = reader.take<std::uint32_t>("segment_tokens");
     plan.pack_begin = reader.take<std::uint64_t>("pack_begin");
@@ -432,11 +450,6 @@ BatchPlan from_columns(const PlanColumns& columns) {
     plan.pack_bucket = reader.take_optional<std::uint16_t>("pack_bucket");
     plan.pack_pad_tokens = reader.take_optional<std::uint32_t>("pack_pad_tokens");
     plan.step_begin = reader.take<std::uint64_t>("step_begin");
-    plan.epoch_begin = reader.take<std::uint64_t>("epoch_begin");
-    plan.dispositions = take_dispositions(reader, narrow);
-    plan.fingerprints.epochs = reader.take_fingerprints("epoch_fingerprint");
-    plan.fingerprints.chunks = reader.take_fingerprints("chunk_fingerprint");
-    plan.fingerprints.chunk_begin = reader.take<std::uint64_t>("chunk_begin");
     reader.expect_nothing_left();
     check_structure(plan);
     return plan;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -37,5 +38,12 @@ PlanColumns to_columns(const BatchPlan& plan);
 /// @throws Error{corrupt_data, incompatible_version} naming the column or text that is missing, of another
 ///         type, or wrong.
 BatchPlan from_columns(const PlanColumns& columns);
+
+/// Names of the columns that grow with steps: step_begin, pack_…, segment_….
+bool is_body_column(std::string_view name);
+
+/// A plan without its body columns, for readers that map those: options, sources, epochs, dispositions,
+/// fingerprints. Column and text checks as from_columns; `columns` may hold body columns, which are left.
+BatchPlan head_from_columns(const PlanColumns& columns);
 
 }  // namespace lockstep

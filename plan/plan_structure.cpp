@@ -199,13 +199,13 @@ void check_dispositions(const BatchPlan& plan, std::uint64_t num_samples) {
     }
 }
 
-void check_tree_shape(const BatchPlan& plan) {
+void check_tree_shape(const BatchPlan& plan, std::uint64_t num_steps) {
     const PlanFingerprints& tree = plan.fingerprints;
     if (tree.steps_per_chunk != plan_steps_per_chunk) {
         refuse("steps_per_chunk: " + expected_found(plan_steps_per_chunk, tree.steps_per_chunk));
     }
     check_size("epoch_fingerprint", tree.epochs.size(), plan.num_epochs());
-    check_offsets("chunk_begin", tree.chunk_begin, plan.num_steps(), false);
+    check_offsets("chunk_begin", tree.chunk_begin, num_steps, false);
     check_size("chunk_fingerprint", tree.chunks.size(), tree.chunk_begin.size() - 1);
 }
 
@@ -230,7 +230,16 @@ void check_structure(const BatchPlan& plan) {
         refuse("sources name " + std::to_string(num_samples) +
                " samples; segments and dispositions account for at most " + std::to_string(rows));
     }
-    check_tree_shape(plan);
+    check_tree_shape(plan, plan.num_steps());
+}
+
+void check_head_structure(const BatchPlan& head, std::uint64_t num_steps) {
+    check_options_sound(head);
+    const std::uint64_t num_samples = check_sources(head);
+    check_offsets("epoch_begin", head.epoch_begin, num_steps, false);
+    check_size("epoch_begin", head.num_epochs(), head.options.epochs);
+    check_dispositions(head, num_samples);
+    check_tree_shape(head, num_steps);
 }
 
 }  // namespace lockstep

@@ -6,6 +6,8 @@
 
 #pragma once
 
+#include <cstdint>
+
 #include "plan/batch_plan.h"
 
 namespace lockstep {
@@ -19,5 +21,8 @@ namespace lockstep {
 /// @throws Error{corrupt_data} naming the field, the row and, below the epochs, the step.
 /// O(rows) time, O(1) memory.
 void check_structure(const BatchPlan& plan);
+
+/// The same for a plan of `num_steps` steps without its body columns (head_from_columns).
+void check_head_structure(const BatchPlan& head, std::uint64_t num_steps);
 
 }  // namespace lockstep

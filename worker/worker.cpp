@@ -183,6 +183,8 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
         s.sharded.load(reader);
         s.cursor = reader.cursor();
     });
+    // A revision takes over here; whoever started us has compared it with the generation's plan.
+    s.cursor.plan = s.plan.plan;
     s.base.step = generation->step;
     s.base.parent = generation->step;
     s.base.ledger_head = generation->ledger_head;

@@ -4,6 +4,7 @@
 #include "coordinator/distribution.h"
 #include "io/base/error.h"
 #include "launch/cli/plan_building.h"
+#include "launch/cli/plan_verbs.h"
 #include "plan/shard.h"
 
 namespace lockstep {
@@ -47,6 +48,54 @@ std::vector<PackView> first_packs(const BatchPlan& plan, const InfoArguments& ar
     return views;
 }
 
+/// Packs of the first epoch over what no packing can do without.
+void say_gap(const Invocation& invocation, const PlanStats& stats, nlohmann::ordered_json& object) {
+    if (stats.packs_lower_bound == 0 || stats.packs_first_epoch < stats.packs_lower_bound) return;
+    const std::uint64_t gap = stats.packs_first_epoch - stats.packs_lower_bound;
+    const double share = static_cast<double>(gap) / static_cast<double>(stats.packs_lower_bound);
+    invocation.say("  gap to the lower bound: " + with_commas(gap) + " packs an epoch (" +
+                   fixed(100 * share, 3) + " %)");
+    object["packs_gap"] = gap;
+    object["packs_gap_share"] = share;
+}
+
+/// What each source of a mixture was given, beside what it was to have.
+void say_shares(const Invocation& invocation, const BatchPlan& plan, nlohmann::ordered_json& object) {
+    std::vector<std::uint64_t> tokens(plan.sources.size(), 0);
+    std::uint64_t total = 0;
+    for (std::uint64_t s = 0; s < plan.num_segments(); ++s) {
+        tokens[place_of_sample(plan, plan.segment_sample[s]).source] += plan.segment_tokens[s];
+        total += plan.segment_tokens[s];
+    }
+    std::uint64_t weights = 0;
+    bool mixture = plan.sources.size() > 1;
+    for (const PlanSource& source : plan.sources) {
+        weights += source.weight;
+        mixture = mixture || source.weight > 0 || source.passes > 0;
+    }
+    if (!mixture || total == 0) return;
+    auto list = nlohmann::ordered_json::array();
+    for (std::size_t i = 0; i < plan.sources.size(); ++i) {
+        const PlanSource& source = plan.sources[i];
+        const double share = static_cast<double>(tokens[i]) / static_cast<double>(total);
+        std::string line = "  share of '" + source.name + "': " + fixed(100 * share, 3) + " % of the tokens";
+        nlohmann::ordered_json row = {{"name", source.name}, {"tokens", tokens[i]}, {"share", share}};
+        if (source.weight > 0) {
+            const double wanted = static_cast<double>(source.weight) / static_cast<double>(weights);
+            line += ", weight " + fixed(100 * wanted, 3) + " % of the weights";
+            row["weight_share"] = wanted;
+        }
+        if (source.passes > 0) {
+            line += ", " + std::to_string(source.passes) + " pass(es)";
+            row["passes"] = source.passes;
+        }
+        if (source.passes_max > 0) row["passes_max"] = source.passes_max;
+        invocation.say(line);
+        list.push_back(row);
+    }
+    object["shares"] = list;
+}
+
 int run_info(const Invocation& invocation, const InfoArguments& arguments) {
     require_one_rank("batchplan info");
     if (arguments.rank.has_value() != arguments.world_size.has_value()) {
@@ -65,13 +114,21 @@ int run_info(const Invocation& invocation, const InfoArguments& arguments) {
     const BatchPlan plan = load_plan(arguments.plan, PlanCheck::files);
     const PlanStats stats = plan_stats(plan, {});
     describe_plan(invocation, plan, stats);
+    nlohmann::ordered_json object = plan_json(plan, stats);
+    say_gap(invocation, stats, object);
+    say_shares(invocation, plan, object);
     for (const PlanSource& source : plan.sources) {
         invocation.say("  source '" + source.name + "': " + with_commas(source.num_samples) +
                        " samples, lengths " + source.lengths.brief() + "…" +
                        (source.corpus.empty() ? std::string(", lengths only")
                                               : ", corpus " + source.corpus.brief() + "…"));
     }
-    nlohmann::ordered_json object = plan_json(plan, stats);
+    if (plan.parent) {
+        invocation.say("  revision of plan " + plan.parent->brief() + "… from step " +
+                       with_commas(plan.from_step) + " on");
+        object["parent"] = plan.parent->hex();
+        object["from_step"] = plan.from_step;
+    }
     if (arguments.world_size) {
         const WorldSize world{*arguments.world_size};
         std::uint64_t packs = 0, tokens = 0;
@@ -175,6 +232,12 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
     validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
     validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
     validate_verb->add_flag("--strict", validate->strict, "Every file of the folder too");
+
+    add_plan_step(*noun, invocation);
+    add_plan_where(*noun, invocation);
+    add_plan_diff(*noun, invocation);
+    add_plan_exclude(*noun, invocation);
+    add_plan_exports(*noun, invocation);
 }
 
 }  // namespace lockstep

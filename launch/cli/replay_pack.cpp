@@ -47,7 +47,8 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
     return run_in_world([&](World& world) {
         const RunRecord record = read_run_record(arguments.run);
         check_record(record, arguments);
-        const PlanAtHand at_hand = load_plan_of_run(record, arguments.plan, arguments.corpora);
+        const PlanAtHand at_hand =
+            load_plan_of_run(record, plan_in_force(record.plans, step), arguments.plan, arguments.corpora);
         const BatchPlan& plan = at_hand.plan;
         if (step >= plan.num_steps()) {
             throw Error(ErrorCode::invalid_argument, "--step is " + std::to_string(step) +
@@ -70,12 +71,7 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
         worker.hooks = invocation.hooks;
         worker.fetch_window = [&](std::uint64_t first) { return distribution.fetch(first); };
         const std::optional<Manifest> generation = generation_before(arguments.run, step);
-        if (generation &&
-            (generation->cursor.plan != record.plan || generation->cursor.model != record.model)) {
-            throw Error(ErrorCode::fingerprint_mismatch,
-                        "generation " + std::to_string(generation->step) +
-                            " belongs to another plan or other settings than run.json");
-        }
+        if (generation) check_generation(record, *generation, arguments.run);
         worker.start(generation, arguments.run);
         invocation.say(
             "state of step " + std::to_string(step) + ": " +

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "coordinator/plan_file.h"
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
@@ -18,8 +19,70 @@ struct ResumePoint {
     RunRecord record;
     std::optional<Manifest> generation;
     std::optional<PlanAtHand> plan;  ///< Rank 0 only.
+    std::vector<PlanInForce> plans;  ///< Rank 0 only: the run's chain as it will be.
     bool finished = false;
 };
+
+/// The plan given may differ from the one behind the run's state only in steps that are still to come.
+/// @throws Error{fingerprint_mismatch} naming the first step that differs.
+void check_revision(const PlanInForce& before, const std::string& path, std::uint64_t cursor) {
+    const PlanFile run_plan = PlanFile::open(before.path);
+    const PlanFile revision = PlanFile::open(path);
+    const Fingerprint& found = run_plan.head().fingerprints.plan;
+    if (found != before.plan) {
+        throw Error(ErrorCode::fingerprint_mismatch,
+                    "'" + before.path + "' is plan " + found.brief() + "…, the run was trained from " +
+                        before.plan.brief() + "… there; put the run's own plan back");
+    }
+    const std::string what = "plan " + revision.head().fingerprints.plan.brief() + "… in '" + path + "' ";
+    const auto refuse = [&](const std::string& why) {
+        throw Error(ErrorCode::fingerprint_mismatch,
+                    "the run follows plan " + before.plan.brief() + "…; " + what + why +
+                        "; pass -p with the run's own plan or a revision of it "
+                        "(lockstep batchplan exclude), or start a new run");
+    };
+    if (!revision.head().parent && revision.head().fingerprints.plan != before.plan) {
+        const auto difference = first_difference(run_plan.view(), revision.view());
+        refuse("is another one, and no revision" + (difference ? ": " + difference->text() : ""));
+    }
+    if (const auto found_in = first_difference(run_plan.view(), revision.view(), cursor)) {
+        refuse("differs from it in step " + std::to_string(found_in->step) + ", and steps before " +
+               std::to_string(cursor) + " are trained already: " + found_in->text());
+    }
+    if (revision.head().fingerprints.settings != run_plan.head().fingerprints.settings ||
+        revision.head().epoch_begin != run_plan.head().epoch_begin) {
+        const auto lines = setting_differences(run_plan.view(), revision.view());
+        refuse("has other settings" +
+               (lines.empty() ? "" : ": " + lines[0].what + ", " + lines[0].a + " -> " + lines[0].b));
+    }
+}
+
+/// Load the plan to go on with: the one named, else the latest the run changed over to.
+void choose_plan(const TrainingArguments& arguments, ResumePoint& point) {
+    const RunRecord& record = point.record;
+    const std::uint64_t cursor = point.generation ? point.generation->step : 0;
+    const PlanInForce& latest = record.plans.back();
+    const PlanInForce& before = plan_behind(record.plans, cursor);
+    const std::string path = arguments.plan.empty() ? latest.path : arguments.plan;
+    const std::string absolute = std::filesystem::absolute(path).lexically_normal().string();
+    if (arguments.plan.empty()) {
+        point.plan = load_plan_of_run(record, latest, "", arguments.corpora);
+    } else {
+        // Compared before it is loaded, so that a stranger is told as such and not as "other corpora".
+        if (PlanFile::open(path).head().fingerprints.plan != before.plan) {
+            check_revision(before, path, cursor);
+        }
+        point.plan = load_plan_at_hand(path, corpora_of_run(record, arguments.corpora));
+    }
+    const Fingerprint& chosen = point.plan->plan.fingerprints.plan;
+    if (arguments.plan.empty() && chosen != before.plan) check_revision(before, path, cursor);
+
+    // Changes that no committed step rests on have not happened.
+    for (const PlanInForce& plan : record.plans) {
+        if (point.plans.empty() || plan.from_step < cursor) point.plans.push_back(plan);
+    }
+    if (point.plans.back().plan != chosen) point.plans.push_back({cursor, absolute, chosen});
+}
 
 /// Rank 0, under the lock: pick up the thread of the run. Changes nothing.
 void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
@@ -35,14 +98,9 @@ void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
     if (!rejected.empty()) {
         log_root(LogLevel::warning, "falling back to generation " + std::to_string(point.generation->step));
     }
-    point.plan = load_plan_of_run(point.record, arguments.plan, arguments.corpora);
+    if (point.generation) check_generation(point.record, *point.generation, arguments.run);
+    choose_plan(arguments, point);
     const BatchPlan& plan = point.plan->plan;
-    if (point.generation && (point.generation->cursor.plan != plan.fingerprints.plan ||
-                             point.generation->cursor.model != point.record.model)) {
-        throw Error(ErrorCode::fingerprint_mismatch,
-                    "generation " + std::to_string(point.generation->step) + " of '" + run.string() +
-                        "' belongs to another plan or other settings than run.json");
-    }
     const std::uint64_t stop = std::min(arguments.steps.value_or(plan.num_steps()), plan.num_steps());
     point.finished = point.generation && point.generation->step >= stop;
 }
@@ -91,6 +149,11 @@ int run_resume(const Invocation& invocation, const TrainingArguments& arguments)
             const auto& generation = point.generation;
             settle_run_directory(arguments.run, generation ? std::optional(generation->step) : std::nullopt,
                                  generation ? generation->ledger_head : std::nullopt);
+            if (point.plans != point.record.plans) write_run_revisions(arguments.run, point.plans);
+            if (point.plans.size() > 1) {
+                log_root(LogLevel::info, "plan " + point.plans.back().plan.brief() + "… in force from step " +
+                                             std::to_string(point.plans.back().from_step));
+            }
         };
         return train_run(invocation, world, arguments, point.plan ? &*point.plan : nullptr, point.record,
                          point.generation, corpora_of_run(point.record, arguments.corpora), settle);
@@ -103,10 +166,12 @@ void add_resume(CLI::App& app, Invocation& invocation) {
     auto arguments = std::make_shared<TrainingArguments>();
     CLI::App* verb = add_verb(app, invocation, "resume", "Continue a run from its newest valid generation",
                               "  mpirun -n 3 lockstep resume run/        (any number of ranks)\n"
-                              "  lockstep resume run/ --steps 500",
+                              "  lockstep resume run/ --steps 500\n"
+                              "  lockstep resume run/ -p revision/       (batchplan exclude)",
                               [&invocation, arguments] { return run_resume(invocation, *arguments); });
     verb->add_option("run", arguments->run, "Run folder")->required();
-    verb->add_option("-p,--plan", arguments->plan, "The run's plan, if it has moved");
+    verb->add_option("-p,--plan", arguments->plan,
+                     "The run's plan, if it has moved, or a revision of it to go on with");
     verb->add_option("-d,--data", arguments->corpora, "[NAME=]CORPUS, if they have moved");
     verb->add_option("--checkpoint-every", arguments->checkpoint_every,
                      "Steps between generations (as the run has it)");

@@ -259,17 +259,27 @@ std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vect
     return paths;
 }
 
-PlanAtHand load_plan_of_run(const RunRecord& record, const std::string& plan_path,
+PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
                             const std::vector<std::string>& corpora) {
-    const std::string path = plan_path.empty() ? record.plan_path : plan_path;
+    const std::string path = plan_path.empty() ? wanted.path : plan_path;
     PlanAtHand at_hand = load_plan_at_hand(path, corpora_of_run(record, corpora));
     const Fingerprint plan = at_hand.plan.fingerprints.plan;
-    if (plan != record.plan) {
+    if (plan != wanted.plan) {
         throw Error(ErrorCode::fingerprint_mismatch,
-                    "the run follows plan " + record.plan.brief() + "…, '" + path + "' is " + plan.brief() +
+                    "the run follows plan " + wanted.plan.brief() + "…, '" + path + "' is " + plan.brief() +
                         "…; pass -p with the run's own plan, or start a new run");
     }
     return at_hand;
+}
+
+void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {
+    if (generation.cursor.plan == plan_behind(record.plans, generation.step).plan &&
+        generation.cursor.model == record.model) {
+        return;
+    }
+    throw Error(ErrorCode::fingerprint_mismatch,
+                "generation " + std::to_string(generation.step) + " of '" + run +
+                    "' belongs to another plan or other settings than run.json and revisions.json");
 }
 
 CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::vector<PlanSource>& announced,

@@ -64,10 +64,13 @@ struct PlanAtHand {
 };
 /// Load, check and bind. For rank 0, or a world of one.
 PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora);
-/// The same for a run: its own plan and corpora unless others are named, which must be the same by
-/// fingerprint.
-PlanAtHand load_plan_of_run(const RunRecord& record, const std::string& plan_path,
+/// The same for one of a run's plans: its own folder and corpora unless others are named, which must be the
+/// same by fingerprint.
+PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
                             const std::vector<std::string>& corpora);
+/// A generation must follow the plan that the run's record puts behind it, and its settings.
+/// @throws Error{fingerprint_mismatch}.
+void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run);
 /// `corpora` as given, or the run's.
 std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora);
 
