@@ -11,6 +11,7 @@
 #include "plan/batch_plan.h"
 #include "plan/bucketing.h"
 #include "plan/dispositions.h"
+#include "plan/lazarus_plan.h"
 #include "plan/packing.h"
 #include "plan/shuffle.h"
 
@@ -216,6 +217,7 @@ std::vector<PlanSource> number_sources(std::span<const SourceLengths> sources) {
 }  // namespace
 
 BatchPlan build_plan(const PlanOptions& options, std::span<const SourceLengths> sources) {
+    if (options.compat == PlanCompat::lazarus) return build_lazarus_plan(options, sources);
     check_options(options);
     BatchPlan plan;
     plan.options = effective_options(options);

@@ -13,6 +13,7 @@
 #include "io/base/error.h"
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
+#include "plan/lazarus_plan.h"
 #include "plan/plan_structure.h"
 
 namespace lockstep {
@@ -128,8 +129,8 @@ class Coverage {
                 fail(segment, "is recorded as not planned");
             }
         }
-        // A revision may leave samples out; nothing may ever come twice.
-        if (found != singles_ && !plan_.parent) name_missing_sample();
+        // A revision and drop_last (check_lazarus_tails) may leave samples out; nothing may ever come twice.
+        if (found != singles_ && !plan_.parent && !plan_.options.drop_last) name_missing_sample();
         check_pieces();
     }
 
@@ -307,12 +308,13 @@ void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources
     }
     Coverage coverage(plan, sources);
     for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch) coverage.check_epoch(epoch);
+    check_lazarus_tails(plan, sources);
     if (!plan.pack_targets.empty()) {
         const bool countable =
             !sources.empty() && std::none_of(sources.begin(), sources.end(),
                                              [](const auto& source) { return source.lengths_only; });
         if (countable) check_targets_of_packs(plan, sources);
-        if (!plan.parent) check_targets_of_epochs(plan);
+        if (!plan.parent && !plan.options.drop_last) check_targets_of_epochs(plan);
     }
     check_fingerprints(plan);
 }
