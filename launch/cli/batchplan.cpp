@@ -175,6 +175,8 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
     validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
     validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
     validate_verb->add_flag("--strict", validate->strict, "Every file of the folder too");
+
+    add_plan_import(*noun, invocation);
 }
 
 }  // namespace lockstep
