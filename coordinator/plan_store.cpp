@@ -213,6 +213,8 @@ json stats_json(const PlanStats& s) {
             {"targets", s.targets},
             {"packs_lower_bound", s.packs_lower_bound},
             {"packs_first_epoch", s.packs_first_epoch},
+            {"over_budget_packs", s.over_budget_packs},
+            {"left_out_by_drop_last", s.left_out_by_drop_last},
             {"utilization", s.utilization},
             {"padding_waste_padded", s.padding_waste_padded},
             {"packing_ratio", s.packing_ratio},

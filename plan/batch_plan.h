@@ -143,6 +143,8 @@ struct PlanStats {
     std::uint64_t targets = 0;            ///< 0 in a lengths-only plan.
     std::uint64_t packs_lower_bound = 0;  ///< One epoch: ceil(tokens / budget) or better.
     std::uint64_t packs_first_epoch = 0;
+    std::uint64_t over_budget_packs = 0;      ///< Lazarus mode, all epochs: padded over the budget.
+    std::uint64_t left_out_by_drop_last = 0;  ///< Lazarus mode, all epochs: samples in no pack.
     double utilization = 0;           ///< Tokens over budget · packs.
     double padding_waste_padded = 0;  ///< What padding to the longest of each batch would waste: samples in
                                       ///< arrival order, as many a batch as fit the budget padded.

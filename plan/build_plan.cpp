@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "plan/batch_plan.h"
+#include "plan/lazarus_plan.h"
 #include "plan/plan_builder.h"
 
 namespace lockstep {
@@ -36,6 +37,7 @@ void append_chunk(BatchPlan& plan, const PlanChunk& chunk) {
 }  // namespace
 
 BatchPlan build_plan(const PlanOptions& options, std::span<const SourceLengths> sources) {
+    if (options.compat == PlanCompat::lazarus) return build_lazarus_plan(options, sources);
     PlanBuilder builder(options, sources);
     BatchPlan plan = builder.frame();
     const EpochCounts total = builder.total();

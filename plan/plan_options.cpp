@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "io/base/error.h"
+#include "plan/lazarus_plan.h"
 
 namespace lockstep {
 
@@ -177,12 +178,21 @@ void check_options(const PlanOptions& options) {
     if (options.epochs < 1 || options.epochs > 0xFFFFFFFFU) {
         refuse("the number of epochs", options.epochs, "1 to 4294967295");
     }
-    check_cost(options.cost, options.token_budget);
+    // A pack of one sample may be over the budget in Lazarus mode.
+    const bool lazarus = options.compat == PlanCompat::lazarus;
+    check_cost(options.cost,
+               lazarus ? std::max(options.token_budget, options.bucket_overflow_max) : options.token_budget);
     check_order(options);
     if (options.mode == PlanMode::bucket) check_buckets(options);
+    if (lazarus) check_lazarus_options(options);
+    if (options.drop_last && !lazarus) {
+        throw Error(ErrorCode::invalid_argument,
+                    "drop_last leaves samples out and is of Lazarus mode alone; add --compat lazarus");
+    }
 }
 
 PlanOptions effective_options(const PlanOptions& options) {
+    if (options.compat == PlanCompat::lazarus) return effective_lazarus_options(options);
     PlanOptions effective = options;
     if (effective.predictable) {
         effective.order = PackOrder::in_order;
@@ -210,6 +220,7 @@ PlanOptions effective_options(const PlanOptions& options) {
 
 std::uint32_t segment_tokens_max(const PlanOptions& options) {
     if (options.mode == PlanMode::pack) return options.token_budget;
+    if (options.compat == PlanCompat::lazarus) return options.bucket_overflow_max;
     return std::min(options.token_budget, options.bucket_overflow_max);
 }
 

@@ -94,10 +94,11 @@ inline constexpr std::uint64_t predictable_seed = 42;
 /// The options as they take effect and are stored: `predictable` sets order in order and the seed above;
 /// order in order implies packing in order and no balancing, short to long no balancing; pack mode clears the
 /// bucket options (edges empty, overflow 0); bucket mode forms its own packs and records packing in order;
-/// `stages` is 0 in orders without any. Idempotent.
+/// `stages` is 0 in orders without any. Lazarus mode: effective_lazarus_options (lazarus_plan.h). Idempotent.
 PlanOptions effective_options(const PlanOptions& options);
 
-/// Longest segment a pack may hold: the budget, in bucket mode no more than the overflow bucket [tokens].
+/// Longest segment a pack may hold: the budget, in bucket mode no more than the overflow bucket, in Lazarus
+/// mode the overflow bucket whatever the budget [tokens].
 std::uint32_t segment_tokens_max(const PlanOptions& options);
 
 }  // namespace lockstep

@@ -6,6 +6,7 @@
 
 #include "plan/batch_plan.h"
 #include "plan/bucketing.h"
+#include "plan/lazarus_plan.h"
 #include "plan/packing.h"
 #include "plan/shard.h"
 
@@ -120,8 +121,10 @@ PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> /*sou
     }
     for (const std::uint32_t targets : plan.pack_targets) stats.targets += targets;
 
-    const LengthClasses classes =
+    LengthClasses classes =
         classify_lengths(std::span(plan.segment_tokens).first(first_epoch_segments(plan)));
+    // Lazarus mode: a segment over the budget has a pack of its own.
+    for (std::uint32_t& tokens : classes.tokens) tokens = std::min(tokens, plan.options.token_budget);
     stats.packs_lower_bound = packs_lower_bound(
         classes.tokens, classes.sizes(), {plan.options.token_budget, plan.options.segments_per_pack_max});
     stats.packs_first_epoch = plan.step_begin[plan.epoch_begin[1]];
@@ -134,6 +137,7 @@ PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> /*sou
             {static_cast<std::uint64_t>(world_size), slowest_over_mean(plan, WorldSize{world_size})});
     }
     if (plan.options.mode == PlanMode::bucket) stats.buckets = stats_of_buckets(plan);
+    add_lazarus_stats(plan, stats);
 
     stats.dispositions_by_kind.assign(static_cast<std::size_t>(DispositionKind::no_target) + 1, 0);
     stats.dispositions_by_kind[0] = stats.samples - plan.dispositions.size();

@@ -8,6 +8,7 @@
 #include "io/base/error.h"
 #include "plan/balance.h"
 #include "plan/bucketing.h"
+#include "plan/lazarus_plan.h"
 #include "plan/mixture.h"
 
 namespace lockstep {
@@ -118,7 +119,7 @@ class PackCheck {
             const std::uint64_t length = plan_.segment_tokens[segment];
             tokens += length;
             // Checked at every segment, so that a sum of squares cannot wrap.
-            if (tokens > plan_.options.token_budget) {
+            if (tokens > plan_.options.token_budget && !may_exceed_budget(begin, end)) {
                 fail("has more than the token budget: " + expected_found(plan_.options.token_budget, tokens));
             }
             squares += length * length;
@@ -133,6 +134,11 @@ class PackCheck {
     }
 
   private:
+    /// Lazarus mode keeps packs of one sample whose bucket is over the budget.
+    bool may_exceed_budget(std::uint64_t begin, std::uint64_t end) const {
+        return plan_.options.compat == PlanCompat::lazarus && end - begin == 1;
+    }
+
     void check_segment(std::uint64_t segment) {
         if (plan_.segment_sample[segment] >= num_samples_) {
             fail("segment " + std::to_string(segment) + ": sample " +
@@ -161,7 +167,7 @@ class PackCheck {
             }
         }
         const std::uint64_t padded = (end - begin) * upper;  // Segments are at most the budget, below 2^31.
-        if (padded > plan_.options.token_budget) {
+        if (padded > plan_.options.token_budget && !may_exceed_budget(begin, end)) {
             fail("has more than the token budget when padded: " +
                  expected_found(plan_.options.token_budget, padded));
         }
@@ -225,7 +231,8 @@ void check_structure(const BatchPlan& plan) {
     check_dispositions(plan, num_samples);
     // A sample is in a segment or has a disposition, so the rows bound what a validator must hold. A mixture
     // may leave out what its quotas do not need.
-    const std::uint64_t rows = plan.num_segments() + plan.dispositions.size();
+    const std::uint64_t rows =
+        plan.num_segments() + plan.dispositions.size() + lazarus_left_out_max(plan.options);
     if (!plan.parent && !is_mixture(plan.sources) && num_samples > rows) {
         refuse("sources name " + std::to_string(num_samples) +
                " samples; segments and dispositions account for at most " + std::to_string(rows));

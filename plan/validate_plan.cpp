@@ -13,6 +13,7 @@
 #include "io/base/error.h"
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
+#include "plan/lazarus_plan.h"
 #include "plan/mixture.h"
 #include "plan/plan_structure.h"
 
@@ -130,8 +131,8 @@ class Coverage {
                 fail(segment, "is recorded as not planned");
             }
         }
-        // A revision may leave samples out; nothing may ever come twice.
-        if (found != singles_ && !plan_.parent) name_missing_sample();
+        // A revision and drop_last (check_lazarus_tails) may leave samples out; nothing may ever come twice.
+        if (found != singles_ && !plan_.parent && !plan_.options.drop_last) name_missing_sample();
         check_pieces();
     }
 
@@ -421,12 +422,13 @@ void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources
     } else if (!plan.parent) {  // A revision may leave samples out.
         check_mixture_coverage(plan, sources);
     }
+    check_lazarus_tails(plan, sources);
     if (!plan.pack_targets.empty()) {
         const bool countable =
             !sources.empty() && std::none_of(sources.begin(), sources.end(),
                                              [](const auto& source) { return source.lengths_only; });
         if (countable) check_targets_of_packs(plan, sources);
-        if (!plan.parent && !mixture) check_targets_of_epochs(plan);
+        if (!plan.parent && !mixture && !plan.options.drop_last) check_targets_of_epochs(plan);
     }
     check_fingerprints(plan);
 }

@@ -238,6 +238,7 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
     add_plan_diff(*noun, invocation);
     add_plan_exclude(*noun, invocation);
     add_plan_exports(*noun, invocation);
+    add_plan_import(*noun, invocation);
 }
 
 }  // namespace lockstep

@@ -33,6 +33,7 @@ CLI::App* add_verb(CLI::App& parent, Invocation& invocation, const std::string& 
 void add_ingest(CLI::App& app, Invocation& invocation);
 void add_lengths(CLI::App& app, Invocation& invocation);
 void add_batchplan(CLI::App& app, Invocation& invocation);
+void add_plan_import(CLI::App& batchplan, Invocation& invocation);
 void add_train(CLI::App& app, Invocation& invocation);
 void add_resume(CLI::App& app, Invocation& invocation);
 void add_verify(CLI::App& app, Invocation& invocation);

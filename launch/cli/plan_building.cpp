@@ -38,6 +38,8 @@ PlanOptions options_from(const PlanBuildArguments& a) {
     options.order = parse_pack_order(a.order);
     options.long_policy = parse_long_policy(a.long_policy);
     options.predictable = a.predictable;
+    options.compat = parse_plan_compat(a.compat);
+    options.drop_last = a.drop_last;
     if (!a.cost.empty()) options.cost = parse_cost(a.cost);
     if (!a.bucket_edges.empty()) options.bucket_edges = a.bucket_edges;
     if (a.bucket_overflow_max) options.bucket_overflow_max = *a.bucket_overflow_max;
@@ -88,6 +90,12 @@ std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a
     options.push_back(verb.add_option("--cost", a.cost, "A,B: cost A a token and B a squared segment length")
                           ->group(group));
     options.push_back(
+        verb.add_option("--compat", a.compat, "lazarus: exactly its plans (needs --mode bucket)")
+            ->group(group));
+    options.push_back(
+        verb.add_flag("--drop-last", a.drop_last, "Lazarus mode: leave out a bucket's last, short batch")
+            ->group(group));
+    options.push_back(
         verb.add_flag("--predictable", a.predictable, "Fixed seed, in order, no balancing")->group(group));
     options.push_back(
         verb.add_option("--jsonl", a.jsonl, "Write plan.jsonl: auto (up to 10^6 segments), always or never")
@@ -113,6 +121,8 @@ nlohmann::ordered_json plan_json(const BatchPlan& plan, const PlanStats& stats) 
             {"planned_tokens", stats.planned_tokens},
             {"overlap_tokens", stats.overlap_tokens},
             {"targets", stats.targets},
+            {"over_budget_packs", stats.over_budget_packs},
+            {"left_out_by_drop_last", stats.left_out_by_drop_last},
             {"utilization", stats.utilization},
             {"padding_waste_padded", stats.padding_waste_padded},
             {"packs_first_epoch", stats.packs_first_epoch},
@@ -143,6 +153,11 @@ void describe_plan(const Invocation& invocation, const BatchPlan& plan, const Pl
     fate(DispositionKind::dropped, "dropped");
     fate(DispositionKind::empty, "empty");
     fate(DispositionKind::no_target, "without target");
+    if (stats.over_budget_packs > 0 || stats.left_out_by_drop_last > 0) {
+        invocation.say("  Lazarus mode: " + with_commas(stats.over_budget_packs) +
+                       " packs over the budget, " + with_commas(stats.left_out_by_drop_last) +
+                       " samples left out by drop_last (all epochs)");
+    }
     invocation.say("  fates: " + (fates.empty() ? std::string("every sample whole") : fates));
 }
 

@@ -20,11 +20,11 @@ struct PlanBuildArguments {
     std::uint32_t budget = 4096;
     std::uint32_t packs_per_step = 8;
     std::uint64_t seed = 42;
-    std::string mode = "pack", packing = "auto", order = "shuffle", long_policy = "auto", cost,
-                jsonl = "auto";
+    std::string compat = "none", mode = "pack", packing = "auto", order = "shuffle", long_policy = "auto",
+                cost, jsonl = "auto";
     std::vector<std::uint32_t> bucket_edges;
     std::optional<std::uint32_t> bucket_overflow_max;
-    bool predictable = false, force = false;
+    bool predictable = false, drop_last = false, force = false;
 };
 
 /// @param group  heading in --help.
