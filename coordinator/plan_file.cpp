@@ -49,9 +49,11 @@ PlanColumns read_plan_columns(const ColumnFile& file, PlanColumnsRead what) {
 
 namespace {
 
-/// Rows of `values` equal to `wanted`. In blocks that are compared without a branch: most hold none.
+/// Rows of `values`, the first of them number first_row, equal to `wanted`. In blocks that are compared
+/// without a branch: most hold none.
 template <class T>
-void find_rows(std::span<const T> values, std::uint64_t wanted, std::vector<std::uint64_t>& rows) {
+void find_rows(std::span<const T> values, std::uint64_t wanted, std::uint64_t first_row,
+               std::vector<std::uint64_t>& rows) {
     if (wanted > std::numeric_limits<T>::max()) return;
     const auto value = static_cast<T>(wanted);
     constexpr std::size_t block = 2048;
@@ -61,7 +63,7 @@ void find_rows(std::span<const T> values, std::uint64_t wanted, std::vector<std:
         for (std::size_t i = begin; i < end; ++i) any = static_cast<T>(any | T{values[i] == value});
         if (any == 0) continue;
         for (std::size_t i = begin; i < end; ++i) {
-            if (values[i] == value) rows.push_back(i);
+            if (values[i] == value) rows.push_back(first_row + i);
         }
     }
 }
@@ -199,10 +201,17 @@ struct PlanFile::State {
 
     std::vector<std::uint64_t> rows_of(std::uint64_t sample) const {
         std::vector<std::uint64_t> rows;
-        if (wide_samples) {
-            find_rows(file.column<std::uint64_t>("/segment_sample"), sample, rows);
-        } else {
-            find_rows(file.column<std::uint32_t>("/segment_sample"), sample, rows);
+        // A digest block at a time, so that what was just checked is still in the cache.
+        constexpr std::uint64_t rows_at_once = (std::uint64_t{1} << 20U) / sizeof(std::uint32_t);
+        for (std::uint64_t begin = 0; begin < num_segments; begin += rows_at_once) {
+            const std::uint64_t end = std::min(num_segments, begin + rows_at_once);
+            if (wide_samples) {
+                find_rows(file.column_range<std::uint64_t>("/segment_sample", begin, end), sample, begin,
+                          rows);
+            } else {
+                find_rows(file.column_range<std::uint32_t>("/segment_sample", begin, end), sample, begin,
+                          rows);
+            }
         }
         return rows;
     }

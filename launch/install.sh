@@ -8,7 +8,7 @@ packages=(
     libhdf5-dev hdf5-tools libopenblas-pthread-dev
     libspdlog-dev libcli11-dev nlohmann-json3-dev libsimdjson-dev libxxhash-dev libssl-dev
     libgtest-dev libgmock-dev libbenchmark-dev
-    python3 python3-h5py fortunes fortunes-min
+    python3 python3-numpy python3-h5py fortunes fortunes-min
 )
 
 if ! command -v apt-get >/dev/null 2>&1; then
@@ -17,7 +17,7 @@ This distribution has no apt-get. Install these, under the names your distributi
   a C++20 compiler (gcc >= 12 or clang >= 14), CMake >= 3.25, Ninja, pkg-config
   Open MPI, Boost.Serialization, serial HDF5 (and its tools), OpenBLAS (pthread variant)
   spdlog, CLI11, nlohmann-json, simdjson, xxHash, OpenSSL, GoogleTest and GoogleMock, Google Benchmark
-  Python 3 with h5py (tests), the fortune files (the quick start's texts)
+  Python 3 with NumPy and h5py (tests, and the Python reader of plans), the fortune files (the quick start's texts)
 TEXT
     exit 78
 fi

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "io/ledger.h"
 #include "io/state_digest.h"
 #include "io/token_digest.h"
+#include "plan/plan_revision.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -68,7 +70,8 @@ struct History {
     std::vector<LedgerRow> rows;
     std::vector<std::uint64_t> commits;  ///< Steps done at each generation.
     Fingerprint segment_plan, cursor_plan;
-    std::uint64_t extra_targets = 0;  ///< In the newest cursor.
+    std::map<std::uint64_t, Fingerprint> plan_of_commit;  ///< Instead, for the steps up to a commit.
+    std::uint64_t extra_targets = 0;                      ///< In the newest cursor.
     bool other_state_digest = false;
 
     explicit History(const BatchPlan& plan)
@@ -107,7 +110,8 @@ void write_run(const fs::path& run, History history) {
     for (const std::uint64_t commit : history.commits) {
         segment.step_begin = done;
         segment.step_end = commit;
-        segment.plan = history.segment_plan;
+        const bool revised = history.plan_of_commit.contains(commit);
+        segment.plan = revised ? history.plan_of_commit[commit] : history.segment_plan;
         segment.root_before = segment.root_after;
         segment.rows.clear();
         for (std::uint64_t step = done; step < commit; ++step) {
@@ -123,7 +127,7 @@ void write_run(const fs::path& run, History history) {
 
         Manifest manifest;
         manifest.step = commit;
-        manifest.cursor.plan = history.cursor_plan;
+        manifest.cursor.plan = revised ? history.plan_of_commit[commit] : history.cursor_plan;
         manifest.cursor.numerics = "fma256";
         manifest.cursor.next_step = commit;
         manifest.cursor.targets_seen =
@@ -183,6 +187,67 @@ class VerifyTest : public testing::Test {
 
 std::string place(const BatchPlan& plan, std::uint64_t pack) {
     return "step " + std::to_string(step_of_pack(plan, pack)) + ", pack " + std::to_string(pack) + ": ";
+}
+
+/// A run that changed over to a revision after its second generation.
+class RevisedRunTest : public VerifyTest {
+  protected:
+    RevisedRunTest() {
+        const std::uint64_t step = plan().num_steps() - 1;
+        revision_ = revise_plan(plan(), {change_, {}, {step}}, {}).plan;
+        // What the plan before the revision trains in its steps, and the revision in its own.
+        history_.emplace(plan());
+        const History after(revision_);
+        std::erase_if(history_->rows, [](const LedgerRow& row) { return row.step >= change_; });
+        for (const LedgerRow& row : after.rows) {
+            if (row.step >= change_) history_->rows.push_back(row);
+        }
+        history_->plan_of_commit[plan().num_steps()] = revision_.fingerprints.plan;
+    }
+
+    VerifyReport verify_chain(const std::vector<ChainedPlan>& plans) {
+        const fs::path run = directory_ / ("revised-" + std::to_string(runs_++));
+        write_run(run, *history_);
+        return verify_run(run, plans, small_.inputs);
+    }
+    void expect_chain_problem(const std::string& text, const std::vector<ChainedPlan>& plans) {
+        const VerifyReport report = verify_chain(plans);
+        EXPECT_FALSE(report.proven()) << text;
+        EXPECT_THAT(report.problems, Contains(HasSubstr(text)));
+    }
+
+    static constexpr std::uint64_t change_ = 3;  ///< As History commits.
+    BatchPlan revision_;
+    std::optional<History> history_;
+};
+
+TEST_F(RevisedRunTest, EachRecordIsHeldAgainstThePlanOfItsStep) {
+    const VerifyReport report = verify_chain({{0, &plan()}, {change_, &revision_}});
+    EXPECT_THAT(report.problems, IsEmpty());
+    EXPECT_EQ(report.revisions, 1U);
+    EXPECT_EQ(report.plan, revision_.fingerprints.plan);
+    EXPECT_EQ(report.packs, plan().num_packs());
+}
+
+TEST_F(RevisedRunTest, AWrongChainIsFound) {
+    const std::string steps = "were trained from plan " + revision_.fingerprints.plan.brief();
+    expect_chain_problem(steps, {{0, &plan()}});
+    expect_chain_problem("were trained from plan " + plan().fingerprints.plan.brief(), {{0, &revision_}});
+    expect_chain_problem("is no revision of another", {{0, &revision_}, {change_, &plan()}});
+    expect_chain_problem(steps, {{0, &revision_}, {change_, &plan()}});
+    expect_chain_problem("were trained from plan", {{0, &plan()}, {change_ - 1, &revision_}});
+    expect_chain_problem("were trained from plan", {{0, &plan()}, {change_ + 1, &revision_}});
+}
+
+TEST_F(RevisedRunTest, ARevisionThatRewritesThePastIsFound) {
+    const BatchPlan rewriting = revise_plan(plan(), {1, {}, {1}}, {}).plan;
+    expect_chain_problem("in steps trained before: epoch 0, step 1", {{0, &plan()}, {change_, &rewriting}});
+    PlanOptions options = small_options();
+    options.seed = 9;
+    BatchPlan other = plan_of(options, small_.inputs);
+    other.parent = plan().fingerprints.plan;
+    other.fingerprints = fingerprint_plan(other);
+    expect_chain_problem("has other settings", {{0, &plan()}, {change_, &other}});
 }
 
 TEST_F(VerifyTest, AnHonestRunIsProven) {

@@ -91,24 +91,31 @@ TEST(ValidatePlanTest, NamesWhatIsWrongWithSettings) {
 
 /// First segment of the plan whose sample is planned whole.
 std::size_t whole_segment(const BatchPlan& plan, std::size_t from = 0) {
-    for (std::size_t i = from;; ++i) {
+    for (std::size_t i = from; i < plan.num_segments(); ++i) {
         bool listed = false;
         for (const Disposition& row : plan.dispositions)
             listed = listed || row.sample == plan.segment_sample[i];
         if (!listed) return i;
     }
+    return plan.num_segments();
+}
+
+/// Whole segments of two samples of one length, in the first epoch.
+std::pair<std::size_t, std::size_t> whole_twins(const BatchPlan& plan) {
+    const std::uint64_t end = plan.pack_begin[plan.step_begin[plan.epoch_begin[1]]];
+    for (std::size_t i = whole_segment(plan); i < end; i = whole_segment(plan, i + 1)) {
+        for (std::size_t j = whole_segment(plan, i + 1); j < end; j = whole_segment(plan, j + 1)) {
+            if (plan.segment_tokens[i] == plan.segment_tokens[j]) return {i, j};
+        }
+    }
+    throw Error(ErrorCode::bug, "no two whole samples of one length");
 }
 
 TEST(ValidatePlanTest, NamesTheSampleThatIsNotFedOnce) {
     expect_found(PlanMode::pack, "sample", [](BatchPlan& p) {
         // Two samples of one length become one of them twice.
-        const std::size_t i = whole_segment(p);
-        for (std::size_t j = whole_segment(p, i + 1);; j = whole_segment(p, j + 1)) {
-            if (p.segment_tokens[j] != p.segment_tokens[i] || p.segment_sample[j] == p.segment_sample[i])
-                continue;
-            p.segment_sample[j] = p.segment_sample[i];
-            return;
-        }
+        const auto [i, j] = whole_twins(p);
+        p.segment_sample[j] = p.segment_sample[i];
     });
     expect_found(PlanMode::pack, "first token", [](BatchPlan& p) { p.segment_offset[whole_segment(p)] = 1; });
     expect_found(PlanMode::pack, "not planned", [](BatchPlan& p) { p.segment_sample[whole_segment(p)] = 3; });
@@ -151,12 +158,8 @@ TEST(ValidatePlanTest, NamesTheFingerprintThatDiffers) {
     found("plan", [](BatchPlan& p) { ++p.from_step; });
     // Two whole samples of one length change places: sound, but another plan.
     found("chunk 0", [](BatchPlan& p) {
-        const std::size_t i = whole_segment(p);
-        for (std::size_t j = i + 1;; ++j) {
-            if (p.segment_tokens[j] != p.segment_tokens[i] || p.segment_offset[j] != 0) continue;
-            std::swap(p.segment_sample[i], p.segment_sample[j]);
-            return;
-        }
+        const auto [i, j] = whole_twins(p);
+        std::swap(p.segment_sample[i], p.segment_sample[j]);
     });
 }
 
