@@ -310,9 +310,10 @@ json parse_object(std::string_view text, std::initializer_list<const char*> fiel
     for (const char* field : fields) {
         if (!object.contains(field)) refuse(file, line, std::string("no '") + field + "'");
     }
-    for (const auto& [field, value] : object.items()) {
-        if (std::none_of(fields.begin(), fields.end(), [&](const char* known) { return field == known; }))
-            refuse(file, line, "unknown field '" + field + "'");
+    for (const auto& item : object.items()) {
+        if (std::none_of(fields.begin(), fields.end(),
+                         [&](const char* known) { return item.key() == known; }))
+            refuse(file, line, "unknown field '" + item.key() + "'");
     }
     return object;
 }

@@ -181,6 +181,21 @@ TEST(LazarusSamplerTest, GivesLazarusBatchesMetricsAndShards) {
     }
 }
 
+// As CPython 3.11 orders it by Lazarus' rules: the bucket used first fills no batch and never plays.
+TEST(LazarusSamplerTest, ABucketWithoutABatchNeverPlays) {
+    LazarusSampling sampling;
+    sampling.buckets.edges = {10, 20};
+    sampling.buckets.overflow_max = 40;
+    sampling.token_budget = 40;
+    sampling.drop_last = true;
+    const std::vector<std::uint64_t> lengths{15, 5, 5, 5, 5, 5, 5, 5, 5, 5, 30, 30, 30};
+    const LazarusSampler sampler(sampling, lengths);
+    EXPECT_EQ(sampler.epoch(0).samples, (std::vector<std::uint32_t>{4, 7, 8, 5, 11, 10, 9, 3, 6, 1, 12}));
+    EXPECT_EQ(sampler.epoch(0).batch_bucket, (std::vector<std::uint16_t>{0, 2, 2, 0, 2}));
+    EXPECT_EQ(sampler.epoch(1).samples, (std::vector<std::uint32_t>{10, 7, 9, 8, 3, 12, 4, 2, 6, 5, 11}));
+    EXPECT_EQ(sampler.epoch(1).batch_bucket, (std::vector<std::uint16_t>{2, 0, 2, 0, 2}));
+}
+
 TEST(LazarusSamplerTest, RefusesARankOutsideTheWorld) {
     expect_error(ErrorCode::invalid_argument, "rank is 3", [] { lazarus_shard(10, 3, 3); });
 }
