@@ -57,11 +57,12 @@ class ColumnFileWriter {
         write_column(name, column_type_of<T>(), std::as_bytes(values), width);
     }
 
-    /// A column of known length written in pieces: begin, append until `rows` rows are there. One at a time.
+    /// A column of known length written in pieces: begin, append until `rows` rows are there. Several may be
+    /// open at once; the file's layout follows the order of these calls.
     void begin_column(std::string_view name, ColumnType type, std::uint64_t rows, std::size_t width = 1);
     template <class T>
-    void append(std::span<const T> values) {
-        append_bytes(column_type_of<T>(), std::as_bytes(values));
+    void append(std::string_view name, std::span<const T> values) {
+        append_bytes(name, column_type_of<T>(), std::as_bytes(values));
     }
 
     struct Published {
@@ -75,7 +76,7 @@ class ColumnFileWriter {
   private:
     void write_column(std::string_view name, ColumnType type, std::span<const std::byte> bytes,
                       std::size_t width);
-    void append_bytes(ColumnType type, std::span<const std::byte> bytes);
+    void append_bytes(std::string_view name, ColumnType type, std::span<const std::byte> bytes);
 
     struct State;
     std::unique_ptr<State> state_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -199,7 +200,7 @@ struct ColumnFileWriter::State {
     Hdf5File file;
     bool published = false;
     bool sound = true;  ///< False from the start of every change to its end: a failed one stays.
-    std::unique_ptr<OpenColumn> open_column;
+    std::map<std::string, std::unique_ptr<OpenColumn>, std::less<>> open_columns;
     ColumnTree written;
     std::vector<DigestedColumn> digested;
 
@@ -222,7 +223,7 @@ struct ColumnFileWriter::State {
     void discard_hdf5() {
         const Hdf5Session session;
         storage.abandon();
-        open_column.reset();
+        open_columns.clear();
         file = Hdf5File();
     }
 
@@ -278,12 +279,12 @@ struct ColumnFileWriter::State {
         return column;
     }
 
-    void finish_column() {
-        OpenColumn& column = *open_column;
-        const TreeColumn shape = column.shape();
-        std::vector<std::uint64_t> digests = column.finish(calls);
+    void finish_column(const std::string& column_name) {
+        const auto open = open_columns.find(column_name);
+        const TreeColumn shape = open->second->shape();
+        std::vector<std::uint64_t> digests = open->second->finish(calls);
         written.columns.push_back(shape);
-        open_column.reset();
+        open_columns.erase(open);
         // A file with more large columns than the user block has room for covers the others as a whole.
         if (digests.empty() || digested.size() == UserBlock::regions_max) return;
         const std::string name = shape.name + std::string(block_digest_suffix);
@@ -372,22 +373,26 @@ void ColumnFileWriter::begin_column(std::string_view name, ColumnType type, std:
                                     std::size_t width) {
     LOCKSTEP_EXPECTS(is_column_name(name));
     LOCKSTEP_EXPECTS(width >= 1);
-    LOCKSTEP_EXPECTS(state_->open_column == nullptr);
+    const std::string column_name(name);
+    LOCKSTEP_EXPECTS(!state_->open_columns.contains(column_name));
     state_->change([&] {
-        state_->open_column = state_->create_column(std::string(name), type, rows, width);
-        if (state_->open_column->complete()) state_->finish_column();
+        auto& column = state_->open_columns[column_name];
+        column = state_->create_column(column_name, type, rows, width);
+        if (column->complete()) state_->finish_column(column_name);
     });
 }
 
-void ColumnFileWriter::append_bytes(ColumnType type, std::span<const std::byte> bytes) {
+void ColumnFileWriter::append_bytes(std::string_view name, ColumnType type,
+                                    std::span<const std::byte> bytes) {
     if (bytes.empty()) return;
-    LOCKSTEP_EXPECTS(state_->open_column != nullptr);
-    OpenColumn& column = *state_->open_column;
+    const auto open = state_->open_columns.find(name);
+    LOCKSTEP_EXPECTS(open != state_->open_columns.end());
+    OpenColumn& column = *open->second;
     LOCKSTEP_EXPECTS(type == column.shape().type);
     LOCKSTEP_EXPECTS(bytes.size() <= column.bytes_missing());
     state_->change([&] {
         column.append(bytes, state_->calls);
-        if (column.complete()) state_->finish_column();
+        if (column.complete()) state_->finish_column(std::string(name));
     });
 }
 
@@ -396,12 +401,12 @@ void ColumnFileWriter::write_column(std::string_view name, ColumnType type, std:
     const std::size_t row_bytes = width * column_type_bytes(type);
     LOCKSTEP_EXPECTS(width >= 1 && bytes.size() % row_bytes == 0);
     begin_column(name, type, bytes.size() / row_bytes, width);
-    append_bytes(type, bytes);
+    append_bytes(name, type, bytes);
 }
 
 ColumnFileWriter::Published ColumnFileWriter::publish() {
     // Checked in every build: a file that lacks something must never appear.
-    if (!state_->sound || state_->open_column != nullptr || !state_->file.is_open()) {
+    if (!state_->sound || !state_->open_columns.empty() || !state_->file.is_open()) {
         throw Error(
             ErrorCode::bug,
             "'" + state_->path.string() +

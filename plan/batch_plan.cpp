@@ -20,4 +20,23 @@ std::uint64_t BatchPlan::epoch_of(std::uint64_t step) const {
     return static_cast<std::uint64_t>(after - epoch_begin.begin()) - 1;
 }
 
+std::size_t BatchPlan::source_of(std::uint64_t sample) const {
+    std::size_t source = sources.size() - 1;
+    while (source > 0 && sources[source].sample_base > sample) --source;
+    return source;
+}
+
+BatchPlan head_of(const BatchPlan& plan) {
+    BatchPlan head;
+    head.options = plan.options;
+    head.algorithms = plan.algorithms;
+    head.sources = plan.sources;
+    head.epoch_begin = plan.epoch_begin;
+    head.dispositions = plan.dispositions;
+    head.parent = plan.parent;
+    head.from_step = plan.from_step;
+    head.fingerprints = plan.fingerprints;
+    return head;
+}
+
 }  // namespace lockstep

@@ -100,6 +100,8 @@ struct BatchPlan {
     std::uint64_t pack_tokens(std::uint64_t pack) const;
     /// Epoch that holds a step; num_epochs() for step == num_steps().
     std::uint64_t epoch_of(std::uint64_t step) const;
+    /// Source that holds a global sample id.
+    std::size_t source_of(std::uint64_t sample) const;
     friend bool operator==(const BatchPlan&, const BatchPlan&) = default;
 };
 
@@ -121,6 +123,9 @@ struct SourceLengths {
 ///         the budget, a mixture that can't be (mixture.h), scores missing, nothing to plan;
 ///         Error{corrupt_data} on bad loss spans (dispositions.h).
 BatchPlan build_plan(const PlanOptions& options, std::span<const SourceLengths> sources);
+
+/// The plan without its segments, packs and steps.
+BatchPlan head_of(const BatchPlan& plan);
 
 /// Recompute the whole tree from the plan's content (ignores what `plan.fingerprints` says).
 PlanFingerprints fingerprint_plan(const BatchPlan& plan);
@@ -160,7 +165,15 @@ struct PlanStats {
         std::uint64_t tokens;
         std::uint64_t pad_tokens;
     };
-    std::vector<Bucket> buckets;                      ///< Bucket mode.
+    std::vector<Bucket> buckets;  ///< Bucket mode.
+    struct Share {
+        std::string source;
+        std::uint64_t tokens;                ///< Trained in the run.
+        double share;                        ///< Of all tokens.
+        double planned_share;                ///< By its weight; 0 without weights.
+        std::uint64_t largest_error_tokens;  ///< At any step boundary, from its planned share so far.
+    };
+    std::vector<Share> shares;                        ///< Mixtures.
     std::vector<std::uint64_t> dispositions_by_kind;  ///< Indexed by DispositionKind.
 };
 PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> sources);

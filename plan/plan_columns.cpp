@@ -396,9 +396,8 @@ std::string text_of_options(const PlanOptions& options) {
     return object.dump();
 }
 
-PlanColumns to_columns(const BatchPlan& plan) {
+PlanColumns head_to_columns(const BatchPlan& plan) {
     PlanColumns out;
-    const bool narrow = samples_are_narrow(plan.sources);
     out.texts["format_version"] = std::to_string(plan_columns_version);
     out.texts["options"] = text_of_options(plan.options);
     out.texts["algorithms"] = text_of_algorithms(plan.algorithms);
@@ -409,7 +408,17 @@ PlanColumns to_columns(const BatchPlan& plan) {
     out.texts["fingerprint/order"] = plan.fingerprints.order.hex();
     out.texts["fingerprint/steps_per_chunk"] = std::to_string(plan.fingerprints.steps_per_chunk);
     put_sources(plan.sources, out);
+    out.columns["epoch_begin"] = plan.epoch_begin;
+    put_dispositions(plan.dispositions, samples_are_narrow(plan.sources), out);
+    out.columns["epoch_fingerprint"] = column_of_fingerprints(plan.fingerprints.epochs);
+    out.columns["chunk_fingerprint"] = column_of_fingerprints(plan.fingerprints.chunks);
+    out.columns["chunk_begin"] = plan.fingerprints.chunk_begin;
+    return out;
+}
 
+PlanColumns to_columns(const BatchPlan& plan) {
+    PlanColumns out = head_to_columns(plan);
+    const bool narrow = samples_are_narrow(plan.sources);
     out.columns["segment_sample"] = column_of_samples(plan.segment_sample, narrow);
     out.columns["segment_offset"] = plan.segment_offset;
     out.columns["segment_tokens"] = plan.segment_tokens;
@@ -421,11 +430,6 @@ PlanColumns to_columns(const BatchPlan& plan) {
         out.columns["pack_pad_tokens"] = plan.pack_pad_tokens;
     }
     out.columns["step_begin"] = plan.step_begin;
-    out.columns["epoch_begin"] = plan.epoch_begin;
-    put_dispositions(plan.dispositions, narrow, out);
-    out.columns["epoch_fingerprint"] = column_of_fingerprints(plan.fingerprints.epochs);
-    out.columns["chunk_fingerprint"] = column_of_fingerprints(plan.fingerprints.chunks);
-    out.columns["chunk_begin"] = plan.fingerprints.chunk_begin;
     return out;
 }
 

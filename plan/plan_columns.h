@@ -32,6 +32,9 @@ std::string text_of_options(const PlanOptions& options);
 
 PlanColumns to_columns(const BatchPlan& plan);
 
+/// The same without the columns that grow with steps (is_body_column), which are not looked at.
+PlanColumns head_to_columns(const BatchPlan& plan);
+
 /// The plan's structure is checked (plan_structure.h): it may be walked without further care. Memory is
 /// bounded by the size of the columns. Does not recompute fingerprints (validate_plan does); takes them as
 /// they are.

@@ -1,18 +1,21 @@
-// Statistics are looked at, not built upon: doubles and the order of summation are
-// free here.
+#include "plan/plan_stats.h"
 
 #include <algorithm>
-#include <vector>
+#include <cmath>
+#include <functional>
+#include <limits>
 
-#include "plan/batch_plan.h"
 #include "plan/bucketing.h"
 #include "plan/lazarus_plan.h"
+#include "plan/mixture.h"
 #include "plan/packing.h"
-#include "plan/shard.h"
 
 namespace lockstep {
 
 namespace {
+
+constexpr std::uint32_t world_sizes[] = {1, 2, 4, 8, 16, 32, 64};
+constexpr std::uint32_t counted_lengths = 1U << 16U;
 
 /// Segments of the first epoch are [0, first_epoch_segments).
 std::uint64_t first_epoch_segments(const BatchPlan& plan) {
@@ -23,25 +26,6 @@ double ratio(double part, double whole) {
     return whole > 0 ? part / whole : 0;
 }
 
-/// Sum over the steps of the slowest rank's cost, over the sum of the mean rank's.
-double slowest_over_mean(const BatchPlan& plan, WorldSize world_size) {
-    double slowest = 0;
-    double total = 0;
-    std::vector<double> load;
-    for (std::uint64_t step = 0; step < plan.num_steps(); ++step) {
-        const std::uint64_t begin = plan.step_begin[step];
-        const auto costs = std::span(plan.pack_cost).subspan(begin, plan.step_begin[step + 1] - begin);
-        const std::vector<Rank> rank_of = assign_packs(costs, world_size);
-        load.assign(static_cast<std::size_t>(world_size.value), 0);
-        for (std::size_t p = 0; p < costs.size(); ++p) {
-            load[static_cast<std::size_t>(rank_of[p].value)] += static_cast<double>(costs[p]);
-            total += static_cast<double>(costs[p]);
-        }
-        slowest += *std::max_element(load.begin(), load.end());
-    }
-    return ratio(slowest * world_size.value, total);
-}
-
 /// A segment of the first epoch, to be sorted back into arrival order.
 struct Arrival {
     std::uint32_t offset;
@@ -50,7 +34,7 @@ struct Arrival {
 
 /// Segments of the first epoch by (sample, offset). Counted into place: pieces of one sample alone need
 /// sorting.
-std::vector<Arrival> arrivals_of(const BatchPlan& plan) {
+std::vector<std::uint32_t> arrivals_of(const BatchPlan& plan) {
     const std::uint64_t num_segments = first_epoch_segments(plan);
     const PlanSource& last = plan.sources.back();
     std::vector<std::uint64_t> next(last.sample_base + last.num_samples + 1, 0);
@@ -67,18 +51,20 @@ std::vector<Arrival> arrivals_of(const BatchPlan& plan) {
                   [](const Arrival& a, const Arrival& b) { return a.offset < b.offset; });
         begin = end;
     }
-    return arrivals;
+    std::vector<std::uint32_t> lengths(arrivals.size());
+    for (std::size_t i = 0; i < lengths.size(); ++i) lengths[i] = arrivals[i].tokens;
+    return lengths;
 }
 
 /// Segments in arrival order, cut greedily into batches whose padded size fits the budget.
-double waste_of_padded_batches(const BatchPlan& plan) {
+double waste_of_padded_batches(std::span<const std::uint32_t> lengths, std::uint32_t token_budget) {
     std::uint64_t tokens = 0;
     std::uint64_t padded = 0;
     std::uint64_t batch_segments = 0;
     std::uint64_t longest = 0;
-    for (const auto& [offset, length] : arrivals_of(plan)) {
+    for (const std::uint32_t length : lengths) {
         const std::uint64_t longest_with = std::max<std::uint64_t>(longest, length);
-        if ((batch_segments + 1) * longest_with > plan.options.token_budget) {
+        if ((batch_segments + 1) * longest_with > token_budget) {
             padded += batch_segments * longest;
             batch_segments = 0;
             longest = length;
@@ -92,57 +78,156 @@ double waste_of_padded_batches(const BatchPlan& plan) {
     return ratio(static_cast<double>(padded - tokens), static_cast<double>(padded));
 }
 
-std::vector<PlanStats::Bucket> stats_of_buckets(const BatchPlan& plan) {
-    const LengthBuckets buckets(plan.options.bucket_edges, plan.options.bucket_overflow_max);
-    std::vector<PlanStats::Bucket> stats(buckets.size());
-    for (std::size_t b = 0; b < stats.size(); ++b) stats[b].upper = buckets.upper(b);
-    for (std::uint64_t pack = 0; pack < plan.step_begin[plan.epoch_begin[1]]; ++pack) {
-        PlanStats::Bucket& bucket = stats[plan.pack_bucket[pack]];
-        bucket.samples += plan.pack_begin[pack + 1] - plan.pack_begin[pack];
-        bucket.tokens += plan.pack_tokens(pack);
-        bucket.pad_tokens += plan.pack_pad_tokens[pack];
-    }
-    return stats;
-}
-
 }  // namespace
 
-// The plan alone says everything asked for so far.
+PlanStatsBuilder::PlanStatsBuilder(const BatchPlan& head)
+    : head_(head), length_count_(counted_lengths, 0), slowest_(std::size(world_sizes), 0) {
+    for (const PlanSource& source : head.sources) stats_.samples += source.num_samples;
+    stats_.epochs = head.num_epochs();
+    if (head.options.mode == PlanMode::bucket) {
+        const LengthBuckets buckets(head.options.bucket_edges, head.options.bucket_overflow_max);
+        for (std::size_t b = 0; b < buckets.size(); ++b) stats_.buckets.push_back({buckets.upper(b), 0, 0, 0});
+    }
+    if (!is_mixture(head.sources)) return;
+    double weights = 0;
+    for (const PlanSource& source : head.sources) weights += static_cast<double>(source.weight);
+    for (const PlanSource& source : head.sources) {
+        weight_share_.push_back(ratio(static_cast<double>(source.weight), weights));
+        stats_.shares.push_back({source.name, 0, 0, weight_share_.back(), 0});
+    }
+}
+
+void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
+    stats_.segments += chunk.num_segments();
+    stats_.packs += chunk.num_packs();
+    stats_.steps += chunk.num_steps();
+    const bool first_epoch = chunk.first_step < head_.epoch_begin[1];
+    for (const std::uint32_t tokens : chunk.segment_tokens) stats_.planned_tokens += tokens;
+    for (const std::uint32_t offset : chunk.segment_offset) stats_.overlap_tokens += offset > 0 ? 1 : 0;
+    if (chunk.pack_targets) {
+        for (const std::uint32_t targets : *chunk.pack_targets) stats_.targets += targets;
+    }
+    if (first_epoch) {
+        stats_.packs_first_epoch += chunk.num_packs();
+        for (const std::uint32_t tokens : chunk.segment_tokens) {
+            // Lazarus mode: a segment over the budget has a pack of its own.
+            const std::uint32_t counted = std::min(tokens, head_.options.token_budget);
+            if (counted < counted_lengths) {
+                ++length_count_[counted];
+            } else {
+                ++long_length_count_[counted];
+            }
+        }
+        for (std::uint64_t p = 0; chunk.pack_bucket && p < chunk.num_packs(); ++p) {
+            PlanStats::Bucket& bucket = stats_.buckets[(*chunk.pack_bucket)[p]];
+            const std::uint64_t begin = chunk.pack_begin[p] - chunk.pack_begin[0];
+            const std::uint64_t end = chunk.pack_begin[p + 1] - chunk.pack_begin[0];
+            bucket.samples += end - begin;
+            for (std::uint64_t s = begin; s < end; ++s) bucket.tokens += chunk.segment_tokens[s];
+            bucket.pad_tokens += (*chunk.pack_pad_tokens)[p];
+        }
+    }
+    for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
+        const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
+        add_step_balance(
+            chunk.pack_cost.subspan(begin, chunk.step_begin[step + 1] - chunk.step_begin[step]));
+    }
+    if (!stats_.shares.empty()) add_shares(chunk);
+}
+
+/// The slowest rank's cost under assign_packs, for each world size.
+void PlanStatsBuilder::add_step_balance(std::span<const std::uint64_t> costs) {
+    if (costs.empty()) return;
+    std::uint64_t sum = 0;
+    for (const std::uint64_t cost : costs) sum += cost;
+    total_cost_ += static_cast<double>(sum);
+    scratch_costs_.assign(costs.begin(), costs.end());
+    std::ranges::sort(scratch_costs_, std::greater<>());
+    for (std::size_t w = 0; w < std::size(world_sizes); ++w) {
+        const std::uint32_t ranks = world_sizes[w];
+        if (ranks == 1 || ranks >= costs.size()) {
+            slowest_[w] += static_cast<double>(ranks == 1 ? sum : scratch_costs_.front());
+            continue;
+        }
+        const auto packs_per_rank_max = static_cast<std::uint32_t>((costs.size() + ranks - 1) / ranks);
+        scratch_loads_.assign(ranks, 0);
+        scratch_held_.assign(ranks, 0);
+        for (const std::uint64_t cost : scratch_costs_) {
+            std::size_t least = ranks;
+            for (std::size_t r = 0; r < ranks; ++r) {
+                if (scratch_held_[r] == packs_per_rank_max) continue;
+                if (least == ranks || scratch_loads_[r] < scratch_loads_[least]) least = r;
+            }
+            scratch_loads_[least] += cost;
+            ++scratch_held_[least];
+        }
+        slowest_[w] += static_cast<double>(*std::ranges::max_element(scratch_loads_));
+    }
+}
+
+void PlanStatsBuilder::add_shares(const PlanChunkColumns& chunk) {
+    std::uint64_t all = 0;
+    for (const PlanStats::Share& share : stats_.shares) all += share.tokens;
+    for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
+        const std::uint64_t pack_begin = chunk.step_begin[step] - chunk.step_begin[0];
+        const std::uint64_t pack_end = chunk.step_begin[step + 1] - chunk.step_begin[0];
+        const std::uint64_t end = chunk.pack_begin[pack_end] - chunk.pack_begin[0];
+        for (std::uint64_t s = chunk.pack_begin[pack_begin] - chunk.pack_begin[0]; s < end; ++s) {
+            const std::uint64_t sample = chunk.sample(s);
+            std::size_t source = 0;
+            while (source + 1 < head_.sources.size() && head_.sources[source + 1].sample_base <= sample) ++source;
+            stats_.shares[source].tokens += chunk.segment_tokens[s];
+            all += chunk.segment_tokens[s];
+        }
+        for (std::size_t i = 0; i < stats_.shares.size(); ++i) {
+            PlanStats::Share& share = stats_.shares[i];
+            if (weight_share_[i] == 0) continue;
+            const double error =
+                std::abs(static_cast<double>(share.tokens) - weight_share_[i] * static_cast<double>(all));
+            share.largest_error_tokens =
+                std::max(share.largest_error_tokens, static_cast<std::uint64_t>(std::ceil(error)));
+        }
+    }
+}
+
+PlanStats PlanStatsBuilder::finish(std::span<const std::uint32_t> arrival_tokens) {
+    std::vector<std::uint32_t> class_tokens;
+    std::vector<std::uint64_t> class_segments;
+    for (auto entry = long_length_count_.rbegin(); entry != long_length_count_.rend(); ++entry) {
+        class_tokens.push_back(entry->first);
+        class_segments.push_back(entry->second);
+    }
+    for (std::uint32_t tokens = counted_lengths; tokens-- > 1;) {
+        if (length_count_[tokens] == 0) continue;
+        class_tokens.push_back(tokens);
+        class_segments.push_back(length_count_[tokens]);
+    }
+    const PlanOptions& options = head_.options;
+    stats_.packs_lower_bound =
+        packs_lower_bound(class_tokens, class_segments, {options.token_budget, options.segments_per_pack_max});
+    stats_.utilization = ratio(static_cast<double>(stats_.planned_tokens),
+                               static_cast<double>(stats_.packs) * options.token_budget);
+    stats_.padding_waste_padded = waste_of_padded_batches(arrival_tokens, options.token_budget);
+    stats_.packing_ratio = ratio(static_cast<double>(stats_.segments), static_cast<double>(stats_.packs));
+    for (std::size_t w = 0; w < std::size(world_sizes); ++w) {
+        stats_.balance.push_back({world_sizes[w], ratio(slowest_[w] * world_sizes[w], total_cost_)});
+    }
+    for (PlanStats::Share& share : stats_.shares) {
+        share.share = ratio(static_cast<double>(share.tokens), static_cast<double>(stats_.planned_tokens));
+    }
+    stats_.dispositions_by_kind.assign(static_cast<std::size_t>(DispositionKind::no_target) + 1, 0);
+    stats_.dispositions_by_kind[0] = stats_.samples - head_.dispositions.size();
+    for (const Disposition& row : head_.dispositions)
+        ++stats_.dispositions_by_kind[static_cast<std::size_t>(row.kind)];
+    return stats_;
+}
+
 PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> /*sources*/) {
-    PlanStats stats;
-    for (const PlanSource& source : plan.sources) stats.samples += source.num_samples;
-    stats.segments = plan.num_segments();
-    stats.packs = plan.num_packs();
-    stats.steps = plan.num_steps();
-    stats.epochs = plan.num_epochs();
-    for (std::uint64_t s = 0; s < plan.num_segments(); ++s) {
-        stats.planned_tokens += plan.segment_tokens[s];
-        if (plan.segment_offset[s] > 0) ++stats.overlap_tokens;
-    }
-    for (const std::uint32_t targets : plan.pack_targets) stats.targets += targets;
-
-    LengthClasses classes =
-        classify_lengths(std::span(plan.segment_tokens).first(first_epoch_segments(plan)));
-    // Lazarus mode: a segment over the budget has a pack of its own.
-    for (std::uint32_t& tokens : classes.tokens) tokens = std::min(tokens, plan.options.token_budget);
-    stats.packs_lower_bound = packs_lower_bound(
-        classes.tokens, classes.sizes(), {plan.options.token_budget, plan.options.segments_per_pack_max});
-    stats.packs_first_epoch = plan.step_begin[plan.epoch_begin[1]];
-    stats.utilization = ratio(static_cast<double>(stats.planned_tokens),
-                              static_cast<double>(stats.packs) * plan.options.token_budget);
-    stats.padding_waste_padded = waste_of_padded_batches(plan);
-    stats.packing_ratio = ratio(static_cast<double>(stats.segments), static_cast<double>(stats.packs));
-    for (const int world_size : {1, 2, 4, 8, 16, 32, 64}) {
-        stats.balance.push_back(
-            {static_cast<std::uint64_t>(world_size), slowest_over_mean(plan, WorldSize{world_size})});
-    }
-    if (plan.options.mode == PlanMode::bucket) stats.buckets = stats_of_buckets(plan);
+    PlanStatsBuilder builder(plan);
+    const std::vector<std::uint64_t> bounds = chunk_bounds(plan.epoch_begin);
+    for (std::size_t c = 0; c + 1 < bounds.size(); ++c) builder.add(chunk_of(plan, bounds[c], bounds[c + 1]));
+    PlanStats stats = builder.finish(arrivals_of(plan));
     add_lazarus_stats(plan, stats);
-
-    stats.dispositions_by_kind.assign(static_cast<std::size_t>(DispositionKind::no_target) + 1, 0);
-    stats.dispositions_by_kind[0] = stats.samples - plan.dispositions.size();
-    for (const Disposition& row : plan.dispositions)
-        ++stats.dispositions_by_kind[static_cast<std::size_t>(row.kind)];
     return stats;
 }
 

@@ -191,11 +191,11 @@ TEST(ColumnFileTest, PiecesGiveTheSameFileAsTheWhole) {
         writer.begin_column("/large", ColumnType::u32, large.size());
         std::size_t piece = 1;
         for (std::size_t begin = 0; begin < large.size(); begin += piece, piece = piece * 3 % 500000 + 1) {
-            writer.append(view(large).subspan(begin, std::min(piece, large.size() - begin)));
+            writer.append("/large", view(large).subspan(begin, std::min(piece, large.size() - begin)));
         }
         writer.begin_column("/rows", ColumnType::u32, rows.size() / 3, 3);
         for (std::size_t begin = 0; begin < rows.size(); begin += 70001) {
-            writer.append(view(rows).subspan(begin, std::min<std::size_t>(70001, rows.size() - begin)));
+            writer.append("/rows", view(rows).subspan(begin, std::min<std::size_t>(70001, rows.size() - begin)));
         }
         writer.column("/small", view(random_words(10, 2)));
         writer.publish();
@@ -442,7 +442,7 @@ TEST(ColumnFileTest, ChecksBlocksOfHugeFilesAtFirstUse) {
         ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1);
         writer.begin_column("/huge", ColumnType::u8, rows);
         for (std::uint64_t done = 0; done < rows; done += zeros.size()) {
-            writer.append(view(zeros).first(std::min<std::uint64_t>(zeros.size(), rows - done)));
+            writer.append("/huge", view(zeros).first(std::min<std::uint64_t>(zeros.size(), rows - done)));
         }
         writer.publish();
     }
@@ -546,7 +546,7 @@ TEST(ColumnFileWriterTest, RefusesToPublishAnIncompleteColumn) {
     {
         ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1);
         writer.begin_column("/large", ColumnType::u32, 10);
-        writer.append(view(random_words(9, 0)));
+        writer.append("/large", view(random_words(9, 0)));
         EXPECT_EQ(failure_of([&] { writer.publish(); }).code, ErrorCode::bug);
     }
     EXPECT_TRUE(std::filesystem::is_empty(directory.path()));

@@ -1,0 +1,355 @@
+#include "coordinator/plan_writer.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <variant>
+
+#include "coordinator/plan_documents.h"
+#include "coordinator/plan_file.h"
+#include "io/base/contract.h"
+#include "io/base/digest.h"
+#include "io/base/error.h"
+#include "io/column_file.h"
+#include "io/sealed_json.h"
+#include "plan/plan_builder.h"
+#include "plan/plan_columns.h"
+#include "plan/plan_stats.h"
+
+namespace lockstep {
+
+namespace {
+
+using nlohmann::json;
+
+void remove_folder(const std::filesystem::path& directory) {
+    std::error_code ignored;
+    std::filesystem::remove_all(directory, ignored);
+}
+
+std::pair<std::string, std::string> group_and_name(const std::string& text_name) {
+    const std::size_t slash = text_name.rfind('/');
+    if (slash == std::string::npos) return {std::string(plan_text_group), text_name};
+    return {std::string(plan_text_group) + "/" + text_name.substr(0, slash), text_name.substr(slash + 1)};
+}
+
+/// plan.h5, whose body columns grow chunk by chunk.
+class BodyColumns {
+  public:
+    BodyColumns(const std::filesystem::path& path, const BatchPlan& head, const EpochCounts& total, bool targets)
+        : writer_(path, std::string(plan_format), plan_format_version) {
+        const bool narrow = samples_are_narrow(head.sources);
+        begin("segment_sample", narrow ? ColumnType::u32 : ColumnType::u64, total.segments);
+        begin("segment_offset", ColumnType::u32, total.segments);
+        begin("segment_tokens", ColumnType::u32, total.segments);
+        begin("pack_begin", ColumnType::u64, total.packs + 1);
+        begin("pack_cost", ColumnType::u64, total.packs);
+        if (targets) begin("pack_targets", ColumnType::u32, total.packs);
+        if (head.options.mode == PlanMode::bucket) {
+            begin("pack_bucket", ColumnType::u16, total.packs);
+            begin("pack_pad_tokens", ColumnType::u32, total.packs);
+        }
+        begin("step_begin", ColumnType::u64, total.steps + 1);
+        narrow_ = narrow;
+        const std::uint64_t first = 0;
+        append("pack_begin", std::span(&first, 1));
+        append("step_begin", std::span(&first, 1));
+    }
+
+    void add(const PlanChunkColumns& chunk) {
+        std::visit([&](auto samples) { append_samples(samples); }, chunk.segment_sample);
+        append("segment_offset", chunk.segment_offset);
+        append("segment_tokens", chunk.segment_tokens);
+        append_offsets("pack_begin", chunk.pack_begin, segments_);
+        append("pack_cost", chunk.pack_cost);
+        if (chunk.pack_targets) append("pack_targets", *chunk.pack_targets);
+        if (chunk.pack_bucket) append("pack_bucket", *chunk.pack_bucket);
+        if (chunk.pack_pad_tokens) append("pack_pad_tokens", *chunk.pack_pad_tokens);
+        append_offsets("step_begin", chunk.step_begin, packs_);
+    }
+
+    ColumnFileWriter::Published publish(const BatchPlan& head) {
+        const PlanColumns columns = head_to_columns(head);
+        for (const auto& [name, text] : columns.texts) {
+            const auto [group, attribute] = group_and_name(name);
+            writer_.attribute(group, attribute, std::string_view(text));
+        }
+        for (const auto& [name, column] : columns.columns) {
+            std::visit(
+                [&, &column_name = name](const auto& values) {
+                    writer_.column("/" + column_name, std::span(values.data(), values.size()));
+                },
+                column);
+        }
+        return writer_.publish();
+    }
+
+  private:
+    void begin(const std::string& name, ColumnType type, std::uint64_t rows) {
+        writer_.begin_column("/" + name, type, rows);
+    }
+    template <class T>
+    void append(const std::string& name, std::span<const T> values) {
+        writer_.append("/" + name, values);
+    }
+    template <class T>
+    void append_samples(std::span<const T> samples) {
+        if constexpr (sizeof(T) == 8) {
+            if (narrow_) {
+                samples_.resize(samples.size());
+                for (std::size_t i = 0; i < samples.size(); ++i) {
+                    samples_[i] = static_cast<std::uint32_t>(samples[i]);
+                }
+                append("segment_sample", std::span<const std::uint32_t>(samples_));
+                return;
+            }
+        }
+        append("segment_sample", samples);
+    }
+    /// Ends of a chunk's groups, counted from the plan's start.
+    void append_offsets(const std::string& name, std::span<const std::uint64_t> begin, std::uint64_t& end) {
+        ends_.resize(begin.size() - 1);
+        for (std::size_t i = 1; i < begin.size(); ++i) ends_[i - 1] = end + (begin[i] - begin[0]);
+        end += begin.back() - begin.front();
+        append(name, std::span<const std::uint64_t>(ends_));
+    }
+
+    ColumnFileWriter writer_;
+    bool narrow_ = true;
+    std::uint64_t segments_ = 0, packs_ = 0;
+    std::vector<std::uint32_t> samples_;
+    std::vector<std::uint64_t> ends_;
+};
+
+/// plan.jsonl, a line a pack.
+class JsonLines {
+  public:
+    JsonLines(const std::filesystem::path& path, const BatchPlan& head, const std::vector<PlanInput>& inputs)
+        : path_(path), temporary_(temporary_path(path)), head_(head), inputs_(inputs),
+          file_(temporary_, std::ios::binary | std::ios::trunc) {}
+
+    void add(const PlanChunkColumns& chunk) {
+        text_.clear();
+        for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
+            const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
+            const std::uint64_t end = chunk.step_begin[step + 1] - chunk.step_begin[0];
+            for (std::uint64_t pack = begin; pack < end; ++pack) {
+                add_line(chunk, head_.epoch_of(chunk.first_step + step), chunk.first_step + step, pack);
+            }
+        }
+        file_ << text_;
+        digest_.update(std::as_bytes(std::span(text_.data(), text_.size())));
+    }
+
+    Digest publish() {
+        file_.close();
+        if (!file_) throw_errno("write", temporary_.string(), errno, "free some space");
+        publish_file(temporary_, path_, Overwrite::no);
+        return digest_.value();
+    }
+
+  private:
+    void add_line(const PlanChunkColumns& chunk, std::uint64_t epoch, std::uint64_t step, std::uint64_t pack) {
+        std::string samples, packing, offsets, keys;
+        std::uint64_t at = 0;
+        bool any_offset = false;
+        bool any_key = false;
+        const std::uint64_t begin = chunk.pack_begin[pack] - chunk.pack_begin[0];
+        const std::uint64_t end = chunk.pack_begin[pack + 1] - chunk.pack_begin[0];
+        for (std::uint64_t s = begin; s < end; ++s) {
+            const char* comma = s == begin ? "" : ",";
+            const std::uint64_t sample = chunk.sample(s);
+            const std::uint64_t segment_end = at + chunk.segment_tokens[s];
+            samples += comma + std::to_string(sample);
+            packing += std::string(comma) + "[" + std::to_string(at) + "," + std::to_string(segment_end) + "]";
+            offsets += comma + std::to_string(chunk.segment_offset[s]);
+            any_offset = any_offset || chunk.segment_offset[s] != 0;
+            if (!inputs_.empty()) {
+                const std::size_t source = head_.source_of(sample);
+                const std::string key = inputs_[source].key(sample - head_.sources[source].sample_base);
+                any_key = any_key || !key.empty();
+                keys += comma + json(key).dump();
+            }
+            at = segment_end;
+        }
+        text_ += "{\"step\":" + std::to_string(step) + ",\"pack\":" + std::to_string(chunk.first_pack + pack) +
+                 ",\"epoch\":" + std::to_string(epoch) + ",\"samples\":[" + samples + "]";
+        if (any_key) text_ += ",\"keys\":[" + keys + "]";
+        text_ += ",\"tokens\":" + std::to_string(at) + ",\"packing\":[" + packing + "]";
+        if (any_offset) text_ += ",\"offsets\":[" + offsets + "]";
+        text_ += "}\n";
+    }
+
+    std::filesystem::path path_, temporary_;
+    const BatchPlan& head_;
+    const std::vector<PlanInput>& inputs_;
+    std::ofstream file_;
+    DigestStream digest_;
+    std::string text_;
+};
+
+/// Both names change places in one step: there is a whole plan at `target` at every moment.
+void exchange_folders(const std::filesystem::path& a, const std::filesystem::path& b) {
+    if (syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return;
+    if (errno != EINVAL && errno != ENOSYS) throw_errno("replace", b.string(), errno);
+    // A file system without exchange: two steps.
+    const std::filesystem::path aside = b.string() + ".old";
+    remove_folder(aside);
+    std::filesystem::rename(b, aside);
+    std::filesystem::rename(a, b);
+    std::filesystem::rename(aside, a);
+}
+
+}  // namespace
+
+struct PlanWriter::State {
+    std::filesystem::path directory;  ///< As given, for messages.
+    std::filesystem::path target, building;
+    bool exists = false;
+    bool published = false;
+    EpochCounts total;
+    std::unique_ptr<BodyColumns> columns;
+    std::unique_ptr<JsonLines> lines;
+
+    ~State() {
+        columns.reset();
+        lines.reset();
+        if (!published) remove_folder(building);
+    }
+};
+
+PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& head, const EpochCounts& total,
+                       bool targets, const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite)
+    : state_(std::make_unique<State>()) {
+    State& s = *state_;
+    s.directory = directory;
+    s.total = total;
+    s.target = std::filesystem::absolute(directory / ".").lexically_normal().parent_path();
+    std::error_code failure;
+    s.exists = std::filesystem::exists(s.target, failure);
+    if (s.exists && overwrite == Overwrite::no) {
+        throw Error(ErrorCode::output_exists, "plan folder '" + directory.string() +
+                                                  "' exists; pass --force to replace it or choose another -o");
+    }
+    if (s.exists && !std::filesystem::exists(s.target / "plan.h5") && !std::filesystem::is_empty(s.target)) {
+        throw Error(ErrorCode::output_exists,
+                    "'" + directory.string() + "' exists and is not a plan folder; --force replaces only plans");
+    }
+    s.building = s.target.parent_path() / (s.target.filename().string() + ".tmp");
+    remove_folder(s.building);
+    std::filesystem::create_directories(s.building, failure);
+    if (failure) throw_errno("make directory", s.building.string(), failure.value());
+    s.columns = std::make_unique<BodyColumns>(s.building / "plan.h5", head, total, targets);
+    if (jsonl == WriteJsonl::always ||
+        (jsonl == WriteJsonl::automatic && total.segments <= jsonl_segments_max)) {
+        s.lines = std::make_unique<JsonLines>(s.building / "plan.jsonl", head, inputs);
+    }
+}
+
+PlanWriter::~PlanWriter() = default;
+
+void PlanWriter::add(const PlanChunkColumns& chunk) {
+    state_->columns->add(chunk);
+    if (state_->lines) state_->lines->add(chunk);
+}
+
+SavedPlan PlanWriter::publish(const BatchPlan& whole_head, const PlanStats& stats) {
+    State& s = *state_;
+    try {
+        json files = {{"plan.h5", s.columns->publish(whole_head).digest_hex}};
+        if (s.lines) files["plan.jsonl"] = s.lines->publish().hex();
+        json fingerprints = fingerprints_of(whole_head);
+        fingerprints["files"] = files;
+        write_file_atomically(s.building / "fingerprints.json", seal_json(fingerprints.dump()), Overwrite::no);
+        write_file_atomically(s.building / "metadata.json", seal_json(metadata_of(whole_head, s.total).dump()),
+                              Overwrite::no);
+        write_file_atomically(s.building / "stats.json", stats_json(stats).dump(2) + "\n", Overwrite::no);
+        sync_directory(s.building);
+        if (s.exists) {
+            exchange_folders(s.building, s.target);
+            sync_directory(s.target.parent_path());
+            remove_folder(s.building);
+        } else {
+            std::filesystem::rename(s.building, s.target);
+            sync_directory(s.target.parent_path());
+        }
+    } catch (const std::filesystem::filesystem_error& error) {
+        throw Error(ErrorCode::io_failure,
+                    "cannot publish plan folder '" + s.directory.string() + "': " + error.code().message());
+    }
+    s.published = true;
+    return {s.lines != nullptr};
+}
+
+SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& plan, const PlanStats& stats,
+                    const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite) {
+    PlanWriter writer(directory, plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()},
+                      !plan.pack_targets.empty(), inputs, jsonl, overwrite);
+    const std::vector<std::uint64_t> bounds = chunk_bounds(plan.epoch_begin);
+    for (std::size_t c = 0; c + 1 < bounds.size(); ++c) writer.add(chunk_of(plan, bounds[c], bounds[c + 1]));
+    return writer.publish(plan, stats);
+}
+
+BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const PlanOptions& options,
+                                  const std::vector<PlanInput>& inputs, std::span<const SourceLengths> lengths,
+                                  WriteJsonl jsonl, Overwrite overwrite, int threads) {
+    LOCKSTEP_EXPECTS(threads >= 1);
+    const auto begin = std::chrono::steady_clock::now();
+    BuiltPlanFolder built;
+    const auto finish = [&](const SavedPlan& saved) {
+        built.saved = saved;
+        built.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    };
+    if (options.compat != PlanCompat::none) {  // Another system's rules make whole plans.
+        const BatchPlan plan = build_plan(options, lengths);
+        built.stats = plan_stats(plan, lengths);
+        finish(save_plan(directory, plan, built.stats, inputs, jsonl, overwrite));
+        built.head = head_of(plan);
+        return built;
+    }
+    PlanBuilder builder(options, lengths);
+    built.head = builder.frame();
+    PlanWriter writer(directory, built.head, builder.total(), builder.counts_targets(), inputs, jsonl, overwrite);
+    PlanStatsBuilder stats(builder.frame());
+    std::vector<Fingerprint> leaves;
+    std::vector<PlanChunk> chunks(static_cast<std::size_t>(threads));
+    std::vector<std::future<Fingerprint>> making(chunks.size());
+    for (std::uint64_t epoch = 0; epoch < built.head.options.epochs; ++epoch) {
+        builder.begin_epoch(epoch);
+        const std::uint64_t num_chunks = builder.num_chunks();
+        const auto start = [&](std::uint64_t index) {
+            if (index >= num_chunks) return;
+            const std::size_t slot = index % chunks.size();
+            making[slot] = std::async(threads == 1 ? std::launch::deferred : std::launch::async, [&, index, slot] {
+                builder.make_chunk(index, chunks[slot]);
+                return fingerprint_chunk(chunks[slot].columns());
+            });
+        };
+        for (std::uint64_t c = 0; c < chunks.size(); ++c) start(c);
+        for (std::uint64_t c = 0; c < num_chunks; ++c) {
+            const std::size_t slot = c % chunks.size();
+            leaves.push_back(making[slot].get());
+            const PlanChunkColumns columns = chunks[slot].columns();
+            writer.add(columns);
+            stats.add(columns);
+            start(c + chunks.size());
+        }
+    }
+    built.stats = stats.finish(builder.segments().tokens);
+    built.head.fingerprints = fingerprint_tree(fingerprint_settings(built.head), built.head.epoch_begin,
+                                               std::move(leaves), built.head.parent, built.head.from_step);
+    finish(writer.publish(built.head, built.stats));
+    return built;
+}
+
+}  // namespace lockstep
