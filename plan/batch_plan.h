@@ -30,7 +30,7 @@ struct PlanSource {
     Fingerprint corpus;             ///< content_fingerprint; empty: a lengths-only plan.
     std::uint64_t sample_base = 0;  ///< Global id of its first sample.
     std::uint64_t num_samples = 0;
-    Fingerprint scores;           ///< Of its score column, in plans ordered by score; else empty.
+    Fingerprint scores;  ///< Of its score column, in plans ordered by score; else empty.
     // Mixtures: 0 everywhere in a plan without (mixture.h).
     std::uint64_t weight = 0;      ///< Share of the run's tokens, relative to the other sources'.
     std::uint32_t passes = 0;      ///< Exactly as often is each sample trained in the run.
@@ -106,7 +106,7 @@ struct BatchPlan {
 /// What the planner knows of the samples of one source.
 struct SourceLengths {
     PlanSource source;  ///< sample_base and num_samples are filled in by build_plan.
-    std::span<const std::uint64_t> sample_tokens;  ///< (num_samples) [tokens]
+    std::span<const std::uint32_t> sample_tokens;  ///< (num_samples) [tokens]
     /// Loss spans in compressed-row form, predicted tokens, sample-relative, half-open; empty begin: none,
     /// all is trained.
     std::span<const std::uint64_t> loss_span_begin;  ///< (num_samples + 1) or empty

@@ -28,17 +28,17 @@ namespace {
 
 using namespace lockstep;
 
-std::vector<std::uint64_t> log_normal_lengths(std::uint64_t num_samples, double longest) {
+std::vector<std::uint32_t> log_normal_lengths(std::uint64_t num_samples, double longest) {
     const Philox philox(1234, "bench-lengths");
     const double sigma = 1.2;
     const double mu = std::log(600.0) - sigma * sigma / 2;
-    std::vector<std::uint64_t> lengths(num_samples);
+    std::vector<std::uint32_t> lengths(num_samples);
     for (std::uint64_t i = 0; i < num_samples; ++i) {
         const PhiloxCounter words = philox.block(i);
         const double u = (words[0] + 0.5) / 4294967296.0;
         const double v = (words[1] + 0.5) / 4294967296.0;
         const double normal = std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
-        lengths[i] = static_cast<std::uint64_t>(std::clamp(std::exp(mu + sigma * normal), 1.0, longest));
+        lengths[i] = static_cast<std::uint32_t>(std::clamp(std::exp(mu + sigma * normal), 1.0, longest));
     }
     return lengths;
 }

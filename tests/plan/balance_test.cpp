@@ -71,7 +71,7 @@ TestSource log_normal_source(std::size_t count) {
         const double v = (words[1] + 0.5) / 4294967296.0;
         const double normal = std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
         const double length = std::exp(std::log(600.0) - 0.72 + 1.2 * normal);
-        source.sample_tokens.push_back(static_cast<std::uint64_t>(std::clamp(length, 1.0, 4096.0)));
+        source.sample_tokens.push_back(static_cast<std::uint32_t>(std::clamp(length, 1.0, 4096.0)));
     }
     return source;
 }

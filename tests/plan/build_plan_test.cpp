@@ -31,8 +31,9 @@ PlanOptions random_options(Dice& dice) {
 TestSource random_source(Dice& dice) {
     TestSource source;
     source.sample_tokens.resize(dice.roll(1, 80));
-    for (std::uint64_t& tokens : source.sample_tokens) {
-        tokens = dice.roll(0, 9) == 0 ? dice.roll(0, 1) : dice.roll(1, dice.coin() ? 60 : 700);
+    for (std::uint32_t& tokens : source.sample_tokens) {
+        tokens = static_cast<std::uint32_t>(dice.roll(0, 9) == 0 ? dice.roll(0, 1)
+                                                                 : dice.roll(1, dice.coin() ? 60 : 700));
     }
     source.sample_tokens.push_back(5);  // At least one is always planned.
     if (dice.coin()) add_random_spans(source, dice);

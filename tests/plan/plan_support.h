@@ -35,7 +35,7 @@ class Dice {
 /// A source that owns its columns.
 struct TestSource {
     std::string name = "test";
-    std::vector<std::uint64_t> sample_tokens;
+    std::vector<std::uint32_t> sample_tokens;
     std::vector<std::uint64_t> loss_span_begin;
     std::vector<std::uint32_t> loss_spans;
     bool lengths_only = false;
@@ -56,14 +56,14 @@ struct TestSource {
 
 /// Lengths whose logarithm is about uniform: many short, few long. Integers only, so that goldens hold
 /// anywhere.
-inline std::vector<std::uint64_t> long_tailed_lengths(std::uint64_t seed, std::size_t count,
+inline std::vector<std::uint32_t> long_tailed_lengths(std::uint64_t seed, std::size_t count,
                                                       std::uint64_t longest) {
     Dice dice(seed);
-    std::vector<std::uint64_t> lengths(count);
-    for (std::uint64_t& length : lengths) {
+    std::vector<std::uint32_t> lengths(count);
+    for (std::uint32_t& length : lengths) {
         std::uint64_t top = longest;
         for (std::uint64_t halvings = dice.roll(0, 6); halvings > 0 && top > 1; --halvings) top /= 2;
-        length = dice.roll(1, top);
+        length = static_cast<std::uint32_t>(dice.roll(1, top));
     }
     return lengths;
 }

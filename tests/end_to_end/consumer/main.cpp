@@ -5,7 +5,7 @@
 #include "worker/model/model_config.h"
 
 int main() {
-    const std::vector<std::uint64_t> lengths = {100, 50, 3000, 7};
+    const std::vector<std::uint32_t> lengths = {100, 50, 3000, 7};
     lockstep::SourceLengths source;
     source.source.name = "four";
     source.sample_tokens = lengths;
