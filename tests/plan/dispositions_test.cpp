@@ -42,7 +42,7 @@ TEST(DecideFatesTest, SplitPiecesOverlapByOneTokenAndLoseNoTarget) {
 
 TEST(DecideFatesTest, EveryLengthAndBudgetSplitsWithoutLoss) {
     for (std::uint32_t budget = 2; budget < 12; ++budget) {
-        for (std::uint64_t length = 1; length < 60; ++length) {
+        for (std::uint32_t length = 1; length < 60; ++length) {
             const SegmentTable table = fates_of(source_of({length}), budget, LongPolicy::split).segments;
             std::uint64_t end = 0;
             for (std::size_t i = 0; i < table.size(); ++i) {
