@@ -1,34 +1,18 @@
 #include "coordinator/plan_store.h"
 
-#include <cerrno>
-#include <fstream>
 #include <string>
 
-#include "io/base/error.h"
+#include "io/column_file.h"
 
 namespace lockstep {
 
-namespace {
-
-/// Told apart by content: a corpus begins with a binary block, lengths are text.
-bool looks_like_corpus(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw_errno("read", path.string(), errno);
-    std::string head(512, '\0');
-    file.read(head.data(), static_cast<std::streamsize>(head.size()));
-    head.resize(static_cast<std::size_t>(file.gcount()));
-    return head.find('\0') != std::string::npos;
-}
-
-}  // namespace
-
-PlanInput PlanInput::open(const std::filesystem::path& path, std::string name) {
+PlanInput PlanInput::open(const std::filesystem::path& path, std::string name, DuplicateIds duplicates) {
     PlanInput input;
     input.name_ = name.empty() ? path.stem().string() : std::move(name);
-    if (!looks_like_corpus(path)) {
-        auto cache = std::make_shared<LengthCache>(read_lengths_jsonl(path));
-        input.sample_tokens_.assign(cache->sample_tokens.begin(), cache->sample_tokens.end());
-        input.cache_ = std::move(cache);
+    const bool columns = is_column_file(path);
+    if (!columns || ColumnFile::format_of(path) == lengths_format) {
+        input.cache_ = columns ? LengthCache::open_columns(path) : read_lengths_jsonl(path, duplicates);
+        input.scores_ = input.cache_->scores_fingerprint();
         return input;
     }
     auto corpus = std::make_shared<const Corpus>(Corpus::open(path));
@@ -53,7 +37,7 @@ PlanInput PlanInput::open(const std::filesystem::path& path, std::string name) {
 SourceLengths PlanInput::lengths() const {
     SourceLengths lengths;
     lengths.source.name = name_;
-    lengths.sample_tokens = sample_tokens_;
+    lengths.sample_tokens = cache_ ? cache_->sample_tokens() : sample_tokens_;
     lengths.loss_span_begin = span_begin_;
     lengths.loss_spans = spans_;
     lengths.lengths_only = corpus_ == nullptr;
@@ -64,14 +48,20 @@ SourceLengths PlanInput::lengths() const {
         lengths.source.tokenizer_hash = corpus_->tokenizer().fingerprint.hex();
     } else {
         lengths.source.lengths = cache_->lengths_fingerprint();
-        lengths.source.tokenizer_hash = cache_->tokenizer_hash;
+        lengths.source.tokenizer_hash = cache_->tokenizer_hash();
+        lengths.source.scores = scores_;
+        lengths.sample_score = cache_->sample_score();
     }
     return lengths;
 }
 
 std::string PlanInput::key(std::uint64_t sample) const {
     if (corpus_) return corpus_->has_keys() ? std::string(corpus_->key(sample)) : std::string();
-    return cache_->keys.empty() ? std::string() : cache_->keys[sample];
+    return std::string(cache_->key(sample));
+}
+
+std::span<const std::uint32_t> PlanInput::loss_tokens() const {
+    return cache_ ? cache_->loss_tokens() : std::span<const std::uint32_t>();
 }
 
 }  // namespace lockstep

@@ -241,6 +241,13 @@ ColumnFile ColumnFile::open_any(const std::filesystem::path& path, VerifyAtOpen 
     return result;
 }
 
+std::string ColumnFile::format_of(const std::filesystem::path& path) {
+    PosixFile file = open_regular(path);
+    ColumnFile result;
+    result.state_ = std::make_unique<State>(path, file);
+    return result.format();
+}
+
 ColumnFile ColumnFile::open(const std::filesystem::path& path, std::string_view format,
                             std::uint64_t newest_version, VerifyAtOpen verify) {
     ColumnFile result = open_any(path, verify);

@@ -101,6 +101,8 @@ class ColumnFile {
     /// The same for any format: for `inspect`.
     static ColumnFile open_any(const std::filesystem::path& path,
                                VerifyAtOpen verify = VerifyAtOpen::automatic);
+    /// Only what the file says it is, nothing checked: to choose a reader, which then checks.
+    static std::string format_of(const std::filesystem::path& path);
     ~ColumnFile();
     ColumnFile(ColumnFile&&) noexcept;
     ColumnFile& operator=(ColumnFile&&) noexcept;

@@ -128,6 +128,8 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
     add_inspect(app, invocation);
     add_checkpoint(app, invocation);
     add_doctor(app, invocation);
+    add_batching(app, invocation);
+    add_bench(app, invocation);
     try {
         std::vector<std::string> arguments = normalized_arguments(argc, argv);
         app.parse(std::move(arguments));

@@ -6,6 +6,7 @@
 #include "io/column_file.h"
 #include "io/corpus.h"
 #include "io/ledger.h"
+#include "io/length_cache.h"
 #include "io/sealed_json.h"
 #include "launch/cli/invocation.h"
 
@@ -60,6 +61,13 @@ void inspect_content(const Invocation& invocation, const std::string& format,
         object["samples"] = corpus.num_samples();
         object["tokens"] = corpus.num_tokens();
         object["content_fingerprint"] = corpus.content_fingerprint().hex();
+    } else if (format == lengths_format) {
+        const LengthCache lengths = LengthCache::open_columns(path);
+        lengths.verify_everything();
+        invocation.say("  " + with_commas(lengths.num_samples()) + " lengths, " +
+                       with_commas(lengths.num_tokens()) + " tokens");
+        object["samples"] = lengths.num_samples();
+        object["tokens"] = lengths.num_tokens();
     } else if (format == "lockstep-ledger") {
         const LedgerSegment segment = read_ledger_segment_file(path);
         invocation.say("  steps " + std::to_string(segment.step_begin) + " to " +

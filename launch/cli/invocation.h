@@ -40,6 +40,10 @@ void add_verify(CLI::App& app, Invocation& invocation);
 void add_inspect(CLI::App& app, Invocation& invocation);
 void add_checkpoint(CLI::App& app, Invocation& invocation);
 void add_doctor(CLI::App& app, Invocation& invocation);
+void add_batching(CLI::App& app, Invocation& invocation);
+void add_bench(CLI::App& app, Invocation& invocation);
+/// `bench plan`, below `bench`.
+void add_bench_plan(CLI::App& bench, Invocation& invocation);
 
 /// For verbs that work on one rank. @throws Error{invalid_argument} under mpirun with more.
 void require_one_rank(const std::string& verb);
