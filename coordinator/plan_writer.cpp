@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -21,6 +23,7 @@
 #include "io/base/digest.h"
 #include "io/base/error.h"
 #include "io/column_file.h"
+#include "io/comm/agreement.h"
 #include "io/sealed_json.h"
 #include "plan/plan_builder.h"
 #include "plan/plan_columns.h"
@@ -210,6 +213,82 @@ void exchange_folders(const std::filesystem::path& a, const std::filesystem::pat
     std::filesystem::rename(aside, a);
 }
 
+// --- Chunks between ranks ---
+
+constexpr int chunk_tag = 311;
+
+/// Every column of a chunk, for one who reads or writes them all.
+template <class Chunk, class Visit>
+void visit_columns(Chunk& chunk, Visit visit) {
+    visit(chunk.step_begin);
+    visit(chunk.pack_begin);
+    visit(chunk.narrow_sample);
+    visit(chunk.wide_sample);
+    visit(chunk.segment_offset);
+    visit(chunk.segment_tokens);
+    visit(chunk.pack_cost);
+    visit(chunk.pack_targets);
+    visit(chunk.pack_bucket);
+    visit(chunk.pack_pad_tokens);
+}
+
+/// Rows of the ten columns, first step, first pack; then leaf and columns.
+using ChunkHeader = std::array<std::uint64_t, 12>;
+
+/// Make this rank's chunks, one after another, and send them to rank 0.
+void send_chunks(PlanBuilder& builder, Communicator& comm) {
+    const auto rank = static_cast<std::uint64_t>(comm.rank().value);
+    const auto ranks = static_cast<std::uint64_t>(comm.size().value);
+    std::uint64_t first_chunk = 0;
+    PlanChunk chunk;
+    std::vector<std::byte> message;
+    for (std::uint64_t epoch = 0; epoch < builder.frame().options.epochs; ++epoch) {
+        builder.begin_epoch(epoch);
+        for (std::uint64_t c = 0; c < builder.num_chunks(); ++c) {
+            if ((first_chunk + c) % ranks != rank) continue;
+            builder.make_chunk(c, chunk);
+            const Fingerprint leaf = fingerprint_chunk(chunk.columns());
+            ChunkHeader header{};
+            std::size_t column = 0;
+            message.assign(std::as_bytes(std::span(leaf.bytes)).begin(), std::as_bytes(std::span(leaf.bytes)).end());
+            visit_columns(chunk, [&](const auto& values) {
+                header[column++] = values.size();
+                const auto bytes = std::as_bytes(std::span(values));
+                message.insert(message.end(), bytes.begin(), bytes.end());
+            });
+            header[column++] = chunk.first_step;
+            header[column] = chunk.first_pack;
+            comm.send(std::as_bytes(std::span(header)), Rank{0}, chunk_tag)->wait();
+            comm.send(message, Rank{0}, chunk_tag)->wait();
+        }
+        first_chunk += builder.num_chunks();
+    }
+}
+
+Fingerprint receive_chunk(Communicator& comm, Rank from, PlanChunk& chunk) {
+    ChunkHeader header{};
+    comm.receive(std::as_writable_bytes(std::span(header)), from, chunk_tag)->wait();
+    std::size_t column = 0;
+    Fingerprint leaf;
+    std::size_t bytes = leaf.bytes.size();
+    visit_columns(chunk, [&](auto& values) {
+        values.resize(header[column++]);
+        bytes += std::as_bytes(std::span(values)).size();
+    });
+    chunk.first_step = header[column++];
+    chunk.first_pack = header[column];
+    std::vector<std::byte> message(bytes);
+    comm.receive(message, from, chunk_tag)->wait();
+    const std::byte* at = message.data();
+    const auto take = [&](std::span<std::byte> to) {
+        std::copy_n(at, to.size(), to.begin());
+        at += to.size();
+    };
+    take(std::as_writable_bytes(std::span(leaf.bytes)));
+    visit_columns(chunk, [&](auto& values) { take(std::as_writable_bytes(std::span(values))); });
+    return leaf;
+}
+
 }  // namespace
 
 struct PlanWriter::State {
@@ -302,7 +381,7 @@ SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& pla
 
 BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const PlanOptions& options,
                                   const std::vector<PlanInput>& inputs, std::span<const SourceLengths> lengths,
-                                  WriteJsonl jsonl, Overwrite overwrite, int threads) {
+                                  WriteJsonl jsonl, Overwrite overwrite, int threads, Communicator* comm) {
     LOCKSTEP_EXPECTS(threads >= 1);
     const auto begin = std::chrono::steady_clock::now();
     BuiltPlanFolder built;
@@ -310,26 +389,48 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
         built.saved = saved;
         built.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     };
+    const int rank = comm == nullptr ? 0 : comm->rank().value;
+    const int ranks = comm == nullptr ? 1 : comm->size().value;
     if (options.compat != PlanCompat::none) {  // Another system's rules make whole plans.
+        if (rank != 0) return built;
         const BatchPlan plan = build_plan(options, lengths);
         built.stats = plan_stats(plan, lengths);
         finish(save_plan(directory, plan, built.stats, inputs, jsonl, overwrite));
         built.head = head_of(plan);
         return built;
     }
-    PlanBuilder builder(options, lengths);
+    std::optional<PlanBuilder> made;
+    const auto prepare = [&] { made.emplace(options, lengths); };
+    if (comm == nullptr) {
+        prepare();
+    } else {
+        together(*comm, "packing", prepare);
+    }
+    PlanBuilder& builder = *made;
     built.head = builder.frame();
+    if (rank != 0) {
+        send_chunks(builder, *comm);
+        return built;
+    }
     PlanWriter writer(directory, built.head, builder.total(), builder.counts_targets(), inputs, jsonl, overwrite);
     PlanStatsBuilder stats(builder.frame());
     std::vector<Fingerprint> leaves;
     std::vector<PlanChunk> chunks(static_cast<std::size_t>(threads));
     std::vector<std::future<Fingerprint>> making(chunks.size());
+    std::uint64_t first_chunk = 0;  // Of the epoch.
     for (std::uint64_t epoch = 0; epoch < built.head.options.epochs; ++epoch) {
         builder.begin_epoch(epoch);
         const std::uint64_t num_chunks = builder.num_chunks();
         const auto start = [&](std::uint64_t index) {
             if (index >= num_chunks) return;
             const std::size_t slot = index % chunks.size();
+            const auto maker = static_cast<int>((first_chunk + index) % static_cast<std::uint64_t>(ranks));
+            if (maker != 0) {
+                making[slot] = std::async(std::launch::deferred, [&, slot, maker] {
+                    return receive_chunk(*comm, Rank{maker}, chunks[slot]);
+                });
+                return;
+            }
             making[slot] = std::async(threads == 1 ? std::launch::deferred : std::launch::async, [&, index, slot] {
                 builder.make_chunk(index, chunks[slot]);
                 return fingerprint_chunk(chunks[slot].columns());
@@ -344,6 +445,7 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
             stats.add(columns);
             start(c + chunks.size());
         }
+        first_chunk += num_chunks;
     }
     built.stats = stats.finish(builder.segments().tokens);
     built.head.fingerprints = fingerprint_tree(fingerprint_settings(built.head), built.head.epoch_begin,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coordinator/plan_store.h"
+#include "io/comm/communicator.h"
 #include "plan/epoch_order.h"
 #include "plan/plan_chunk.h"
 
@@ -48,9 +49,11 @@ struct BuiltPlanFolder {
     double seconds = 0;  ///< Without opening the inputs.
 };
 /// @param threads  chunks made at once, ≥ 1; changes nothing but the time.
+/// @param comm     collective: every rank makes its chunks (all with the same arguments), rank 0 writes; the
+///                 others return an empty result. Null: this process alone.
 BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const PlanOptions& options,
                                   const std::vector<PlanInput>& inputs,
                                   std::span<const SourceLengths> lengths, WriteJsonl jsonl, Overwrite overwrite,
-                                  int threads);
+                                  int threads, Communicator* comm = nullptr);
 
 }  // namespace lockstep

@@ -5,6 +5,7 @@
 #include "io/base/error.h"
 #include "launch/cli/plan_building.h"
 #include "launch/cli/plan_verbs.h"
+#include "launch/cli/world.h"
 #include "plan/shard.h"
 
 namespace lockstep {
@@ -12,15 +13,17 @@ namespace lockstep {
 namespace {
 
 int run_build(const Invocation& invocation, const PlanBuildArguments& arguments) {
-    require_one_rank("batchplan build");
     if (arguments.output.empty()) throw Error(ErrorCode::invalid_argument, "batchplan build needs -o FOLDER");
-    const BuiltPlan built = build_and_save_plan(invocation, arguments);
-    nlohmann::ordered_json object = plan_json(built.plan, built.stats);
-    object["plan"] = arguments.output;
-    object["build_seconds"] = built.seconds;
-    object["jsonl"] = built.saved.wrote_jsonl;
-    invocation.give(object);
-    return 0;
+    return run_in_world([&](World& world) {
+        const BuiltPlanFolder built = build_and_save_plan(invocation, arguments, world.comm.get());
+        if (!world.is_root()) return 0;
+        nlohmann::ordered_json object = plan_json(built.head, built.stats);
+        object["plan"] = arguments.output;
+        object["build_seconds"] = built.seconds;
+        object["jsonl"] = built.saved.wrote_jsonl;
+        invocation.give(object);
+        return 0;
+    });
 }
 
 struct InfoArguments {
@@ -212,6 +215,8 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
                  "  lockstep batchplan build -l lengths.jsonl --mode bucket -b 8192 -o plan/",
                  [&invocation, build] { return run_build(invocation, *build); });
     add_plan_options(*build_verb, *build, "The plan");
+    build_verb->add_option("--threads", build->threads, "Threads that make rows (1); any number, the same plan")
+        ->check(CLI::Range(1, 1024));
     build_verb->add_option("-o,--output", build->output, "Plan folder to write")->required();
 
     auto info = std::make_shared<InfoArguments>();

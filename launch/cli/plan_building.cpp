@@ -1,28 +1,42 @@
 #include "launch/cli/plan_building.h"
 
 #include <charconv>
-#include <chrono>
 #include <filesystem>
+#include <tuple>
 
 #include "io/base/error.h"
+#include "io/comm/agreement.h"
+#include "worker/model/model_config.h"
 
 namespace lockstep {
 
 namespace {
 
-/// "a,b" as integers. Model names come with the planner's next version.
+bool whole_number(std::string_view text, std::uint64_t& value) {
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return failure == std::errc{} && end == text.data() + text.size();
+}
+
+/// A model's work on a pack: 6 P multiply-adds' operations a token for P weights in matrices, and for attention
+/// 6 · layers · width for each squared length, causal halves counted. Only the ratio matters.
+CostModel cost_of_model(const std::string& name) {
+    const LoadedModelConfig model = load_model_config(name, 50257);
+    const double linear = flop_per_token(model.config, 0);
+    const double with_context = flop_per_token(model.config, 1024);
+    // mean_context keys a token are half a squared length a token.
+    const double square = (with_context - linear) / 1024 / 2;
+    return {static_cast<std::uint64_t>(linear / square + 0.5), 1};
+}
+
 CostModel parse_cost(const std::string& text) {
     CostModel cost;
     const std::size_t comma = text.find(',');
-    const auto number = [&](std::string_view part, std::uint64_t& value) {
-        const auto [end, failure] = std::from_chars(part.data(), part.data() + part.size(), value);
-        return failure == std::errc{} && end == part.data() + part.size();
-    };
-    if (comma == std::string::npos || !number(std::string_view(text).substr(0, comma), cost.token_cost) ||
-        !number(std::string_view(text).substr(comma + 1), cost.square_cost)) {
+    if (comma == std::string::npos) return cost_of_model(text);
+    if (!whole_number(std::string_view(text).substr(0, comma), cost.token_cost) ||
+        !whole_number(std::string_view(text).substr(comma + 1), cost.square_cost)) {
         throw Error(ErrorCode::invalid_argument,
                     "--cost is '" + text +
-                        "'; expected two whole numbers A,B: A a token and B a squared segment length");
+                        "'; expected a model, or two whole numbers A,B: A a token and B a squared segment length");
     }
     return cost;
 }
@@ -43,21 +57,120 @@ PlanOptions options_from(const PlanBuildArguments& a) {
     if (!a.cost.empty()) options.cost = parse_cost(a.cost);
     if (!a.bucket_edges.empty()) options.bucket_edges = a.bucket_edges;
     if (a.bucket_overflow_max) options.bucket_overflow_max = *a.bucket_overflow_max;
+    if (options.mode == PlanMode::pack && (!a.bucket_edges.empty() || a.bucket_overflow_max)) {
+        throw Error(ErrorCode::invalid_argument, "--bucket-edges and --bucket-overflow-max go with --mode bucket");
+    }
+    options.segments_per_pack_max = a.segments_per_pack.value_or(0);
+    if (a.stages) {
+        if (options.order != PackOrder::length_stages && options.order != PackOrder::score_stages) {
+            throw Error(ErrorCode::invalid_argument,
+                        "--stages goes with --order length-stages or score-stages");
+        }
+        options.stages = *a.stages;
+    }
+    if (a.no_balance) options.balance = false;
+    if (a.predictable && (a.seed != PlanOptions().seed || options.order != PackOrder::shuffle) &&
+        options.compat == PlanCompat::none) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--predictable means seed " + std::to_string(predictable_seed) +
+                        " and in order; leave out --seed and --order");
+    }
     return options;
 }
 
-PlanInput open_input(const std::string& argument) {
-    const auto [name, file] = split_named(argument);
+/// A source as given: [NAME=]FILE[:WEIGHT].
+struct SourceArgument {
+    std::string name, file, weight;
+};
+
+SourceArgument parse_source(const std::string& argument) {
+    SourceArgument source;
+    std::tie(source.name, source.file) = split_named(argument);
     std::error_code ignored;
-    const std::size_t colon = file.rfind(':');
-    if (colon != std::string::npos && !std::filesystem::exists(file, ignored) &&
-        std::filesystem::exists(file.substr(0, colon), ignored)) {
-        throw Error(ErrorCode::invalid_argument, "'" + argument +
-                                                     "' gives a weight; weighted mixtures are not part of "
-                                                     "this version, leave out '" +
-                                                     file.substr(colon) + "'");
+    const std::size_t colon = source.file.rfind(':');
+    if (colon != std::string::npos && !std::filesystem::exists(source.file, ignored)) {
+        source.weight = source.file.substr(colon + 1);
+        source.file.resize(colon);
     }
-    return PlanInput::open(file, name);
+    return source;
+}
+
+/// Whole numbers are relative; fractions are shares and sum to 1.
+std::vector<std::uint64_t> parse_weights(const std::vector<SourceArgument>& sources) {
+    constexpr std::uint64_t one = 1'000'000'000;
+    std::vector<std::uint64_t> weights(sources.size(), 0);
+    std::size_t fractions = 0;
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        const std::string& text = sources[i].weight;
+        if (text.empty()) continue;
+        const std::size_t point = text.find('.');
+        std::uint64_t whole = 0;
+        std::uint64_t part = 0;
+        const std::string digits = point == std::string::npos ? "" : text.substr(point + 1);
+        const bool sound = (point == 0 || whole_number(std::string_view(text).substr(0, point), whole)) &&
+                           (point == std::string::npos ||
+                            (!digits.empty() && digits.size() <= 9 && whole_number(digits + std::string(9 - digits.size(), '0'), part)));
+        if (!sound || whole > one || (whole == 0 && part == 0)) {
+            throw Error(ErrorCode::invalid_argument,
+                        "weight '" + text + "' of '" + sources[i].file +
+                            "'; expected a positive number such as 3 or 0.25, with at most 9 decimals");
+        }
+        fractions += point != std::string::npos ? 1 : 0;
+        weights[i] = point == std::string::npos ? whole : whole * one + part;
+        sum += weights[i];
+    }
+    if (fractions > 0 && (fractions != sources.size() || sum != one)) {
+        throw Error(ErrorCode::invalid_argument,
+                    "the weights are fractions but do not sum to 1: they give " +
+                        fixed(static_cast<double>(sum) / one, 9) +
+                        "; mend them, or give every source a whole number");
+    }
+    return weights;
+}
+
+/// "NAME=K" for one of the sources.
+void apply_counts(const std::vector<std::string>& arguments, const std::string& option,
+                  const std::vector<PlanInput>& inputs, std::vector<SourceLengths>& lengths,
+                  std::uint32_t PlanSource::*field) {
+    for (const std::string& argument : arguments) {
+        const std::size_t equals = argument.rfind('=');
+        std::uint64_t count = 0;
+        if (equals == std::string::npos || !whole_number(std::string_view(argument).substr(equals + 1), count) ||
+            count < 1 || count > 1'000'000'000) {
+            throw Error(ErrorCode::invalid_argument,
+                        option + " is '" + argument + "'; expected NAME=K with K from 1 to 10^9");
+        }
+        const std::string name = argument.substr(0, equals);
+        std::size_t i = 0;
+        while (i < inputs.size() && inputs[i].name() != name) ++i;
+        if (i == inputs.size()) {
+            std::string known;
+            for (const PlanInput& input : inputs) known += (known.empty() ? "" : ", ") + input.name();
+            throw Error(ErrorCode::invalid_argument,
+                        option + " names '" + name + "', which is no source; the sources are " + known);
+        }
+        lengths[i].source.*field = static_cast<std::uint32_t>(count);
+    }
+}
+
+/// Sources with their shares.
+std::vector<SourceLengths> lengths_of(const PlanBuildArguments& arguments,
+                                      const std::vector<SourceArgument>& sources,
+                                      const std::vector<PlanInput>& inputs) {
+    const std::vector<std::uint64_t> weights = parse_weights(sources);
+    std::vector<SourceLengths> lengths;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        lengths.push_back(inputs[i].lengths());
+        lengths.back().source.weight = weights[i];
+    }
+    if (!arguments.source_passes.empty()) {
+        // The others are passed over once an epoch.
+        for (SourceLengths& source : lengths) source.source.passes = static_cast<std::uint32_t>(arguments.epochs);
+    }
+    apply_counts(arguments.source_passes, "--source-epochs", inputs, lengths, &PlanSource::passes);
+    apply_counts(arguments.repeat_max, "--repeat-max", inputs, lengths, &PlanSource::passes_max);
+    return lengths;
 }
 
 }  // namespace
@@ -65,7 +178,8 @@ PlanInput open_input(const std::string& argument) {
 std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a, const std::string& group) {
     std::vector<CLI::Option*> options;
     options.push_back(
-        verb.add_option("-l,--lengths", a.inputs, "[NAME=]FILE: a corpus or a lengths file")->group(group));
+        verb.add_option("-l,--lengths", a.inputs, "[NAME=]FILE[:WEIGHT]: a corpus or a lengths file, and its share of the tokens")
+            ->group(group));
     options.push_back(verb.add_option("-e,--epochs", a.epochs, "Epochs (1)")->group(group));
     options.push_back(
         verb.add_option("-b,--token-budget", a.budget, "Most tokens a pack may hold (4096)")->group(group));
@@ -76,8 +190,22 @@ std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a
         verb.add_option("--mode", a.mode, "pack, or bucket: length buckets with a padded budget")
             ->group(group));
     options.push_back(
-        verb.add_option("--packing", a.packing, "best-fit-decreasing or in-order")->group(group));
-    options.push_back(verb.add_option("--order", a.order, "shuffle or in-order")->group(group));
+        verb.add_option("--packing", a.packing, "auto, best-fit-decreasing, patterns, first-fit-decreasing, best-fit, first-fit, in-order "
+                        "or concat-and-chunk")
+            ->group(group));
+    options.push_back(verb.add_option("--segments-per-pack", a.segments_per_pack, "Most segments a pack may hold")
+                          ->group(group));
+    options.push_back(verb.add_option("--order", a.order, "shuffle, in-order, short-to-long, length-stages, score-stages or buckets-interleaved")
+                          ->group(group));
+    options.push_back(
+        verb.add_option("--stages", a.stages, "Stages of a staged order, of equal tokens (4)")->group(group));
+    options.push_back(
+        verb.add_option("--source-epochs", a.source_passes, "NAME=K: every sample of the source exactly K times")
+            ->group(group));
+    options.push_back(verb.add_option("--repeat-max", a.repeat_max,
+                                      "NAME=K: a source with a weight, passed over at most K times")
+                          ->group(group));
+    options.push_back(verb.add_flag("--no-balance", a.no_balance, "Leave packs as they were shuffled")->group(group));
     options.push_back(verb.add_option("--long", a.long_policy,
                                       "Samples over the budget: auto, split, truncate, drop or error")
                           ->group(group));
@@ -87,7 +215,7 @@ std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a
     options.push_back(
         verb.add_option("--bucket-overflow-max", a.bucket_overflow_max, "Bucket mode: longest sample")
             ->group(group));
-    options.push_back(verb.add_option("--cost", a.cost, "A,B: cost A a token and B a squared segment length")
+    options.push_back(verb.add_option("--cost", a.cost, "A,B: cost A a token and B a squared segment length; or a model (4096,1)")
                           ->group(group));
     options.push_back(
         verb.add_option("--compat", a.compat, "lazarus: exactly its plans (needs --mode bucket)")
@@ -161,31 +289,42 @@ void describe_plan(const Invocation& invocation, const BatchPlan& plan, const Pl
     invocation.say("  fates: " + (fates.empty() ? std::string("every sample whole") : fates));
 }
 
-BuiltPlan build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments) {
+BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments,
+                                    Communicator* comm) {
     if (arguments.inputs.empty())
         throw Error(ErrorCode::invalid_argument, "a plan needs -l FILE: a corpus or a lengths file");
     const PlanOptions options = options_from(arguments);
     const WriteJsonl jsonl = parse_write_jsonl(arguments.jsonl);
     check_options(options);
-    // Refuse now rather than after the work.
-    if (!arguments.force && std::filesystem::exists(arguments.output)) {
-        throw Error(ErrorCode::output_exists,
-                    "plan folder '" + arguments.output +
-                        "' exists; pass --force to replace it or choose another folder");
-    }
+    const bool is_root = comm == nullptr || comm->rank().value == 0;
     std::vector<PlanInput> inputs;
-    for (const std::string& argument : arguments.inputs) inputs.push_back(open_input(argument));
     std::vector<SourceLengths> lengths;
-    for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
-
-    BuiltPlan built;
-    const auto begin = std::chrono::steady_clock::now();
-    built.plan = build_plan(options, lengths);
-    built.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    built.stats = plan_stats(built.plan, lengths);
-    built.saved = save_plan(arguments.output, built.plan, built.stats, inputs, jsonl,
-                            arguments.force ? Overwrite::yes : Overwrite::no);
-    describe_plan(invocation, built.plan, built.stats);
+    const auto open_inputs = [&] {
+        // Refuse now rather than after the work.
+        if (is_root && !arguments.force && std::filesystem::exists(arguments.output)) {
+            throw Error(ErrorCode::output_exists,
+                        "plan folder '" + arguments.output +
+                            "' exists; pass --force to replace it or choose another folder");
+        }
+        std::vector<SourceArgument> sources;
+        for (const std::string& argument : arguments.inputs) sources.push_back(parse_source(argument));
+        const DuplicateIds duplicates =
+            options.compat == PlanCompat::lazarus ? DuplicateIds::last_wins : DuplicateIds::refuse;
+        for (const SourceArgument& source : sources) {
+            inputs.push_back(PlanInput::open(source.file, source.name, duplicates));
+        }
+        lengths = lengths_of(arguments, sources, inputs);
+    };
+    if (comm == nullptr) {
+        open_inputs();
+    } else {
+        together(*comm, "opening the sources", open_inputs);
+    }
+    BuiltPlanFolder built =
+        build_plan_folder(arguments.output, options, inputs, lengths, jsonl,
+                          arguments.force ? Overwrite::yes : Overwrite::no, arguments.threads, comm);
+    if (!is_root) return built;
+    describe_plan(invocation, built.head, built.stats);
     invocation.say("  built in " + fixed(built.seconds, 3) + " s -> " + arguments.output +
                    (built.saved.wrote_jsonl ? "" : "  (without plan.jsonl: --jsonl always writes it)"));
     return built;

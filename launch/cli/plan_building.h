@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/plan_store.h"
+#include "coordinator/plan_writer.h"
 #include "launch/cli/invocation.h"
 
 namespace lockstep {
@@ -24,6 +24,10 @@ struct PlanBuildArguments {
                 cost, jsonl = "auto";
     std::vector<std::uint32_t> bucket_edges;
     std::optional<std::uint32_t> bucket_overflow_max;
+    std::optional<std::uint32_t> segments_per_pack, stages;
+    std::vector<std::string> source_passes, repeat_max;  ///< NAME=K
+    bool no_balance = false;
+    int threads = 1;
     bool predictable = false, drop_last = false, force = false;
 };
 
@@ -31,15 +35,10 @@ struct PlanBuildArguments {
 std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& arguments,
                                            const std::string& group);
 
-struct BuiltPlan {
-    BatchPlan plan;
-    PlanStats stats;
-    SavedPlan saved;
-    double seconds = 0;  ///< Building and fingerprinting, without files.
-};
-
-/// Build, save, say what came of it.
-BuiltPlan build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments);
+/// Build, save, say what came of it. Collective with `comm`: all its ranks make chunks, rank 0 writes and speaks.
+/// @param comm  null: this process alone.
+BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments,
+                                    Communicator* comm);
 
 /// What people want to know of a plan, and the same as JSON.
 void describe_plan(const Invocation& invocation, const BatchPlan& plan, const PlanStats& stats);

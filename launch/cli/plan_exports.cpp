@@ -1,3 +1,4 @@
+#include "coordinator/lazarus_files.h"
 #include "coordinator/plan_export.h"
 #include "io/base/error.h"
 #include "launch/cli/plan_reader.h"
@@ -95,11 +96,25 @@ Exported to_npz(const PlanFile& plan, const ExportArguments& arguments, Overwrit
     return export_batches(plan, inputs, begin, end, arguments.output, overwrite);
 }
 
+Exported to_lazarus(const PlanFile& plan, const ExportArguments& arguments, Overwrite overwrite) {
+    const std::vector<PlanInput> inputs = sources_if_given(plan, arguments);
+    const LazarusExport exported =
+        export_lazarus(load_plan(plan.directory(), PlanCheck::content), inputs, arguments.output, overwrite);
+    Exported files;
+    for (const auto& entry : std::filesystem::directory_iterator(arguments.output)) {
+        ++files.files;
+        files.bytes += entry.file_size();
+    }
+    static_cast<void>(exported);
+    return files;
+}
+
 constexpr ExportForm export_forms[] = {
     {"jsonl", to_jsonl},
     {"npy", to_npy},
     {"npz", to_npz},
     {"torch-sampler", to_torch_sampler},
+    {"lazarus", to_lazarus},
 };
 
 int run_export(const Invocation& invocation, const ExportArguments& arguments) {

@@ -94,7 +94,7 @@ RunRecord prepare_run(const Invocation& invocation, TrainArguments& arguments,
     if (arguments.build_plan) {
         if (arguments.build.inputs.empty()) arguments.build.inputs = training.corpora;
         arguments.build.output = training.plan;
-        build_and_save_plan(invocation, arguments.build);
+        build_and_save_plan(invocation, arguments.build, nullptr);
     }
     at_hand = load_plan_at_hand(training.plan, training.corpora);
     std::uint64_t vocabulary = 0;
