@@ -159,6 +159,31 @@ TEST_F(RevisionTest, AChainThatWasTamperedWithIsNotProven) {
     EXPECT_EQ(run_lockstep_program(0, {"verify", run}).exit_code, 65);
 }
 
+TEST_F(RevisionTest, AChangeThatNoStepRestsOnHasNotHappened) {
+    const std::string first = exclude({"--step", "8"}, 8, world().plan());
+    const std::string second = exclude({"--step", "10"}, 10, first);
+    const std::string third = exclude({"--step", "11"}, 10, first);
+    const std::string run = trained(6);
+    ASSERT_EQ(resume(2, run, first, 9).exit_code, 0);
+    // As a start leaves it that changed over at step 9 and was killed before it committed anything.
+    const std::filesystem::path path = std::filesystem::path(run) / "revisions.json";
+    json object = json::parse(unseal_json(read_file(path), "revisions.json"));
+    json change = object["revisions"][0];
+    change["from_step"] = 9;
+    change["path"] = second;
+    change["fingerprint"] = run_json({"batchplan", "info", "-p", second})["plan_fingerprint"];
+    object["revisions"].push_back(change);
+    write_file_atomically(path, seal_json(object.dump()), Overwrite::yes);
+    EXPECT_EQ(run_lockstep_program(0, {"verify", run}).exit_code, 0);
+
+    ASSERT_EQ(resume(1, run, third, 12).exit_code, 0);
+    const json proof = run_json({"verify", run});
+    EXPECT_TRUE(proof["proven"].get<bool>()) << proof.dump();
+    ASSERT_EQ(proof["plans"].size(), 3U);
+    EXPECT_EQ(proof["plans"][2]["plan_fingerprint"],
+              run_json({"batchplan", "info", "-p", third})["plan_fingerprint"]);
+}
+
 TEST_F(RevisionTest, QuestionsAnswerAndWrongOnesAreToldWhatIsRight) {
     const std::string plan = world().plan();
     const auto code = [&](std::vector<std::string> arguments) {
