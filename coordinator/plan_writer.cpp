@@ -18,6 +18,7 @@
 #include <variant>
 
 #include "coordinator/plan_documents.h"
+#include "coordinator/plan_export.h"
 #include "coordinator/plan_file.h"
 #include "io/base/contract.h"
 #include "io/base/digest.h"
@@ -143,11 +144,12 @@ class JsonLines {
 
     void add(const PlanChunkColumns& chunk) {
         text_.clear();
+        const std::uint64_t epoch = head_.epoch_of(chunk.first_step);
         for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
             const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
             const std::uint64_t end = chunk.step_begin[step + 1] - chunk.step_begin[0];
             for (std::uint64_t pack = begin; pack < end; ++pack) {
-                add_line(chunk, head_.epoch_of(chunk.first_step + step), chunk.first_step + step, pack);
+                text_ += jsonl_line_of_pack(head_, chunk, epoch, chunk.first_step + step, pack, inputs_);
             }
         }
         file_ << text_;
@@ -162,37 +164,6 @@ class JsonLines {
     }
 
   private:
-    void add_line(const PlanChunkColumns& chunk, std::uint64_t epoch, std::uint64_t step, std::uint64_t pack) {
-        std::string samples, packing, offsets, keys;
-        std::uint64_t at = 0;
-        bool any_offset = false;
-        bool any_key = false;
-        const std::uint64_t begin = chunk.pack_begin[pack] - chunk.pack_begin[0];
-        const std::uint64_t end = chunk.pack_begin[pack + 1] - chunk.pack_begin[0];
-        for (std::uint64_t s = begin; s < end; ++s) {
-            const char* comma = s == begin ? "" : ",";
-            const std::uint64_t sample = chunk.sample(s);
-            const std::uint64_t segment_end = at + chunk.segment_tokens[s];
-            samples += comma + std::to_string(sample);
-            packing += std::string(comma) + "[" + std::to_string(at) + "," + std::to_string(segment_end) + "]";
-            offsets += comma + std::to_string(chunk.segment_offset[s]);
-            any_offset = any_offset || chunk.segment_offset[s] != 0;
-            if (!inputs_.empty()) {
-                const std::size_t source = head_.source_of(sample);
-                const std::string key = inputs_[source].key(sample - head_.sources[source].sample_base);
-                any_key = any_key || !key.empty();
-                keys += comma + json(key).dump();
-            }
-            at = segment_end;
-        }
-        text_ += "{\"step\":" + std::to_string(step) + ",\"pack\":" + std::to_string(chunk.first_pack + pack) +
-                 ",\"epoch\":" + std::to_string(epoch) + ",\"samples\":[" + samples + "]";
-        if (any_key) text_ += ",\"keys\":[" + keys + "]";
-        text_ += ",\"tokens\":" + std::to_string(at) + ",\"packing\":[" + packing + "]";
-        if (any_offset) text_ += ",\"offsets\":[" + offsets + "]";
-        text_ += "}\n";
-    }
-
     std::filesystem::path path_, temporary_;
     const BatchPlan& head_;
     const std::vector<PlanInput>& inputs_;

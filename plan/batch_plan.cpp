@@ -14,7 +14,7 @@ std::uint64_t BatchPlan::pack_tokens(std::uint64_t pack) const {
 }
 
 std::uint64_t BatchPlan::epoch_of(std::uint64_t step) const {
-    LOCKSTEP_EXPECTS(step <= num_steps());
+    LOCKSTEP_EXPECTS(step <= epoch_begin.back());
     // The last epoch that begins at or before the step: an epoch may be empty.
     const auto after = std::upper_bound(epoch_begin.begin(), epoch_begin.end(), step);
     return static_cast<std::uint64_t>(after - epoch_begin.begin()) - 1;

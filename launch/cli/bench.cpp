@@ -321,6 +321,11 @@ void add_bench(CLI::App& app, Invocation& invocation) {
     verb->add_option("--time-tolerance", a->time_tolerance,
                      "Of times as multiples of memcpy, and of memory, as a share (1.0)");
     verb->add_flag("--force", a->force, "Replace existing files");
+    // Alone it is the pipeline; with a verb behind it, that one.
+    verb->callback([&invocation, a, verb] {
+        if (verb->get_subcommands().empty()) invocation.action = [&invocation, a] { return run_bench(invocation, *a); };
+    });
+    add_bench_plan(*verb, invocation);
 }
 
 }  // namespace lockstep

@@ -68,12 +68,13 @@ class LazarusFilesTest : public testing::Test {
 
     PlanInput lengths(const Samples& samples, const std::string& tokenizer = "tok_v1",
                       const std::string& name = "lengths") {
-        LengthCache cache;
-        cache.tokenizer_hash = tokenizer;
+        LengthColumns columns;
+        columns.tokenizer_hash = tokenizer;
         for (const auto& [key, tokens] : samples) {
-            cache.keys.push_back(key);
-            cache.sample_tokens.push_back(tokens);
+            columns.add_key(key);
+            columns.sample_tokens.push_back(static_cast<std::uint32_t>(tokens));
         }
+        const LengthCache cache(std::move(columns));
         const fs::path file = directory_ / (name + ".jsonl");
         write_lengths_jsonl(file, cache, Overwrite::yes);
         return PlanInput::open(file, name);

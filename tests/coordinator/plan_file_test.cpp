@@ -34,7 +34,7 @@ class PlanFileTest : public testing::Test {
 
 /// Many samples of a few tokens: columns of more than a MiB, so that they carry block digests.
 BatchPlan large_plan() {
-    const std::vector<std::uint64_t> lengths(600'000, 3);
+    const std::vector<std::uint32_t> lengths(600'000, 3);
     SourceLengths source;
     source.source.name = "large";
     source.source.lengths.bytes[0] = 1;
