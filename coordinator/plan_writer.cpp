@@ -149,7 +149,8 @@ class JsonLines {
             const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
             const std::uint64_t end = chunk.step_begin[step + 1] - chunk.step_begin[0];
             for (std::uint64_t pack = begin; pack < end; ++pack) {
-                text_ += jsonl_line_of_pack(head_, chunk, epoch, chunk.first_step + step, pack, inputs_);
+                text_ += jsonl_line_of_pack(head_, chunk, epoch, chunk.first_step + step, chunk.first_pack + pack,
+                                             inputs_);
             }
         }
         file_ << text_;

@@ -30,7 +30,7 @@ TEST(PlanSwapTest, OneSwapAcrossStepsChangesPlanLossAndState) {
     inputs.push_back(PlanInput::open(world.corpus(), ""));
     BatchPlan plan = load_plan(world.plan(), PlanCheck::content);
     bool swapped = false;
-    for (std::uint64_t step = 0; step < 3 && !swapped; ++step) swapped = swap_across_steps(plan, step);
+    for (std::uint64_t step = 0; step < 6 && !swapped; ++step) swapped = swap_across_steps(plan, step);
     ASSERT_TRUE(swapped) << "the small world holds no two segments of equal length in its first steps";
     plan.fingerprints = fingerprint_plan(plan);
     const std::string other = world.fresh("plan");
