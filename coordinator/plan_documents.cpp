@@ -80,12 +80,13 @@ json fingerprints_of(const BatchPlan& plan) {
 json stats_json(const PlanStats& s) {
     json shares = json::array();
     for (const auto& share : s.shares) {
-        shares.push_back({{"source", share.source},
-                          {"tokens", share.tokens},
-                          {"share", share.share},
-                          {"planned_share", share.planned_share > 0 ? json(share.planned_share) : json(nullptr)},
-                          {"largest_error_tokens",
-                           share.planned_share > 0 ? json(share.largest_error_tokens) : json(nullptr)}});
+        shares.push_back(
+            {{"source", share.source},
+             {"tokens", share.tokens},
+             {"share", share.share},
+             {"planned_share", share.planned_share > 0 ? json(share.planned_share) : json(nullptr)},
+             {"largest_error_tokens",
+              share.planned_share > 0 ? json(share.largest_error_tokens) : json(nullptr)}});
     }
     json balance = json::array();
     for (const auto& b : s.balance) {
@@ -100,31 +101,32 @@ json stats_json(const PlanStats& s) {
         const auto index = static_cast<std::size_t>(k);
         return index < s.dispositions_by_kind.size() ? s.dispositions_by_kind[index] : 0;
     };
-    return {{"samples", s.samples},
-            {"segments", s.segments},
-            {"packs", s.packs},
-            {"steps", s.steps},
-            {"epochs", s.epochs},
-            {"planned_tokens", s.planned_tokens},
-            {"overlap_tokens", s.overlap_tokens},
-            {"targets", s.targets},
-            {"packs_lower_bound", s.packs_lower_bound},
-            {"packs_first_epoch", s.packs_first_epoch},
-            {"packs_over_lower_bound", s.packs_first_epoch - std::min(s.packs_lower_bound, s.packs_first_epoch)},
-            {"over_budget_packs", s.over_budget_packs},
-            {"left_out_by_drop_last", s.left_out_by_drop_last},
-            {"utilization", s.utilization},
-            {"padding_waste_padded", s.padding_waste_padded},
-            {"packing_ratio", s.packing_ratio},
-            {"balance", balance},
-            {"buckets", buckets},
-            {"shares", shares},
-            {"dispositions",
-             {{"split", kind(DispositionKind::split)},
-              {"truncated", kind(DispositionKind::truncated)},
-              {"dropped", kind(DispositionKind::dropped)},
-              {"empty", kind(DispositionKind::empty)},
-              {"no_target", kind(DispositionKind::no_target)}}}};
+    return {
+        {"samples", s.samples},
+        {"segments", s.segments},
+        {"packs", s.packs},
+        {"steps", s.steps},
+        {"epochs", s.epochs},
+        {"planned_tokens", s.planned_tokens},
+        {"overlap_tokens", s.overlap_tokens},
+        {"targets", s.targets_known ? json(s.targets) : json(nullptr)},
+        {"packs_lower_bound", s.packs_lower_bound},
+        {"packs_first_epoch", s.packs_first_epoch},
+        {"packs_over_lower_bound", s.packs_first_epoch - std::min(s.packs_lower_bound, s.packs_first_epoch)},
+        {"over_budget_packs", s.over_budget_packs},
+        {"left_out_by_drop_last", s.left_out_by_drop_last},
+        {"utilization", s.utilization},
+        {"padding_waste_padded", s.padding_waste_padded},
+        {"packing_ratio", s.packing_ratio},
+        {"balance", balance},
+        {"buckets", buckets},
+        {"shares", shares},
+        {"dispositions",
+         {{"split", kind(DispositionKind::split)},
+          {"truncated", kind(DispositionKind::truncated)},
+          {"dropped", kind(DispositionKind::dropped)},
+          {"empty", kind(DispositionKind::empty)},
+          {"no_target", kind(DispositionKind::no_target)}}}};
 }
 
 }  // namespace lockstep

@@ -101,8 +101,7 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     }
     const std::filesystem::path metadata = directory / "metadata.json";
     const json meta = json::parse(unseal_json(read_file(metadata), metadata.string()));
-    const json expected =
-        metadata_of(plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()});
+    const json expected = metadata_of(plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()});
     for (const char* field : {"options", "algorithms", "counts", "seed", "sources"}) {
         if (!meta.contains(field) || meta[field] != expected[field]) {
             refuse(metadata, std::string("field '") + field + "' does not agree with plan.h5");

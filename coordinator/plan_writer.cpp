@@ -50,7 +50,8 @@ std::pair<std::string, std::string> group_and_name(const std::string& text_name)
 /// plan.h5, whose body columns grow chunk by chunk.
 class BodyColumns {
   public:
-    BodyColumns(const std::filesystem::path& path, const BatchPlan& head, const EpochCounts& total, bool targets)
+    BodyColumns(const std::filesystem::path& path, const BatchPlan& head, const EpochCounts& total,
+                bool targets)
         : writer_(path, std::string(plan_format), plan_format_version) {
         const bool narrow = samples_are_narrow(head.sources);
         begin("segment_sample", narrow ? ColumnType::u32 : ColumnType::u64, total.segments);
@@ -139,7 +140,10 @@ class BodyColumns {
 class JsonLines {
   public:
     JsonLines(const std::filesystem::path& path, const BatchPlan& head, const std::vector<PlanInput>& inputs)
-        : path_(path), temporary_(temporary_path(path)), head_(head), inputs_(inputs),
+        : path_(path),
+          temporary_(temporary_path(path)),
+          head_(head),
+          inputs_(inputs),
           file_(temporary_, std::ios::binary | std::ios::trunc) {}
 
     void add(const PlanChunkColumns& chunk) {
@@ -149,8 +153,8 @@ class JsonLines {
             const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
             const std::uint64_t end = chunk.step_begin[step + 1] - chunk.step_begin[0];
             for (std::uint64_t pack = begin; pack < end; ++pack) {
-                text_ += jsonl_line_of_pack(head_, chunk, epoch, chunk.first_step + step, chunk.first_pack + pack,
-                                             inputs_);
+                text_ += jsonl_line_of_pack(head_, chunk, epoch, chunk.first_step + step,
+                                            chunk.first_pack + pack, inputs_);
             }
         }
         file_ << text_;
@@ -222,7 +226,8 @@ void send_chunks(PlanBuilder& builder, Communicator& comm) {
             const Fingerprint leaf = fingerprint_chunk(chunk.columns());
             ChunkHeader header{};
             std::size_t column = 0;
-            message.assign(std::as_bytes(std::span(leaf.bytes)).begin(), std::as_bytes(std::span(leaf.bytes)).end());
+            message.assign(std::as_bytes(std::span(leaf.bytes)).begin(),
+                           std::as_bytes(std::span(leaf.bytes)).end());
             visit_columns(chunk, [&](const auto& values) {
                 header[column++] = values.size();
                 const auto bytes = std::as_bytes(std::span(values));
@@ -279,8 +284,9 @@ struct PlanWriter::State {
     }
 };
 
-PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& head, const EpochCounts& total,
-                       bool targets, const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite)
+PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& head,
+                       const EpochCounts& total, bool targets, const std::vector<PlanInput>& inputs,
+                       WriteJsonl jsonl, Overwrite overwrite)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.directory = directory;
@@ -289,12 +295,14 @@ PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& 
     std::error_code failure;
     s.exists = std::filesystem::exists(s.target, failure);
     if (s.exists && overwrite == Overwrite::no) {
-        throw Error(ErrorCode::output_exists, "plan folder '" + directory.string() +
-                                                  "' exists; pass --force to replace it or choose another -o");
+        throw Error(ErrorCode::output_exists,
+                    "plan folder '" + directory.string() +
+                        "' exists; pass --force to replace it or choose another -o");
     }
     if (s.exists && !std::filesystem::exists(s.target / "plan.h5") && !std::filesystem::is_empty(s.target)) {
-        throw Error(ErrorCode::output_exists,
-                    "'" + directory.string() + "' exists and is not a plan folder; --force replaces only plans");
+        throw Error(
+            ErrorCode::output_exists,
+            "'" + directory.string() + "' exists and is not a plan folder; --force replaces only plans");
     }
     s.building = s.target.parent_path() / (s.target.filename().string() + ".tmp");
     remove_folder(s.building);
@@ -321,9 +329,10 @@ SavedPlan PlanWriter::publish(const BatchPlan& whole_head, const PlanStats& stat
         if (s.lines) files["plan.jsonl"] = s.lines->publish().hex();
         json fingerprints = fingerprints_of(whole_head);
         fingerprints["files"] = files;
-        write_file_atomically(s.building / "fingerprints.json", seal_json(fingerprints.dump()), Overwrite::no);
-        write_file_atomically(s.building / "metadata.json", seal_json(metadata_of(whole_head, s.total).dump()),
+        write_file_atomically(s.building / "fingerprints.json", seal_json(fingerprints.dump()),
                               Overwrite::no);
+        write_file_atomically(s.building / "metadata.json",
+                              seal_json(metadata_of(whole_head, s.total).dump()), Overwrite::no);
         write_file_atomically(s.building / "stats.json", stats_json(stats).dump(2) + "\n", Overwrite::no);
         sync_directory(s.building);
         if (s.exists) {
@@ -352,8 +361,9 @@ SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& pla
 }
 
 BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const PlanOptions& options,
-                                  const std::vector<PlanInput>& inputs, std::span<const SourceLengths> lengths,
-                                  WriteJsonl jsonl, Overwrite overwrite, int threads, Communicator* comm) {
+                                  const std::vector<PlanInput>& inputs,
+                                  std::span<const SourceLengths> lengths, WriteJsonl jsonl,
+                                  Overwrite overwrite, int threads, Communicator* comm) {
     LOCKSTEP_EXPECTS(threads >= 1);
     const auto begin = std::chrono::steady_clock::now();
     BuiltPlanFolder built;
@@ -384,7 +394,8 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
         send_chunks(builder, *comm);
         return built;
     }
-    PlanWriter writer(directory, built.head, builder.total(), builder.counts_targets(), inputs, jsonl, overwrite);
+    PlanWriter writer(directory, built.head, builder.total(), builder.counts_targets(), inputs, jsonl,
+                      overwrite);
     PlanStatsBuilder stats(builder.frame());
     std::vector<Fingerprint> leaves;
     std::vector<PlanChunk> chunks(static_cast<std::size_t>(threads));
@@ -403,10 +414,11 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
                 });
                 return;
             }
-            making[slot] = std::async(threads == 1 ? std::launch::deferred : std::launch::async, [&, index, slot] {
-                builder.make_chunk(index, chunks[slot]);
-                return fingerprint_chunk(chunks[slot].columns());
-            });
+            making[slot] =
+                std::async(threads == 1 ? std::launch::deferred : std::launch::async, [&, index, slot] {
+                    builder.make_chunk(index, chunks[slot]);
+                    return fingerprint_chunk(chunks[slot].columns());
+                });
         };
         for (std::uint64_t c = 0; c < chunks.size(); ++c) start(c);
         for (std::uint64_t c = 0; c < num_chunks; ++c) {

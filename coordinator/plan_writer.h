@@ -19,13 +19,14 @@ namespace lockstep {
 
 class PlanWriter {
   public:
-    /// @param directory  to appear; @throws Error{output_exists} unless overwriting a plan; Error{io_failure}.
+    /// @param directory  to appear; @throws Error{output_exists} unless overwriting a plan;
+    /// Error{io_failure}.
     /// @param head    the plan's head (head_to_columns) but for its fingerprints; outlives this.
     /// @param total   rows of the whole plan.
     /// @param targets whether chunks bring pack_targets.
     /// @param inputs  for keys in plan.jsonl; may be empty; outlive this.
-    PlanWriter(const std::filesystem::path& directory, const BatchPlan& head, const EpochCounts& total, bool targets,
-               const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite);
+    PlanWriter(const std::filesystem::path& directory, const BatchPlan& head, const EpochCounts& total,
+               bool targets, const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite);
     ~PlanWriter();  ///< Without publish: removes what was written.
     PlanWriter(const PlanWriter&) = delete;
     PlanWriter& operator=(const PlanWriter&) = delete;
@@ -53,7 +54,7 @@ struct BuiltPlanFolder {
 ///                 others return an empty result. Null: this process alone.
 BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const PlanOptions& options,
                                   const std::vector<PlanInput>& inputs,
-                                  std::span<const SourceLengths> lengths, WriteJsonl jsonl, Overwrite overwrite,
-                                  int threads, Communicator* comm = nullptr);
+                                  std::span<const SourceLengths> lengths, WriteJsonl jsonl,
+                                  Overwrite overwrite, int threads, Communicator* comm = nullptr);
 
 }  // namespace lockstep

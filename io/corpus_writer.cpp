@@ -99,9 +99,11 @@ class TokenSpool {
     void append(ColumnFileWriter& file, std::span<const std::byte> bytes) const {
         // The buffer is a whole number of tokens and aligned for any of them.
         if (type_ == ColumnType::u16) {
-            file.append(columns::tokens, std::span(reinterpret_cast<const std::uint16_t*>(bytes.data()), bytes.size() / 2));
+            file.append(columns::tokens,
+                        std::span(reinterpret_cast<const std::uint16_t*>(bytes.data()), bytes.size() / 2));
         } else {
-            file.append(columns::tokens, std::span(reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / 4));
+            file.append(columns::tokens,
+                        std::span(reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / 4));
         }
     }
 

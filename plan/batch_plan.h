@@ -143,14 +143,15 @@ void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources
 /// Statistics of stats.json (docs/formats/plan.md).
 struct PlanStats {
     std::uint64_t samples = 0, segments = 0, packs = 0, steps = 0, epochs = 0;
-    std::uint64_t planned_tokens = 0;     ///< All epochs.
-    std::uint64_t overlap_tokens = 0;     ///< Repeated at splits, all epochs.
-    std::uint64_t targets = 0;            ///< 0 in a lengths-only plan.
+    std::uint64_t planned_tokens = 0;  ///< All epochs.
+    std::uint64_t overlap_tokens = 0;  ///< Repeated at splits, all epochs.
+    bool targets_known = false;        ///< Not in a lengths-only plan.
+    std::uint64_t targets = 0;
     std::uint64_t packs_lower_bound = 0;  ///< One epoch: ceil(tokens / budget) or better.
     std::uint64_t packs_first_epoch = 0;
     std::uint64_t over_budget_packs = 0;      ///< Lazarus mode, all epochs: padded over the budget.
     std::uint64_t left_out_by_drop_last = 0;  ///< Lazarus mode, all epochs: samples in no pack.
-    double utilization = 0;           ///< Tokens over budget · packs.
+    double utilization = 0;                   ///< Tokens over budget · packs.
     double padding_waste_padded = 0;  ///< What padding to the longest of each batch would waste: samples in
                                       ///< arrival order, as many a batch as fit the budget padded.
     double packing_ratio = 0;         ///< Segments a pack.

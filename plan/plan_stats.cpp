@@ -86,7 +86,8 @@ PlanStatsBuilder::PlanStatsBuilder(const BatchPlan& head)
     stats_.epochs = head.num_epochs();
     if (head.options.mode == PlanMode::bucket) {
         const LengthBuckets buckets(head.options.bucket_edges, head.options.bucket_overflow_max);
-        for (std::size_t b = 0; b < buckets.size(); ++b) stats_.buckets.push_back({buckets.upper(b), 0, 0, 0});
+        for (std::size_t b = 0; b < buckets.size(); ++b)
+            stats_.buckets.push_back({buckets.upper(b), 0, 0, 0});
     }
     if (!is_mixture(head.sources)) return;
     double weights = 0;
@@ -105,6 +106,7 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
     for (const std::uint32_t tokens : chunk.segment_tokens) stats_.planned_tokens += tokens;
     for (const std::uint32_t offset : chunk.segment_offset) stats_.overlap_tokens += offset > 0 ? 1 : 0;
     if (chunk.pack_targets) {
+        stats_.targets_known = true;
         for (const std::uint32_t targets : *chunk.pack_targets) stats_.targets += targets;
     }
     if (first_epoch) {
@@ -129,8 +131,7 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
     }
     for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
         const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
-        add_step_balance(
-            chunk.pack_cost.subspan(begin, chunk.step_begin[step + 1] - chunk.step_begin[step]));
+        add_step_balance(chunk.pack_cost.subspan(begin, chunk.step_begin[step + 1] - chunk.step_begin[step]));
     }
     if (!stats_.shares.empty()) add_shares(chunk);
 }
@@ -175,7 +176,8 @@ void PlanStatsBuilder::add_shares(const PlanChunkColumns& chunk) {
         for (std::uint64_t s = chunk.pack_begin[pack_begin] - chunk.pack_begin[0]; s < end; ++s) {
             const std::uint64_t sample = chunk.sample(s);
             std::size_t source = 0;
-            while (source + 1 < head_.sources.size() && head_.sources[source + 1].sample_base <= sample) ++source;
+            while (source + 1 < head_.sources.size() && head_.sources[source + 1].sample_base <= sample)
+                ++source;
             stats_.shares[source].tokens += chunk.segment_tokens[s];
             all += chunk.segment_tokens[s];
         }
@@ -203,8 +205,8 @@ PlanStats PlanStatsBuilder::finish(std::span<const std::uint32_t> arrival_tokens
         class_segments.push_back(length_count_[tokens]);
     }
     const PlanOptions& options = head_.options;
-    stats_.packs_lower_bound =
-        packs_lower_bound(class_tokens, class_segments, {options.token_budget, options.segments_per_pack_max});
+    stats_.packs_lower_bound = packs_lower_bound(class_tokens, class_segments,
+                                                 {options.token_budget, options.segments_per_pack_max});
     stats_.utilization = ratio(static_cast<double>(stats_.planned_tokens),
                                static_cast<double>(stats_.packs) * options.token_budget);
     stats_.padding_waste_padded = waste_of_padded_batches(arrival_tokens, options.token_budget);

@@ -215,7 +215,8 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
                  "  lockstep batchplan build -l lengths.jsonl --mode bucket -b 8192 -o plan/",
                  [&invocation, build] { return run_build(invocation, *build); });
     add_plan_options(*build_verb, *build, "The plan");
-    build_verb->add_option("--threads", build->threads, "Threads that make rows (1); any number, the same plan")
+    build_verb
+        ->add_option("--threads", build->threads, "Threads that make rows (1); any number, the same plan")
         ->check(CLI::Range(1, 1024));
     build_verb->add_option("-o,--output", build->output, "Plan folder to write")->required();
 

@@ -323,7 +323,8 @@ void add_bench(CLI::App& app, Invocation& invocation) {
     verb->add_flag("--force", a->force, "Replace existing files");
     // Alone it is the pipeline; with a verb behind it, that one.
     verb->callback([&invocation, a, verb] {
-        if (verb->get_subcommands().empty()) invocation.action = [&invocation, a] { return run_bench(invocation, *a); };
+        if (verb->get_subcommands().empty())
+            invocation.action = [&invocation, a] { return run_bench(invocation, *a); };
     });
     add_bench_plan(*verb, invocation);
 }

@@ -48,7 +48,8 @@ double standard_normal(const Philox& philox, std::uint64_t index) {
     return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
 }
 
-std::vector<std::uint32_t> lengths_by(std::uint64_t samples, const std::function<double(std::uint64_t)>& length) {
+std::vector<std::uint32_t> lengths_by(std::uint64_t samples,
+                                      const std::function<double(std::uint64_t)>& length) {
     std::vector<std::uint32_t> lengths(samples);
     for (std::uint64_t i = 0; i < samples; ++i) {
         lengths[i] = static_cast<std::uint32_t>(std::clamp(std::round(length(i)), 1.0, 4096.0));
@@ -60,7 +61,8 @@ std::vector<std::uint32_t> log_normal_lengths(std::uint64_t samples) {
     const Philox philox(1234, "bench-lengths");
     const double sigma = 1.2;
     const double mu = std::log(600.0) - sigma * sigma / 2;
-    return lengths_by(samples, [&](std::uint64_t i) { return std::exp(mu + sigma * standard_normal(philox, i)); });
+    return lengths_by(samples,
+                      [&](std::uint64_t i) { return std::exp(mu + sigma * standard_normal(philox, i)); });
 }
 
 double seconds_of(const std::function<void()>& work) {
@@ -95,8 +97,10 @@ class PlanBench {
 
     ordered_json run() {
         const std::vector<std::uint32_t> lengths = log_normal_lengths(a_.samples);
-        invocation_.say(with_commas(a_.samples) + " log-normal lengths (mean 600 before clipping, sigma 1.2, 1 to "
-                        "4096), budget " + with_commas(a_.budget) + "; medians of " + std::to_string(a_.repeats));
+        invocation_.say(with_commas(a_.samples) +
+                        " log-normal lengths (mean 600 before clipping, sigma 1.2, 1 to "
+                        "4096), budget " +
+                        with_commas(a_.budget) + "; medians of " + std::to_string(a_.repeats));
         order(lengths);
         folder(lengths);
         if (a_.examples) {
@@ -115,12 +119,13 @@ class PlanBench {
     }
 
     void row(const std::string& what, double seconds, double probe, const std::string& probe_name) {
-        invocation_.say("  " + what + std::string(what.size() < 46 ? 46 - what.size() : 1, ' ') + fixed(seconds, 4) +
-                        " s   " + fixed(seconds / probe, 2) + " x " + probe_name);
+        invocation_.say("  " + what + std::string(what.size() < 46 ? 46 - what.size() : 1, ' ') +
+                        fixed(seconds, 4) + " s   " + fixed(seconds / probe, 2) + " x " + probe_name);
         rows_.push_back({{"what", what}, {"seconds", seconds}, {probe_name + "_ratio", seconds / probe}});
     }
     void fact(const std::string& what, const ordered_json& value) {
-        invocation_.say("  " + what + std::string(what.size() < 46 ? 46 - what.size() : 1, ' ') + value.dump());
+        invocation_.say("  " + what + std::string(what.size() < 46 ? 46 - what.size() : 1, ' ') +
+                        value.dump());
         rows_.push_back({{"what", what}, {"value", value}});
     }
 
@@ -165,7 +170,8 @@ class PlanBench {
         const double build = median([&] {
             const std::vector<PlanInput> inputs = {PlanInput::open(scratch / "lengths.h5", "lengths")};
             const std::vector<SourceLengths> sources = {inputs[0].lengths()};
-            built = build_plan_folder(scratch / "plan", options, inputs, sources, WriteJsonl::never, Overwrite::yes, 1);
+            built = build_plan_folder(scratch / "plan", options, inputs, sources, WriteJsonl::never,
+                                      Overwrite::yes, 1);
         });
         const std::uint64_t bytes = std::filesystem::file_size(scratch / "plan" / "plan.h5");
         const double raw = median([&] { write_raw(scratch / "raw", bytes); });
@@ -187,7 +193,8 @@ class PlanBench {
     void queries(const ScratchFolder& scratch, PlanOptions options, double copy) {
         row("where", median([&] {
                 const PlanFile plan = PlanFile::open(scratch / "plan");
-                if (plan.find_sample(a_.samples / 2).empty()) throw Error(ErrorCode::bug, "a sample is nowhere");
+                if (plan.find_sample(a_.samples / 2).empty())
+                    throw Error(ErrorCode::bug, "a sample is nowhere");
             }),
             copy, "memcpy");
         row("step", median([&] {
@@ -236,7 +243,8 @@ class PlanBench {
                 median([&] { patterns = pack_automatically(classes.tokens, sizes, {4096}).num_packs(); });
             fact(name + ": best fit, auto, saved [%]",
                  {best_fit, patterns,
-                  std::round(1e4 * (1 - static_cast<double>(patterns) / static_cast<double>(best_fit))) / 100});
+                  std::round(1e4 * (1 - static_cast<double>(patterns) / static_cast<double>(best_fit))) /
+                      100});
             row(name + ": auto packing", seconds, memcpy_seconds(4 * lengths.size()), "memcpy");
         };
         compare("normal(1500, 350)", lengths_by(1'000'000, [&](std::uint64_t i) {
@@ -282,10 +290,11 @@ int run_bench_plan(const Invocation& invocation, const BenchPlanArguments& argum
 
 void add_bench_plan(CLI::App& bench, Invocation& invocation) {
     auto a = std::make_shared<BenchPlanArguments>();
-    CLI::App* verb = add_verb(bench, invocation, "plan", "The planner, as multiples of memcpy and of a raw write",
-                              "  lockstep bench plan\n"
-                              "  lockstep bench plan --samples 100000000 --repeats 1",
-                              [&invocation, a] { return run_bench_plan(invocation, *a); });
+    CLI::App* verb =
+        add_verb(bench, invocation, "plan", "The planner, as multiples of memcpy and of a raw write",
+                 "  lockstep bench plan\n"
+                 "  lockstep bench plan --samples 100000000 --repeats 1",
+                 [&invocation, a] { return run_bench_plan(invocation, *a); });
     verb->add_option("--samples", a->samples, "Samples (1000000)");
     verb->add_option("-b,--token-budget", a->budget, "Most tokens a pack may hold (4096)");
     verb->add_option("--repeats", a->repeats, "Runs of which the median is shown (3)");

@@ -17,8 +17,8 @@ bool whole_number(std::string_view text, std::uint64_t& value) {
     return failure == std::errc{} && end == text.data() + text.size();
 }
 
-/// A model's work on a pack: 6 P multiply-adds' operations a token for P weights in matrices, and for attention
-/// 6 · layers · width for each squared length, causal halves counted. Only the ratio matters.
+/// A model's work on a pack: 6 P multiply-adds' operations a token for P weights in matrices, and for
+/// attention 6 · layers · width for each squared length, causal halves counted. Only the ratio matters.
 CostModel cost_of_model(const std::string& name) {
     const LoadedModelConfig model = load_model_config(name, 50257);
     const double linear = flop_per_token(model.config, 0);
@@ -34,9 +34,10 @@ CostModel parse_cost(const std::string& text) {
     if (comma == std::string::npos) return cost_of_model(text);
     if (!whole_number(std::string_view(text).substr(0, comma), cost.token_cost) ||
         !whole_number(std::string_view(text).substr(comma + 1), cost.square_cost)) {
-        throw Error(ErrorCode::invalid_argument,
-                    "--cost is '" + text +
-                        "'; expected a model, or two whole numbers A,B: A a token and B a squared segment length");
+        throw Error(
+            ErrorCode::invalid_argument,
+            "--cost is '" + text +
+                "'; expected a model, or two whole numbers A,B: A a token and B a squared segment length");
     }
     return cost;
 }
@@ -58,7 +59,8 @@ PlanOptions options_from(const PlanBuildArguments& a) {
     if (!a.bucket_edges.empty()) options.bucket_edges = a.bucket_edges;
     if (a.bucket_overflow_max) options.bucket_overflow_max = *a.bucket_overflow_max;
     if (options.mode == PlanMode::pack && (!a.bucket_edges.empty() || a.bucket_overflow_max)) {
-        throw Error(ErrorCode::invalid_argument, "--bucket-edges and --bucket-overflow-max go with --mode bucket");
+        throw Error(ErrorCode::invalid_argument,
+                    "--bucket-edges and --bucket-overflow-max go with --mode bucket");
     }
     options.segments_per_pack_max = a.segments_per_pack.value_or(0);
     if (a.stages) {
@@ -71,9 +73,9 @@ PlanOptions options_from(const PlanBuildArguments& a) {
     if (a.no_balance) options.balance = false;
     if (a.predictable && (a.seed != PlanOptions().seed || options.order != PackOrder::shuffle) &&
         options.compat == PlanCompat::none) {
-        throw Error(ErrorCode::invalid_argument,
-                    "--predictable means seed " + std::to_string(predictable_seed) +
-                        " and in order; leave out --seed and --order");
+        throw Error(ErrorCode::invalid_argument, "--predictable means seed " +
+                                                     std::to_string(predictable_seed) +
+                                                     " and in order; leave out --seed and --order");
     }
     return options;
 }
@@ -110,7 +112,8 @@ std::vector<std::uint64_t> parse_weights(const std::vector<SourceArgument>& sour
         const std::string digits = point == std::string::npos ? "" : text.substr(point + 1);
         const bool sound = (point == 0 || whole_number(std::string_view(text).substr(0, point), whole)) &&
                            (point == std::string::npos ||
-                            (!digits.empty() && digits.size() <= 9 && whole_number(digits + std::string(9 - digits.size(), '0'), part)));
+                            (!digits.empty() && digits.size() <= 9 &&
+                             whole_number(digits + std::string(9 - digits.size(), '0'), part)));
         if (!sound || whole > one || (whole == 0 && part == 0)) {
             throw Error(ErrorCode::invalid_argument,
                         "weight '" + text + "' of '" + sources[i].file +
@@ -121,10 +124,9 @@ std::vector<std::uint64_t> parse_weights(const std::vector<SourceArgument>& sour
         sum += weights[i];
     }
     if (fractions > 0 && (fractions != sources.size() || sum != one)) {
-        throw Error(ErrorCode::invalid_argument,
-                    "the weights are fractions but do not sum to 1: they give " +
-                        fixed(static_cast<double>(sum) / one, 9) +
-                        "; mend them, or give every source a whole number");
+        throw Error(ErrorCode::invalid_argument, "the weights are fractions but do not sum to 1: they give " +
+                                                     fixed(static_cast<double>(sum) / one, 9) +
+                                                     "; mend them, or give every source a whole number");
     }
     return weights;
 }
@@ -136,8 +138,9 @@ void apply_counts(const std::vector<std::string>& arguments, const std::string& 
     for (const std::string& argument : arguments) {
         const std::size_t equals = argument.rfind('=');
         std::uint64_t count = 0;
-        if (equals == std::string::npos || !whole_number(std::string_view(argument).substr(equals + 1), count) ||
-            count < 1 || count > 1'000'000'000) {
+        if (equals == std::string::npos ||
+            !whole_number(std::string_view(argument).substr(equals + 1), count) || count < 1 ||
+            count > 1'000'000'000) {
             throw Error(ErrorCode::invalid_argument,
                         option + " is '" + argument + "'; expected NAME=K with K from 1 to 10^9");
         }
@@ -166,7 +169,8 @@ std::vector<SourceLengths> lengths_of(const PlanBuildArguments& arguments,
     }
     if (!arguments.source_passes.empty()) {
         // The others are passed over once an epoch.
-        for (SourceLengths& source : lengths) source.source.passes = static_cast<std::uint32_t>(arguments.epochs);
+        for (SourceLengths& source : lengths)
+            source.source.passes = static_cast<std::uint32_t>(arguments.epochs);
     }
     apply_counts(arguments.source_passes, "--source-epochs", inputs, lengths, &PlanSource::passes);
     apply_counts(arguments.repeat_max, "--repeat-max", inputs, lengths, &PlanSource::passes_max);
@@ -178,7 +182,8 @@ std::vector<SourceLengths> lengths_of(const PlanBuildArguments& arguments,
 std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a, const std::string& group) {
     std::vector<CLI::Option*> options;
     options.push_back(
-        verb.add_option("-l,--lengths", a.inputs, "[NAME=]FILE[:WEIGHT]: a corpus or a lengths file, and its share of the tokens")
+        verb.add_option("-l,--lengths", a.inputs,
+                        "[NAME=]FILE[:WEIGHT]: a corpus or a lengths file, and its share of the tokens")
             ->group(group));
     options.push_back(verb.add_option("-e,--epochs", a.epochs, "Epochs (1)")->group(group));
     options.push_back(
@@ -190,22 +195,29 @@ std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a
         verb.add_option("--mode", a.mode, "pack, or bucket: length buckets with a padded budget")
             ->group(group));
     options.push_back(
-        verb.add_option("--packing", a.packing, "auto, best-fit-decreasing, patterns, first-fit-decreasing, best-fit, first-fit, in-order "
-                        "or concat-and-chunk")
+        verb.add_option(
+                "--packing", a.packing,
+                "auto, best-fit-decreasing, patterns, first-fit-decreasing, best-fit, first-fit, in-order "
+                "or concat-and-chunk")
             ->group(group));
-    options.push_back(verb.add_option("--segments-per-pack", a.segments_per_pack, "Most segments a pack may hold")
-                          ->group(group));
-    options.push_back(verb.add_option("--order", a.order, "shuffle, in-order, short-to-long, length-stages, score-stages or buckets-interleaved")
-                          ->group(group));
+    options.push_back(
+        verb.add_option("--segments-per-pack", a.segments_per_pack, "Most segments a pack may hold")
+            ->group(group));
+    options.push_back(
+        verb.add_option(
+                "--order", a.order,
+                "shuffle, in-order, short-to-long, length-stages, score-stages or buckets-interleaved")
+            ->group(group));
     options.push_back(
         verb.add_option("--stages", a.stages, "Stages of a staged order, of equal tokens (4)")->group(group));
-    options.push_back(
-        verb.add_option("--source-epochs", a.source_passes, "NAME=K: every sample of the source exactly K times")
-            ->group(group));
+    options.push_back(verb.add_option("--source-epochs", a.source_passes,
+                                      "NAME=K: every sample of the source exactly K times")
+                          ->group(group));
     options.push_back(verb.add_option("--repeat-max", a.repeat_max,
                                       "NAME=K: a source with a weight, passed over at most K times")
                           ->group(group));
-    options.push_back(verb.add_flag("--no-balance", a.no_balance, "Leave packs as they were shuffled")->group(group));
+    options.push_back(
+        verb.add_flag("--no-balance", a.no_balance, "Leave packs as they were shuffled")->group(group));
     options.push_back(verb.add_option("--long", a.long_policy,
                                       "Samples over the budget: auto, split, truncate, drop or error")
                           ->group(group));
@@ -215,8 +227,10 @@ std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a
     options.push_back(
         verb.add_option("--bucket-overflow-max", a.bucket_overflow_max, "Bucket mode: longest sample")
             ->group(group));
-    options.push_back(verb.add_option("--cost", a.cost, "A,B: cost A a token and B a squared segment length; or a model (4096,1)")
-                          ->group(group));
+    options.push_back(
+        verb.add_option("--cost", a.cost,
+                        "A,B: cost A a token and B a squared segment length; or a model (4096,1)")
+            ->group(group));
     options.push_back(
         verb.add_option("--compat", a.compat, "lazarus: exactly its plans (needs --mode bucket)")
             ->group(group));
@@ -248,7 +262,8 @@ nlohmann::ordered_json plan_json(const BatchPlan& plan, const PlanStats& stats) 
             {"segments", stats.segments},
             {"planned_tokens", stats.planned_tokens},
             {"overlap_tokens", stats.overlap_tokens},
-            {"targets", stats.targets},
+            {"targets",
+             stats.targets_known ? nlohmann::ordered_json(stats.targets) : nlohmann::ordered_json(nullptr)},
             {"over_budget_packs", stats.over_budget_packs},
             {"left_out_by_drop_last", stats.left_out_by_drop_last},
             {"utilization", stats.utilization},
@@ -265,8 +280,10 @@ void describe_plan(const Invocation& invocation, const BatchPlan& plan, const Pl
                    " packs of at most " + with_commas(plan.options.token_budget) + " tokens, " +
                    with_commas(stats.segments) + " segments");
     invocation.say("  " + with_commas(stats.planned_tokens) + " tokens planned, " +
-                   with_commas(stats.targets) + " targets; packs are " + fixed(100 * stats.utilization, 2) +
-                   " % full (padding would waste " + fixed(100 * stats.padding_waste_padded, 1) + " %); " +
+                   (stats.targets_known ? with_commas(stats.targets) + " targets"
+                                        : "targets not known from lengths alone") +
+                   "; packs are " + fixed(100 * stats.utilization, 2) + " % full (padding would waste " +
+                   fixed(100 * stats.padding_waste_padded, 1) + " %); " +
                    with_commas(stats.packs_first_epoch) + " packs an epoch, no plan can have fewer than " +
                    with_commas(stats.packs_lower_bound));
     std::string fates;

@@ -35,7 +35,8 @@ struct PlanBuildArguments {
 std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& arguments,
                                            const std::string& group);
 
-/// Build, save, say what came of it. Collective with `comm`: all its ranks make chunks, rank 0 writes and speaks.
+/// Build, save, say what came of it. Collective with `comm`: all its ranks make chunks, rank 0 writes and
+/// speaks.
 /// @param comm  null: this process alone.
 BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments,
                                     Communicator* comm);

@@ -110,10 +110,7 @@ Exported to_lazarus(const PlanFile& plan, const ExportArguments& arguments, Over
 }
 
 constexpr ExportForm export_forms[] = {
-    {"jsonl", to_jsonl},
-    {"npy", to_npy},
-    {"npz", to_npz},
-    {"torch-sampler", to_torch_sampler},
+    {"jsonl", to_jsonl},     {"npy", to_npy}, {"npz", to_npz}, {"torch-sampler", to_torch_sampler},
     {"lazarus", to_lazarus},
 };
 
