@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/plan_writer.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -345,6 +346,51 @@ TEST_F(PlanStoreTest, APlanFromLengthsAloneRefusesOtherLengthsAndTokenizers) {
         EXPECT_EQ(error_of([&] { bind_plan(plan, {other}); }).code(), ErrorCode::fingerprint_mismatch);
         EXPECT_TRUE(plan == built);
     }
+}
+
+// A folder is written chunk by chunk; what is numbered through the plan must not begin anew with a chunk.
+TEST_F(PlanStoreTest, PlansOfSeveralChunksAndEpochsAreNumberedThrough) {
+    const std::vector<std::uint32_t> lengths(2500, 4);
+    SourceLengths source;
+    source.source.name = "many";
+    source.source.lengths.bytes[0] = 1;
+    source.sample_tokens = lengths;
+    source.lengths_only = true;
+    PlanOptions options;
+    options.token_budget = 4;
+    options.packs_per_step = 2;
+    options.epochs = 2;
+    const std::span<const SourceLengths> sources(&source, 1);
+    const BatchPlan plan = build_plan(options, sources);
+    ASSERT_GT(plan.fingerprints.chunks.size(), 3U);
+    save(directory_ / "value", plan, {}, WriteJsonl::always);
+    const BuiltPlanFolder built = build_plan_folder(directory_ / "streamed", options, {}, sources,
+                                                    WriteJsonl::always, Overwrite::no, 2);
+    EXPECT_EQ(built.head.fingerprints, plan.fingerprints);
+    for (const char* name : {"plan.h5", "plan.jsonl", "fingerprints.json", "stats.json"}) {
+        EXPECT_EQ(directory_.read(std::string("value/") + name),
+                  directory_.read(std::string("streamed/") + name))
+            << name;
+    }
+    EXPECT_EQ(load_plan(directory_ / "streamed", PlanCheck::content), plan);
+    check(directory_ / "streamed");
+    std::istringstream lines(directory_.read("streamed/plan.jsonl"));
+    std::uint64_t pack = 0;
+    for (std::string line; std::getline(lines, line); ++pack) {
+        const json object = json::parse(line);
+        ASSERT_EQ(object["pack"], pack);
+        ASSERT_EQ(object["step"], pack / 2);
+    }
+    EXPECT_EQ(pack, 5000U);
+}
+
+TEST_F(PlanStoreTest, ReplacingAPlanLeavesNothingBeside) {
+    save(directory_ / "plan");
+    const auto before = names_in(directory_.path());
+    save(directory_ / "plan", WriteJsonl::never, Overwrite::yes);
+    EXPECT_EQ(names_in(directory_.path()), before);
+    EXPECT_FALSE(fs::exists(directory_ / "plan" / "plan.jsonl"));
+    check(directory_ / "plan");
 }
 
 }  // namespace
