@@ -140,6 +140,11 @@ Fingerprint fingerprint_chunk(const BatchPlan& plan, std::uint64_t step_begin, s
 /// @throws Error{corrupt_data} or {fingerprint_mismatch}, naming the field and the first step that differs.
 void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
 
+/// Build the plan again from its own options and these sources, and compare.
+/// @return false if that can't be done: a revision, or a plan made by other algorithms than this build has.
+/// @throws Error{fingerprint_mismatch} naming the first step and field that differ.
+bool check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
+
 /// Statistics of stats.json (docs/formats/plan.md).
 struct PlanStats {
     std::uint64_t samples = 0, segments = 0, packs = 0, steps = 0, epochs = 0;

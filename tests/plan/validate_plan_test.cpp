@@ -223,5 +223,22 @@ TEST(ValidatePlanTest, AnyOtherValueInAnyColumnIsFound) {
     }
 }
 
+TEST(RebuildTest, ASoundPlanThatItsOptionsDoNotGiveIsFound) {
+    for (const PlanMode mode : {PlanMode::pack, PlanMode::bucket}) {
+        Case made = make_case(mode);
+        const SourceLengths view = made.source.view();
+        const std::span<const SourceLengths> sources(&view, 1);
+        EXPECT_TRUE(check_rebuilt_plan(made.plan, sources));
+        const auto [i, j] = whole_twins(made.plan);
+        std::swap(made.plan.segment_sample[i], made.plan.segment_sample[j]);
+        made.plan.fingerprints = fingerprint_plan(made.plan);
+        validate_plan(made.plan, sources);
+        expect_error(ErrorCode::fingerprint_mismatch, "segment_sample",
+                     [&] { check_rebuilt_plan(made.plan, sources); });
+        made.plan.algorithms[0] = "segments=other/9";
+        EXPECT_FALSE(check_rebuilt_plan(made.plan, sources));
+    }
+}
+
 }  // namespace
 }  // namespace lockstep

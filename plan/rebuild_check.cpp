@@ -1,0 +1,30 @@
+// The strictest thing that can be said of a plan: that it is the one its options give.
+
+#include <string>
+#include <vector>
+
+#include "io/base/error.h"
+#include "plan/batch_plan.h"
+#include "plan/plan_diff.h"
+
+namespace lockstep {
+
+bool check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> sources) {
+    if (plan.parent || sources.size() != plan.sources.size()) return false;
+    std::vector<SourceLengths> shared(sources.begin(), sources.end());
+    for (std::size_t i = 0; i < shared.size(); ++i) {
+        shared[i].source = plan.sources[i];
+        // Targets were counted, or not, when the plan was built.
+        if (plan.pack_targets.empty()) shared[i].lengths_only = true;
+    }
+    const BatchPlan rebuilt = build_plan(plan.options, shared);
+    if (rebuilt.algorithms != plan.algorithms) return false;
+    if (rebuilt.fingerprints.plan == plan.fingerprints.plan) return true;
+    std::string difference = "its settings";
+    if (const auto first = first_difference(view_of(plan), view_of(rebuilt))) difference = first->text();
+    throw Error(ErrorCode::fingerprint_mismatch,
+                "plan: it is not what its options give for these sources: " + difference +
+                    " when built again; it was edited or made by a faulty build");
+}
+
+}  // namespace lockstep
