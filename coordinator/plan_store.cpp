@@ -101,12 +101,19 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     }
     const std::filesystem::path metadata = directory / "metadata.json";
     const json meta = json::parse(unseal_json(read_file(metadata), metadata.string()));
-    const json expected =
-        metadata_of(plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()});
+    const json expected = metadata_of(plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()});
     for (const char* field : {"options", "algorithms", "counts", "seed", "sources"}) {
         if (!meta.contains(field) || meta[field] != expected[field]) {
             refuse(metadata, std::string("field '") + field + "' does not agree with plan.h5");
         }
+    }
+    const std::filesystem::path stats = directory / "stats.json";
+    const json found_stats = json::parse(read_file(stats), nullptr, false);
+    const json expected_stats = stats_json(plan_stats(plan, {}));
+    if (!found_stats.is_object()) refuse(stats, "it is not a JSON object");
+    for (const auto& [field, value] : expected_stats.items()) {
+        if (!found_stats.contains(field) || found_stats[field] != value)
+            refuse(stats, "field '" + field + "' does not agree with plan.h5");
     }
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         const std::string name = entry.path().filename().string();
