@@ -5,6 +5,7 @@
 # NAME.np1, NAME.np2, …; a deadlock is a failure (timeout), not a wait.
 
 find_package(GTest REQUIRED)
+find_package(rapidcheck REQUIRED)
 
 set(LOCKSTEP_MPI_ENVIRONMENT
     "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OPENBLAS_NUM_THREADS=1;OMPI_MCA_mpi_yield_when_idle=1")

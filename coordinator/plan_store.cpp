@@ -107,6 +107,14 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
             refuse(metadata, std::string("field '") + field + "' does not agree with plan.h5");
         }
     }
+    const std::filesystem::path stats = directory / "stats.json";
+    const json found_stats = json::parse(read_file(stats), nullptr, false);
+    const json expected_stats = stats_json(plan_stats(plan, {}));
+    if (!found_stats.is_object()) refuse(stats, "it is not a JSON object");
+    for (const auto& [field, value] : expected_stats.items()) {
+        if (!found_stats.contains(field) || found_stats[field] != value)
+            refuse(stats, "field '" + field + "' does not agree with plan.h5");
+    }
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         const std::string name = entry.path().filename().string();
         if (name != "plan.h5" && name != "plan.jsonl" && name != "fingerprints.json" &&

@@ -56,7 +56,8 @@ BucketedPacks pack_buckets(const BucketMembers& members, const PlanOptions& opti
         if (options.order != PackOrder::in_order) {
             shuffle_values(std::span(packs.layout.segments).subspan(begin, end - begin), draws);
         }
-        const std::uint32_t capacity = buckets.capacity(bucket, options.token_budget);
+        const std::uint32_t capacity =
+            buckets.capacity(bucket, options.token_budget, options.segments_per_pack_max);
         for (SegmentIndex first = begin; first < end;) {
             first += std::min(capacity, end - first);
             packs.layout.pack_begin.push_back(first);

@@ -10,6 +10,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -32,9 +33,10 @@ class LengthBuckets {
     std::uint16_t index_of(std::uint32_t tokens) const;
     /// Tokens a segment of the bucket counts in the padded budget.
     std::uint32_t upper(std::size_t bucket) const { return uppers_[bucket]; }
-    /// Segments a pack of the bucket may hold.
-    std::uint32_t capacity(std::size_t bucket, std::uint32_t token_budget) const {
-        return token_budget / uppers_[bucket];
+    /// Segments a pack of the bucket may hold: as many as fit padded, at most segments_max unless that is 0.
+    std::uint32_t capacity(std::size_t bucket, std::uint32_t token_budget, std::uint32_t segments_max) const {
+        const std::uint32_t fitting = token_budget / uppers_[bucket];
+        return segments_max == 0 ? fitting : std::min(fitting, segments_max);
     }
 
   private:

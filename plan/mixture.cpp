@@ -200,6 +200,11 @@ std::vector<std::uint64_t> mixture_quotas(std::span<const PlanSource> sources,
     }
     for (std::size_t i = 0; i < sources.size(); ++i) {
         quotas.push_back(static_cast<std::uint64_t>(run * sources[i].weight / total_weight));
+        if (quotas.back() == 0) {
+            refuse(sources[i], "gets none of the " + std::to_string(static_cast<std::uint64_t>(run)) +
+                                   " tokens that the run has by its weight; raise its weight, or let the "
+                                   "sources that run out first be repeated more often");
+        }
     }
     return quotas;
 }

@@ -30,7 +30,7 @@ bool is_mixture(std::span<const PlanSource> sources);
 ///
 /// @param source_tokens  (sources) tokens of one pass, segments included as often as they overlap.
 /// @throws Error{invalid_argument} if only some sources have a weight, some have both weight and passes, or
-///         one with a share has no tokens.
+///         one with a share has no tokens or gets none of the run's.
 std::vector<std::uint64_t> mixture_quotas(std::span<const PlanSource> sources,
                                           std::span<const std::uint64_t> source_tokens, std::uint64_t epochs);
 

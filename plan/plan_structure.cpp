@@ -114,6 +114,10 @@ class PackCheck {
         std::uint64_t squares = 0;
         const std::uint64_t begin = plan_.pack_begin[pack];
         const std::uint64_t end = plan_.pack_begin[pack + 1];
+        const std::uint64_t segments_max = plan_.options.segments_per_pack_max;
+        if (segments_max > 0 && end - begin > segments_max) {
+            fail("has more segments than a pack may hold: " + expected_found(segments_max, end - begin));
+        }
         for (std::uint64_t segment = begin; segment < end; ++segment) {
             check_segment(segment);
             const std::uint64_t length = plan_.segment_tokens[segment];

@@ -161,10 +161,10 @@ void add_plan_exports(CLI::App& noun, Invocation& invocation) {
                  "  lockstep batchplan export -p plan/ --to torch-sampler -o sampler/     (docs/python.md)",
                  [&invocation, out] { return run_export(invocation, *out); });
     export_verb->add_option("-p,--plan", out->plan, "Plan folder")->required();
-    export_verb->add_option("--to", out->to, "jsonl, npy, npz or torch-sampler")->required();
+    export_verb->add_option("--to", out->to, "jsonl, npy, npz, torch-sampler or lazarus")->required();
     export_verb->add_option("-o,--output", out->output, "File (jsonl) or folder to write")->required();
     export_verb->add_option("-d,--data,-l,--lengths", out->sources,
-                            "[NAME=]FILE of each source: tokens (npz), keys (jsonl)");
+                            "[NAME=]FILE of each source: tokens (npz), keys (jsonl, lazarus)");
     export_verb->add_option("--from-step", out->step_begin, "npz: first step (0)");
     export_verb->add_option("--to-step", out->step_end, "npz: step after the last (the plan's end)");
     export_verb->add_flag("--force", out->force, "Replace an existing export");

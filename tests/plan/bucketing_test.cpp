@@ -143,5 +143,23 @@ TEST(PackBucketsTest, EpochsPermuteTheMembersOfEveryBucket) {
     EXPECT_TRUE(std::is_permutation(first.begin(), first.end(), second.begin(), second.end()));
 }
 
+TEST(BucketingTest, ACapOnSegmentsHoldsInEveryBucket) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(3, 200, 64);
+    PlanOptions options;
+    options.mode = PlanMode::bucket;
+    options.bucket_edges = {8, 32};
+    options.bucket_overflow_max = 64;
+    options.token_budget = 256;
+    options.segments_per_pack_max = 3;
+    BatchPlan plan = build_plan(options, source);
+    for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
+        EXPECT_LE(plan.pack_begin[pack + 1] - plan.pack_begin[pack], 3U);
+    }
+    validate_plan(plan, source);
+    plan.options.segments_per_pack_max = 2;
+    expect_error(ErrorCode::corrupt_data, "more segments", [&] { validate_plan(plan, source); });
+}
+
 }  // namespace
 }  // namespace lockstep

@@ -192,5 +192,17 @@ TEST(MixtureTest, AMissingOrRepeatedSampleIsFound) {
     expect_error(ErrorCode::corrupt_data, "times in the run", [&] { validate_plan(plan, inputs); });
 }
 
+TEST(MixtureTest, ASourceWhoseShareIsLessThanATokenIsRefused) {
+    std::vector<TestSource> sources(2);
+    sources[0].sample_tokens = {1};
+    sources[0].weight = 9;
+    sources[0].name = "common";
+    sources[1].name = "rare";
+    sources[1].sample_tokens = {1};
+    sources[1].weight = 1;
+    expect_error(ErrorCode::invalid_argument, "gets none of the",
+                 [&] { build_plan(PlanOptions{}, views(sources)); });
+}
+
 }  // namespace
 }  // namespace lockstep
