@@ -17,8 +17,8 @@
 #include "io/base/error.h"
 #include "plan/bucketing.h"
 #include "plan/dispositions.h"
-#include "plan/lazarus_identity.h"
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/identity.h"
+#include "plan/lazarus/plan.h"
 
 namespace lockstep {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "plan/batch_plan.h"
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/plan.h"
 #include "plan/plan_builder.h"
 
 namespace lockstep {

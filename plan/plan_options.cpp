@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "io/base/error.h"
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/plan.h"
 
 namespace lockstep {
 

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "plan/bucketing.h"
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/plan.h"
 #include "plan/mixture.h"
 #include "plan/packing.h"
 

@@ -8,7 +8,7 @@
 #include "io/base/error.h"
 #include "plan/balance.h"
 #include "plan/bucketing.h"
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/plan.h"
 #include "plan/mixture.h"
 
 namespace lockstep {

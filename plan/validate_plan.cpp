@@ -13,7 +13,7 @@
 #include "io/base/error.h"
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/plan.h"
 #include "plan/mixture.h"
 #include "plan/plan_structure.h"
 

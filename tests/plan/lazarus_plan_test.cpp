@@ -7,8 +7,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "plan/lazarus_identity.h"
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/identity.h"
+#include "plan/lazarus/plan.h"
 #include "plan/plan_columns.h"
 #include "plan/plan_structure.h"
 #include "tests/plan/plan_support.h"

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "plan/lazarus_packing.h"
-#include "plan/lazarus_random.h"
-#include "plan/lazarus_sampler.h"
+#include "plan/lazarus/packing.h"
+#include "plan/lazarus/random.h"
+#include "plan/lazarus/sampler.h"
 #include "tests/plan/plan_support.h"
 
 namespace lockstep {

@@ -1,4 +1,4 @@
-#include "plan/lazarus_random.h"
+#include "plan/lazarus/random.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,4 +1,4 @@
-// plan/lazarus_random.h
+// plan/lazarus/random.h
 //
 // The random numbers of CPython's `random` module, as Lazarus draws them: Mersenne
 // Twister 19937 seeded by array, getrandbits, and the shuffle of `random.Random`.

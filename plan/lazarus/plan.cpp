@@ -1,4 +1,4 @@
-#include "plan/lazarus_plan.h"
+#include "plan/lazarus/plan.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "plan/lazarus_packing.h"
+#include "plan/lazarus/packing.h"
 
 #include <algorithm>
 #include <bit>

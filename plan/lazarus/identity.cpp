@@ -1,4 +1,4 @@
-#include "plan/lazarus_identity.h"
+#include "plan/lazarus/identity.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

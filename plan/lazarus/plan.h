@@ -1,4 +1,4 @@
-// plan/lazarus_plan.h
+// plan/lazarus/plan.h
 //
 // Lazarus mode (PlanCompat::lazarus): a plan with exactly the microbatches that
 // Lazarus would make, a pack a microbatch. What its rules allow and ours do not is
@@ -18,7 +18,7 @@
 
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
-#include "plan/lazarus_sampler.h"
+#include "plan/lazarus/sampler.h"
 
 namespace lockstep {
 

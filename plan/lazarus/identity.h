@@ -1,4 +1,4 @@
-// plan/lazarus_identity.h
+// plan/lazarus/identity.h
 //
 // The names that Lazarus gives to plans and batch sequences, for comparing with it.
 // They are weak (different plans share one: docs/lazarus.md); ours is
@@ -14,7 +14,7 @@
 
 #include "io/base/fingerprint.h"
 #include "plan/batch_plan.h"
-#include "plan/lazarus_sampler.h"
+#include "plan/lazarus/sampler.h"
 
 namespace lockstep {
 

@@ -1,4 +1,4 @@
-#include "plan/lazarus_sampler.h"
+#include "plan/lazarus/sampler.h"
 
 #include <algorithm>
 #include <string>
@@ -6,7 +6,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
-#include "plan/lazarus_random.h"
+#include "plan/lazarus/random.h"
 
 namespace lockstep {
 

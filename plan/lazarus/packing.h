@@ -1,4 +1,4 @@
-// plan/lazarus_packing.h
+// plan/lazarus/packing.h
 //
 // Lazarus' stand-alone packer: the same packs, in near-linear time, and the rows it
 // lays out. Its plans never use it (they are of buckets); who compares packings or

@@ -1,4 +1,4 @@
-// plan/lazarus_sampler.h
+// plan/lazarus/sampler.h
 //
 // Lazarus' length buckets and its batch sampler, batch for batch: the reference that
 // Lazarus mode (lazarus_plan.h) builds its plans from. Works on the numbers of
