@@ -1,0 +1,256 @@
+// The planner's verbs as a user types them: bad input gets one clear error and the documented
+// code, and good input the same bytes however many ranks and threads make them.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "tests/end_to_end/small_world.h"
+
+namespace lockstep::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+ProgramResult lockstep_here(const Words& arguments) {
+    return run_lockstep_program(0, arguments);
+}
+
+void expect_refused(const ProgramResult& result, int code, const std::string& noun) {
+    EXPECT_EQ(result.exit_code, code) << result.out << result.err;
+    EXPECT_NE(result.err.find(noun), std::string::npos) << "expected '" << noun << "' in: " << result.err;
+    const std::size_t first = result.err.find("error: ");
+    ASSERT_NE(first, std::string::npos) << result.err;
+    EXPECT_EQ(result.err.find("error: ", first + 1), std::string::npos) << result.err;
+}
+
+std::string read_text(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    EXPECT_TRUE(file) << path;
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+void write_text(const std::string& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+}
+
+/// A lengths file with these lines.
+std::string lengths_file(const std::string& name, const std::string& lines) {
+    const std::string path = SmallWorld::get().fresh(name) + ".jsonl";
+    write_text(path, lines);
+    return path;
+}
+
+std::string line(const std::string& id, const std::string& length) {
+    return R"({"sample_id":")" + id + R"(","length":)" + length + "}\n";
+}
+
+/// Lengths 1 to 300, in no order.
+std::string many_lengths(const std::string& name, int samples) {
+    std::string lines;
+    for (int i = 0; i < samples; ++i)
+        lines += line(name + std::to_string(i), std::to_string(i * 37 % 300 + 1));
+    return lengths_file(name, lines);
+}
+
+Words build(const Words& lengths, const std::string& output, const Words& more = {}) {
+    Words arguments = {"batchplan", "build", "-o", output, "-l"};
+    arguments.insert(arguments.end(), lengths.begin(), lengths.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+}
+
+/// Refused, and nothing is left behind.
+void expect_no_plan(const Words& lengths, const Words& more, int code, const std::string& noun) {
+    const std::string output = SmallWorld::get().fresh("p");
+    expect_refused(lockstep_here(build(lengths, output, more)), code, noun);
+    EXPECT_FALSE(std::filesystem::exists(output)) << noun;
+}
+
+std::string built(const Words& lengths, const Words& more = {}) {
+    const std::string output = SmallWorld::get().fresh("p");
+    const auto result = lockstep_here(build(lengths, output, more));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return output;
+}
+
+TEST(PlannerVerbsTest, LengthsThatCannotBe) {
+    const auto refused = [](const std::string& lines, const std::string& noun) {
+        expect_no_plan({lengths_file("bad", lines)}, {}, 65, noun);
+    };
+    refused(line("a", "3") + line("a", "4"), ":2: sample_id 'a' is repeated");
+    refused(line("", "3"), ":1: 'sample_id' is empty");
+    refused(line("a", "-3"), "found -3");
+    refused(line("a", "4294967296"), "found 4294967296");
+    refused(line("a", "3.5"), "found 3.5");
+    refused(line("a", "\"3\""), "'length' must be an integer");
+    refused("{\"sample_id\":\"a\"}\n", "no 'length'");
+    refused("{\"length\":3}\n", "no 'sample_id'");
+    refused("", "is empty");
+    refused(line("a", "3") + "{\"sample_id\":\"b\",", "cut short");
+    expect_no_plan({lengths_file("zero", line("a", "0"))}, {}, 2, "nothing to plan");
+    // Beside others, a sample without tokens is recorded and left out.
+    built({lengths_file("zeros", line("a", "0") + line("b", "3"))});
+}
+
+TEST(PlannerVerbsTest, BudgetsUnderEachPolicyForLongSamples) {
+    const std::string lengths = many_lengths("s", 200);
+    for (const std::string policy : {"auto", "split", "truncate", "drop", "error"}) {
+        expect_no_plan({lengths}, {"-b", "0", "--long", policy}, 2, "token budget is 0");
+    }
+    for (const std::string policy : {"auto", "split"}) {
+        expect_no_plan({lengths}, {"-b", "1", "--long", policy}, 2, "at least 2 tokens");
+        built({lengths}, {"-b", "100", "--long", policy});
+    }
+    for (const std::string policy : {"truncate", "drop"}) {
+        built({lengths}, {"-b", "1", "--long", policy});
+        built({lengths}, {"-b", "100", "--long", policy});
+    }
+    expect_no_plan({lengths}, {"-b", "100", "--long", "error"}, 2, "sample 3 of");
+    expect_no_plan({lengths_file("long", line("a", "300"))}, {"-b", "100", "--long", "drop"}, 2,
+                   "nothing to plan");
+    expect_no_plan({lengths}, {"-b", "-5"}, 2, "cannot be negative");
+    expect_no_plan({lengths}, {"-b", "2147483648"}, 2, "2147483648");
+    expect_no_plan({lengths}, {"-b", "4294967296"}, 2, "token-budget");
+    expect_no_plan({lengths}, {"--long", "maybe"}, 2, "choose one of auto, split");
+}
+
+TEST(PlannerVerbsTest, EdgesAndWeightsThatCannotBe) {
+    const std::string a = many_lengths("a", 100), b = many_lengths("b", 150);
+    for (const Words& edges : std::vector<Words>{{"64", "32"}, {"64", "64"}, {"0", "32"}}) {
+        Words options = {"--mode", "bucket", "--bucket-edges"};
+        options.insert(options.end(), edges.begin(), edges.end());
+        expect_no_plan({a}, options, 2, "must ascend");
+    }
+    expect_no_plan({a}, {"--mode", "bucket", "--bucket-edges", "64", "--bucket-overflow-max", "64"}, 2,
+                   "overflow bucket");
+    expect_no_plan({a},
+                   {"--mode", "bucket", "-b", "200", "--bucket-edges", "64", "--bucket-overflow-max", "300"},
+                   2, "over the token budget");
+    expect_no_plan({"a=" + a + ":0.5", "b=" + b + ":0.6"}, {}, 2, "do not sum to 1");
+    expect_no_plan({"a=" + a + ":1", "b=" + b}, {}, 2, "give every source a weight");
+    for (const std::string weight : {"0", "-1", "nan", "1e400"})
+        expect_no_plan({"a=" + a + ":" + weight, "b=" + b + ":1"}, {}, 2, "expected a positive number");
+    expect_no_plan({"a=" + a + ":1", "b=" + b + ":1"}, {"--repeat-max", "c=3"}, 2, "no source");
+    built({"a=" + a + ":0.25", "b=" + b + ":0.75"});
+    const std::string output = built({"a=" + a, "b=" + b}, {"--source-epochs", "a=3"});
+    const auto stats = nlohmann::json::parse(read_text(output + "/stats.json"));
+    EXPECT_EQ(stats["segments"], 3 * 100 + 150);
+}
+
+TEST(PlannerVerbsTest, ExcludingWhatIsAbsent) {
+    const std::string plan = built({many_lengths("s", 200)}, {"-b", "512"});
+    const auto refused = [&](const Words& what, const std::string& noun) {
+        Words arguments = {"batchplan", "exclude", "-p", plan, "-o", SmallWorld::get().fresh("r")};
+        arguments.insert(arguments.end(), what.begin(), what.end());
+        expect_refused(lockstep_here(arguments), 2, noun);
+    };
+    refused({"--sample", "999", "--from-step", "0"}, "sample 999 does not exist");
+    refused({"--sample", "nosuch", "--from-step", "0"}, "'nosuch' is not a sample");
+    refused({"--step", "999", "--from-step", "0"}, "step 999 cannot be excluded");
+    refused({"--from-step", "0"}, "nothing is named");
+    refused({"--sample", "5", "--from-step", "999"}, "from-step is 999");
+    expect_refused(
+        lockstep_here({"batchplan", "exclude", "-p", plan, "--sample", "5", "--from-step", "0", "-o", plan}),
+        73, "--force");
+}
+
+TEST(PlannerVerbsTest, ADamagedPlanFolderIsFound) {
+    const std::string lengths = many_lengths("s", 200);
+    const std::string plan = built({lengths}, {"-b", "512"}), other = built({lengths}, {"-b", "310"});
+    const auto strict = [&](const std::string& folder) {
+        return lockstep_here({"batchplan", "validate", "-p", folder, "--strict", "-l", lengths});
+    };
+    const auto copy = [&] {
+        const std::string folder = SmallWorld::get().fresh("copy");
+        std::filesystem::copy(plan, folder, std::filesystem::copy_options::recursive);
+        return folder;
+    };
+    EXPECT_EQ(strict(copy()).exit_code, 0);
+    for (const std::string file :
+         {"plan.h5", "plan.jsonl", "fingerprints.json", "metadata.json", "stats.json"}) {
+        SCOPED_TRACE(file);
+        std::string folder = copy();
+        std::filesystem::remove(folder + "/" + file);
+        expect_refused(strict(folder), file == "plan.jsonl" ? 65 : 66, file);
+        folder = copy();
+        std::filesystem::resize_file(folder + "/" + file,
+                                     std::filesystem::file_size(folder + "/" + file) / 2);
+        expect_refused(strict(folder), 65, file);
+        folder = copy();
+        std::filesystem::copy_file(other + "/" + file, folder + "/" + file,
+                                   std::filesystem::copy_options::overwrite_existing);
+        // Which of the two is stale cannot be told, only that they are not of one plan.
+        expect_refused(strict(folder), 65, file == "plan.h5" ? "fingerprints.json" : file);
+    }
+    std::string folder = copy();
+    write_text(folder + "/notes.txt", "x");
+    expect_refused(strict(folder), 65, "notes.txt");
+    folder = copy();
+    const std::vector<std::string> rows = lines_of(folder + "/plan.jsonl");
+    std::string reordered;
+    for (auto row = rows.rbegin(); row != rows.rend(); ++row) reordered += *row + "\n";
+    write_text(folder + "/plan.jsonl", reordered);
+    expect_refused(strict(folder), 65, "plan.jsonl");
+}
+
+TEST(PlannerVerbsTest, RanksAndThreadsMakeTheSameBytes) {
+    const std::string a = many_lengths("a", 9000), b = many_lengths("b", 3000);
+    const std::vector<std::pair<Words, Words>> plans = {
+        {{a}, {"-b", "310", "-e", "2", "--packs-per-step", "1"}},
+        {{a}, {"-b", "600", "--packs-per-step", "1", "--order", "length-stages"}},
+        {{a},
+         {"-b", "600", "--packs-per-step", "2", "--mode", "bucket", "--bucket-edges", "100", "200",
+          "--bucket-overflow-max", "300"}},
+        {{"a=" + a + ":1", "b=" + b + ":2"}, {"-b", "310", "--packs-per-step", "1"}}};
+    for (const auto& [lengths, options] : plans) {
+        const std::string one = built(lengths, options);
+        Words threaded = options;
+        threaded.insert(threaded.end(), {"--threads", "3"});
+        const std::string threads = built(lengths, threaded);
+        const std::string ranks = SmallWorld::get().fresh("p");
+        const auto result = run_lockstep_program(3, build(lengths, ranks, options));
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+        for (const std::string file : {"/plan.h5", "/plan.jsonl", "/fingerprints.json", "/stats.json"}) {
+            EXPECT_TRUE(read_text(one + file) == read_text(threads + file)) << file;
+            EXPECT_TRUE(read_text(one + file) == read_text(ranks + file)) << file;
+        }
+    }
+}
+
+TEST(PlannerVerbsTest, LazarusPlansComeBackTheSame) {
+    const std::string lengths = many_lengths("s", 200);
+    const std::string plan = built(
+        {lengths}, {"--compat", "lazarus", "--mode", "bucket", "-b", "1024", "-e", "2", "--bucket-edges",
+                    "100", "200", "--bucket-overflow-max", "300", "--packs-per-step", "1"});
+    const std::string folder = SmallWorld::get().fresh("lazarus"), again = SmallWorld::get().fresh("p");
+    const auto exported =
+        lockstep_here({"batchplan", "export", "-p", plan, "--to", "lazarus", "-l", lengths, "-o", folder});
+    ASSERT_EQ(exported.exit_code, 0) << exported.err;
+    const auto imported = lockstep_here({"batchplan", "import", folder, "-l", lengths, "-o", again});
+    ASSERT_EQ(imported.exit_code, 0) << imported.err;
+    EXPECT_EQ(read_text(plan + "/plan.jsonl"), read_text(again + "/plan.jsonl"));
+    EXPECT_FALSE(read_text(plan + "/plan.jsonl").empty());
+}
+
+TEST(PlannerVerbsTest, VerbsBeforePlanningGiveJson) {
+    const std::string lengths = many_lengths("s", 500), columns = SmallWorld::get().fresh("l") + ".h5";
+    const auto json_of = [](const Words& arguments) {
+        const auto result = lockstep_here(arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return nlohmann::json::parse(result.out);
+    };
+    const auto suggested = json_of({"batching", "suggest", "-l", lengths, "--json"});
+    EXPECT_FALSE(suggested["edges"].empty());
+    const auto converted = json_of({"lengths", "convert", lengths, "-o", columns, "--json"});
+    EXPECT_EQ(converted["samples"], 500);
+    const auto bench = json_of({"bench", "--json", "-l", columns});
+    EXPECT_TRUE(bench.is_object());
+    EXPECT_EQ(read_text(built({lengths}) + "/plan.jsonl").empty(), false);
+}
+
+}  // namespace
+}  // namespace lockstep::test
