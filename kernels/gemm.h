@@ -54,7 +54,8 @@ class Gemm {
     /// c (M, N) = or += a (K, M)ᵀ · b (K, N). Gradient of a weight: k runs over the tokens from the pack's
     /// start.
     void multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
-    // K = 0 writes zeros (or adds nothing). With Accumulate::yes the first block sum is added to c too; without, to +0.
+    // K = 0 writes zeros (or adds nothing). With Accumulate::yes the first block sum is added to c too;
+    // without, to +0.
 
     GemmBackend backend() const;  ///< Never `automatic`.
     /// For `doctor` and the run log: "openblas 0.3.21 SkylakeX; own kernel avx512; self-test passed on 12

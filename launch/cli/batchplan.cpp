@@ -181,9 +181,9 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
     std::vector<PlanInput> inputs;
     for (const std::string& argument : arguments.inputs) {
         const auto [name, file] = split_named(argument);
-        inputs.push_back(PlanInput::open(file, name,
-                                         plan.options.compat == PlanCompat::lazarus ? DuplicateIds::last_wins
-                                                                                    : DuplicateIds::refuse));
+        inputs.push_back(PlanInput::open(
+            file, name,
+            plan.options.compat == PlanCompat::lazarus ? DuplicateIds::last_wins : DuplicateIds::refuse));
     }
     bool rebuilt = false;
     if (!inputs.empty()) {
@@ -193,10 +193,9 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
         if (arguments.strict) rebuilt = check_rebuilt_plan(plan, lengths);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const std::string checked = std::string(arguments.strict ? "files, " : "") +
-                                "columns and fingerprint tree" +
-                                (inputs.empty() ? "" : ", lengths of the sources") +
-                                (rebuilt ? ", built again" : "");
+    const std::string checked =
+        std::string(arguments.strict ? "files, " : "") + "columns and fingerprint tree" +
+        (inputs.empty() ? "" : ", lengths of the sources") + (rebuilt ? ", built again" : "");
     invocation.say("plan " + plan.fingerprints.plan.hex() + " is sound: " + checked + " (" +
                    fixed(seconds, 2) + " s)");
     invocation.give({{"plan_fingerprint", plan.fingerprints.plan.hex()},

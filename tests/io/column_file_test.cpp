@@ -195,7 +195,8 @@ TEST(ColumnFileTest, PiecesGiveTheSameFileAsTheWhole) {
         }
         writer.begin_column("/rows", ColumnType::u32, rows.size() / 3, 3);
         for (std::size_t begin = 0; begin < rows.size(); begin += 70001) {
-            writer.append("/rows", view(rows).subspan(begin, std::min<std::size_t>(70001, rows.size() - begin)));
+            writer.append("/rows",
+                          view(rows).subspan(begin, std::min<std::size_t>(70001, rows.size() - begin)));
         }
         writer.column("/small", view(random_words(10, 2)));
         writer.publish();
