@@ -214,6 +214,8 @@ TEST(PlannerVerbsTest, RanksAndThreadsMakeTheSameBytes) {
         const std::string ranks = SmallWorld::get().fresh("p");
         const auto result = run_lockstep_program(3, build(lengths, ranks, options));
         ASSERT_EQ(result.exit_code, 0) << result.err;
+        const auto valid = lockstep_here({"batchplan", "validate", "-p", ranks, "--strict"});
+        EXPECT_EQ(valid.exit_code, 0) << valid.err;
         for (const std::string file : {"/plan.h5", "/plan.jsonl", "/fingerprints.json", "/stats.json"}) {
             EXPECT_TRUE(read_text(one + file) == read_text(threads + file)) << file;
             EXPECT_TRUE(read_text(one + file) == read_text(ranks + file)) << file;
