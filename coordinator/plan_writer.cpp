@@ -26,6 +26,7 @@
 #include "io/column_file.h"
 #include "io/comm/agreement.h"
 #include "io/sealed_json.h"
+#include "plan/mixture.h"
 #include "plan/plan_builder.h"
 #include "plan/plan_columns.h"
 #include "plan/plan_stats.h"
@@ -397,12 +398,16 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
     PlanWriter writer(directory, built.head, builder.total(), builder.counts_targets(), inputs, jsonl,
                       overwrite);
     PlanStatsBuilder stats(builder.frame());
+    // Without a mixture every epoch holds every segment once.
+    const bool mixture = is_mixture(built.head.sources);
+    std::vector<std::uint32_t> arrivals;
     std::vector<Fingerprint> leaves;
     std::vector<PlanChunk> chunks(static_cast<std::size_t>(threads));
     std::vector<std::future<Fingerprint>> making(chunks.size());
     std::uint64_t first_chunk = 0;  // Of the epoch.
     for (std::uint64_t epoch = 0; epoch < built.head.options.epochs; ++epoch) {
         builder.begin_epoch(epoch);
+        if (epoch == 0 && mixture) arrivals = builder.arrival_tokens();
         const std::uint64_t num_chunks = builder.num_chunks();
         const auto start = [&](std::uint64_t index) {
             if (index >= num_chunks) return;
@@ -431,7 +436,7 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
         }
         first_chunk += num_chunks;
     }
-    built.stats = stats.finish(builder.segments().tokens);
+    built.stats = stats.finish(mixture ? std::span<const std::uint32_t>(arrivals) : builder.segments().tokens);
     built.head.fingerprints = fingerprint_tree(fingerprint_settings(built.head), built.head.epoch_begin,
                                                std::move(leaves), built.head.parent, built.head.from_step);
     finish(writer.publish(built.head, built.stats));

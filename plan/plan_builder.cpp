@@ -208,6 +208,17 @@ void PlanBuilder::begin_epoch(std::uint64_t epoch) {
     next_epoch_ = epoch + 1;
 }
 
+std::vector<std::uint32_t> PlanBuilder::arrival_tokens() const {
+    std::vector<std::uint32_t> times(fates_segments_.size(), 0);
+    for (const SegmentIndex segment : order_.segments) ++times[segment];
+    std::vector<std::uint32_t> lengths;
+    lengths.reserve(order_.segments.size());
+    for (SegmentIndex i = 0; i < times.size(); ++i) {
+        lengths.insert(lengths.end(), times[i], fates_segments_.tokens[i]);
+    }
+    return lengths;
+}
+
 std::uint64_t PlanBuilder::num_chunks() const {
     return (order_.num_steps() + plan_steps_per_chunk - 1) / plan_steps_per_chunk;
 }

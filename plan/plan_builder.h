@@ -54,7 +54,8 @@ class PlanBuilder {
 
     /// Make epoch `epoch`: 0, or the one after the last.
     void begin_epoch(std::uint64_t epoch);
-    const EpochOrder& epoch_order() const { return order_; }
+    /// Lengths of the segments of the epoch begun, in arrival order; as often as it holds them.
+    std::vector<std::uint32_t> arrival_tokens() const;
     std::uint64_t num_chunks() const;  ///< Of the epoch begun.
     /// Steps [1024 · index, …) of the epoch begun. May be called from many threads.
     void make_chunk(std::uint64_t index, PlanChunk& chunk) const;

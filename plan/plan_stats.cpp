@@ -26,18 +26,34 @@ double ratio(double part, double whole) {
     return whole > 0 ? part / whole : 0;
 }
 
-/// A segment of the first epoch, to be sorted back into arrival order.
-struct Arrival {
-    std::uint32_t offset;
-    std::uint32_t tokens;
-};
-
-/// Segments of the first epoch by (sample, offset). Counted into place: pieces of one sample alone need
-/// sorting.
-std::vector<std::uint32_t> arrivals_of(const BatchPlan& plan) {
+/// Lengths by sample, if every segment of the first epoch is the only one of its sample; else empty.
+std::vector<std::uint32_t> arrivals_of_singles(const BatchPlan& plan, std::uint64_t num_samples) {
+    std::vector<std::uint32_t> tokens(num_samples, 0);
     const std::uint64_t num_segments = first_epoch_segments(plan);
+    for (std::uint64_t s = 0; s < num_segments; ++s) {
+        std::uint32_t& place = tokens[plan.segment_sample[s]];
+        if (place != 0) return {};
+        place = plan.segment_tokens[s];
+    }
+    std::erase(tokens, 0U);
+    return tokens;
+}
+
+/// Lengths of the segments of the first epoch by (sample, offset), as often as it holds them.
+std::vector<std::uint32_t> arrivals_of(const BatchPlan& plan) {
     const PlanSource& last = plan.sources.back();
-    std::vector<std::uint64_t> next(last.sample_base + last.num_samples + 1, 0);
+    const std::uint64_t num_samples = last.sample_base + last.num_samples;
+    const std::uint64_t num_segments = first_epoch_segments(plan);
+    if (std::vector<std::uint32_t> singles = arrivals_of_singles(plan, num_samples);
+        singles.size() == num_segments) {
+        return singles;
+    }
+    // Counted into place: segments of one sample alone need sorting.
+    struct Arrival {
+        std::uint32_t offset;
+        std::uint32_t tokens;
+    };
+    std::vector<std::uint64_t> next(num_samples + 1, 0);
     for (std::uint64_t s = 0; s < num_segments; ++s) ++next[plan.segment_sample[s] + 1];
     for (std::size_t sample = 1; sample < next.size(); ++sample) next[sample] += next[sample - 1];
     std::vector<Arrival> arrivals(num_segments);
