@@ -126,7 +126,7 @@ std::vector<Rank> assign_window(const BatchPlan& plan, std::uint64_t step_begin,
 
 StepWindow window_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
     const std::vector<Rank> all_mine(plan.step_begin[step_end] - plan.step_begin[step_begin], Rank{0});
-    return {slice_of(plan, step_begin, step_end, all_mine, Rank{0}),
+    return {std::move(slices_of(plan, step_begin, step_end, all_mine, WorldSize{1}).front()),
             packs_of_steps(plan, step_begin, step_end), targets_of_steps(plan, step_begin, step_end)};
 }
 
@@ -168,9 +168,9 @@ StepWindow PlanDistribution::fetch(std::uint64_t step) {
         const std::vector<Rank> ranks =
             assign_window(*plan_, header.step_begin, header.step_end, comm_.size());
         for (const Rank rank : ranks) header.pack_rank.push_back(static_cast<std::uint32_t>(rank.value));
-        for (int r = 0; r < comm_.size().value; ++r) {
-            slices.push_back(
-                to_message(slice_of(*plan_, header.step_begin, header.step_end, ranks, Rank{r})));
+        for (const PlanSlice& slice :
+             slices_of(*plan_, header.step_begin, header.step_end, ranks, comm_.size())) {
+            slices.push_back(to_message(slice));
             header.slice_bytes.push_back(slices.back().size());
             header.slice_digest.push_back(digest_of(slices.back()).hex());
         }

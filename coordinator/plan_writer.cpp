@@ -436,7 +436,8 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
         }
         first_chunk += num_chunks;
     }
-    built.stats = stats.finish(mixture ? std::span<const std::uint32_t>(arrivals) : builder.segments().tokens);
+    built.stats =
+        stats.finish(mixture ? std::span<const std::uint32_t>(arrivals) : builder.segments().tokens);
     built.head.fingerprints = fingerprint_tree(fingerprint_settings(built.head), built.head.epoch_begin,
                                                std::move(leaves), built.head.parent, built.head.from_step);
     finish(writer.publish(built.head, built.stats));

@@ -29,13 +29,9 @@ void balance_window(std::span<std::uint32_t> window, std::uint32_t packs_per_ste
 
 }  // namespace
 
-std::uint64_t cost_of_pack(const CostModel& cost, std::uint64_t tokens, std::uint64_t sum_of_squares) {
-    return cost.token_cost * tokens + cost.square_cost * sum_of_squares;
-}
-
-std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> pack_cost, const PlanOptions& options,
-                                       PackDraws& draws) {
-    std::vector<std::uint32_t> order(pack_cost.size());
+std::vector<std::uint32_t> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
+                                       const PlanOptions& options, PackDraws& draws) {
+    std::vector<std::uint32_t> order(num_packs);
     std::iota(order.begin(), order.end(), 0U);
     if (options.order == PackOrder::in_order || options.order == PackOrder::short_to_long) return order;
     shuffle_values(std::span(order), draws.order);

@@ -22,9 +22,21 @@ namespace lockstep {
 /// Steps a window of balance holds.
 inline constexpr std::uint64_t balance_window_steps = 16;
 
-/// Cost of a pack: token_cost · tokens + square_cost · Σ segment tokens².
-/// @pre Within the budget the model was checked for (check_options), so it does not wrap.
-std::uint64_t cost_of_pack(const CostModel& cost, std::uint64_t tokens, std::uint64_t sum_of_squares);
+/// The work of a pack while its segments are added.
+struct PackWork {
+    std::uint64_t tokens = 0;
+    std::uint64_t squares = 0;  ///< Σ segment tokens².
+
+    void add(std::uint64_t segment_tokens) {
+        tokens += segment_tokens;
+        squares += segment_tokens * segment_tokens;
+    }
+    /// token_cost · tokens + square_cost · squares.
+    /// @pre Within the budget the model was checked for (check_options), so it does not wrap.
+    std::uint64_t cost(const CostModel& model) const {
+        return model.token_cost * tokens + model.square_cost * squares;
+    }
+};
 
 /// Draws of one epoch, used up by one stage after another.
 struct PackDraws {
@@ -40,9 +52,9 @@ struct PackDraws {
 /// shuffle), cut into steps, and the steps are permuted. The last window may hold fewer steps; the packs of a
 /// last, short step stay as shuffled.
 ///
-/// @param pack_cost  (packs) cost of each.
-/// @return (packs) indices into pack_cost, each once.
-std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> pack_cost, const PlanOptions& options,
-                                       PackDraws& draws);
+/// @param pack_cost  (num_packs) cost of each; may be empty without `balance`.
+/// @return (num_packs) numbers of packs, each once.
+std::vector<std::uint32_t> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
+                                       const PlanOptions& options, PackDraws& draws);
 
 }  // namespace lockstep

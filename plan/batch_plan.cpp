@@ -20,6 +20,16 @@ std::uint64_t BatchPlan::epoch_of(std::uint64_t step) const {
     return static_cast<std::uint64_t>(after - epoch_begin.begin()) - 1;
 }
 
+bool samples_are_narrow(std::span<const PlanSource> sources) {
+    constexpr std::uint64_t limit = std::uint64_t{1} << 32U;
+    std::uint64_t num_samples = 0;
+    for (const PlanSource& source : sources) {
+        if (source.num_samples > limit - num_samples) return false;
+        num_samples += source.num_samples;
+    }
+    return true;
+}
+
 std::size_t BatchPlan::source_of(std::uint64_t sample) const {
     std::size_t source = sources.size() - 1;
     while (source > 0 && sources[source].sample_base > sample) --source;

@@ -124,6 +124,9 @@ struct SourceLengths {
 ///         Error{corrupt_data} on bad loss spans (dispositions.h).
 BatchPlan build_plan(const PlanOptions& options, std::span<const SourceLengths> sources);
 
+/// Whether sample ids fit 32 bits: decided by the source table, so that equal plans have equal columns.
+bool samples_are_narrow(std::span<const PlanSource> sources);
+
 /// The plan without its segments, packs and steps.
 BatchPlan head_of(const BatchPlan& plan);
 

@@ -79,7 +79,8 @@ class StagedEpochs final : public EpochSequence {
         order.clear();
         order.segments.reserve(counts_.segments);
         EpochDraws draws(options_.seed, epoch);
-        for (Stage& stage : stages_) stage.append_to(order, draws);
+        const bool last = epoch + 1 == options_.epochs;
+        for (Stage& stage : stages_) stage.append_to(order, draws, last);
     }
 
   private:
@@ -122,7 +123,7 @@ class BucketEpochs final : public EpochSequence {
             return interleave_buckets(packs.pack_bucket, options_, epoch);
         }
         PackDraws draws(options_.seed, epoch);
-        std::vector<std::uint32_t> order = order_packs(costs_of(layout), options_, draws);
+        std::vector<std::uint32_t> order = order_packs(layout.num_packs(), costs_of(layout), options_, draws);
         if (options_.order == PackOrder::in_order) {
             // Bucket after bucket would be short to long: order by first segment.
             std::ranges::sort(order, {}, [&](std::uint32_t pack) { return layout.pack(pack).front(); });
@@ -133,14 +134,9 @@ class BucketEpochs final : public EpochSequence {
     std::vector<std::uint64_t> costs_of(const PackLayout& layout) const {
         std::vector<std::uint64_t> costs(layout.num_packs());
         for (std::size_t p = 0; p < costs.size(); ++p) {
-            std::uint64_t tokens = 0;
-            std::uint64_t squares = 0;
-            for (const SegmentIndex segment : layout.pack(p)) {
-                const std::uint64_t length = table_.tokens[segment];
-                tokens += length;
-                squares += length * length;
-            }
-            costs[p] = cost_of_pack(options_.cost, tokens, squares);
+            PackWork work;
+            for (const SegmentIndex segment : layout.pack(p)) work.add(table_.tokens[segment]);
+            costs[p] = work.cost(options_.cost);
         }
         return costs;
     }

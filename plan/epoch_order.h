@@ -41,13 +41,13 @@ struct EpochCounts {
     std::uint64_t steps = 0;
 };
 
-/// The epochs of a plan, asked for in ascending order.
+/// The epochs of a plan, asked for once each, in ascending order.
 class EpochSequence {
   public:
     virtual ~EpochSequence() = default;
     /// Known before the epoch is made.
     virtual EpochCounts counts(std::uint64_t epoch) const = 0;
-    /// Makes epoch `epoch`: 0 or the one after the last made.
+    /// Makes epoch `epoch`: 0, then each the one after the last made.
     virtual void make(std::uint64_t epoch, EpochOrder& order) = 0;
 };
 

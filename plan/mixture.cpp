@@ -112,7 +112,7 @@ class MixtureEpochs final : public EpochSequence {
             Stage block(block_options_, table_, std::exchange(pool_, {}));
             const bool last = drawn_ == epoch_end && block.num_packs() <= window_packs;
             pool_ = block.give_back(window_packs);
-            block.append_to(order, draws);
+            block.append_to(order, draws, true);
             if (last) break;
         }
         LOCKSTEP_ENSURES(pool_.empty());

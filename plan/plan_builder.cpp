@@ -117,16 +117,6 @@ void check_mixture(const PlanOptions& options) {
 
 }  // namespace
 
-bool samples_are_narrow(std::span<const PlanSource> sources) {
-    constexpr std::uint64_t limit = std::uint64_t{1} << 32U;
-    std::uint64_t num_samples = 0;
-    for (const PlanSource& source : sources) {
-        if (source.num_samples > limit - num_samples) return false;
-        num_samples += source.num_samples;
-    }
-    return true;
-}
-
 PlanChunkColumns PlanChunk::columns() const {
     PlanChunkColumns view;
     view.first_step = first_step;
@@ -196,12 +186,8 @@ PlanBuilder::PlanBuilder(const PlanOptions& options, std::span<const SourceLengt
 PlanBuilder::~PlanBuilder() = default;
 
 void PlanBuilder::begin_epoch(std::uint64_t epoch) {
-    LOCKSTEP_EXPECTS(epoch == 0 || epoch == next_epoch_);
-    if (epoch == 0) {
-        epoch_first_pack_ = 0;
-    } else {
-        epoch_first_pack_ += order_.num_packs();
-    }
+    LOCKSTEP_EXPECTS(epoch == next_epoch_);
+    epoch_first_pack_ += order_.num_packs();
     epoch_first_step_ = frame_.epoch_begin[epoch];
     epochs_->make(epoch, order_);
     LOCKSTEP_ENSURES(order_.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
@@ -270,19 +256,17 @@ void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
     chunk.pack_bucket.clear();
     chunk.pack_pad_tokens.clear();
     for (std::size_t p = 0; p < num_packs; ++p) {
-        std::uint64_t tokens = 0;
-        std::uint64_t squares = 0;
+        PackWork work;
         std::uint32_t targets = 0;
         for (std::uint64_t i = chunk.pack_begin[p]; i < chunk.pack_begin[p + 1]; ++i) {
-            const std::uint64_t length = chunk.segment_tokens[i];
-            tokens += length;
-            squares += length * length;
+            work.add(chunk.segment_tokens[i]);
             if (!table.targets.empty()) targets += table.targets[segments[i]];
         }
         if (table.targets.empty()) {
-            targets = static_cast<std::uint32_t>(tokens - (chunk.pack_begin[p + 1] - chunk.pack_begin[p]));
+            targets =
+                static_cast<std::uint32_t>(work.tokens - (chunk.pack_begin[p + 1] - chunk.pack_begin[p]));
         }
-        chunk.pack_cost[p] = cost_of_pack(frame_.options.cost, tokens, squares);
+        chunk.pack_cost[p] = work.cost(frame_.options.cost);
         if (count_targets_) chunk.pack_targets[p] = targets;
     }
     if (frame_.options.mode == PlanMode::bucket) {

@@ -52,7 +52,7 @@ class PlanBuilder {
     bool counts_targets() const { return count_targets_; }
     bool has_narrow_samples() const { return narrow_samples_; }
 
-    /// Make epoch `epoch`: 0, or the one after the last.
+    /// Make epoch `epoch`: 0, then each the one after the last.
     void begin_epoch(std::uint64_t epoch);
     /// Lengths of the segments of the epoch begun, in arrival order; as often as it holds them.
     std::vector<std::uint32_t> arrival_tokens() const;
@@ -72,8 +72,5 @@ class PlanBuilder {
     std::uint64_t epoch_first_step_ = 0, epoch_first_pack_ = 0;  ///< Of the epoch begun.
     std::uint64_t next_epoch_ = 0;
 };
-
-/// Whether sample ids fit 32 bits: decided by the source table, so that equal plans have equal columns.
-bool samples_are_narrow(std::span<const PlanSource> sources);
 
 }  // namespace lockstep

@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "io/base/error.h"
-#include "plan/plan_builder.h"
 #include "plan/plan_structure.h"
 
 namespace lockstep {

@@ -95,7 +95,8 @@ class Reviser {
 
     void revise_pack(std::uint64_t pack, bool whole_step) {
         BatchPlan& out = revision_.plan;
-        std::uint64_t tokens_before = 0, tokens = 0, squares = 0, kept = 0;
+        std::uint64_t tokens_before = 0, kept = 0;
+        PackWork work;
         removed_.clear();
         for (std::uint64_t s = plan_.pack_begin[pack]; s < plan_.pack_begin[pack + 1]; ++s) {
             const std::uint64_t length = plan_.segment_tokens[s];
@@ -108,8 +109,7 @@ class Reviser {
             out.segment_sample.push_back(plan_.segment_sample[s]);
             out.segment_offset.push_back(plan_.segment_offset[s]);
             out.segment_tokens.push_back(plan_.segment_tokens[s]);
-            tokens += length;
-            squares += length * length;
+            work.add(length);
             ++kept;
         }
         out.pack_begin[pack + 1] = out.segment_tokens.size();
@@ -117,13 +117,13 @@ class Reviser {
         ++revision_.packs_changed;
         if (kept == 0) ++revision_.packs_emptied;
         revision_.segments_removed += removed_.size();
-        revision_.tokens_removed += tokens_before - tokens;
-        out.pack_cost[pack] = cost_of_pack(plan_.options.cost, tokens, squares);
+        revision_.tokens_removed += tokens_before - work.tokens;
+        out.pack_cost[pack] = work.cost(plan_.options.cost);
         if (!plan_.pack_targets.empty()) out.pack_targets[pack] = targets_left(pack, tokens_before, kept);
         if (plan_.options.mode == PlanMode::bucket) {
             const LengthBuckets buckets(plan_.options.bucket_edges, plan_.options.bucket_overflow_max);
             out.pack_pad_tokens[pack] =
-                static_cast<std::uint32_t>(kept * buckets.upper(plan_.pack_bucket[pack]) - tokens);
+                static_cast<std::uint32_t>(kept * buckets.upper(plan_.pack_bucket[pack]) - work.tokens);
         }
     }
 

@@ -37,17 +37,19 @@ std::uint64_t PlanSummary::epoch_of(std::uint64_t step) const {
     return std::min<std::uint64_t>(static_cast<std::uint64_t>(after - epoch_begin.begin()) - 1, num_epochs);
 }
 
-PlanSlice slice_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
-                   std::span<const Rank> pack_rank, Rank rank) {
+std::vector<PlanSlice> slices_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
+                                 std::span<const Rank> pack_rank, WorldSize world_size) {
     LOCKSTEP_EXPECTS(step_begin <= step_end && step_end <= plan.num_steps());
     const std::uint64_t first_pack = plan.step_begin[step_begin];
     LOCKSTEP_EXPECTS(pack_rank.size() == plan.step_begin[step_end] - first_pack);
-    PlanSlice slice;
-    slice.step_begin = step_begin;
-    slice.step_end = step_end;
+    std::vector<PlanSlice> slices(static_cast<std::size_t>(world_size.value));
+    for (PlanSlice& slice : slices) {
+        slice.step_begin = step_begin;
+        slice.step_end = step_end;
+    }
     for (std::uint64_t step = step_begin; step < step_end; ++step) {
         for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
-            if (pack_rank[pack - first_pack] != rank) continue;
+            PlanSlice& slice = slices[static_cast<std::size_t>(pack_rank[pack - first_pack].value)];
             slice.pack.push_back(pack);
             for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s) {
                 slice.segment_sample.push_back(plan.segment_sample[s]);
@@ -56,9 +58,9 @@ PlanSlice slice_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_
             }
             slice.segment_begin.push_back(slice.segment_sample.size());
         }
-        slice.step_pack_begin.push_back(slice.pack.size());
+        for (PlanSlice& slice : slices) slice.step_pack_begin.push_back(slice.pack.size());
     }
-    return slice;
+    return slices;
 }
 
 namespace {

@@ -53,10 +53,11 @@ struct PlanSummary {
 };
 PlanSummary summarize(const BatchPlan& plan);
 
+/// Every rank's slice of a window, in one pass over its packs.
 /// @param pack_rank  rank of every pack of steps [step_begin, step_end), in plan order (assign_packs, step by
 /// step).
-PlanSlice slice_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
-                   std::span<const Rank> pack_rank, Rank rank);
+std::vector<PlanSlice> slices_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
+                                 std::span<const Rank> pack_rank, WorldSize world_size);
 
 /// Structure of a slice that came from elsewhere: offsets monotone and consistent.
 /// @throws Error{corrupt_data} naming the field.

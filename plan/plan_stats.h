@@ -23,7 +23,8 @@ class PlanStatsBuilder {
     /// All chunks of the plan, in order.
     void add(const PlanChunkColumns& chunk);
 
-    /// @param arrival_tokens  lengths of the first epoch's segments in arrival order, for `padding_waste_padded`.
+    /// @param arrival_tokens  lengths of the first epoch's segments in arrival order, for
+    /// `padding_waste_padded`.
     PlanStats finish(std::span<const std::uint32_t> arrival_tokens);
 
   private:

@@ -110,8 +110,7 @@ class PackCheck {
 
     void check(std::uint64_t pack) {
         pack_ = pack;
-        std::uint64_t tokens = 0;
-        std::uint64_t squares = 0;
+        PackWork work;
         const std::uint64_t begin = plan_.pack_begin[pack];
         const std::uint64_t end = plan_.pack_begin[pack + 1];
         const std::uint64_t segments_max = plan_.options.segments_per_pack_max;
@@ -120,21 +119,20 @@ class PackCheck {
         }
         for (std::uint64_t segment = begin; segment < end; ++segment) {
             check_segment(segment);
-            const std::uint64_t length = plan_.segment_tokens[segment];
-            tokens += length;
+            work.add(plan_.segment_tokens[segment]);
             // Checked at every segment, so that a sum of squares cannot wrap.
-            if (tokens > plan_.options.token_budget && !may_exceed_budget(begin, end)) {
-                fail("has more than the token budget: " + expected_found(plan_.options.token_budget, tokens));
+            if (work.tokens > plan_.options.token_budget && !may_exceed_budget(begin, end)) {
+                fail("has more than the token budget: " +
+                     expected_found(plan_.options.token_budget, work.tokens));
             }
-            squares += length * length;
         }
-        const std::uint64_t cost = cost_of_pack(plan_.options.cost, tokens, squares);
+        const std::uint64_t cost = work.cost(plan_.options.cost);
         if (plan_.pack_cost[pack] != cost) fail("pack_cost: " + expected_found(cost, plan_.pack_cost[pack]));
-        if (!plan_.pack_targets.empty() && plan_.pack_targets[pack] > tokens - (end - begin)) {
-            fail("pack_targets: at most " + std::to_string(tokens - (end - begin)) + " are possible, found " +
-                 std::to_string(plan_.pack_targets[pack]));
+        if (!plan_.pack_targets.empty() && plan_.pack_targets[pack] > work.tokens - (end - begin)) {
+            fail("pack_targets: at most " + std::to_string(work.tokens - (end - begin)) +
+                 " are possible, found " + std::to_string(plan_.pack_targets[pack]));
         }
-        if (plan_.options.mode == PlanMode::bucket) check_bucket(begin, end, tokens);
+        if (plan_.options.mode == PlanMode::bucket) check_bucket(begin, end, work.tokens);
     }
 
   private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "io/base/contract.h"
 #include "plan/sequential_packing.h"
@@ -88,26 +89,17 @@ void Stage::pack(const PlanOptions& options, std::span<const std::uint32_t> segm
 
 void Stage::learn_costs() {
     pack_cost_.clear();
+    if (!options_.balance) return;
     pack_cost_.reserve(num_packs_);
-    const auto cost = [&](auto lengths) {
-        std::uint64_t tokens = 0;
-        std::uint64_t squares = 0;
-        for (const std::uint64_t length : lengths) {
-            tokens += length;
-            squares += length * length;
-        }
-        return cost_of_pack(options_.cost, tokens, squares);
-    };
-    std::vector<std::uint64_t> lengths;
     for (std::size_t p = 0; p < layout_.num_packs(); ++p) {
-        lengths.clear();
-        for (const SegmentIndex segment : layout_.pack(p)) lengths.push_back(table_.tokens[segment]);
-        pack_cost_.push_back(cost(std::span(lengths)));
+        PackWork work;
+        for (const SegmentIndex segment : layout_.pack(p)) work.add(table_.tokens[segment]);
+        pack_cost_.push_back(work.cost(options_.cost));
     }
     for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
-        lengths.clear();
-        for (const std::uint32_t c : shapes_.shape(s)) lengths.push_back(classes_.tokens[c]);
-        pack_cost_.insert(pack_cost_.end(), shapes_.shape_packs[s], cost(std::span(lengths)));
+        PackWork work;
+        for (const std::uint32_t c : shapes_.shape(s)) work.add(classes_.tokens[c]);
+        pack_cost_.insert(pack_cost_.end(), shapes_.shape_packs[s], work.cost(options_.cost));
     }
 }
 
@@ -145,12 +137,12 @@ std::vector<SegmentIndex> Stage::give_back(std::uint64_t keep) {
     return given;
 }
 
-void Stage::append_to(EpochOrder& order, EpochDraws& draws) {
+void Stage::append_to(EpochOrder& order, EpochDraws& draws, bool last) {
     const std::size_t first_pack = order.num_packs();
     if (layout_.num_packs() > 0) {
         append_layout(order, draws);
     } else {
-        append_shapes(order, draws);
+        append_shapes(order, draws, last);
     }
     LOCKSTEP_ENSURES(order.num_packs() == first_pack + num_packs_);
     for (std::size_t end = first_pack; end < order.num_packs();) {
@@ -160,23 +152,27 @@ void Stage::append_to(EpochOrder& order, EpochDraws& draws) {
 }
 
 void Stage::append_layout(EpochOrder& order, EpochDraws& draws) {
-    for (const std::uint32_t pack : order_packs(pack_cost_, options_, draws.packs)) {
+    for (const std::uint32_t pack : order_packs(num_packs_, pack_cost_, options_, draws.packs)) {
         const auto segments = layout_.pack(pack);
         order.segments.insert(order.segments.end(), segments.begin(), segments.end());
         order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
     }
 }
 
-void Stage::append_shapes(EpochOrder& order, EpochDraws& draws) {
+void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
     // Segments of equal length are interchangeable, so every epoch gives them out anew.
-    shuffled_ = classes_.members;
+    if (last) {
+        shuffled_ = std::move(classes_.members);
+    } else {
+        shuffled_ = classes_.members;
+    }
     next_.assign(classes_.begin.begin(), classes_.begin.end() - 1);
     for (std::size_t c = 0; c < classes_.num_classes(); ++c) {
         shuffle_values(std::span(shuffled_).subspan(classes_.begin[c], class_end_[c] - classes_.begin[c]),
                        draws.identities);
     }
     order_shapes(draws);
-    const std::vector<std::uint32_t> packs = order_packs(pack_cost_, options_, draws.packs);
+    const std::vector<std::uint32_t> packs = order_packs(num_packs_, pack_cost_, options_, draws.packs);
     std::size_t num_segments = 0;
     for (const ClassOrder& classes : order_of_pack_) num_segments += classes.size;
     // First the classes of every pack, then a segment for each: two plain loops in place of a nested one,

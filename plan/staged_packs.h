@@ -37,12 +37,13 @@ class Stage {
     std::vector<SegmentIndex> give_back(std::uint64_t keep);
 
     /// Append the stage's packs and steps; its last step may be short.
-    void append_to(EpochOrder& order, EpochDraws& draws);
+    /// @param last  the stage is not asked again, so what it holds may be used up.
+    void append_to(EpochOrder& order, EpochDraws& draws, bool last);
 
   private:
     void pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens);
     void learn_costs();
-    void append_shapes(EpochOrder& order, EpochDraws& draws);
+    void append_shapes(EpochOrder& order, EpochDraws& draws, bool last);
     void order_shapes(EpochDraws& draws);
     void append_layout(EpochOrder& order, EpochDraws& draws);
 
@@ -53,7 +54,7 @@ class Stage {
     PackShapes shapes_;                    ///< Unless packed in order.
     PackLayout layout_;                    ///< If packed in order.
     std::uint64_t num_packs_ = 0;
-    std::vector<std::uint64_t> pack_cost_;
+    std::vector<std::uint64_t> pack_cost_;  ///< (packs) empty without balance.
     /// Length classes of a pack in training order: class_orders_[begin, begin + size).
     struct ClassOrder {
         std::uint32_t begin;

@@ -17,21 +17,10 @@ bool whole_number(std::string_view text, std::uint64_t& value) {
     return failure == std::errc{} && end == text.data() + text.size();
 }
 
-/// A model's work on a pack: 6 P multiply-adds' operations a token for P weights in matrices, and for
-/// attention 6 · layers · width for each squared length, causal halves counted. Only the ratio matters.
-CostModel cost_of_model(const std::string& name) {
-    const LoadedModelConfig model = load_model_config(name, 50257);
-    const double linear = flop_per_token(model.config, 0);
-    const double with_context = flop_per_token(model.config, 1024);
-    // mean_context keys a token are half a squared length a token.
-    const double square = (with_context - linear) / 1024 / 2;
-    return {static_cast<std::uint64_t>(linear / square + 0.5), 1};
-}
-
 CostModel parse_cost(const std::string& text) {
     CostModel cost;
     const std::size_t comma = text.find(',');
-    if (comma == std::string::npos) return cost_of_model(text);
+    if (comma == std::string::npos) return cost_of_model(load_model_config(text, 50257).config);
     if (!whole_number(std::string_view(text).substr(0, comma), cost.token_cost) ||
         !whole_number(std::string_view(text).substr(comma + 1), cost.square_cost)) {
         throw Error(
@@ -95,6 +84,17 @@ SourceArgument parse_source(const std::string& argument) {
         source.file.resize(colon);
     }
     return source;
+}
+
+/// Names tell sources apart wherever one is meant: in --repeat-max, `where`, `train -d`.
+void refuse_equal_names(const std::vector<PlanInput>& inputs) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            if (inputs[i].name() != inputs[j].name()) continue;
+            throw Error(ErrorCode::invalid_argument,
+                        "two sources are named '" + inputs[i].name() + "'; give each its own: -l NAME=FILE");
+        }
+    }
 }
 
 /// Whole numbers are relative; fractions are shares and sum to 1.
@@ -330,6 +330,7 @@ BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuil
         for (const SourceArgument& source : sources) {
             inputs.push_back(PlanInput::open(source.file, source.name, duplicates));
         }
+        refuse_equal_names(inputs);
         lengths = lengths_of(arguments, sources, inputs);
     };
     if (comm == nullptr) {

@@ -135,24 +135,21 @@ BatchPlan assemble_lazarus_plan(const PlanOptions& options, std::vector<std::str
                    " samples, no bucket fills a batch; lower -b or keep tails");
         }
         for (std::uint64_t b = 0; b < epoch.num_batches(); ++b) {
-            std::uint64_t tokens = 0;
-            std::uint64_t squares = 0;
+            PackWork work;
             std::uint32_t targets = 0;
             for (const std::uint32_t segment : epoch.batch(b)) {
-                const std::uint64_t length = table.tokens[segment];
                 plan.segment_sample.push_back(table.sample_of(segment));
                 plan.segment_offset.push_back(table.offset_of(segment));
                 plan.segment_tokens.push_back(table.tokens[segment]);
-                tokens += length;
-                squares += length * length;
+                work.add(table.tokens[segment]);
                 targets += table.targets_of(segment);
             }
             plan.pack_begin.push_back(plan.num_segments());
-            plan.pack_cost.push_back(cost_of_pack(options.cost, tokens, squares));
+            plan.pack_cost.push_back(work.cost(options.cost));
             if (count_targets) plan.pack_targets.push_back(targets);
             plan.pack_bucket.push_back(epoch.batch_bucket[b]);
             const std::uint64_t padded = epoch.batch(b).size() * buckets.upper(epoch.batch_bucket[b]);
-            plan.pack_pad_tokens.push_back(static_cast<std::uint32_t>(padded - tokens));
+            plan.pack_pad_tokens.push_back(static_cast<std::uint32_t>(padded - work.tokens));
             if (plan.num_packs() - plan.step_begin.back() == options.packs_per_step)
                 plan.step_begin.push_back(plan.num_packs());
         }

@@ -70,7 +70,8 @@ TEST(DistributionTest, WindowsWalkTheWholePlanAndSlicesPartitionIt) {
         EXPECT_EQ(slice.step_begin, step);
         EXPECT_EQ(slice.step_end, std::min(step + window_steps, plan.num_steps()));
         const auto ranks = assign_window(plan, slice.step_begin, slice.step_end, comm.size());
-        EXPECT_TRUE(slice == slice_of(plan, slice.step_begin, slice.step_end, ranks, comm.rank()));
+        const auto slices = slices_of(plan, slice.step_begin, slice.step_end, ranks, comm.size());
+        EXPECT_TRUE(slice == slices[static_cast<std::size_t>(comm.rank().value)]);
         for (; step < slice.step_end; ++step) {
             const std::size_t i = step - slice.step_begin;
             EXPECT_EQ(window.step_packs[i], plan.step_begin[step]);

@@ -131,6 +131,8 @@ TEST(PlannerVerbsTest, EdgesAndWeightsThatCannotBe) {
                    {"--mode", "bucket", "-b", "200", "--bucket-edges", "64", "--bucket-overflow-max", "300"},
                    2, "over the token budget");
     expect_no_plan({"a=" + a + ":0.5", "b=" + b + ":0.6"}, {}, 2, "do not sum to 1");
+    // Names tell sources apart.
+    expect_no_plan({"a=" + a, "a=" + b}, {}, 2, "two sources are named 'a'");
     expect_no_plan({"a=" + a + ":1", "b=" + b}, {}, 2, "give every source a weight");
     for (const std::string weight : {"0", "-1", "nan", "1e400"})
         expect_no_plan({"a=" + a + ":" + weight, "b=" + b + ":1"}, {}, 2, "expected a positive number");

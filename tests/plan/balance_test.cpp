@@ -21,7 +21,7 @@ std::vector<std::uint64_t> random_costs(std::uint64_t seed, std::size_t count) {
 std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> costs, const PlanOptions& options,
                                        std::uint64_t epoch) {
     PackDraws draws(options.seed, epoch);
-    return lockstep::order_packs(costs, options, draws);
+    return lockstep::order_packs(costs.size(), costs, options, draws);
 }
 
 TEST(OrderPacksTest, IsAPermutationThatKeepsPacksInTheirWindow) {

@@ -475,9 +475,12 @@ TEST(PlanPropertiesTest, ShardsPartitionEveryStepAndResumingIsASuffix) {
             RC_ASSERT(of_all.size() == plan->step_begin[step + 1] - plan->step_begin[step]);
 
             const Rank rank{static_cast<int>(dice.roll(0, static_cast<std::uint64_t>(world) - 1))};
-            const PlanSlice whole = slice_of(*plan, 0, plan->num_steps(), pack_rank, rank);
-            const PlanSlice rest = slice_of(*plan, resumed, plan->num_steps(),
-                                            std::span(pack_rank).subspan(plan->step_begin[resumed]), rank);
+            const auto at = static_cast<std::size_t>(rank.value);
+            const WorldSize ranks{world};
+            const PlanSlice whole = slices_of(*plan, 0, plan->num_steps(), pack_rank, ranks)[at];
+            const PlanSlice rest =
+                slices_of(*plan, resumed, plan->num_steps(),
+                          std::span(pack_rank).subspan(plan->step_begin[resumed]), ranks)[at];
             check_slice(rest);
             const auto is_suffix = [](const auto& tail, const auto& all) {
                 return tail.size() <= all.size() && std::equal(tail.rbegin(), tail.rend(), all.rbegin());

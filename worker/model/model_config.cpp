@@ -302,4 +302,11 @@ double flop_per_token(const ModelConfig& c, double mean_context) {
     return 6.0 * matrices + attention;
 }
 
+CostModel cost_of_model(const ModelConfig& config) {
+    const double linear = flop_per_token(config, 0);
+    // A token attends to half its segment on average: so much for each squared length.
+    const double square = (flop_per_token(config, 1) - linear) / 2;
+    return {static_cast<std::uint64_t>(linear / square + 0.5), 1};
+}
+
 }  // namespace lockstep

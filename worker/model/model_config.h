@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "io/base/fingerprint.h"
+#include "plan/plan_options.h"
 
 namespace lockstep {
 
@@ -61,5 +62,9 @@ void add_to_fingerprint(FingerprintBuilder& builder, const ModelConfig& config);
 /// Floating-point operations of forward and backward that a token of useful work costs:
 /// 6·(matrix parameters used) + attention over `mean_context` keys (causal half counted).
 double flop_per_token(const ModelConfig& config, double mean_context);
+
+/// The same as the planner's integer cost, to the nearest whole token: a token against a squared segment
+/// length.
+CostModel cost_of_model(const ModelConfig& config);
 
 }  // namespace lockstep
