@@ -35,12 +35,12 @@ struct HeadWorkspace {
 /// @param d_head    (V, C) written.
 /// @param token_loss (T) written, 0 without a target [nat]; may be empty.
 /// @return sum of the targets' losses, in double in token order [nat].
-double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
+double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, const WeightView& head,
                           std::span<const std::int32_t> targets, float scale, MatrixView d_hidden,
                           MatrixView d_head, HeadWorkspace& workspace, std::span<float> token_loss);
 
 /// Loss alone.
-double head_loss(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
+double head_loss(const Gemm& gemm, ConstMatrixView hidden, const WeightView& head,
                  std::span<const std::int32_t> targets, HeadWorkspace& workspace,
                  std::span<float> token_loss);
 

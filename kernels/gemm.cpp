@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -24,22 +26,10 @@ namespace {
 
 using Kernel = void (*)(const GemmProblem&);
 
-// Below this our own kernel is faster than OpenBLAS (tests/bench/gemm_bench: 5 to 20 %); the bits are the
-// same.
-constexpr std::size_t openblas_product_least = std::size_t{1} << 28;
-
-void multiply_by_the_faster(const GemmProblem& p) {
-    if (p.m * p.n * p.k < openblas_product_least && kernel_isa() == KernelIsa::avx512) {
-        multiply_own(p);
-    } else {
-        multiply_by_recipe(p);
-    }
-}
-
 Kernel kernel_of(GemmBackend backend) {
     switch (backend) {
         case GemmBackend::openblas:
-            return multiply_by_the_faster;
+            return multiply_by_recipe;
         case GemmBackend::reference:
             return reference::multiply;
         case GemmBackend::own:
@@ -104,6 +94,25 @@ void multiply(ThreadPool& pool, Kernel kernel, const GemmProblem& p) {
     });
 }
 
+std::size_t to_panels(std::size_t lines) {
+    return (lines + panel_lines - 1) / panel_lines * panel_lines;
+}
+
+void pack(ThreadPool& pool, const GemmOperand& b, std::size_t lines, std::size_t k, float* panels) {
+    LOCKSTEP_EXPECTS(own_reads_panels());
+    constexpr std::size_t lines_a_task = 8 * panel_lines;
+    const std::size_t groups = (lines + lines_a_task - 1) / lines_a_task;
+    const std::size_t blocks = (k + gemm_block_k - 1) / gemm_block_k;
+    pool.for_each(groups * blocks, [&](std::size_t task) {
+        const std::size_t line = task % groups * lines_a_task;
+        const std::size_t k0 = task / groups * gemm_block_k;
+        const std::size_t block_k = std::min(gemm_block_k, k - k0);
+        pack_own({b.data + line * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
+                 std::min(lines_a_task, lines - line), block_k,
+                 panels + k0 * to_panels(lines) + line * block_k);
+    });
+}
+
 GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView b, MatrixView c,
                        Accumulate accumulate) {
     const bool a_transposed = form == GemmShape::Form::tn;
@@ -121,7 +130,8 @@ GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView 
             b_transposed ? GemmOperand{b.data, b.stride, 1} : GemmOperand{b.data, 1, b.stride},
             c.data,
             c.stride,
-            accumulate == Accumulate::yes};
+            accumulate == Accumulate::yes,
+            {}};
 }
 
 // --- Self-test
@@ -213,6 +223,47 @@ std::optional<std::string> failure_on(ThreadPool& pool, Kernel kernel, const Gem
     return std::nullopt;
 }
 
+// --- Choice
+// ------------------------------------------------------------------------------------------------------
+
+/// Seconds of the product, best of three. Our own kernel reads B from panels, as in a step.
+double seconds_of(ThreadPool& pool, Kernel kernel, const GemmProblem& problem) {
+    double best = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < 3; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        multiply(pool, kernel, problem);
+        best =
+            std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return best;
+}
+
+/// OpenBLAS or our own kernel, whichever takes less time for the forward products of the model: both give the
+/// same bits, so ranks may differ. Capped to milliseconds.
+GemmBackend faster_backend(ThreadPool& pool, std::span<const GemmShape> shapes) {
+    double openblas = 0, own = 0;
+    std::vector<float> a, b, c, panels;
+    for (const GemmShape& shape : shapes) {
+        if (shape.form != GemmShape::Form::nt || shape.m * shape.n * shape.k == 0) continue;
+        const std::size_t m = std::min<std::size_t>(shape.m, 256);
+        const std::size_t n = std::min<std::size_t>(shape.n, 1024);
+        const std::size_t k = std::min<std::size_t>(shape.k, 1024);
+        a.assign(m * k, 0.5F);
+        b.assign(n * k, 0.5F);
+        c.assign(m * n, 0);
+        GemmProblem problem = problem_of(GemmShape::Form::nt, {a.data(), m, k}, {b.data(), n, k},
+                                         {c.data(), m, n}, Accumulate::no);
+        openblas += seconds_of(pool, multiply_by_recipe, problem);
+        if (own_reads_panels()) {
+            panels.assign(to_panels(n) * k, 0);
+            pack(pool, problem.b, n, k, panels.data());
+            problem.panels = {panels.data(), to_panels(n), 0, 0};
+        }
+        own += seconds_of(pool, multiply_own, problem);
+    }
+    return openblas < own ? GemmBackend::openblas : GemmBackend::own;
+}
+
 }  // namespace
 
 std::string_view name_of(GemmBackend backend) {
@@ -278,7 +329,7 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
     if (wanted == GemmBackend::automatic || wanted == GemmBackend::openblas) {
         const std::optional<std::string> failure = failure_of(multiply_by_recipe);
         if (!failure) {
-            state_->backend = GemmBackend::openblas;
+            state_->backend = wanted == GemmBackend::openblas ? wanted : faster_backend(pool, shapes);
         }
         if (failure && wanted == GemmBackend::openblas) {
             throw Error(ErrorCode::environment,
@@ -286,6 +337,7 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
                             "); on a CPU with AVX-512 set OPENBLAS_CORETYPE=SkylakeX, elsewhere use the "
                             "backend own or auto");
         }
+        if (!failure && state_->backend == GemmBackend::own) state_->not_chosen = blas + " is slower";
         if (failure) {
             state_->not_chosen = blas + " does not follow fma256";
             state_->backend = GemmBackend::own;
@@ -304,12 +356,32 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
 
 Gemm::~Gemm() = default;
 
-void Gemm::multiply_nt(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
-    multiply(state_->pool, kernel_of(state_->backend), problem_of(GemmShape::Form::nt, a, b, c, accumulate));
+void Gemm::multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
+    GemmProblem problem = problem_of(GemmShape::Form::nt, a, b.plain, c, accumulate);
+    problem.panels = {b.nt_panels, to_panels(b.plain.rows), 0, 0};
+    multiply(state_->pool, kernel_of(state_->backend), problem);
 }
 
-void Gemm::multiply_nn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
-    multiply(state_->pool, kernel_of(state_->backend), problem_of(GemmShape::Form::nn, a, b, c, accumulate));
+void Gemm::multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
+    GemmProblem problem = problem_of(GemmShape::Form::nn, a, b.plain, c, accumulate);
+    problem.panels = {b.nn_panels, to_panels(b.plain.cols), 0, 0};
+    multiply(state_->pool, kernel_of(state_->backend), problem);
+}
+
+std::size_t Gemm::nt_panel_floats(std::size_t out, std::size_t in) const {
+    return state_->backend == GemmBackend::own && own_reads_panels() ? to_panels(out) * in : 0;
+}
+
+std::size_t Gemm::nn_panel_floats(std::size_t out, std::size_t in) const {
+    return nt_panel_floats(in, out);
+}
+
+void Gemm::pack_nt(ConstMatrixView weight, float* panels) const {
+    pack(state_->pool, {weight.data, weight.stride, 1}, weight.rows, weight.cols, panels);
+}
+
+void Gemm::pack_nn(ConstMatrixView weight, float* panels) const {
+    pack(state_->pool, {weight.data, 1, weight.stride}, weight.cols, weight.rows, panels);
 }
 
 void Gemm::multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {

@@ -55,7 +55,7 @@ std::span<const float> ShardedState::slice_weights() const {
     return std::span(weights_).subspan(slice_.begin, slice_.size());
 }
 
-double ShardedState::gradient_norm(std::span<const float> slice_gradient) {
+double ShardedState::gradient_norm(ExactGradient slice_gradient) {
     LOCKSTEP_EXPECTS(slice_gradient.size() == slice_.size());
     const auto mine = std::span(block_sums_).subspan(slice_.begin / state_block, slice_.size() / state_block);
     block_square_sums(pool_, slice_gradient, mine);
@@ -65,7 +65,7 @@ double ShardedState::gradient_norm(std::span<const float> slice_gradient) {
 }
 
 void ShardedState::update(const OptimizerSettings& settings, std::uint64_t step, double gradient_norm,
-                          std::span<const float> slice_gradient) {
+                          ExactGradient slice_gradient) {
     AdamWStep adam;
     adam.learning_rate = static_cast<float>(learning_rate_at(settings, step));
     adam.beta1 = static_cast<float>(settings.beta1);

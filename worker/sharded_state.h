@@ -12,6 +12,7 @@
 #include "io/base/fingerprint.h"
 #include "io/checkpoint.h"
 #include "io/comm/communicator.h"
+#include "kernels/exact_accumulate.h"
 #include "kernels/thread_pool.h"
 #include "worker/model/state_layout.h"
 #include "worker/train_settings.h"
@@ -33,11 +34,11 @@ class ShardedState {
     std::span<const float> adam_v() const { return adam_v_; }  ///< (slice().size())
 
     /// Collective. Norm of the whole gradient of which every rank brings its slice.
-    double gradient_norm(std::span<const float> slice_gradient);
+    double gradient_norm(ExactGradient slice_gradient);
 
     /// AdamW with clipping on this rank's slice. `step` is the global step, from 0.
     void update(const OptimizerSettings& settings, std::uint64_t step, double gradient_norm,
-                std::span<const float> slice_gradient);
+                ExactGradient slice_gradient);
 
     /// Collective. Every rank's slice of the weights to every rank.
     void all_gather_weights();

@@ -104,8 +104,7 @@ struct Worker::State {
     Transformer model;
     ShardedState sharded;
     ExactSum sum;
-    std::vector<float> gradient;        ///< One pack's.
-    std::vector<float> slice_gradient;  ///< The step's, this rank's slice.
+    std::vector<float> gradient;  ///< A whole pack's, where one is looked at.
     PackedBatch batch;
 
     StepWindow window;
@@ -127,9 +126,7 @@ struct Worker::State {
           settings(t),
           model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1)),
           sharded(c, g.pool(), model.layout()),
-          sum(c, g.pool(), model.layout().size()),
-          gradient(model.layout().size()),
-          slice_gradient(sum.slice().size()) {
+          sum(c, g.pool(), model.layout().size()) {
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
         cursor.numerics = numerics_id;
@@ -170,6 +167,7 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
     State& s = *state_;
     if (!generation) {
         s.sharded.initialize(s.settings.seed);
+        s.model.set_weights(s.sharded.weights());
         return;
     }
     together(s.comm, "loading the generation", [&] {
@@ -183,6 +181,7 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
         s.sharded.load(reader);
         s.cursor = reader.cursor();
     });
+    s.model.set_weights(s.sharded.weights());
     // A revision takes over here; whoever started us has compared it with the generation's plan.
     s.cursor.plan = s.plan.plan;
     s.base.step = generation->step;
@@ -220,15 +219,24 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdic
         // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the
         // mean.
         const float scale = static_cast<float>(1.0 / static_cast<double>(targets_in_step()));
-        row.loss = canonical(model.forward_backward(batch, sharded.weights(), scale, gradient));
-        row.event = PackEvent::trained;
-        if (owner.hooks.on_gradient) owner.hooks.on_gradient(batch, attempt, gradient);
-        if (!owner.hooks.drop_gradient || !owner.hooks.drop_gradient(batch)) {
-            const ExactFlags flags =
-                sum.add(gradient, static_cast<int>(cursor.scale_exponent), packs_in_step());
-            if (flags.overflow) verdict.raise_overflow();
-            if (flags.non_finite) verdict.raise_non_finite();
+        const bool dropped = owner.hooks.drop_gradient && owner.hooks.drop_gradient(batch);
+        ExactFlags flags;
+        const auto add = [&](std::size_t offset, std::span<const float> part) {
+            if (dropped) return;
+            flags |= sum.add(offset, part, static_cast<int>(cursor.scale_exponent), packs_in_step());
+        };
+        if (owner.hooks.on_gradient) {
+            gradient.resize(model.layout().size());
+            row.loss = canonical(model.forward_backward(batch, scale, gradient));
+            owner.hooks.on_gradient(batch, attempt, gradient);
+            add(0, gradient);
+        } else {
+            row.loss = canonical(model.forward_backward(batch, scale, add));
         }
+        if (!dropped) sum.end_pack();
+        row.event = PackEvent::trained;
+        if (flags.overflow) verdict.raise_overflow();
+        if (flags.non_finite) verdict.raise_non_finite();
         if (!std::isfinite(row.loss)) verdict.raise_non_finite();
     }
     verdict.set_loss(batch.pack - first_pack(), row.loss);
@@ -269,12 +277,13 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
 }
 
 void Worker::State::update(StepMetrics& metrics) {
-    sum.reduce_scatter(static_cast<int>(cursor.scale_exponent), slice_gradient);
+    const ExactGradient slice_gradient = sum.reduce_scatter(static_cast<int>(cursor.scale_exponent));
     metrics.gradient_norm = sharded.gradient_norm(slice_gradient);
     if (owner.hooks.on_phase) owner.hooks.on_phase("update", cursor.next_step);
     sharded.update(settings.optimizer, cursor.next_step, metrics.gradient_norm, slice_gradient);
     if (owner.hooks.on_phase) owner.hooks.on_phase("all-gather", cursor.next_step);
     sharded.all_gather_weights();
+    model.set_weights(sharded.weights());
 }
 
 void Worker::State::adapt_scale() {
@@ -415,8 +424,8 @@ Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& win
     if (result.targets > 0) {
         const std::uint64_t targets = window.step_targets[step - window.slice.step_begin];
         const float scale = static_cast<float>(1.0 / static_cast<double>(targets));
-        result.loss_sum =
-            canonical(s.model.forward_backward(s.batch, s.sharded.weights(), scale, s.gradient));
+        s.gradient.resize(s.model.layout().size());
+        result.loss_sum = canonical(s.model.forward_backward(s.batch, scale, s.gradient));
         result.gradient = sha256(std::as_bytes(std::span(s.gradient)));
     }
     return result;

@@ -79,8 +79,8 @@ TEST_F(GoldenBitsTest, HeadLoss) {
     const Gemm gemm(pool, GemmBackend::own, {});
     HeadWorkspace workspace;
     const double loss =
-        head_loss_backward(gemm, view(x), {head.data(), vocabulary, width}, targets, 0.01F, view(d),
-                           {d_head.data(), vocabulary, width}, workspace, token_loss);
+        head_loss_backward(gemm, view(x), ConstMatrixView(head.data(), vocabulary, width), targets, 0.01F,
+                           view(d), {d_head.data(), vocabulary, width}, workspace, token_loss);
     EXPECT_EQ(digest({d, d_head, token_loss}), "f2ff5d6eccd81a2581d2da365643f0a4");
     EXPECT_EQ(std::bit_cast<std::uint64_t>(loss), 4652423640550596190U);
 }

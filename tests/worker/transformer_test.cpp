@@ -158,14 +158,16 @@ Step forward_backward(Transformer& model, const PackedBatch& batch, std::span<co
     Step step;
     step.token_loss.resize(batch.num_tokens());
     step.gradient.assign(model.layout().size(), untouched);
-    step.loss = model.forward_backward(batch, weights, scale, step.gradient, step.token_loss);
+    model.set_weights(weights);
+    step.loss = model.forward_backward(batch, scale, step.gradient, step.token_loss);
     return step;
 }
 
 std::vector<float> logits_of(Transformer& model, const PackedBatch& batch, std::span<const float> weights,
                              std::size_t vocabulary) {
     std::vector<float> logits(batch.num_tokens() * vocabulary);
-    model.logits(batch, weights, {logits.data(), batch.num_tokens(), vocabulary});
+    model.set_weights(weights);
+    model.logits(batch, {logits.data(), batch.num_tokens(), vocabulary});
     return logits;
 }
 
@@ -211,13 +213,13 @@ TEST(TransformerTest, ASegmentHasTheSameBitsInAnyPackAtAnyOffset) {
             const PackedBatch alone = pack_of(std::span(&sequence, 1));
             logits.push_back(logits_of(machine.model, alone, weights, vocabulary));
             losses.emplace_back(alone.num_tokens());
-            machine.model.forward(alone, weights, losses.back());
+            machine.model.forward(alone, losses.back());
         }
         for (std::size_t turn = 0; turn < sequences.size(); ++turn) {
             const PackedBatch pack = pack_of(sequences);
             const std::vector<float> packed_logits = logits_of(machine.model, pack, weights, vocabulary);
             std::vector<float> packed_losses(pack.num_tokens());
-            machine.model.forward(pack, weights, packed_losses);
+            machine.model.forward(pack, packed_losses);
             for (std::size_t s = 0; s < sequences.size(); ++s) {
                 const auto begin = static_cast<std::size_t>(pack.cu_seqlens[s]);
                 const std::size_t length = sequences[s].ids.size();
@@ -242,7 +244,7 @@ TEST(TransformerTest, TheLossOfTrainingIsTheLossOfForwardToTheBit) {
         const std::vector<float> weights = lively_weights(machine.model.layout(), 2);
         const Step step = forward_backward(machine.model, pack, weights, 0.01F);
         std::vector<float> token_loss(pack.num_tokens());
-        const double loss = machine.model.forward(pack, weights, token_loss);
+        const double loss = machine.model.forward(pack, token_loss);
         EXPECT_EQ(std::bit_cast<std::uint64_t>(step.loss), std::bit_cast<std::uint64_t>(loss)) << name;
         EXPECT_EQ(bits_of(step.token_loss), bits_of(token_loss)) << name;
         double sum = 0;
@@ -262,7 +264,8 @@ TEST(TransformerTest, TheLossIsTheReferenceModels) {
         Machine machine(config, pack.num_tokens());
         const std::vector<float> weights = lively_weights(machine.model.layout(), 3);
         const double expected = DoubleModel(config).loss(pack, as_doubles(weights));
-        EXPECT_NEAR(machine.model.forward(pack, weights), expected, 1e-6 * expected) << name;
+        machine.model.set_weights(weights);
+        EXPECT_NEAR(machine.model.forward(pack), expected, 1e-6 * expected) << name;
     }
 }
 
@@ -362,8 +365,9 @@ TEST(TransformerTest, EveryElementOfTheGradientIsWrittenAndThePaddingIsNot) {
         const StateLayout& layout = machine.model.layout();
         const std::vector<float> weights = lively_weights(layout, 6);
         std::vector<float> first(layout.size(), untouched), second(layout.size(), -untouched);
-        machine.model.forward_backward(pack, weights, 1.0F, first);
-        machine.model.forward_backward(pack, weights, 1.0F, second);
+        machine.model.set_weights(weights);
+        machine.model.forward_backward(pack, 1.0F, first);
+        machine.model.forward_backward(pack, 1.0F, second);
         std::size_t next = 0;
         for (const TensorSpec& tensor : layout.tensors()) {
             for (; next < tensor.offset; ++next)

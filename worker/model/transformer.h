@@ -8,6 +8,7 @@
 
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,6 +24,8 @@ namespace lockstep {
 /// Shapes of all products of a model at this many tokens, for the start-up self-test.
 std::vector<GemmShape> gemm_shapes(const ModelConfig& config, std::size_t tokens);
 
+using GradientSink = std::function<void(std::size_t offset, std::span<const float> gradient)>;
+
 class Transformer {
   public:
     /// @param gemm        borrowed; brings the thread pool.
@@ -35,21 +38,28 @@ class Transformer {
     const StateLayout& layout() const;
     std::size_t workspace_bytes() const;
 
+    /// Weights of all that follows, laid out here for the matrix products. Borrowed; to be called again
+    /// whenever they have changed.
+    /// @param weights  (layout().size())
+    void set_weights(std::span<const float> weights);
+
     /// Loss and its gradient.
-    /// @param weights   (layout().size())
+    /// @param sink      takes the gradient of every tensor, once it is whole: offset in the layout, elements.
+    ///                  Each tensor once; the span is reused afterwards.
     /// @param scale     factor of every dlogit: float(1 / targets of the step).
-    /// @param gradient  (layout().size()) written; padding stays as it is.
     /// @param token_loss (T) or empty.
     /// @return sum of the targets' losses, in double in token order [nat].
-    double forward_backward(const PackedBatch& batch, std::span<const float> weights, float scale,
-                            std::span<float> gradient, std::span<float> token_loss = {});
+    double forward_backward(const PackedBatch& batch, float scale, const GradientSink& sink,
+                            std::span<float> token_loss = {});
+    /// @param gradient  (layout().size()) written; padding stays as it is.
+    double forward_backward(const PackedBatch& batch, float scale, std::span<float> gradient,
+                            std::span<float> token_loss = {});
 
     /// Loss alone, with the same bits.
-    double forward(const PackedBatch& batch, std::span<const float> weights,
-                   std::span<float> token_loss = {});
+    double forward(const PackedBatch& batch, std::span<float> token_loss = {});
 
     /// Logits (T, vocabulary) of every position, for tests and inspection.
-    void logits(const PackedBatch& batch, std::span<const float> weights, MatrixView out);
+    void logits(const PackedBatch& batch, MatrixView out);
 
   private:
     struct State;
