@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "io/base/fingerprint.h"
+#include "io/base/large_pages.h"
 #include "io/checkpoint.h"
 #include "io/comm/communicator.h"
 #include "kernels/exact_accumulate.h"
@@ -53,9 +54,11 @@ class ShardedState {
     ThreadPool& pool_;
     const StateLayout& layout_;
     StateSlice slice_;
-    std::vector<float> weights_;
-    std::vector<float> adam_m_, adam_v_;
+    LargeVector<float> weights_;
+    LargeVector<float> adam_m_, adam_v_;
     std::vector<double> block_sums_;  ///< Of the whole gradient.
+    /// What every rank brings to the all-gathers of norms and weights.
+    std::vector<std::uint64_t> norm_bytes_, weight_bytes_;
 };
 
 }  // namespace lockstep

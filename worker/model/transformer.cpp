@@ -152,7 +152,7 @@ struct Transformer::State {
     State(const ModelConfig& c, const Gemm& g, std::size_t tokens)
         : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens) {
         find_places();
-        attention = {c.heads, c.kv_heads, c.head_dim};
+        attention = {c.heads, c.kv_heads, c.head_dim, tokens};
         if (c.family == ModelFamily::llama) rotary.emplace(c.positions, c.head_dim, c.rope_base);
         reserve_workspace();
     }
@@ -215,11 +215,11 @@ struct Transformer::State {
         arena.reserve(&d_hidden, t * hidden_width());
         arena.reserve(&d_activated, gpt2() ? 0 : t * config.ffn);
         std::size_t largest = 2 * c;
-        for (LinearPlace* map : linear_maps()) {
-            arena.reserve(&map->nt_panels, gemm.nt_panel_floats(map->out, map->in));
-            arena.reserve(&map->nn_panels, gemm.nn_panel_floats(map->out, map->in));
-            if (map != &head_map) largest = std::max(largest, map->out * map->in + map->out);
-        }
+        for_linear_maps([&](LinearPlace& map) {
+            arena.reserve(&map.nt_panels, gemm.nt_panel_floats(map.out, map.in));
+            arena.reserve(&map.nn_panels, gemm.nn_panel_floats(map.out, map.in));
+            if (&map != &head_map) largest = std::max(largest, map.out * map.in + map.out);
+        });
         arena.reserve(&d_weight, largest);
         arena.reserve(&d_position, gpt2() ? config.positions * c : 0);
         arena.reserve(&d_head, config.vocabulary * c);
@@ -227,22 +227,23 @@ struct Transformer::State {
         head_workspace.reserve(config.vocabulary);
     }
 
-    std::vector<LinearPlace*> linear_maps() {
-        std::vector<LinearPlace*> maps{&head_map};
+    template <class Body>
+    void for_linear_maps(const Body& body) {
+        body(head_map);
         for (LayerPlaces& layer : layers) {
-            maps.insert(maps.end(), {&layer.qkv, &layer.attention_out, &layer.ffn_in, &layer.ffn_out});
+            for (LinearPlace* map : {&layer.qkv, &layer.attention_out, &layer.ffn_in, &layer.ffn_out})
+                body(*map);
         }
-        return maps;
     }
 
     void set_weights(std::span<const float> new_weights) {
         LOCKSTEP_EXPECTS(new_weights.size() == layout.size());
         weights = new_weights;
-        for (const LinearPlace* map : linear_maps()) {
-            const ConstMatrixView weight(weights.data() + map->weight, map->out, map->in);
-            if (gemm.nt_panel_floats(map->out, map->in) > 0) gemm.pack_nt(weight, map->nt_panels);
-            if (gemm.nn_panel_floats(map->out, map->in) > 0) gemm.pack_nn(weight, map->nn_panels);
-        }
+        for_linear_maps([&](const LinearPlace& map) {
+            const ConstMatrixView weight(weights.data() + map.weight, map.out, map.in);
+            if (map.nt_panels != nullptr) gemm.pack_nt(weight, map.nt_panels);
+            if (map.nn_panels != nullptr) gemm.pack_nn(weight, map.nn_panels);
+        });
     }
 
     // --- one layer's parts -------------------------------------------------------------
@@ -259,7 +260,7 @@ struct Transformer::State {
     }
 
     /// Adds to d_x; hands out the gradients of gain and bias.
-    void norm_backward(const NormPlace& place, const GradientSink& sink, MatrixView x, const float* mean,
+    void norm_backward(const NormPlace& place, GradientSink sink, MatrixView x, const float* mean,
                        const float* rstd, MatrixView d_y, MatrixView into_d_x) {
         const auto gain = weights.subspan(place.gain, place.width);
         const std::span<float> d_gain(d_weight, place.width);
@@ -283,7 +284,7 @@ struct Transformer::State {
     }
 
     /// Hands out the gradients of weight and bias, writes d_x.
-    void linear_backward(const LinearPlace& place, const GradientSink& sink, MatrixView x, MatrixView d_y,
+    void linear_backward(const LinearPlace& place, GradientSink sink, MatrixView x, MatrixView d_y,
                          MatrixView into_d_x) {
         const std::size_t elements = place.out * place.in;
         gemm.multiply_tn(d_y, x, MatrixView(d_weight, place.out, place.in), Accumulate::no);
@@ -340,7 +341,7 @@ struct Transformer::State {
     }
 
     /// On entry d_x is the gradient of the layer's output, on return of its input.
-    void backward_layer(std::size_t index, const PackedBatch& batch, const GradientSink& sink) {
+    void backward_layer(std::size_t index, const PackedBatch& batch, GradientSink sink) {
         const std::size_t t = batch.num_tokens();
         const LayerPlaces& places = layers[index];
         const LayerActivations& a = kept[index];
@@ -396,7 +397,7 @@ struct Transformer::State {
                      rstd_final);
     }
 
-    double forward_backward(const PackedBatch& batch, float scale, const GradientSink& sink,
+    double forward_backward(const PackedBatch& batch, float scale, GradientSink sink,
                             std::span<float> token_loss) {
         forward_body(batch);
         const std::size_t t = batch.num_tokens();
@@ -440,7 +441,7 @@ void Transformer::set_weights(std::span<const float> weights) {
     state_->set_weights(weights);
 }
 
-double Transformer::forward_backward(const PackedBatch& batch, float scale, const GradientSink& sink,
+double Transformer::forward_backward(const PackedBatch& batch, float scale, GradientSink sink,
                                      std::span<float> token_loss) {
     return state_->forward_backward(batch, scale, sink, token_loss);
 }

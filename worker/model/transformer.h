@@ -8,11 +8,11 @@
 
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "io/base/function_ref.h"
 #include "kernels/gemm.h"
 #include "kernels/matrix_view.h"
 #include "worker/model/model_config.h"
@@ -24,7 +24,8 @@ namespace lockstep {
 /// Shapes of all products of a model at this many tokens, for the start-up self-test.
 std::vector<GemmShape> gemm_shapes(const ModelConfig& config, std::size_t tokens);
 
-using GradientSink = std::function<void(std::size_t offset, std::span<const float> gradient)>;
+/// Takes elements [offset, offset + gradient.size()) of a gradient in the layout's order.
+using GradientSink = FunctionRef<void(std::size_t offset, std::span<const float> gradient)>;
 
 class Transformer {
   public:
@@ -49,7 +50,7 @@ class Transformer {
     /// @param scale     factor of every dlogit: float(1 / targets of the step).
     /// @param token_loss (T) or empty.
     /// @return sum of the targets' losses, in double in token order [nat].
-    double forward_backward(const PackedBatch& batch, float scale, const GradientSink& sink,
+    double forward_backward(const PackedBatch& batch, float scale, GradientSink sink,
                             std::span<float> token_loss = {});
     /// @param gradient  (layout().size()) written; padding stays as it is.
     double forward_backward(const PackedBatch& batch, float scale, std::span<float> gradient,
