@@ -238,10 +238,15 @@ double seconds_of(ThreadPool& pool, Kernel kernel, const GemmProblem& problem) {
     return best;
 }
 
-/// OpenBLAS or our own kernel, whichever takes less time for the forward products of the model: both give the
-/// same bits, so ranks may differ. Capped to milliseconds.
-GemmBackend faster_backend(ThreadPool& pool, std::span<const GemmShape> shapes) {
+/// [flop/s]
+struct BackendRates {
     double openblas = 0, own = 0;
+};
+
+/// Rates on the forward products of the model, capped to milliseconds. Our own kernel is timed without the
+/// layout of B, which a step does once for many products.
+BackendRates measure_backends(ThreadPool& pool, std::span<const GemmShape> shapes) {
+    double flop = 0, openblas = 0, own = 0;
     std::vector<float> a, b, c, panels;
     for (const GemmShape& shape : shapes) {
         if (shape.form != GemmShape::Form::nt || shape.m * shape.n * shape.k == 0) continue;
@@ -253,6 +258,7 @@ GemmBackend faster_backend(ThreadPool& pool, std::span<const GemmShape> shapes) 
         c.assign(m * n, 0);
         GemmProblem problem = problem_of(GemmShape::Form::nt, {a.data(), m, k}, {b.data(), n, k},
                                          {c.data(), m, n}, Accumulate::no);
+        flop += 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
         openblas += seconds_of(pool, multiply_by_recipe, problem);
         if (own_reads_panels()) {
             panels.assign(to_panels(n) * k, 0);
@@ -261,8 +267,12 @@ GemmBackend faster_backend(ThreadPool& pool, std::span<const GemmShape> shapes) 
         }
         own += seconds_of(pool, multiply_own, problem);
     }
-    return openblas < own ? GemmBackend::openblas : GemmBackend::own;
+    return flop > 0 ? BackendRates{flop / openblas, flop / own} : BackendRates{};
 }
+
+/// OpenBLAS must be clearly faster, or noise would decide, and with it how much memory a run takes. Both give
+/// the same bits, so ranks may differ.
+constexpr double clearly_faster = 1.1;
 
 }  // namespace
 
@@ -294,11 +304,12 @@ struct Gemm::State {
     ThreadPool& pool;
     GemmBackend backend;
     std::size_t shapes_tested = 0;
-    std::string not_chosen;  ///< Why `automatic` passed over OpenBLAS; empty otherwise.
+    std::string not_chosen;  ///< Why OpenBLAS could not be chosen; empty otherwise.
+    BackendRates measured;   ///< By `automatic`, if both could be chosen.
 };
 
 Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes)
-    : state_(new State{pool, wanted, 0, {}}) {
+    : state_(new State{pool, wanted, 0, {}, {}}) {
     // Our threads are the only ones.
     openblas_set_num_threads(1);
 
@@ -329,7 +340,12 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
     if (wanted == GemmBackend::automatic || wanted == GemmBackend::openblas) {
         const std::optional<std::string> failure = failure_of(multiply_by_recipe);
         if (!failure) {
-            state_->backend = wanted == GemmBackend::openblas ? wanted : faster_backend(pool, shapes);
+            state_->backend = GemmBackend::openblas;
+            if (wanted == GemmBackend::automatic) {
+                const BackendRates rates = measure_backends(pool, shapes);
+                if (rates.openblas <= clearly_faster * rates.own) state_->backend = GemmBackend::own;
+                state_->measured = rates;
+            }
         }
         if (failure && wanted == GemmBackend::openblas) {
             throw Error(ErrorCode::environment,
@@ -337,7 +353,6 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
                             "); on a CPU with AVX-512 set OPENBLAS_CORETYPE=SkylakeX, elsewhere use the "
                             "backend own or auto");
         }
-        if (!failure && state_->backend == GemmBackend::own) state_->not_chosen = blas + " is slower";
         if (failure) {
             state_->not_chosen = blas + " does not follow fma256";
             state_->backend = GemmBackend::own;
@@ -388,22 +403,35 @@ void Gemm::multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accum
     multiply(state_->pool, kernel_of(state_->backend), problem_of(GemmShape::Form::tn, a, b, c, accumulate));
 }
 
+std::size_t Gemm::scratch_bytes() const {
+    return static_cast<std::size_t>(state_->pool.size()) * own_scratch_bytes();
+}
+
 GemmBackend Gemm::backend() const {
     return state_->backend;
 }
 
 std::string Gemm::describe() const {
+    const auto with_rate = [](const std::string& name, double flop_per_second) {
+        if (flop_per_second <= 0) return name;
+        char rate[48];
+        std::snprintf(rate, sizeof rate, " (%.0f GFLOP/s)", flop_per_second / 1e9);
+        return name + rate;
+    };
     const std::string tested = "self-test passed on " + std::to_string(state_->shapes_tested) + " shapes";
-    const std::string own = "own kernel " + name_of(kernel_isa());
+    const std::string own = with_rate("own kernel " + name_of(kernel_isa()), state_->measured.own);
+    const std::string openblas =
+        with_rate("openblas " + blas_version() + " " + blas_core_type(), state_->measured.openblas);
     switch (state_->backend) {
         case GemmBackend::openblas:
-            return "openblas " + blas_version() + " " + blas_core_type() + "; " + own + "; " + tested;
+            return openblas + "; " + own + "; " + tested;
         case GemmBackend::reference:
             return "reference; " + tested;
         case GemmBackend::own:
         case GemmBackend::automatic:
             break;
     }
+    if (state_->measured.own > 0) return own + " rather than " + openblas + "; " + tested;
     return own + "; " + (state_->not_chosen.empty() ? "" : state_->not_chosen + "; ") + tested;
 }
 

@@ -20,7 +20,7 @@
 namespace lockstep {
 
 enum class GemmBackend {
-    automatic,  ///< openblas where it passes the self-test and is faster than own, else own.
+    automatic,  ///< openblas where it passes the self-test and is clearly faster than own, else own.
     openblas,   ///< OpenBLAS' AVX-512 kernels by the recipe; our own kernel for what the recipe excludes.
     own,        ///< Our AVX-512 or AVX2 kernel.
     reference,  ///< The scalar loop that defines the contract.
@@ -76,9 +76,12 @@ class Gemm {
     void pack_nt(ConstMatrixView weight, float* panels) const;
     void pack_nn(ConstMatrixView weight, float* panels) const;
 
+    /// Scratch of all threads.
+    std::size_t scratch_bytes() const;
+
     GemmBackend backend() const;  ///< Never `automatic`.
-    /// For `doctor` and the run log: "openblas 0.3.21 SkylakeX; own kernel avx512; self-test passed on 12
-    /// shapes".
+    /// For `doctor` and the run log: "own kernel avx512 (221 GFLOP/s) rather than openblas 0.3.21 SkylakeX
+    /// (205 GFLOP/s); self-test passed on 12 shapes".
     std::string describe() const;
     ThreadPool& pool() const;
 

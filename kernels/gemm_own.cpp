@@ -33,6 +33,10 @@ void multiply_own(const GemmProblem& problem) {
     }
 }
 
+std::size_t own_scratch_bytes() {
+    return gemm_scratch_floats * sizeof(float);
+}
+
 bool own_reads_panels() {
     return kernel_isa() != KernelIsa::scalar;
 }

@@ -27,6 +27,12 @@ ExactSum::ExactSum(Communicator& comm, ThreadPool& pool, std::size_t state_eleme
     if (comm.size().value > 1) arrived_.resize(std::min(chunk_elements, slice_.size()));
 }
 
+std::size_t ExactSum::bytes(std::size_t state_elements, WorldSize world_size) {
+    const std::size_t slice = state_slice(state_elements, Rank{0}, world_size).size();
+    const std::size_t arrived = world_size.value > 1 ? std::min(chunk_elements, slice) : 0;
+    return (state_elements + arrived) * sizeof(std::int64_t);
+}
+
 void ExactSum::clear() {
     empty_ = true;
 }

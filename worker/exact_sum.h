@@ -24,6 +24,9 @@ class ExactSum {
     /// @param state_elements  of the flat state; a multiple of state_block.
     ExactSum(Communicator& comm, ThreadPool& pool, std::size_t state_elements);
 
+    /// What an object takes on rank 0.
+    static std::size_t bytes(std::size_t state_elements, WorldSize world_size);
+
     StateSlice slice() const { return slice_; }
 
     /// Forget what was added.

@@ -117,14 +117,14 @@ struct Worker::State {
     std::vector<LedgerRow> rows;  ///< This rank's, since the last generation.
 
     State(const Worker& w, Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s,
-          const TrainSettings& t)
+          const TrainSettings& t, Activations activations)
         : owner(w),
           comm(c),
           gemm(g),
           plan(p),
           samples(s),
           settings(t),
-          model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1)),
+          model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1), activations),
           sharded(c, g.pool(), model.layout()),
           sum(c, g.pool(), model.layout().size()) {
         cursor.plan = plan.plan;
@@ -151,10 +151,10 @@ struct Worker::State {
 };
 
 Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
-               std::uint64_t corpus_vocabulary, const TrainSettings& settings) {
+               std::uint64_t corpus_vocabulary, const TrainSettings& settings, Activations activations) {
     check_train_settings(settings);
     check_fit(plan, corpus_vocabulary, settings);
-    state_ = std::make_unique<State>(*this, comm, gemm, plan, samples, settings);
+    state_ = std::make_unique<State>(*this, comm, gemm, plan, samples, settings, activations);
 }
 
 Worker::~Worker() = default;

@@ -34,6 +34,7 @@ struct TrainingArguments {
     std::optional<int> threads;
     std::optional<double> hang_timeout;
     std::string gemm = "auto";
+    bool recompute = false;
     bool quiet = false;
 };
 

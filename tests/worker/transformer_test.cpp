@@ -417,6 +417,35 @@ TEST(TransformerTest, AWorkspaceCarriesNothingFromPackToPack) {
     }
 }
 
+TEST(TransformerTest, RecomputedActivationsGiveTheSameBitsInLessMemory) {
+    constexpr std::size_t vocabulary = 53;
+    for (const auto& [name, config] : model_cases(32, vocabulary, 130)) {
+        const std::vector<Sequence> sequences = some_sequences(vocabulary);
+        const PackedBatch pack = pack_of(sequences);
+        Machine machine(config, pack.num_tokens());
+        Transformer saving(config, machine.gemm, pack.num_tokens(), Activations::recompute);
+        EXPECT_LT(saving.memory().activations, machine.model.memory().activations) << name;
+        const std::vector<float> weights = lively_weights(machine.model.layout(), 9);
+        const Step kept = forward_backward(machine.model, pack, weights, 0.5F);
+        const Step recomputed = forward_backward(saving, pack, weights, 0.5F);
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(kept.loss), std::bit_cast<std::uint64_t>(recomputed.loss))
+            << name;
+        EXPECT_EQ(bits_of(kept.gradient), bits_of(recomputed.gradient)) << name;
+    }
+}
+
+TEST(TransformerTest, AnnouncesTheMemoryItTakes) {
+    const ModelConfig config = load_model_config("tiny", 300).config;
+    Machine machine(config, 700);
+    for (const Activations activations : {Activations::keep, Activations::recompute}) {
+        const TransformerMemory announced = transformer_memory(config, machine.gemm, 700, activations);
+        const TransformerMemory taken = Transformer(config, machine.gemm, 700, activations).memory();
+        EXPECT_EQ(announced.total(), taken.total());
+        // Entry of four layers; one layer's rest is at least ten of the width, and the FFN's twice four.
+        EXPECT_GE(announced.activations, 700 * sizeof(float) * (4 * 128 + 18 * 128));
+    }
+}
+
 // ----------------------------------------------------------- the same bits everywhere
 
 /// Large enough for OpenBLAS' recipe (products above 2^20) and for the tiles of 256 tokens.

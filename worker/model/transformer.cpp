@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <new>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
@@ -57,11 +59,12 @@ struct LayerActivations {
 /// One allocation, handed out once.
 class Arena {
   public:
-    /// The slot stays null if nothing is asked for.
-    void reserve(float** slot, std::size_t elements) {
-        if (elements == 0) return;
+    /// The slot stays null if nothing is asked for. @return bytes.
+    std::size_t reserve(float** slot, std::size_t elements) {
+        if (elements == 0) return 0;
         requests_.push_back({slot, elements});
         total_ += padded(elements);
+        return padded(elements) * sizeof(float);
     }
     void allocate() {
         try {
@@ -80,9 +83,10 @@ class Arena {
             next += padded(request.elements);
         }
     }
-    std::size_t bytes() const { return total_ * sizeof(float); }
 
   private:
+    std::size_t bytes() const { return total_ * sizeof(float); }
+
     static constexpr std::size_t line = 16;  ///< Floats of a cache line.
     struct Request {
         float** slot;
@@ -121,6 +125,7 @@ struct Transformer::State {
     ThreadPool& pool;
     StateLayout layout;
     std::size_t tokens_max;
+    Activations activations;
 
     // Places in the flat state.
     std::size_t token_table = 0, position_table = 0;
@@ -131,6 +136,7 @@ struct Transformer::State {
     std::optional<RotaryTable> rotary;
 
     Arena arena;
+    TransformerMemory memory;
     std::vector<LayerActivations> kept;
     float* x_final = nullptr;       // (T, C)
     float* normed_final = nullptr;  // (T, C)
@@ -144,13 +150,13 @@ struct Transformer::State {
     float* d_weight = nullptr;      // Gradient of one linear map or norm at a time
     float* d_position = nullptr;    // (positions, C)
     float* d_head = nullptr;        // (V, C), and of the token table if it is the head
-    HeadWorkspace head_workspace;
+    float* logits = nullptr;        // (256, V) one tile of the head
 
     std::span<const float> weights;  ///< Borrowed.
     LinearPlace head_map;
 
-    State(const ModelConfig& c, const Gemm& g, std::size_t tokens)
-        : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens) {
+    State(const ModelConfig& c, const Gemm& g, std::size_t tokens, Activations wanted)
+        : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens), activations(wanted) {
         find_places();
         attention = {c.heads, c.kv_heads, c.head_dim, tokens};
         if (c.family == ModelFamily::llama) rotary.emplace(c.positions, c.head_dim, c.rope_base);
@@ -186,45 +192,70 @@ struct Transformer::State {
         }
     }
 
+    bool recomputes() const { return activations == Activations::recompute; }
+
+    void reserve_layer(LayerActivations& a) {
+        const std::size_t t = tokens_max;
+        const std::size_t c = config.width;
+        for (const auto& [slot, elements] : std::initializer_list<std::pair<float**, std::size_t>>{
+                 {&a.normed1, t * c},
+                 {&a.mean1, t},
+                 {&a.rstd1, t},
+                 {&a.qkv, t * attention.qkv_width()},
+                 {&a.attended, t * attention.query_width()},
+                 {&a.lse, t * config.heads},
+                 {&a.x_mid, t * c},
+                 {&a.normed2, t * c},
+                 {&a.mean2, t},
+                 {&a.rstd2, t},
+                 {&a.hidden, t * hidden_width()},
+                 {&a.activated, t * config.ffn}}) {
+            memory.activations += arena.reserve(slot, elements);
+        }
+    }
+
     void reserve_workspace() {
         const std::size_t t = tokens_max;
         const std::size_t c = config.width;
         kept.resize(config.layers);
         for (LayerActivations& a : kept) {
-            arena.reserve(&a.x, t * c);
-            arena.reserve(&a.normed1, t * c);
-            arena.reserve(&a.mean1, t);
-            arena.reserve(&a.rstd1, t);
-            arena.reserve(&a.qkv, t * attention.qkv_width());
-            arena.reserve(&a.attended, t * attention.query_width());
-            arena.reserve(&a.lse, t * config.heads);
-            arena.reserve(&a.x_mid, t * c);
-            arena.reserve(&a.normed2, t * c);
-            arena.reserve(&a.mean2, t);
-            arena.reserve(&a.rstd2, t);
-            arena.reserve(&a.hidden, t * hidden_width());
-            arena.reserve(&a.activated, t * config.ffn);
+            memory.activations += arena.reserve(&a.x, t * c);
+            if (!recomputes()) reserve_layer(a);
         }
-        arena.reserve(&x_final, t * c);
-        arena.reserve(&normed_final, t * c);
-        arena.reserve(&mean_final, t);
-        arena.reserve(&rstd_final, t);
-        arena.reserve(&d_x, t * c);
-        arena.reserve(&d_narrow, t * std::max(c, attention.query_width()));
-        arena.reserve(&d_qkv, t * attention.qkv_width());
-        arena.reserve(&d_hidden, t * hidden_width());
-        arena.reserve(&d_activated, gpt2() ? 0 : t * config.ffn);
+        if (recomputes()) reserve_layer(kept.front());
+        for (const auto& [slot, elements] : std::initializer_list<std::pair<float**, std::size_t>>{
+                 {&x_final, t * c},
+                 {&normed_final, t * c},
+                 {&mean_final, t},
+                 {&rstd_final, t},
+                 {&d_x, t * c},
+                 {&d_narrow, t * std::max(c, attention.query_width())},
+                 {&d_qkv, t * attention.qkv_width()},
+                 {&d_hidden, t * hidden_width()},
+                 {&d_activated, gpt2() ? 0 : t * config.ffn}}) {
+            memory.activations += arena.reserve(slot, elements);
+        }
         std::size_t largest = 2 * c;
         for_linear_maps([&](LinearPlace& map) {
-            arena.reserve(&map.nt_panels, gemm.nt_panel_floats(map.out, map.in));
-            arena.reserve(&map.nn_panels, gemm.nn_panel_floats(map.out, map.in));
+            memory.weight_panels += arena.reserve(&map.nt_panels, gemm.nt_panel_floats(map.out, map.in));
+            memory.weight_panels += arena.reserve(&map.nn_panels, gemm.nn_panel_floats(map.out, map.in));
             if (&map != &head_map) largest = std::max(largest, map.out * map.in + map.out);
         });
-        arena.reserve(&d_weight, largest);
-        arena.reserve(&d_position, gpt2() ? config.positions * c : 0);
-        arena.reserve(&d_head, config.vocabulary * c);
+        memory.gradient += arena.reserve(&d_weight, largest);
+        memory.gradient += arena.reserve(&d_position, gpt2() ? config.positions * c : 0);
+        memory.gradient += arena.reserve(&d_head, config.vocabulary * c);
+        memory.logits += arena.reserve(&logits, std::min(t, head_tile_tokens) * config.vocabulary);
+    }
+
+    void allocate() {
         arena.allocate();
-        head_workspace.reserve(config.vocabulary);
+        if (!recomputes()) return;
+        // All layers share what the first has, but for their entries.
+        for (LayerActivations& a : kept) {
+            float* const entry = a.x;
+            a = kept.front();
+            a.x = entry;
+        }
     }
 
     template <class Body>
@@ -309,7 +340,8 @@ struct Transformer::State {
                          static_cast<std::size_t>(batch.cu_seqlens.back()) == batch.num_tokens());
     }
 
-    void forward_layer(std::size_t index, const PackedBatch& batch, MatrixView x_out) {
+    /// A layer up to the product that ends it: all that backward needs.
+    void forward_layer(std::size_t index, const PackedBatch& batch) {
         const std::size_t t = batch.num_tokens();
         const LayerPlaces& places = layers[index];
         LayerActivations& a = kept[index];
@@ -336,8 +368,13 @@ struct Transformer::State {
         } else {
             swiglu_forward(pool, hidden, activated);
         }
-        copy(x_mid, x_out);
-        linear_forward(places.ffn_out, activated, x_out, Accumulate::yes);
+    }
+
+    void end_layer(std::size_t index, const PackedBatch& batch, MatrixView x_out) {
+        const std::size_t t = batch.num_tokens();
+        const LayerActivations& a = kept[index];
+        copy({a.x_mid, t, config.width}, x_out);
+        linear_forward(layers[index].ffn_out, {a.activated, t, config.ffn}, x_out, Accumulate::yes);
     }
 
     /// On entry d_x is the gradient of the layer's output, on return of its input.
@@ -391,7 +428,8 @@ struct Transformer::State {
         }
         for (std::size_t i = 0; i < config.layers; ++i) {
             float* out = i + 1 < config.layers ? kept[i + 1].x : x_final;
-            forward_layer(i, batch, {out, t, config.width});
+            forward_layer(i, batch);
+            end_layer(i, batch, {out, t, config.width});
         }
         norm_forward(final_norm, {x_final, t, config.width}, {normed_final, t, config.width}, mean_final,
                      rstd_final);
@@ -405,13 +443,17 @@ struct Transformer::State {
         const MatrixView d_normed(d_narrow, t, config.width);
         const MatrixView d_table(d_head, config.vocabulary, config.width);
         const double loss = head_loss_backward(gemm, normed, weight_of(head_map), batch.targets, scale,
-                                               d_normed, d_table, head_workspace, token_loss);
+                                               d_normed, d_table, logits, token_loss);
         const std::span<const float> table_gradient(d_head, config.vocabulary * config.width);
         if (!config.tied_head) sink(head_map.weight, table_gradient);
         const MatrixView d(d_x, t, config.width);
         std::fill_n(d_x, t * config.width, 0.0F);
         norm_backward(final_norm, sink, {x_final, t, config.width}, mean_final, rstd_final, d_normed, d);
-        for (std::size_t i = config.layers; i-- > 0;) backward_layer(i, batch, sink);
+        for (std::size_t i = config.layers; i-- > 0;) {
+            // What the last layer left is still there.
+            if (recomputes() && i + 1 < config.layers) forward_layer(i, batch);
+            backward_layer(i, batch, sink);
+        }
 
         // A tied table already holds the head's gradient.
         embedding_backward(pool, batch.token_ids, d, d_table,
@@ -426,15 +468,23 @@ struct Transformer::State {
     }
 };
 
-Transformer::Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max)
-    : state_(std::make_unique<State>(config, gemm, tokens_max)) {}
+TransformerMemory transformer_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                                     Activations activations) {
+    return Transformer::State(config, gemm, tokens_max, activations).memory;
+}
+
+Transformer::Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                         Activations activations)
+    : state_(std::make_unique<State>(config, gemm, tokens_max, activations)) {
+    state_->allocate();
+}
 Transformer::~Transformer() = default;
 
 const StateLayout& Transformer::layout() const {
     return state_->layout;
 }
-std::size_t Transformer::workspace_bytes() const {
-    return state_->arena.bytes();
+TransformerMemory Transformer::memory() const {
+    return state_->memory;
 }
 
 void Transformer::set_weights(std::span<const float> weights) {
@@ -460,7 +510,7 @@ double Transformer::forward_backward(const PackedBatch& batch, float scale, std:
 double Transformer::forward(const PackedBatch& batch, std::span<float> token_loss) {
     state_->forward_body(batch);
     return head_loss(state_->gemm, MatrixView(state_->normed_final, batch.num_tokens(), state_->config.width),
-                     state_->weight_of(state_->head_map), batch.targets, state_->head_workspace, token_loss);
+                     state_->weight_of(state_->head_map), batch.targets, state_->logits, token_loss);
 }
 
 void Transformer::logits(const PackedBatch& batch, MatrixView out) {

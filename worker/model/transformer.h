@@ -8,6 +8,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -24,6 +25,21 @@ namespace lockstep {
 /// Shapes of all products of a model at this many tokens, for the start-up self-test.
 std::vector<GemmShape> gemm_shapes(const ModelConfig& config, std::size_t tokens);
 
+/// What forward leaves for backward: all of it, or the entry of each layer, from which the rest is computed
+/// again. The bits are the same; the second takes a third more time in the layers.
+enum class Activations : std::uint8_t { keep, recompute };
+
+/// Bytes that a Transformer allocates, by purpose.
+struct TransformerMemory {
+    std::size_t activations = 0;    ///< Of forward, and their gradients.
+    std::size_t logits = 0;         ///< One tile of the head.
+    std::size_t gradient = 0;       ///< Of the tensors at hand: the head's, and one other.
+    std::size_t weight_panels = 0;  ///< The weights once more, as the matrix products read them.
+    std::size_t total() const { return activations + logits + gradient + weight_panels; }
+};
+TransformerMemory transformer_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                                     Activations activations);
+
 /// Takes elements [offset, offset + gradient.size()) of a gradient in the layout's order.
 using GradientSink = FunctionRef<void(std::size_t offset, std::span<const float> gradient)>;
 
@@ -31,13 +47,14 @@ class Transformer {
   public:
     /// @param gemm        borrowed; brings the thread pool.
     /// @param tokens_max  most tokens of any batch; the workspace is allocated once for it.
-    Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max);
+    Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                Activations activations = Activations::keep);
     ~Transformer();
     Transformer(const Transformer&) = delete;
     Transformer& operator=(const Transformer&) = delete;
 
     const StateLayout& layout() const;
-    std::size_t workspace_bytes() const;
+    TransformerMemory memory() const;
 
     /// Weights of all that follows, laid out here for the matrix products. Borrowed; to be called again
     /// whenever they have changed.
@@ -63,6 +80,7 @@ class Transformer {
     void logits(const PackedBatch& batch, MatrixView out);
 
   private:
+    friend TransformerMemory transformer_memory(const ModelConfig&, const Gemm&, std::size_t, Activations);
     struct State;
     std::unique_ptr<State> state_;
 };
