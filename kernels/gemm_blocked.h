@@ -65,15 +65,24 @@ template <class Lanes>
 [[gnu::noinline]] void copy_to_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k,
                                       std::size_t panel_width, float* panels) {
     constexpr std::size_t width = Lanes::width;
+    const std::size_t in_whole_vectors = lines > width ? lines - width : 0;
     for (std::size_t k = 0; k < block_k; ++k) {
         const float* source = x.data + k * x.k_stride;
         const float* ahead = source + 4 * x.k_stride;
         float* target = panels + k * panel_width;
-        for (std::size_t begin = 0; begin < lines; begin += panel_width, target += block_k * panel_width) {
+        std::size_t begin = 0;
+        // What a vector writes beyond a narrow panel's line is overwritten by the next k, if there is one.
+        for (; k + 1 < block_k && begin + panel_width <= in_whole_vectors; begin += panel_width) {
+            for (std::size_t first = 0; first < panel_width; first += width) {
+                __builtin_prefetch(ahead + begin + first);
+                Lanes::store(target + first, Lanes::load(source + begin + first));
+            }
+            target += block_k * panel_width;
+        }
+        for (; begin < lines; begin += panel_width, target += block_k * panel_width) {
             for (std::size_t first = 0; first < panel_width; first += width) {
                 const std::size_t room = panel_width - first < width ? panel_width - first : width;
                 const std::size_t left = lines > begin + first ? lines - begin - first : 0;
-                if (left > 0) __builtin_prefetch(ahead + begin + first);
                 const auto values = Lanes::load_first(source + begin + first, left < room ? left : room);
                 Lanes::store_first(target + first, room, values);
             }
