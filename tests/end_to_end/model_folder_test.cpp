@@ -219,6 +219,9 @@ TEST(ModelFolderTest, ExportChoosesAGenerationAndDoesNotOverwrite) {
         EXPECT_EQ(entries, 3U) << "and nothing else";
     }
     EXPECT_EQ(lockstep_here({"inspect", again + "/lockstep.json"}).exit_code, 0);
+    const auto inspect = lockstep_here({"inspect", again + "/model.safetensors", "--json"});
+    EXPECT_EQ(inspect.exit_code, 0) << inspect.err;
+    EXPECT_EQ(nlohmann::json::parse(inspect.out)["tensors"][0]["name"], "transformer.wte.weight");
     expect_refused(lockstep_here({"checkpoint", "export", "-r", "/nonexistent", "-o", world.fresh("m")}), 66,
                    "run.json");
     const std::string file = world.fresh("file");

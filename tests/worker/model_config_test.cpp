@@ -182,6 +182,12 @@ TEST_F(ModelConfigTest, ReadsTheRelativesOfLlama) {
     EXPECT_THAT(windowed.warnings, ElementsAre(HasSubstr("sliding window of 100")));
     EXPECT_EQ(load(mistral).config.positions, 512U)
         << "the window of 4096 that stands for none given is wider";
+    expect_refused(
+        R"("model_type": "qwen2")" + fields + R"(, "layer_types": ["full_attention", "sliding_attention"])",
+        "layer_types");
+    EXPECT_EQ(
+        load(R"("model_type": "qwen2")" + fields + R"(, "layer_types": ["full_attention"])").config.width,
+        48U);
     expect_refused(R"("model_type": "mistral")" + llama_json.substr(llama_json.find(',')),
                    "num_key_value_heads");
 }

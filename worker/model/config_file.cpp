@@ -70,6 +70,16 @@ class ConfigReader {
         throw Error(ErrorCode::invalid_argument,
                     "model config '" + origin_ + "': field '" + inside_ + field + "' " + what);
     }
+    /// A list of texts may name this alone.
+    void refuse_in_list_all_but(const char* field, std::string_view known) const {
+        if (!present(field)) return;
+        if (!object_[field].is_array()) fail(field, "is not a list");
+        for (const json& entry : object_[field]) {
+            if (entry != known)
+                fail(field, "names " + entry.dump(-1, ' ', true, json::error_handler_t::replace) +
+                                "; supported: " + std::string(known));
+        }
+    }
     void refuse_if_true(std::initializer_list<const char*> fields) const {
         for (const char* field : fields) {
             if (flag_or(field, false)) fail(field, "is true; that is not supported");
@@ -231,6 +241,8 @@ LoadedModelConfig read_llama(const ConfigReader& reader, const std::string& type
         limit_to_window(reader, 4096, loaded);
     } else {
         config.biases.qkv = true;
+        // Windows in some layers only: what `use_sliding_window` says of all is not the whole truth then.
+        reader.refuse_in_list_all_but("layer_types", "full_attention");
         if (reader.flag_or("use_sliding_window", false)) limit_to_window(reader, 4096, loaded);
     }
     note_dropout(reader, {"attention_dropout"}, loaded.warnings);
