@@ -203,6 +203,29 @@ TEST_F(SafetensorsTest, ACutAfterAnyByteIsAnError) {
               ErrorCode::corrupt_data);
 }
 
+// A flipped bit may still be a sound file (of another name, say); it must never be another kind of error.
+TEST_F(SafetensorsTest, AFlippedBitOfTheHeaderIsReadOrRefused) {
+    const std::string whole = with_length(
+        R"({"__metadata__":{"a":"b"},"a":{"dtype":"F16","shape":[2,1],"data_offsets":[0,4]}})", "1234");
+    std::size_t refused = 0;
+    for (std::size_t bit = 0; bit < 8 * (whole.size() - 4); ++bit) {
+        std::string flipped = whole;
+        flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
+        const auto path = directory_.write("flipped", flipped);
+        try {
+            const SafetensorsFile file = SafetensorsFile::open(path);
+            for (std::size_t i = 0; i < file.tensors().size(); ++i) {
+                if (converts_to_float(file.tensors()[i].type)) read_all(file, i);
+            }
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << bit << error.what();
+            EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
+            ++refused;
+        }
+    }
+    EXPECT_GT(refused, 8 * (whole.size() - 4) / 2);
+}
+
 TEST_F(SafetensorsTest, WhatIsNoFileIsAnErrorAndNoHang) {
     EXPECT_EQ(error_of([&] { SafetensorsFile::open(directory_ / "none"); }).code(), ErrorCode::not_found);
     EXPECT_EQ(error_of([&] { SafetensorsFile::open(directory_.path()); }).code(), ErrorCode::corrupt_data);

@@ -270,6 +270,7 @@ void write_weights_file(const std::filesystem::path& path, const ModelConfig& co
                         const StateSource& state, Overwrite overwrite) {
     const std::vector<FolderTensor> tensors = folder_tensors(config);
     std::vector<SafetensorsWriter::Tensor> header;
+    header.reserve(tensors.size());
     for (const FolderTensor& tensor : tensors) header.push_back({tensor.name, TensorType::f32, tensor.shape});
     // Hugging Face refuses files that do not say which library's layout they have.
     SafetensorsWriter writer(path, header, {{"format", "pt"}}, overwrite);
