@@ -70,16 +70,17 @@ void write_run_record(const std::filesystem::path& run, const RunRecord& record)
     for (const RunCorpus& corpus : record.corpora) {
         corpora.push_back({{"name", corpus.name}, {"path", corpus.path}, {"content", corpus.content.hex()}});
     }
-    const json object = {{"format", run_format},
-                         {"format_version", run_format_version},
-                         {"tool_version", tool_version},
-                         {"settings", json::parse(record.settings_json)},
-                         {"numerics", record.numerics},
-                         {"model", record.model.hex()},
-                         {"plan", {{"path", record.plan_path}, {"fingerprint", record.plan.hex()}}},
-                         {"corpora", corpora},
-                         {"checkpoint_every", record.checkpoint_every},
-                         {"keep", record.keep}};
+    json object = {{"format", run_format},
+                   {"format_version", run_format_version},
+                   {"tool_version", tool_version},
+                   {"settings", json::parse(record.settings_json)},
+                   {"numerics", record.numerics},
+                   {"model", record.model.hex()},
+                   {"plan", {{"path", record.plan_path}, {"fingerprint", record.plan.hex()}}},
+                   {"corpora", corpora},
+                   {"checkpoint_every", record.checkpoint_every},
+                   {"keep", record.keep}};
+    if (!record.init_path.empty()) object["init"] = {{"path", record.init_path}};
     write_file_atomically(run_record_path(run), seal_json(object.dump()), Overwrite::no);
 }
 
@@ -128,6 +129,7 @@ RunRecord read_run_record(const std::filesystem::path& run) {
             record.corpora.push_back({corpus.at("name"), corpus.at("path"),
                                       Fingerprint::from_hex(corpus.at("content").get<std::string>())});
         }
+        if (object.contains("init")) record.init_path = object["init"].at("path");
         record.checkpoint_every = object.at("checkpoint_every");
         record.keep = object.at("keep");
         if (record.keep < 2) {

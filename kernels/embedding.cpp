@@ -64,18 +64,23 @@ void embedding_backward(ThreadPool& pool, std::span<const std::uint32_t> ids, Co
     });
 }
 
-RotaryTable::RotaryTable(std::size_t positions, std::size_t head_dim, double base) : half_(head_dim / 2) {
+std::vector<double> rotary_frequencies(std::size_t head_dim, double base) {
     LOCKSTEP_EXPECTS(head_dim % 2 == 0 && base > 0);
-    cos_.resize(positions * half_);
-    sin_.resize(positions * half_);
+    std::vector<double> frequencies(head_dim / 2);
     const double log_base = exact_log(base);
+    for (std::size_t i = 0; i < frequencies.size(); ++i) {
+        frequencies[i] = exact_exp(-2.0 * static_cast<double>(i) / static_cast<double>(head_dim) * log_base);
+    }
+    return frequencies;
+}
+
+RotaryTable::RotaryTable(std::size_t positions, std::span<const double> frequencies, double magnitude)
+    : half_(frequencies.size()), cos_(positions * half_), sin_(positions * half_) {
     for (std::size_t i = 0; i < half_; ++i) {
-        const double frequency =
-            exact_exp(-2.0 * static_cast<double>(i) / static_cast<double>(head_dim) * log_base);
         for (std::size_t position = 0; position < positions; ++position) {
-            const double angle = static_cast<double>(position) * frequency;
-            cos_[position * half_ + i] = static_cast<float>(exact_cos(angle));
-            sin_[position * half_ + i] = static_cast<float>(exact_sin(angle));
+            const double angle = static_cast<double>(position) * frequencies[i];
+            cos_[position * half_ + i] = static_cast<float>(magnitude * exact_cos(angle));
+            sin_[position * half_ + i] = static_cast<float>(magnitude * exact_sin(angle));
         }
     }
 }

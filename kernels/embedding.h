@@ -22,12 +22,18 @@ void embedding_forward(ThreadPool& pool, std::span<const std::uint32_t> ids, Con
 void embedding_backward(ThreadPool& pool, std::span<const std::uint32_t> ids, ConstMatrixView d_out,
                         MatrixView d_table, Accumulate accumulate);
 
-/// Rotary positions, Llama's half-split form: dimensions i and i + head_dim/2 turn by position ·
-/// base^(−2i/head_dim).
+/// base^(−2i/head_dim), (head_dim / 2) [rad per position].
+std::vector<double> rotary_frequencies(std::size_t head_dim, double base);
+
+/// Rotary positions, Llama's half-split form: dimensions i and i + head_dim/2 turn by position · frequency i.
 class RotaryTable {
   public:
-    /// @param head_dim  even.
-    RotaryTable(std::size_t positions, std::size_t head_dim, double base);
+    /// @param frequencies  (head_dim / 2) [rad per position]
+    /// @param magnitude    factor of what is turned, in rotate and rotate_back alike.
+    RotaryTable(std::size_t positions, std::span<const double> frequencies, double magnitude = 1);
+    /// The plain frequencies. @param head_dim  even.
+    RotaryTable(std::size_t positions, std::size_t head_dim, double base)
+        : RotaryTable(positions, rotary_frequencies(head_dim, base)) {}
 
     /// Turn queries and keys of qkv (T, qkv_width) in place, by position_ids (T).
     void rotate(ThreadPool& pool, const AttentionShape& shape, std::span<const std::uint32_t> position_ids,

@@ -27,7 +27,8 @@ json to_object(const TrainSettings& s) {
               {"weight_decay", o.weight_decay},
               {"clip_norm", o.clip_norm}}},
             {"seed", s.seed},
-            {"scale_exponent", s.scale_exponent}};
+            {"scale_exponent", s.scale_exponent},
+            {"init", s.init.empty() ? json() : json(s.init.hex())}};
 }
 
 void require(bool ok, const char* option, double value, const char* range) {
@@ -72,6 +73,7 @@ Fingerprint fingerprint_of(const TrainSettings& s) {
         .add(bits(o.clip_norm))
         .add(s.seed)
         .add(static_cast<std::uint64_t>(s.scale_exponent));
+    if (!s.init.empty()) builder.add("init").add(s.init);
     return builder.finish();
 }
 
@@ -100,6 +102,9 @@ TrainSettings train_settings_from_json(std::string_view text) {
         o.at("clip_norm").get_to(s.optimizer.clip_norm);
         object.at("seed").get_to(s.seed);
         object.at("scale_exponent").get_to(s.scale_exponent);
+        if (object.contains("init") && !object["init"].is_null()) {
+            s.init = Fingerprint::from_hex(object["init"].get<std::string>());
+        }
         return s;
     } catch (const json::exception& failure) {
         throw Error(ErrorCode::corrupt_data,

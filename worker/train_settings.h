@@ -35,13 +35,14 @@ struct TrainSettings {
     OptimizerSettings optimizer;
     std::uint64_t seed = 1;            ///< Of the initial weights.
     std::int64_t scale_exponent = 50;  ///< First s of the exact sum; its ceiling too.
+    Fingerprint init;                  ///< Of the initial weights, if given; empty: drawn from the seed.
     friend bool operator==(const TrainSettings&, const TrainSettings&) = default;
 };
 
 /// @throws Error{invalid_argument} naming the option, its value and its range.
 void check_train_settings(const TrainSettings& settings);
 
-/// Names model, optimizer, seed and schedule: the `model` fingerprint of a cursor.
+/// Names model, optimizer, initial weights and schedule: the `model` fingerprint of a cursor.
 Fingerprint fingerprint_of(const TrainSettings& settings);
 
 std::string to_json(const TrainSettings& settings);

@@ -16,6 +16,7 @@
 #include "io/token_digest.h"
 #include "worker/exact_sum.h"
 #include "worker/generation_commit.h"
+#include "worker/model/model_folder.h"
 #include "worker/model/transformer.h"
 #include "worker/sharded_state.h"
 
@@ -33,6 +34,8 @@ double seconds_since(Clock::time_point begin) {
 constexpr std::int64_t scale_drop = 8;
 constexpr std::uint64_t clean_steps_to_rise = 1000;
 constexpr std::uint64_t skips_in_a_row_max = 10;
+/// Initial weights go round in pieces, so that a deadline is for a piece.
+constexpr std::size_t broadcast_elements_max = std::size_t{1} << 24U;
 /// A generation is made at least this often, so that ledger rows in memory stay bounded.
 constexpr std::uint64_t ledger_interval_max = std::uint64_t{1} << 20U;
 
@@ -140,6 +143,7 @@ struct Worker::State {
     std::uint64_t packs_in_step() const { return window.step_packs[here() + 1] - first_pack(); }
     std::uint64_t targets_in_step() const { return window.step_targets[here()]; }
 
+    void begin_fresh();
     std::vector<std::size_t> own_packs() const;
     LedgerRow compute_pack(std::size_t index, int attempt, StepVerdict& verdict);
     StepVerdict compute_step(std::vector<LedgerRow>& step_rows);
@@ -166,7 +170,7 @@ std::uint64_t Worker::parameters() const {
 void Worker::start(const std::optional<Manifest>& generation, const std::filesystem::path& run) {
     State& s = *state_;
     if (!generation) {
-        s.sharded.initialize(s.settings.seed);
+        s.begin_fresh();
         s.model.set_weights(s.sharded.weights());
         return;
     }
@@ -190,6 +194,28 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
     s.base.ledger_root = s.cursor.ledger_root;
     s.committed = true;
     s.last_digest = generation->state_digest;
+}
+
+void Worker::State::begin_fresh() {
+    sharded.initialize(settings.seed);
+    if (settings.init.empty()) return;
+    const std::span<float> weights = sharded.weights();
+    together(comm, "loading the initial weights", [&] {
+        if (comm.rank().value != 0) return;
+        LOCKSTEP_EXPECTS(owner.load_initial_weights != nullptr);
+        owner.load_initial_weights(weights);
+        const Fingerprint found = weights_fingerprint(source_of(weights), weights.size());
+        if (found != settings.init) {
+            throw Error(ErrorCode::fingerprint_mismatch,
+                        "the initial weights have fingerprint " + found.brief() + "…, the run began with " +
+                            settings.init.brief() +
+                            "…; put the folder back, or pass --init with a copy of it");
+        }
+    });
+    for (std::size_t begin = 0; begin < weights.size(); begin += broadcast_elements_max) {
+        broadcast_array(
+            comm, weights.subspan(begin, std::min(broadcast_elements_max, weights.size() - begin)), Rank{0});
+    }
 }
 
 std::vector<std::size_t> Worker::State::own_packs() const {
@@ -407,7 +433,8 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
     return {s.cursor.next_step, s.last_digest, stop_now && s.cursor.next_step < stop};
 }
 
-Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& window, std::uint64_t pack) {
+Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& window, std::uint64_t pack,
+                                       PackDetails* details) {
     State& s = *state_;
     const auto& packs = window.slice.pack;
     const auto found = std::find(packs.begin(), packs.end(), pack);
@@ -421,12 +448,26 @@ Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& win
     result.tokens = static_cast<std::uint32_t>(s.batch.num_tokens());
     result.token_digest =
         token_digest(s.batch.token_ids, s.batch.position_ids, s.batch.targets, s.batch.cu_seqlens);
+    if (details != nullptr) {
+        const std::size_t vocabulary = s.settings.model.vocabulary;
+        details->batch = s.batch;
+        details->weights = s.sharded.weights();
+        details->token_loss.assign(s.batch.num_tokens(), 0.0F);
+        details->logits.resize(s.batch.num_tokens() * vocabulary);
+        s.model.logits(s.batch, {details->logits.data(), s.batch.num_tokens(), vocabulary});
+    }
     if (result.targets > 0) {
         const std::uint64_t targets = window.step_targets[step - window.slice.step_begin];
         const float scale = static_cast<float>(1.0 / static_cast<double>(targets));
         s.gradient.resize(s.model.layout().size());
-        result.loss_sum = canonical(s.model.forward_backward(s.batch, scale, s.gradient));
+        result.loss_sum = canonical(s.model.forward_backward(
+            s.batch, scale, s.gradient,
+            details != nullptr ? std::span(details->token_loss) : std::span<float>()));
         result.gradient = sha256(std::as_bytes(std::span(s.gradient)));
+        if (details != nullptr) {
+            details->scale = scale;
+            details->gradient = s.gradient;
+        }
     }
     return result;
 }

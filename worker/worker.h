@@ -10,6 +10,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "io/checkpoint.h"
 #include "io/comm/communicator.h"
@@ -17,6 +19,7 @@
 #include "plan/plan_slice.h"
 #include "worker/metrics_log.h"
 #include "worker/model/transformer.h"
+#include "worker/packed_batch.h"
 #include "worker/replay.h"
 #include "worker/train_settings.h"
 #include "worker/worker_hooks.h"
@@ -58,11 +61,14 @@ class Worker {
     std::function<bool()> stop_requested;
     /// Rank 0, after every step.
     std::function<void(const StepMetrics&)> on_step;
+    /// Rank 0: fill the flat state (layout().size()), where the settings name initial weights.
+    std::function<void(std::span<float>)> load_initial_weights;
     WorkerHooks hooks;
 
     std::uint64_t parameters() const;
 
     /// Collective. Start from fresh weights, or from a committed generation.
+    /// @throws Error{fingerprint_mismatch} if the initial weights are not those the settings name.
     void start(const std::optional<Manifest>& generation, const std::filesystem::path& run);
 
     /// Collective. Train up to options.stop_step; ends with a committed generation.
@@ -78,8 +84,19 @@ class Worker {
         Digest token_digest;
         Fingerprint gradient;  ///< SHA-256 of the pack's gradient bits.
     };
+    /// All there is to see of a pack.
+    struct PackDetails {
+        PackedBatch batch;
+        std::vector<float> token_loss;    ///< (T)
+        std::vector<float> logits;        ///< (T, vocabulary)
+        float scale = 0;                  ///< Of the loss whose gradient it is.
+        std::span<const float> gradient;  ///< Flat; empty without targets. Valid until the next call.
+        std::span<const float> weights;   ///< Flat. Valid until the next call.
+    };
     /// Local. One pack of the current state, nothing updated: for looking into a step.
-    PackResult replay_pack(std::uint64_t step, const StepWindow& window, std::uint64_t pack);
+    /// @param details  filled if not null.
+    PackResult replay_pack(std::uint64_t step, const StepWindow& window, std::uint64_t pack,
+                           PackDetails* details = nullptr);
 
   private:
     struct State;

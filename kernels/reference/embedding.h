@@ -13,6 +13,9 @@
 namespace lockstep::reference {
 
 /// As RotaryTable::rotate.
+void rotate(const AttentionShape& shape, std::span<const std::uint32_t> position_ids,
+            std::span<const double> frequencies, double magnitude, BasicMatrixView<double> qkv);
+/// By the plain frequencies.
 void rotate(const AttentionShape& shape, std::span<const std::uint32_t> position_ids, double base,
             BasicMatrixView<double> qkv);
 

@@ -51,6 +51,7 @@ void add_checkpoint(CLI::App& app, Invocation& invocation) {
                               "  lockstep checkpoint list run/ --json",
                               [&invocation, run] { return run_list(invocation, *run); });
     verb->add_option("run", *run, "Run folder")->required();
+    add_checkpoint_export(*noun, invocation);
 }
 
 }  // namespace lockstep

@@ -7,6 +7,7 @@
 #include "io/corpus.h"
 #include "io/ledger.h"
 #include "io/length_cache.h"
+#include "io/safetensors.h"
 #include "io/sealed_json.h"
 #include "launch/cli/invocation.h"
 
@@ -144,6 +145,22 @@ int inspect_lines(const Invocation& invocation, const std::filesystem::path& pat
     return 0;
 }
 
+/// Not ours alone, so no digests; its header is checked against the file.
+int inspect_safetensors(const Invocation& invocation, const std::filesystem::path& path) {
+    const SafetensorsFile file = SafetensorsFile::open(path);
+    invocation.say(path.filename().string() + ": " + with_commas(file.tensors().size()) +
+                   " tensors, the header fits the file");
+    auto tensors = ordered_json::array();
+    for (const TensorEntry& tensor : file.tensors()) {
+        invocation.say("  " + quoted_name(tensor.name) + "  " + std::string(name_of(tensor.type)) + " " +
+                       shape_text(tensor.shape));
+        tensors.push_back({{"name", tensor.name}, {"dtype", name_of(tensor.type)}, {"shape", tensor.shape}});
+    }
+    invocation.give(
+        {{"file", path.string()}, {"sound", true}, {"metadata", file.metadata()}, {"tensors", tensors}});
+    return 0;
+}
+
 int run_inspect(const Invocation& invocation, const std::string& argument) {
     require_one_rank("inspect");
     const std::filesystem::path path = argument;
@@ -160,6 +177,7 @@ int run_inspect(const Invocation& invocation, const std::string& argument) {
     const std::string extension = path.extension().string();
     if (extension == ".json") return inspect_json(invocation, path);
     if (extension == ".jsonl") return inspect_lines(invocation, path);
+    if (extension == ".safetensors") return inspect_safetensors(invocation, path);
     return inspect_columns(invocation, path);
 }
 
@@ -172,7 +190,7 @@ void add_inspect(CLI::App& app, Invocation& invocation) {
                               "  lockstep inspect run/checkpoints/step-00000120/shard-00000-of-00002.h5",
                               [&invocation, file] { return run_inspect(invocation, *file); });
     verb->add_option("file", *file,
-                     "Corpus, plan, shard, ledger segment, manifest, run.json, …, or their folder")
+                     "Corpus, plan, shard, ledger segment, manifest, run.json, safetensors, …, or a folder")
         ->required();
 }
 

@@ -39,6 +39,8 @@ void add_resume(CLI::App& app, Invocation& invocation);
 void add_verify(CLI::App& app, Invocation& invocation);
 void add_inspect(CLI::App& app, Invocation& invocation);
 void add_checkpoint(CLI::App& app, Invocation& invocation);
+/// `checkpoint export`, below `checkpoint`.
+void add_checkpoint_export(CLI::App& checkpoint, Invocation& invocation);
 void add_doctor(CLI::App& app, Invocation& invocation);
 void add_batching(CLI::App& app, Invocation& invocation);
 void add_bench(CLI::App& app, Invocation& invocation);

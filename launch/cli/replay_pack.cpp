@@ -6,7 +6,9 @@
 
 #include "coordinator/distribution.h"
 #include "io/base/error.h"
+#include "io/directory.h"
 #include "io/ledger.h"
+#include "launch/cli/pack_dump.h"
 #include "worker/metrics_log.h"
 #include "worker/model/transformer.h"
 
@@ -42,8 +44,11 @@ std::optional<Manifest> generation_before(const std::filesystem::path& run, std:
 }  // namespace
 
 int replay_pack(const Invocation& invocation, const TrainingArguments& arguments, std::uint64_t step,
-                std::uint64_t pack) {
+                std::uint64_t pack, const std::string& dump) {
     require_one_rank("train --pack");
+    if (!dump.empty() && path_exists(dump)) {
+        throw Error(ErrorCode::output_exists, "'" + dump + "' exists; choose another --dump");
+    }
     return run_in_world([&](World& world) {
         const RunRecord record = read_run_record(arguments.run);
         check_record(record, arguments);
@@ -62,6 +67,7 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
                                                          std::to_string(plan.step_begin[step + 1] - 1));
         }
         const TrainSettings settings = train_settings_from_json(record.settings_json);
+        check_init(settings, arguments);
         CorporaAtHand data = open_corpora(corpora_of_run(record, arguments.corpora), at_hand.bound, &at_hand);
         PlanDistribution distribution(*world.comm, &plan, at_hand.bound);
         ThreadPool pool(arguments.threads.value_or(default_threads(world)));
@@ -69,6 +75,7 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
                         gemm_shapes(settings.model, distribution.summary().pack_tokens_max));
         Worker worker(*world.comm, gemm, distribution.summary(), data.samples, data.vocabulary, settings);
         worker.hooks = invocation.hooks;
+        worker.load_initial_weights = initial_weights_of(record, arguments, settings);
         worker.fetch_window = [&](std::uint64_t first) { return distribution.fetch(first); };
         const std::optional<Manifest> generation = generation_before(arguments.run, step);
         if (generation) check_generation(record, *generation, arguments.run);
@@ -78,7 +85,10 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
             (generation ? "generation " + std::to_string(generation->step) : std::string("fresh weights")) +
             ", then " + std::to_string(step - (generation ? generation->step : 0)) + " step(s) in memory");
         worker.advance_to(step);
-        const Worker::PackResult result = worker.replay_pack(step, window_of(plan, step, step + 1), pack);
+        Worker::PackDetails details;
+        const Worker::PackResult result = worker.replay_pack(step, window_of(plan, step, step + 1), pack,
+                                                             dump.empty() ? nullptr : &details);
+        if (!dump.empty()) write_pack_dump(dump, settings.model, result, details);
         invocation.say("pack " + std::to_string(pack) + ": " + std::to_string(result.tokens) + " tokens, " +
                        std::to_string(result.targets) + " targets, loss sum " + fixed(result.loss_sum, 6) +
                        " (" + double_hex(result.loss_sum) + ")");

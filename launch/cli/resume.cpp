@@ -125,6 +125,7 @@ int run_resume(const Invocation& invocation, const TrainingArguments& arguments)
             check_record(point.record, arguments);
             if (!world.is_root()) return;
             lock.emplace(arguments.run);
+            check_init(train_settings_from_json(point.record.settings_json), arguments);
             find_resume_point(arguments, point);
             if (point.generation) manifest_json = to_json(*point.generation);
         });

@@ -27,6 +27,7 @@ struct TrainArguments {
     bool use_lora = false;
     bool dry_run = false;
     std::optional<std::uint64_t> replay_step, replay_pack;
+    std::string dump;
 };
 
 std::string absolute(const std::string& path) {
@@ -65,6 +66,7 @@ RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& set
     for (std::size_t i = 0; i < paths.size(); ++i) {
         record.corpora.push_back({at_hand.bound[i].name, absolute(paths[i]), at_hand.bound[i].corpus});
     }
+    if (!arguments.init.empty()) record.init_path = absolute(arguments.init);
     record.checkpoint_every = arguments.checkpoint_every.value_or(default_checkpoint_every);
     record.keep = arguments.keep.value_or(2);
     return record;
@@ -81,8 +83,12 @@ void share_settings(World& world, const TrainArguments& arguments, RunRecord& re
     broadcast_bytes(comm, bytes, Rank{0});
     together(comm, "comparing settings", [&] {
         record.settings_json.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-        refuse_other_settings(train_settings_from_json(record.settings_json), arguments.training,
-                              "this rank was started with other settings than rank 0; start all alike: ");
+        const TrainSettings settings = train_settings_from_json(record.settings_json);
+        const std::string why = "this rank was started with other settings than rank 0; start all alike: ";
+        refuse_other_settings(settings, arguments.training, why);
+        if (settings.init.empty() != arguments.training.init.empty()) {
+            throw Error(ErrorCode::invalid_argument, why + "only one of them has --init");
+        }
     });
 }
 
@@ -103,9 +109,11 @@ RunRecord prepare_run(const Invocation& invocation, TrainArguments& arguments,
     for (const PlanInput& input : at_hand->inputs) {
         vocabulary = std::max(vocabulary, input.corpus()->tokenizer().vocabulary_size);
     }
-    const LoadedModelConfig model = load_model_config(training.model, vocabulary);
+    const LoadedModelConfig model =
+        load_model_config(training.model.empty() ? training.init : training.model, vocabulary);
     for (const std::string& warning : model.warnings) log_root(LogLevel::warning, warning);
-    const TrainSettings settings = settings_from(training, model.config, at_hand->plan.num_steps());
+    TrainSettings settings = settings_from(training, model.config, at_hand->plan.num_steps());
+    if (!training.init.empty()) settings.init = init_fingerprint(training.init, model.config);
     check_fit(summarize(at_hand->plan), vocabulary, settings);
     return record_of(training, settings, *at_hand);
 }
@@ -119,7 +127,11 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
         if (!arguments.replay_pack || !arguments.replay_step) {
             throw Error(ErrorCode::invalid_argument, "--step and --pack name one pack together; give both");
         }
-        return replay_pack(invocation, arguments.training, *arguments.replay_step, *arguments.replay_pack);
+        return replay_pack(invocation, arguments.training, *arguments.replay_step, *arguments.replay_pack,
+                           arguments.dump);
+    }
+    if (!arguments.dump.empty()) {
+        throw Error(ErrorCode::invalid_argument, "--dump writes one pack; name it with --step and --pack");
     }
     if (arguments.dry_run && arguments.build_plan) {
         throw Error(ErrorCode::invalid_argument,
@@ -132,7 +144,13 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
         std::optional<RunLock> lock;
         RunRecord record;
         together(*world.comm, "starting the run", [&] {
-            if (training.model.empty()) throw Error(ErrorCode::invalid_argument, "train needs -m MODEL");
+            if (training.model.empty() && training.init.empty()) {
+                throw Error(ErrorCode::invalid_argument, "train needs -m MODEL, or --init FOLDER");
+            }
+            if (!training.init.empty() && training.seed) {
+                throw Error(ErrorCode::invalid_argument,
+                            "--init-seed draws the weights that --init brings; give one of them");
+            }
             if (training.corpora.empty()) throw Error(ErrorCode::invalid_argument, "train needs -d CORPUS");
             if (!world.is_root()) return;
             record = prepare_run(invocation, arguments, at_hand);
@@ -159,6 +177,7 @@ void add_train(CLI::App& app, Invocation& invocation) {
         add_verb(app, invocation, "train", "Train a model on a plan",
                  "  mpirun -n 2 lockstep train -p plan/ -d corpus.h5 -m tiny -o run/ --checkpoint-every 50\n"
                  "  lockstep train --build-plan -p plan/ -d corpus.h5 -e 1 -b 1024 -m nano -o run/\n"
+                 "  lockstep train -p plan/ -d corpus.h5 --init model/ -o run/\n"
                  "  lockstep train -p plan/ -d corpus.h5 -m gpt2-124m -o run/ --dry-run\n"
                  "  lockstep train -o run/ --step 120 --pack 963        (look at one pack again)",
                  [&invocation, arguments] { return run_train(invocation, *arguments); });
@@ -181,6 +200,9 @@ void add_train(CLI::App& app, Invocation& invocation) {
     verb->add_option("--step", arguments->replay_step, "With --pack: the step to look at again")
         ->group("Looking at one pack");
     verb->add_option("--pack", arguments->replay_pack, "Pack of the whole plan, as in plan.jsonl")
+        ->group("Looking at one pack");
+    verb->add_option("--dump", arguments->dump,
+                     "Write batch, loss, logits, weights and gradient to this safetensors file")
         ->group("Looking at one pack");
 }
 

@@ -14,6 +14,7 @@
 #include "io/comm/agreement.h"
 #include "kernels/blas_runtime.h"
 #include "launch/cli/progress.h"
+#include "worker/model/model_folder.h"
 #include "worker/model/transformer.h"
 
 namespace lockstep {
@@ -122,6 +123,10 @@ void add_settings_options(CLI::App& verb, TrainingArguments& a) {
     verb.add_option("--adam-eps", a.epsilon, "AdamW (1e-8)")->group(group);
     verb.add_option("--weight-decay", a.weight_decay, "Decoupled, on matrices only (0.1)")->group(group);
     verb.add_option("--clip", a.clip, "Largest gradient norm, 0 for none (1.0)")->group(group);
+    verb.add_option(
+            "--init", a.init,
+            "Begin with the weights of this model folder (config.json, safetensors); -m may be left out")
+        ->group(group);
     verb.add_option("--init-seed", a.seed, "Seed of the initial weights (1)")->group(group);
     verb.add_option("--scale-exponent", a.scale_exponent, "First scale 2^s of the exact sum (50)")
         ->group(group);
@@ -217,6 +222,28 @@ void check_record(const RunRecord& record, const TrainingArguments& arguments) {
                           "a run keeps its settings; leave the option out or start a new run: ");
 }
 
+Fingerprint init_fingerprint(const std::string& folder, const ModelConfig& model) {
+    const WeightsFolder weights_folder = WeightsFolder::open(folder, model);
+    std::vector<float> weights(StateLayout(model).size());
+    weights_folder.read(weights);
+    return weights_fingerprint(source_of(weights), weights.size());
+}
+
+void check_init(const TrainSettings& run, const TrainingArguments& arguments) {
+    if (arguments.init.empty()) return;
+    const std::string why = "a run keeps its initial weights; leave --init out or start a new run: ";
+    if (run.init.empty()) {
+        throw Error(ErrorCode::fingerprint_mismatch, why + "the run's were drawn from seed " +
+                                                         std::to_string(run.seed) + ", '" + arguments.init +
+                                                         "' was asked for");
+    }
+    const Fingerprint found = init_fingerprint(arguments.init, run.model);
+    if (found != run.init) {
+        throw Error(ErrorCode::fingerprint_mismatch, why + "the run's are " + run.init.brief() + "…, '" +
+                                                         arguments.init + "' holds " + found.brief() + "…");
+    }
+}
+
 std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,
                                       const std::vector<PlanSource>& sources) {
     if (arguments.size() != sources.size()) {
@@ -293,6 +320,15 @@ void check_generation(const RunRecord& record, const Manifest& generation, const
                     "' belongs to another plan or other settings than run.json and revisions.json");
 }
 
+std::function<void(std::span<float>)> initial_weights_of(const RunRecord& record,
+                                                         const TrainingArguments& arguments,
+                                                         const TrainSettings& settings) {
+    const std::string folder = arguments.init.empty() ? record.init_path : arguments.init;
+    return [folder, model = settings.model](std::span<float> weights) {
+        WeightsFolder::open(folder, model).read(weights);
+    };
+}
+
 CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::vector<PlanSource>& announced,
                            const PlanAtHand* at_hand) {
     const std::vector<std::string> paths = corpus_paths(corpora, announced);
@@ -342,6 +378,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                        arguments.recompute ? Activations::recompute : Activations::keep);
     });
     worker->hooks = invocation.hooks;
+    worker->load_initial_weights = initial_weights_of(record, arguments, settings);
     worker->fetch_window = [&](std::uint64_t step) { return distribution.fetch(step); };
     worker->stop_requested = stop_signal_seen;
     together(comm, "publishing the run", [&] {

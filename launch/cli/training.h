@@ -27,6 +27,7 @@ struct TrainingArguments {
     std::string plan;
     std::vector<std::string> corpora;
     std::string model;
+    std::string init;  ///< Folder of initial weights.
     std::string run;
     std::optional<std::uint64_t> steps, checkpoint_every, keep, seed, warmup, schedule_steps;
     std::optional<double> learning_rate, final_learning_rate, beta1, beta2, epsilon, weight_decay, clip;
@@ -57,6 +58,12 @@ void check_record(const RunRecord& record, const TrainingArguments& arguments);
 void refuse_other_settings(const TrainSettings& run, const TrainingArguments& arguments,
                            const std::string& why);
 
+/// Rank 0, where --init was given: the folder must hold the run's initial weights, by their bits.
+/// @throws Error{fingerprint_mismatch}; Error as WeightsFolder.
+void check_init(const TrainSettings& run, const TrainingArguments& arguments);
+/// The bits of a folder's weights for this model. Holds one copy of the weights while it looks.
+Fingerprint init_fingerprint(const std::string& folder, const ModelConfig& model);
+
 /// A plan with its corpora as rank 0 holds them.
 struct PlanAtHand {
     BatchPlan plan;
@@ -74,6 +81,11 @@ PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, 
 void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run);
 /// `corpora` as given, or the run's.
 std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora);
+
+/// Loads a run's initial weights from the folder it names, or --init.
+std::function<void(std::span<float>)> initial_weights_of(const RunRecord& record,
+                                                         const TrainingArguments& arguments,
+                                                         const TrainSettings& settings);
 
 /// This rank's corpora, checked against what rank 0 announced.
 struct CorporaAtHand {

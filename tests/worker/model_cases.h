@@ -24,7 +24,8 @@ struct ModelCase {
     ModelConfig config;
 };
 
-/// GPT-2 and Llama (grouped queries), each with a tied head and one of its own.
+/// GPT-2 and Llama (grouped queries), each with a tied head and one of its own; Llama with biases and rotary
+/// scaling.
 inline std::vector<ModelCase> model_cases(std::size_t width, std::size_t vocabulary, std::size_t positions) {
     std::vector<ModelCase> cases;
     for (const ModelFamily family : {ModelFamily::gpt2, ModelFamily::llama}) {
@@ -45,6 +46,15 @@ inline std::vector<ModelCase> model_cases(std::size_t width, std::size_t vocabul
                  config});
         }
     }
+    // Scalings that change something within so few positions.
+    ModelConfig qwen2 = cases[2].config;
+    qwen2.biases.qkv = true;
+    qwen2.rope = {RotaryScaling::Kind::llama3, 4, 1, 4, positions / 2, 1};
+    cases.push_back({"llama-qkv-bias-llama3", qwen2});
+    ModelConfig biased = cases[3].config;
+    biased.biases = {true, true, true};
+    biased.rope = {RotaryScaling::Kind::yarn, 3, 1, 32, positions / 2, 1.25};
+    cases.push_back({"llama-biases-yarn", biased});
     return cases;
 }
 

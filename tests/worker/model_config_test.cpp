@@ -8,6 +8,8 @@
 
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/worker/model_cases.h"
+#include "worker/model/config_file.h"
 #include "worker/model/state_layout.h"
 
 namespace lockstep {
@@ -151,9 +153,117 @@ TEST_F(ModelConfigTest, UnsupportedFieldsAreRefusedByName) {
     expect_refused("", "model_type");
     expect_refused(gpt2_json + R"(, "activation_function": "relu")", "activation_function");
     expect_refused(llama_json + R"(, "hidden_act": "gelu")", "hidden_act");
-    expect_refused(llama_json + R"(, "rope_scaling": {"type": "linear", "factor": 2.0})", "rope_scaling");
-    expect_refused(llama_json + R"(, "attention_bias": true)", "attention_bias");
-    expect_refused(llama_json + R"(, "mlp_bias": true)", "mlp_bias");
+    expect_refused(gpt2_json + R"(, "scale_attn_weights": false)", "scale_attn_weights");
+    expect_refused(gpt2_json + R"(, "scale_attn_by_inverse_layer_idx": true)", "by_inverse_layer_idx");
+    expect_refused(gpt2_json + R"(, "add_cross_attention": true)", "add_cross_attention");
+    expect_refused(llama_json + R"(, "quantization_config": {"bits": 4})", "quantization_config");
+    expect_refused(llama_json + R"(, "partial_rotary_factor": 0.5)", "partial_rotary_factor");
+    expect_refused(llama_json + R"(, "attention_bias": 1)", "attention_bias");
+}
+
+TEST_F(ModelConfigTest, ReadsTheRelativesOfLlama) {
+    const std::string fields = llama_json.substr(llama_json.find(',')) +
+                               R"(, "num_key_value_heads": 2, "max_position_embeddings": 512)";
+    const ModelConfig qwen2 =
+        load(R"("model_type": "qwen2")" + fields + R"(, "sliding_window": 9, "use_sliding_window": false)")
+            .config;
+    EXPECT_TRUE((qwen2.biases == LinearBiases{true, false, false}));
+    EXPECT_EQ(qwen2.positions, 512U);
+    EXPECT_TRUE(
+        (load(llama_json + R"(, "attention_bias": true)").config.biases == LinearBiases{true, true, false}));
+    EXPECT_TRUE(
+        (load(llama_json + R"(, "mlp_bias": true)").config.biases == LinearBiases{false, false, true}));
+
+    const std::string mistral = R"("model_type": "mistral")" + fields;
+    EXPECT_TRUE(load(mistral + R"(, "sliding_window": null)").config ==
+                load(llama_json + R"(, "num_key_value_heads": 2, "max_position_embeddings": 512)").config);
+    const LoadedModelConfig windowed = load(mistral + R"(, "sliding_window": 100)");
+    EXPECT_EQ(windowed.config.positions, 100U);
+    EXPECT_THAT(windowed.warnings, ElementsAre(HasSubstr("sliding window of 100")));
+    EXPECT_EQ(load(mistral).config.positions, 512U)
+        << "the window of 4096 that stands for none given is wider";
+    expect_refused(
+        R"("model_type": "qwen2")" + fields + R"(, "layer_types": ["full_attention", "sliding_attention"])",
+        "layer_types");
+    EXPECT_EQ(
+        load(R"("model_type": "qwen2")" + fields + R"(, "layer_types": ["full_attention"])").config.width,
+        48U);
+    expect_refused(R"("model_type": "mistral")" + llama_json.substr(llama_json.find(',')),
+                   "num_key_value_heads");
+}
+
+TEST_F(ModelConfigTest, ReadsRotaryScaling) {
+    const auto rope = [&](const std::string& scaling) {
+        return load(llama_json + R"(, "rope_scaling": )" + scaling).config.rope;
+    };
+    using Kind = RotaryScaling::Kind;
+    EXPECT_TRUE(rope(R"({"rope_type": "default"})") == RotaryScaling{});
+    EXPECT_TRUE((rope(R"({"type": "linear", "factor": 2.0})") == RotaryScaling{Kind::linear, 2, 0, 0, 0, 1}));
+    EXPECT_TRUE(
+        (rope(R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                          "original_max_position_embeddings": 8192})") ==
+         RotaryScaling{Kind::llama3, 8, 1, 4, 8192, 1}));
+    EXPECT_TRUE((rope(R"({"type": "yarn", "factor": 4.0, "attention_factor": 1.5,
+                          "original_max_position_embeddings": 512})") ==
+                 RotaryScaling{Kind::yarn, 4, 1, 32, 512, 1.5}));
+    const RotaryScaling yarn = rope(R"({"type": "yarn", "factor": 4, "beta_fast": 16, "beta_slow": 2})");
+    EXPECT_EQ(yarn.original_positions, 2048U);
+    EXPECT_EQ(yarn.low, 2);
+    EXPECT_EQ(yarn.high, 16);
+    EXPECT_NEAR(yarn.magnitude, 1.1386294361119891, 1e-15);
+
+    const ModelConfig newer = load(llama_json + R"(, "rope_parameters": {"rope_type": "linear", "factor": 2.0,
+                                                   "rope_theta": 5000.0})")
+                                  .config;
+    EXPECT_EQ(newer.rope_base, 5000.0);
+    EXPECT_EQ(newer.rope.factor, 2.0);
+
+    const auto refused = [&](const std::string& scaling, const std::string& noun) {
+        expect_refused(llama_json + R"(, "rope_scaling": )" + scaling, noun);
+    };
+    refused(R"({"type": "dynamic", "factor": 2.0})", "dynamic");
+    refused(R"({"rope_type": "longrope", "factor": 2.0})", "longrope");
+    refused(R"({"factor": 2.0})", "rope_scaling.rope_type");
+    refused(R"("linear")", "rope_scaling");
+    refused(R"({"type": "linear"})", "rope_scaling.factor");
+    refused(R"({"type": "linear", "factor": 0.5})", "factor");
+    refused(R"({"type": "linear", "factor": 2.0, "surprise": 1})", "rope_scaling.surprise");
+    refused(R"({"type": "yarn", "factor": 2.0, "mscale": 1.0})", "rope_scaling.mscale");
+    refused(R"({"type": "yarn", "factor": 2.0, "truncate": false})", "rope_scaling.truncate");
+    refused(R"({"type": "yarn", "factor": 0.5})", "rope_scaling.factor");
+    refused(R"({"type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192})",
+            "bounds");
+    refused(R"({"type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0})",
+            "original_max_position_embeddings");
+    expect_refused(
+        llama_json + R"(, "rope_scaling": {"type": "default"}, "rope_parameters": {"type": "default"})",
+        "rope_scaling");
+}
+
+TEST_F(ModelConfigTest, AWrittenConfigIsReadBack) {
+    std::vector<ModelCase> cases = model_cases(24, 31, 17);
+    for (const std::string& preset : model_preset_names()) {
+        cases.push_back({preset, load_model_config(preset, 345).config});
+    }
+    ModelConfig linear = load_model_config("llama-nano", 345).config;
+    linear.rope = {RotaryScaling::Kind::linear, 2.5, 0, 0, 0, 1};
+    linear.norm_epsilon = 1.0000000000000001e-7;
+    cases.push_back({"linear", linear});
+    for (const auto& [name, config] : cases) {
+        const auto path = directory_.write("config.json", to_config_file(config));
+        const LoadedModelConfig back = read_config_file(path);
+        EXPECT_TRUE(back.config == config) << name << "\n" << to_json(back.config) << to_json(config);
+        EXPECT_THAT(back.warnings, IsEmpty());
+        EXPECT_TRUE(model_config_from_json(to_json(config)) == config) << name;
+    }
+}
+
+TEST_F(ModelConfigTest, SettingsWithoutTheNewerFieldsAreStillRead) {
+    const std::string old = R"({"family":"llama","layers":2,"width":64,"heads":4,"kv_heads":2,"head_dim":16,
+        "ffn":192,"positions":2048,"vocabulary":257,"tied_head":false,"norm_epsilon":1e-05,
+        "rope_base":10000.0,"init_std":0.02})";
+    EXPECT_TRUE(model_config_from_json(old) == load_model_config("llama-nano", 257).config);
 }
 
 TEST_F(ModelConfigTest, ImpossibleShapesAreRefusedByName) {

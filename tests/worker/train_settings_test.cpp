@@ -51,6 +51,12 @@ const std::vector<std::pair<std::string, std::function<void(TrainSettings&)>>> c
     {"optimizer/epsilon", [](TrainSettings& s) { s.optimizer.epsilon *= 2; }},
     {"optimizer/weight_decay", [](TrainSettings& s) { s.optimizer.weight_decay = 0; }},
     {"optimizer/clip_norm", [](TrainSettings& s) { s.optimizer.clip_norm = 0; }},
+    {"model/qkv_bias", [](TrainSettings& s) { s.model.biases.qkv = true; }},
+    {"model/attention_out_bias",
+     [](TrainSettings& s) { s.model.biases.qkv = s.model.biases.attention_out = true; }},
+    {"model/ffn_bias", [](TrainSettings& s) { s.model.biases.ffn = true; }},
+    {"model/rope_scaling", [](TrainSettings& s) { s.model.rope.kind = RotaryScaling::Kind::linear; }},
+    {"init", [](TrainSettings& s) { s.init.bytes[31] = 1; }},
     {"seed", [](TrainSettings& s) { --s.seed; }},
     {"scale_exponent", [](TrainSettings& s) { --s.scale_exponent; }},
 };

@@ -17,6 +17,7 @@
 #include "kernels/reference/norm.h"
 #include "tests/kernels/kernel_checks.h"
 #include "tests/worker/model_cases.h"
+#include "worker/model/rotary_frequencies.h"
 
 namespace lockstep {
 namespace {
@@ -51,7 +52,10 @@ class DoubleModel {
             std::vector<double> qkv =
                 linear(norm(x, p + "attention_norm", weights), p + "attention.qkv", weights);
             const DoubleView qkv_view(qkv.data(), tokens, shape.qkv_width());
-            if (!gpt2) reference::rotate(shape, batch.position_ids, config_.rope_base, qkv_view);
+            if (!gpt2) {
+                reference::rotate(shape, batch.position_ids, scaled_rotary_frequencies(config_),
+                                  config_.rope.magnitude, qkv_view);
+            }
             std::vector<double> attended(tokens * shape.query_width());
             std::vector<double> log_sum_exp(tokens * config_.heads);
             reference::attention(shape, batch.cu_seqlens, qkv_view,
@@ -99,7 +103,7 @@ class DoubleModel {
         std::vector<double> y(tokens * spec.rows, 0.0);
         for (std::size_t t = 0; t < tokens; ++t) {
             for (std::size_t out = 0; out < spec.rows; ++out) {
-                double sum = config_.family == ModelFamily::gpt2 ? tensor(name + ".bias", w)[out] : 0.0;
+                double sum = layout_.find(name + ".bias") != nullptr ? tensor(name + ".bias", w)[out] : 0.0;
                 for (std::size_t in = 0; in < spec.cols; ++in)
                     sum += x[t * spec.cols + in] * weight[out * spec.cols + in];
                 y[t * spec.rows + out] = sum;

@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "worker/model/config_file.h"
 
 namespace lockstep {
 
@@ -46,118 +46,6 @@ ModelConfig from_preset(const Preset& preset, std::size_t corpus_vocabulary) {
     return config;
 }
 
-/// Reads fields of a config.json and says which file and field is wrong.
-class ConfigReader {
-  public:
-    ConfigReader(const json& object, std::string origin) : object_(object), origin_(std::move(origin)) {}
-
-    bool present(const char* field) const { return object_.contains(field) && !object_[field].is_null(); }
-
-    std::size_t size(const char* field) const {
-        if (!present(field)) fail(field, "is missing; it is required");
-        return size_or(field, 0);
-    }
-    std::size_t size_or(const char* field, std::size_t fallback) const {
-        if (!present(field)) return fallback;
-        if (!object_[field].is_number_unsigned()) fail(field, "is not a whole number ≥ 0");
-        return object_[field].get<std::size_t>();
-    }
-    double number_or(const char* field, double fallback) const {
-        if (!present(field)) return fallback;
-        if (!object_[field].is_number()) fail(field, "is not a number");
-        return object_[field].get<double>();
-    }
-    bool flag_or(const char* field, bool fallback) const {
-        if (!present(field)) return fallback;
-        if (!object_[field].is_boolean()) fail(field, "is not true or false");
-        return object_[field].get<bool>();
-    }
-    std::string text_or(const char* field, const std::string& fallback) const {
-        if (!present(field)) return fallback;
-        if (!object_[field].is_string()) fail(field, "is not a text");
-        return object_[field].get<std::string>();
-    }
-    [[noreturn]] void fail(const char* field, const std::string& what) const {
-        throw Error(ErrorCode::invalid_argument,
-                    "model config '" + origin_ + "': field '" + field + "' " + what);
-    }
-
-  private:
-    const json& object_;
-    std::string origin_;
-};
-
-void note_dropout(const ConfigReader& reader, std::initializer_list<const char*> fields,
-                  std::vector<std::string>& warnings) {
-    std::string named;
-    for (const char* field : fields) {
-        if (reader.number_or(field, 0.0) != 0.0) named += (named.empty() ? "" : ", ") + std::string(field);
-    }
-    if (!named.empty()) warnings.push_back("dropout (" + named + ") is set to 0: every run is deterministic");
-}
-
-LoadedModelConfig read_gpt2(const ConfigReader& reader) {
-    LoadedModelConfig loaded;
-    ModelConfig& config = loaded.config;
-    config.family = ModelFamily::gpt2;
-    config.layers = reader.size("n_layer");
-    config.width = reader.size("n_embd");
-    config.heads = reader.size("n_head");
-    config.kv_heads = config.heads;
-    config.head_dim = config.heads != 0 ? config.width / config.heads : 0;
-    config.ffn = reader.size_or("n_inner", 4 * config.width);
-    config.positions = reader.size_or("n_positions", reader.size_or("n_ctx", 1024));
-    config.vocabulary = reader.size("vocab_size");
-    config.tied_head = reader.flag_or("tie_word_embeddings", true);
-    config.norm_epsilon = reader.number_or("layer_norm_epsilon", 1e-5);
-    config.init_std = reader.number_or("initializer_range", 0.02);
-    const std::string activation = reader.text_or("activation_function", "gelu_new");
-    if (activation != "gelu_new" && activation != "gelu_pytorch_tanh") {
-        reader.fail("activation_function", "is '" + activation + "'; supported: gelu_new, gelu_pytorch_tanh");
-    }
-    note_dropout(reader, {"resid_pdrop", "embd_pdrop", "attn_pdrop"}, loaded.warnings);
-    return loaded;
-}
-
-LoadedModelConfig read_llama(const ConfigReader& reader) {
-    LoadedModelConfig loaded;
-    ModelConfig& config = loaded.config;
-    config.family = ModelFamily::llama;
-    config.layers = reader.size("num_hidden_layers");
-    config.width = reader.size("hidden_size");
-    config.heads = reader.size("num_attention_heads");
-    config.kv_heads = reader.size_or("num_key_value_heads", config.heads);
-    config.head_dim = reader.size_or("head_dim", config.heads != 0 ? config.width / config.heads : 0);
-    config.ffn = reader.size("intermediate_size");
-    config.positions = reader.size_or("max_position_embeddings", 2048);
-    config.vocabulary = reader.size("vocab_size");
-    config.tied_head = reader.flag_or("tie_word_embeddings", false);
-    config.norm_epsilon = reader.number_or("rms_norm_eps", 1e-6);
-    config.rope_base = reader.number_or("rope_theta", 10000.0);
-    config.init_std = reader.number_or("initializer_range", 0.02);
-    const std::string activation = reader.text_or("hidden_act", "silu");
-    if (activation != "silu") reader.fail("hidden_act", "is '" + activation + "'; supported: silu");
-    if (reader.present("rope_scaling"))
-        reader.fail("rope_scaling", "is set; only plain rotary positions are supported");
-    if (reader.flag_or("attention_bias", false))
-        reader.fail("attention_bias", "is true; biases are not supported");
-    if (reader.flag_or("mlp_bias", false)) reader.fail("mlp_bias", "is true; biases are not supported");
-    note_dropout(reader, {"attention_dropout"}, loaded.warnings);
-    return loaded;
-}
-
-LoadedModelConfig read_config_file(const std::filesystem::path& path) {
-    const json object = json::parse(read_file(path), nullptr, false);
-    if (!object.is_object()) {
-        throw Error(ErrorCode::corrupt_data, "model config '" + path.string() + "' is not a JSON object");
-    }
-    const ConfigReader reader(object, path.string());
-    const std::string type = reader.text_or("model_type", "");
-    if (type == "gpt2") return read_gpt2(reader);
-    if (type == "llama") return read_llama(reader);
-    reader.fail("model_type", "is '" + type + "'; supported: gpt2, llama");
-}
-
 std::string list_presets() {
     std::string text;
     for (const Preset& preset : presets) text += (text.empty() ? "" : ", ") + std::string(preset.name);
@@ -166,6 +54,23 @@ std::string list_presets() {
 
 void require(bool ok, const std::string& message) {
     if (!ok) throw Error(ErrorCode::invalid_argument, "model: " + message);
+}
+
+void check_rotary_scaling(const RotaryScaling& r) {
+    using Kind = RotaryScaling::Kind;
+    if (r.kind == Kind::none) {
+        require(r == RotaryScaling{}, "rotary scaling is off, yet has parameters");
+        return;
+    }
+    require(r.factor >= 1 && r.factor <= 1e6, "rotary scaling: factor must lie in [1, 1e6]");
+    if (r.kind == Kind::linear) return;
+    require(r.original_positions >= 1 && r.original_positions <= 1U << 24U,
+            "rotary scaling: original_max_position_embeddings is " + std::to_string(r.original_positions) +
+                "; allowed: 1 to 2^24");
+    require(r.low > 0 && r.high > r.low && r.high <= 1e6,
+            "rotary scaling: the two bounds must be above 0, at most 1e6, and differ in the right order");
+    require(r.kind != Kind::yarn || (r.magnitude > 0 && r.magnitude <= 100),
+            "rotary scaling: attention_factor must lie in (0, 100]");
 }
 
 }  // namespace
@@ -224,6 +129,26 @@ void check_model_config(const ModelConfig& c) {
     require(c.norm_epsilon > 0 && c.norm_epsilon < 1, "norm epsilon must lie in (0, 1)");
     require(c.rope_base > 1 && c.rope_base <= 1e12, "rotary base must lie in (1, 1e12]");
     require(c.init_std >= 0 && c.init_std <= 10, "initializer range must lie in [0, 10]");
+    require(c.family == ModelFamily::llama || (c.biases == LinearBiases{} && c.rope == RotaryScaling{}),
+            "biases and rotary scaling are settings of the Llama family");
+    require(c.biases.qkv || !c.biases.attention_out, "a bias after attention needs those before it");
+    require(c.biases.qkv == c.biases.attention_out || !c.biases.ffn,
+            "biases of queries, keys and values alone do not go with biases of the FFN");
+    check_rotary_scaling(c.rope);
+}
+
+std::string_view name_of(RotaryScaling::Kind kind) {
+    switch (kind) {
+        case RotaryScaling::Kind::none:
+            return "none";
+        case RotaryScaling::Kind::linear:
+            return "linear";
+        case RotaryScaling::Kind::llama3:
+            return "llama3";
+        case RotaryScaling::Kind::yarn:
+            return "yarn";
+    }
+    return "?";
 }
 
 std::string to_json(const ModelConfig& c) {
@@ -239,9 +164,43 @@ std::string to_json(const ModelConfig& c) {
                          {"tied_head", c.tied_head},
                          {"norm_epsilon", c.norm_epsilon},
                          {"rope_base", c.rope_base},
-                         {"init_std", c.init_std}};
+                         {"init_std", c.init_std},
+                         {"qkv_bias", c.biases.qkv},
+                         {"attention_out_bias", c.biases.attention_out},
+                         {"ffn_bias", c.biases.ffn},
+                         {"rope_scaling", name_of(c.rope.kind)},
+                         {"rope_factor", c.rope.factor},
+                         {"rope_low", c.rope.low},
+                         {"rope_high", c.rope.high},
+                         {"rope_original_positions", c.rope.original_positions},
+                         {"rope_magnitude", c.rope.magnitude}};
     return object.dump();
 }
+
+namespace {
+
+/// Fields that settings written before there were such variants do not have.
+void read_llama_variant(const json& object, ModelConfig& c) {
+    c.biases.qkv = object.value("qkv_bias", false);
+    c.biases.attention_out = object.value("attention_out_bias", false);
+    c.biases.ffn = object.value("ffn_bias", false);
+    using Kind = RotaryScaling::Kind;
+    const std::string kind = object.value("rope_scaling", "none");
+    for (const Kind known : {Kind::none, Kind::linear, Kind::llama3, Kind::yarn}) {
+        if (kind == name_of(known)) c.rope.kind = known;
+    }
+    if (kind != name_of(c.rope.kind)) {
+        throw Error(ErrorCode::incompatible_version,
+                    "rotary scaling '" + kind + "' is unknown to this version");
+    }
+    c.rope.factor = object.value("rope_factor", 1.0);
+    c.rope.low = object.value("rope_low", 0.0);
+    c.rope.high = object.value("rope_high", 0.0);
+    c.rope.original_positions = object.value("rope_original_positions", std::size_t{0});
+    c.rope.magnitude = object.value("rope_magnitude", 1.0);
+}
+
+}  // namespace
 
 ModelConfig model_config_from_json(std::string_view text) {
     try {
@@ -265,6 +224,7 @@ ModelConfig model_config_from_json(std::string_view text) {
         object.at("norm_epsilon").get_to(c.norm_epsilon);
         object.at("rope_base").get_to(c.rope_base);
         object.at("init_std").get_to(c.init_std);
+        read_llama_variant(object, c);
         check_model_config(c);
         return c;
     } catch (const json::exception& failure) {
@@ -288,6 +248,22 @@ void add_to_fingerprint(FingerprintBuilder& builder, const ModelConfig& c) {
         .add(std::bit_cast<std::uint64_t>(c.norm_epsilon))
         .add(std::bit_cast<std::uint64_t>(c.rope_base))
         .add(std::bit_cast<std::uint64_t>(c.init_std));
+    // Later fields only where they say something, so that a model without them keeps its name.
+    if (!(c.biases == LinearBiases{})) {
+        builder.add("biases")
+            .add(std::uint64_t{c.biases.qkv})
+            .add(std::uint64_t{c.biases.attention_out})
+            .add(std::uint64_t{c.biases.ffn});
+    }
+    if (c.rope.kind != RotaryScaling::Kind::none) {
+        builder.add("rotary scaling")
+            .add(static_cast<std::uint64_t>(c.rope.kind))
+            .add(std::bit_cast<std::uint64_t>(c.rope.factor))
+            .add(std::bit_cast<std::uint64_t>(c.rope.low))
+            .add(std::bit_cast<std::uint64_t>(c.rope.high))
+            .add(c.rope.original_positions)
+            .add(std::bit_cast<std::uint64_t>(c.rope.magnitude));
+    }
 }
 
 double flop_per_token(const ModelConfig& c, double mean_context) {

@@ -18,8 +18,30 @@ namespace lockstep {
 /// Stored in fingerprints: append, never renumber.
 enum class ModelFamily : std::uint8_t {
     gpt2 = 0,   ///< Learned positions, LayerNorm, GELU (tanh form), biases.
-    llama = 1,  ///< Rotary positions, RMSNorm, SwiGLU, grouped-query attention, no biases.
+    llama = 1,  ///< Rotary positions, RMSNorm, SwiGLU, grouped-query attention; biases if named.
 };
+
+/// Which linear maps of the Llama family add a bias; those of GPT-2 all do.
+struct LinearBiases {
+    bool qkv = false;
+    bool attention_out = false;  ///< Only with qkv.
+    bool ffn = false;            ///< Gate, up and down.
+    friend bool operator==(const LinearBiases&, const LinearBiases&) = default;
+};
+
+/// Rotary frequencies stretched for longer texts (rotary_frequencies.h).
+struct RotaryScaling {
+    /// Stored in fingerprints: append, never renumber.
+    enum class Kind : std::uint8_t { none = 0, linear = 1, llama3 = 2, yarn = 3 };
+    Kind kind = Kind::none;
+    double factor = 1;
+    double low = 0;   ///< llama3: low_freq_factor; yarn: beta_slow.
+    double high = 0;  ///< llama3: high_freq_factor; yarn: beta_fast.
+    std::size_t original_positions = 0;
+    double magnitude = 1;  ///< Of cosines and sines; yarn's attention_factor.
+    friend bool operator==(const RotaryScaling&, const RotaryScaling&) = default;
+};
+std::string_view name_of(RotaryScaling::Kind kind);
 
 struct ModelConfig {
     ModelFamily family = ModelFamily::gpt2;
@@ -35,6 +57,8 @@ struct ModelConfig {
     double norm_epsilon = 1e-5;
     double rope_base = 10000.0;
     double init_std = 0.02;
+    LinearBiases biases;
+    RotaryScaling rope;
     friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };
 

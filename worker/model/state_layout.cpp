@@ -38,16 +38,17 @@ std::vector<TensorSpec> list_tensors(const ModelConfig& c) {
             list.push_back(vector(p + name + ".gain", c.width, Init::ones));
             if (gpt2) list.push_back(vector(p + name + ".bias", c.width, Init::zeros));
         };
-        const auto linear = [&](const std::string& name, std::size_t out, std::size_t in, double std) {
+        const auto linear = [&](const std::string& name, std::size_t out, std::size_t in, double std,
+                                bool bias) {
             list.push_back(matrix(p + name + ".weight", out, in, std));
-            if (gpt2) list.push_back(vector(p + name + ".bias", out, Init::zeros));
+            if (gpt2 || bias) list.push_back(vector(p + name + ".bias", out, Init::zeros));
         };
         norm("attention_norm");
-        linear("attention.qkv", qkv_width, c.width, c.init_std);
-        linear("attention.out", c.width, query_width, residual_std);
+        linear("attention.qkv", qkv_width, c.width, c.init_std, c.biases.qkv);
+        linear("attention.out", c.width, query_width, residual_std, c.biases.attention_out);
         norm("ffn_norm");
-        linear("ffn.in", gpt2 ? c.ffn : 2 * c.ffn, c.width, c.init_std);
-        linear("ffn.out", c.width, c.ffn, residual_std);
+        linear("ffn.in", gpt2 ? c.ffn : 2 * c.ffn, c.width, c.init_std, c.biases.ffn);
+        linear("ffn.out", c.width, c.ffn, residual_std, c.biases.ffn);
     }
     list.push_back(vector("final_norm.gain", c.width, Init::ones));
     if (gpt2) list.push_back(vector("final_norm.bias", c.width, Init::zeros));
@@ -65,10 +66,15 @@ StateLayout::StateLayout(const ModelConfig& config) : tensors_(list_tensors(conf
     }
 }
 
-const TensorSpec& StateLayout::tensor(std::string_view name) const {
+const TensorSpec* StateLayout::find(std::string_view name) const {
     const auto found =
         std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorSpec& t) { return t.name == name; });
-    if (found == tensors_.end()) throw Error(ErrorCode::bug, "no tensor named '" + std::string(name) + "'");
+    return found == tensors_.end() ? nullptr : &*found;
+}
+
+const TensorSpec& StateLayout::tensor(std::string_view name) const {
+    const TensorSpec* found = find(name);
+    if (found == nullptr) throw Error(ErrorCode::bug, "no tensor named '" + std::string(name) + "'");
     return *found;
 }
 

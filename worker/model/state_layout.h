@@ -41,6 +41,7 @@ class StateLayout {
     std::size_t size() const { return size_; }
     std::size_t parameters() const { return parameters_; }  ///< Without padding.
     const TensorSpec& tensor(std::string_view name) const;
+    const TensorSpec* find(std::string_view name) const;  ///< Null if this model has no such tensor.
 
   private:
     std::vector<TensorSpec> tensors_;

@@ -16,6 +16,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
+#include "worker/model/rotary_frequencies.h"
 
 namespace lockstep {
 
@@ -159,7 +160,7 @@ struct Transformer::State {
         : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens), activations(wanted) {
         find_places();
         attention = {c.heads, c.kv_heads, c.head_dim, tokens};
-        if (c.family == ModelFamily::llama) rotary.emplace(c.positions, c.head_dim, c.rope_base);
+        if (c.family == ModelFamily::llama) rotary.emplace(make_rotary_table(c));
         reserve_workspace();
     }
 
@@ -170,9 +171,9 @@ struct Transformer::State {
         const auto at = [&](const std::string& name) { return layout.tensor(name).offset; };
         const auto linear = [&](const std::string& name) {
             const TensorSpec& weight = layout.tensor(name + ".weight");
-            LinearPlace place{weight.offset, 0, weight.rows, weight.cols, gpt2()};
-            if (place.has_bias) place.bias = at(name + ".bias");
-            return place;
+            const TensorSpec* bias = layout.find(name + ".bias");
+            return LinearPlace{weight.offset, bias != nullptr ? bias->offset : 0, weight.rows, weight.cols,
+                               bias != nullptr};
         };
         const auto norm = [&](const std::string& name) {
             NormPlace place{at(name + ".gain"), 0, config.width, gpt2()};
