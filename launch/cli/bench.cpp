@@ -327,6 +327,8 @@ void add_bench(CLI::App& app, Invocation& invocation) {
             invocation.action = [&invocation, a] { return run_bench(invocation, *a); };
     });
     add_bench_plan(*verb, invocation);
+    add_bench_gemm(*verb, invocation);
+    add_bench_step(*verb, invocation);
 }
 
 }  // namespace lockstep
