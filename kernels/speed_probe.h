@@ -16,7 +16,7 @@
 namespace lockstep {
 
 /// Rate of independent chains of fused multiply-adds that touch no memory, on every thread of the pool at
-/// once; the median over about `seconds`. [flop/s]
+/// once; the best of about `seconds`, since it is a roof. [flop/s]
 /// @pre kernel_isa_supported(isa).
 double measure_fma_rate(ThreadPool& pool, KernelIsa isa, double seconds);
 

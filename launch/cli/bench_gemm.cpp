@@ -44,11 +44,10 @@ std::string name_of_shape(const GemmShape& s) {
            std::to_string(s.k);
 }
 
-/// One way to compute a product, and its times.
+/// One way to compute a product.
 struct Candidate {
     std::string name;
     std::function<void(const GemmShape&)> run;
-    double total_seconds = 0;  ///< Of all shapes of one token count.
 };
 
 class GemmBench {
@@ -84,7 +83,7 @@ class GemmBench {
         ProductProbe probe(shapes);
         std::vector<std::unique_ptr<Gemm>> backends;
         std::vector<Candidate> candidates;
-        candidates.push_back({"sgemm", [&](const GemmShape& s) { probe.sgemm(pool, s); }, 0});
+        candidates.push_back({"sgemm", [&](const GemmShape& s) { probe.sgemm(pool, s); }});
         for (const GemmBackend backend : {GemmBackend::openblas, GemmBackend::own}) {
             try {
                 backends.push_back(std::make_unique<Gemm>(pool, backend, shapes));
@@ -94,30 +93,29 @@ class GemmBench {
             }
             candidates.push_back(
                 {std::string(name_of(backend)),
-                 [&probe, gemm = backends.back().get()](const GemmShape& s) { probe.multiply(*gemm, s); },
-                 0});
+                 [&probe, gemm = backends.back().get()](const GemmShape& s) { probe.multiply(*gemm, s); }});
         }
         const std::string place =
             std::to_string(tokens) + " tokens, " + std::to_string(pool.size()) + " thread(s)";
-        invocation_.say(place + ", GFLOP/s (share of sgemm, of multiply-adds in registers):");
+        invocation_.say(place + ": GFLOP/s and share of sgemm, sgemm's own of multiply-adds in registers");
+        std::vector<double> totals(candidates.size());
         double flop = 0, own_threads_seconds = 0;
         for (const GemmShape& shape : shapes) {
-            shape_row(shape, candidates, place);
+            const std::vector<double> seconds = time_in_turn(shape, candidates);
+            rates_row(name_of_shape(shape) + ", " + place, flop_of(shape), candidates, seconds);
+            for (std::size_t i = 0; i < totals.size(); ++i) totals[i] += seconds[i];
             flop += flop_of(shape);
             if (pool.size() > 1) own_threads_seconds += openblas_threads_seconds(probe, pool, shape);
         }
-        for (const Candidate& c : candidates) {
-            say_rates("all of these: " + c.name, place, flop / c.total_seconds,
-                      candidates[0].total_seconds / c.total_seconds);
-        }
         if (pool.size() > 1) {
-            say_rates("all of these: sgemm, OpenBLAS' own threads", place, flop / own_threads_seconds,
-                      candidates[0].total_seconds / own_threads_seconds);
+            candidates.push_back({"openblas_threads", {}});
+            totals.push_back(own_threads_seconds);
         }
+        rates_row("all, " + place, flop, candidates, totals);
     }
 
-    /// In turn, so that a change of the machine's speed meets all of them.
-    void shape_row(const GemmShape& shape, std::vector<Candidate>& candidates, const std::string& place) {
+    /// Median seconds of each, one call of each in turn, so that a change of the machine's speed meets all.
+    std::vector<double> time_in_turn(const GemmShape& shape, const std::vector<Candidate>& candidates) const {
         std::vector<std::vector<double>> times(candidates.size());
         for (const Candidate& c : candidates) c.run(shape);
         double spent = 0;
@@ -127,21 +125,26 @@ class GemmBench {
                 spent += times[i].back();
             }
         }
-        double sgemm = 0;
-        for (std::size_t i = 0; i < candidates.size(); ++i) {
-            const double median = median_of(times[i]);
-            candidates[i].total_seconds += median;
-            if (i == 0) sgemm = median;
-            say_rates(name_of_shape(shape) + " " + candidates[i].name, place, flop_of(shape) / median,
-                      sgemm / median);
-        }
+        std::vector<double> medians;
+        for (std::vector<double>& row : times) medians.push_back(median_of(std::move(row)));
+        return medians;
     }
 
-    void say_rates(const std::string& what, const std::string& place, double rate, double sgemm_share) {
-        report_.row(
-            what + (place.empty() ? "" : ", " + place),
-            {{"flop_per_second", rate}, {"sgemm_share", sgemm_share}, {"fma_share", rate / fma_rate_}},
-            fixed(rate / 1e9, 1) + "  (" + fixed(sgemm_share, 2) + ", " + fixed(rate / fma_rate_, 2) + ")");
+    /// The first candidate is plain sgemm.
+    void rates_row(const std::string& what, double flop, const std::vector<Candidate>& candidates,
+                   const std::vector<double>& seconds) {
+        ordered_json figures;
+        std::string text;
+        for (std::size_t i = 0; i < candidates.size(); ++i) {
+            const std::string& name = candidates[i].name;
+            const double rate = flop / seconds[i];
+            figures[name + "_flop_per_second"] = rate;
+            figures[name + (i == 0 ? "_fma_share" : "_sgemm_share")] =
+                i == 0 ? rate / fma_rate_ : seconds[0] / seconds[i];
+            text += name + " " + fixed(rate / 1e9, 1) + " (" +
+                    fixed(i == 0 ? rate / fma_rate_ : seconds[0] / seconds[i], 2) + ")  ";
+        }
+        report_.row(what, figures, text);
     }
 
     /// Apart from the others: its threads spin when they are done, until they sleep.

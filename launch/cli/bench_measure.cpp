@@ -8,7 +8,6 @@
 #include <cstring>
 
 #include "coordinator/version.h"
-#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/scalar_math.h"
@@ -21,10 +20,6 @@ using nlohmann::ordered_json;
 namespace {
 
 constexpr std::uint64_t report_version = 1;
-
-Overwrite overwrite_of(const BenchOutput& output) {
-    return output.force ? Overwrite::yes : Overwrite::no;
-}
 
 }  // namespace
 
@@ -82,6 +77,13 @@ std::vector<std::uint32_t> log_normal_lengths(std::uint64_t seed, std::uint64_t 
         lengths[i] = static_cast<std::uint32_t>(std::clamp(length, 1.0, static_cast<double>(most)));
     }
     return lengths;
+}
+
+void check_bench_output(const BenchOutput& output) {
+    if (!(output.tolerance >= 0) || !(output.time_tolerance >= 0)) {
+        throw Error(ErrorCode::invalid_argument, "tolerances are shares of 0 or more");
+    }
+    if (!output.file.empty()) require_writable_output(output.file, output.overwrite());
 }
 
 void add_bench_output(CLI::App& verb, BenchOutput& output) {
@@ -154,10 +156,7 @@ void require_same_data(const ordered_json& now, const ordered_json& old, const s
 
 BenchReport::BenchReport(const Invocation& invocation, const std::string& verb, const BenchOutput& output)
     : invocation_(invocation), output_(output), regressions_(output) {
-    if (!(output.tolerance >= 0) || !(output.time_tolerance >= 0)) {
-        throw Error(ErrorCode::invalid_argument, "tolerances are shares of 0 or more");
-    }
-    if (!output.file.empty()) require_writable_output(output.file, overwrite_of(output));
+    check_bench_output(output);
     object_ = {{"format", "lockstep-bench-" + verb}, {"version", report_version}};
     if (!output.compare.empty()) old_ = read_bench(output.compare, object_["format"], {"data", "rows"});
     object_["machine"] = {{"version", tool_version},
@@ -177,10 +176,14 @@ void BenchReport::row(const std::string& what, const ordered_json& figures, cons
     object_["rows"].push_back(std::move(row));
 }
 
-void BenchReport::time_row(const std::string& what, double seconds, double probe_seconds,
-                           const std::string& probe) {
-    row(what, {{"seconds", seconds}, {probe + "_ratio", seconds / probe_seconds}},
-        fixed(seconds, 4) + " s   " + fixed(seconds / probe_seconds, 2) + " x " + probe);
+void BenchReport::time_row(const std::string& what, double seconds, const std::vector<Probe>& probes) {
+    ordered_json figures = {{"seconds", seconds}};
+    std::string text = fixed(seconds, 4) + " s";
+    for (const auto& [name, probe_seconds] : probes) {
+        figures[name + "_ratio"] = seconds / probe_seconds;
+        text += "   " + fixed(seconds / probe_seconds, 2) + " x " + name;
+    }
+    row(what, figures, text);
 }
 
 void BenchReport::compare() {
@@ -202,10 +205,10 @@ int BenchReport::finish() {
     object_["peak_bytes"] = peak_bytes();
     if (!output_.compare.empty()) compare();
     if (!output_.file.empty()) {
-        write_file_atomically(output_.file, object_.dump(2) + "\n", overwrite_of(output_));
+        write_file_atomically(output_.file, object_.dump(2) + "\n", output_.overwrite());
     }
     invocation_.give(object_);
-    return object_.contains("regressions") && !object_["regressions"].empty() ? 1 : 0;
+    return regressions_.any() ? 1 : 0;
 }
 
 }  // namespace lockstep

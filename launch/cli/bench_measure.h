@@ -19,8 +19,10 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "io/atomic_file.h"
 #include "launch/cli/invocation.h"
 
 namespace lockstep {
@@ -50,7 +52,11 @@ struct BenchOutput {
     double tolerance = 0.01;
     double time_tolerance = 1.0;
     bool force = false;
+
+    Overwrite overwrite() const { return force ? Overwrite::yes : Overwrite::no; }
 };
+/// What must hold before anything takes time. @throws Error{invalid_argument, output_exists}.
+void check_bench_output(const BenchOutput& output);
 void add_bench_output(CLI::App& verb, BenchOutput& output);
 
 /// What became worse by more than its tolerance, in words.
@@ -66,6 +72,7 @@ class Regressions {
     void check(const std::string& figure, const nlohmann::ordered_json& before,
                const nlohmann::ordered_json& now, bool more_is_better, double tolerance);
 
+    bool any() const { return !worse_.empty(); }
     /// Say them, or that there are none. @return them.
     const std::vector<std::string>& say(const Invocation& invocation) const;
 
@@ -97,8 +104,10 @@ class BenchReport {
 
     /// One row of figures, said as `text` behind its name.
     void row(const std::string& what, const nlohmann::ordered_json& figures, const std::string& text);
-    /// "what   0.1234 s   1.23 x probe", with the figures seconds and PROBE_ratio.
-    void time_row(const std::string& what, double seconds, double probe_seconds, const std::string& probe);
+    /// A probe's name and time [s].
+    using Probe = std::pair<std::string, double>;
+    /// "what   0.1234 s   1.23 x memcpy", with the figures seconds and PROBE_ratio for every probe.
+    void time_row(const std::string& what, double seconds, const std::vector<Probe>& probes);
 
     /// Compare, write and give. @return the exit code: 1 if something became worse.
     int finish();
