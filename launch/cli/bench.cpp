@@ -245,6 +245,8 @@ void add_bench(CLI::App& app, Invocation& invocation) {
     add_bench_plan(*verb, invocation);
     add_bench_gemm(*verb, invocation);
     add_bench_step(*verb, invocation);
+    add_bench_attention(*verb, invocation);
+    add_bench_allreduce(*verb, invocation);
 }
 
 }  // namespace lockstep

@@ -45,6 +45,8 @@ void add_bench(CLI::App& app, Invocation& invocation);
 // Below `bench`.
 void add_bench_plan(CLI::App& bench, Invocation& invocation);
 void add_bench_gemm(CLI::App& bench, Invocation& invocation);
+void add_bench_attention(CLI::App& bench, Invocation& invocation);
+void add_bench_allreduce(CLI::App& bench, Invocation& invocation);
 void add_bench_step(CLI::App& bench, Invocation& invocation);
 
 /// For verbs that work on one rank. @throws Error{invalid_argument} under mpirun with more.
