@@ -39,6 +39,10 @@ struct Bench {
     double better_past;
 };
 
+void PrintTo(const Bench& bench, std::ostream* out) {
+    *out << "bench " << bench.name;
+}
+
 const std::vector<Bench>& benches() {
     static const std::vector<Bench> all = {
         {"step",
@@ -97,8 +101,9 @@ json read_json(const std::string& path) {
 
 class BenchTest : public testing::TestWithParam<Bench> {
   protected:
-    ProgramResult run(const Words& more) const {
-        return run_lockstep_program(GetParam().ranks,
+    ProgramResult run(const Words& more) const { return run_on(GetParam().ranks, more); }
+    static ProgramResult run_on(int ranks, const Words& more) {
+        return run_lockstep_program(ranks,
                                     with(with({"bench", GetParam().name}, GetParam().arguments), more));
     }
 };
@@ -148,12 +153,13 @@ TEST_P(BenchTest, RefusesInOneLine) {
     std::ofstream(file) << R"({"format":"lockstep-bench-)" << GetParam().name << R"(","data":{},"rows":[]})";
     expect_refused(run({"--compare", file}), 2, "only benches of one input");
     expect_refused(run({"--compare", file + ".gone"}), 66, ".gone");
-    expect_refused(run({"--tolerance", "-1"}), 2, "tolerance");
-    expect_refused(run({"--no-such-option"}), 2, "--no-such-option");
+    // What the command line alone shows to be wrong, every rank says for itself.
+    expect_refused(run_on(0, {"--tolerance", "-1"}), 2, "tolerance");
+    expect_refused(run_on(0, {"--no-such-option"}), 2, "--no-such-option");
 }
 
 INSTANTIATE_TEST_SUITE_P(AllVerbs, BenchTest, testing::ValuesIn(benches()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& chosen) { return chosen.param.name; });
 
 TEST(BenchOptionsTest, BadOnesAreRefusedInOneLine) {
     const auto lockstep = [](const Words& arguments) {
