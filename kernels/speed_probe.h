@@ -39,6 +39,9 @@ class ProductProbe {
     /// @return as multiply, without the numerical contract.
     void sgemm(ThreadPool& pool, const GemmShape& shape, SgemmSplit split = SgemmSplit::our_pool);
 
+    /// C of the last product, (M, N) row-major; for tests.
+    std::span<const float> result() const { return c_; }
+
   private:
     std::vector<float> a_, b_, c_;
 };
