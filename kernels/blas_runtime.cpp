@@ -4,22 +4,18 @@
 #include <unistd.h>
 #include <xmmintrin.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cfenv>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
 #include <string_view>
 #include <system_error>
-#include <vector>
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
-#include "kernels/thread_pool.h"
 
 namespace lockstep {
 
@@ -130,31 +126,6 @@ std::string blas_version() {
 
 std::string blas_core_type() {
     return openblas_get_corename();
-}
-
-double measure_sgemm_rate(std::size_t m, std::size_t n, std::size_t k, int threads, double seconds) {
-    LOCKSTEP_EXPECTS(m > 0 && n > 0 && k > 0 && threads >= 1);
-    using Clock = std::chrono::steady_clock;
-    std::vector<float> a(m * k, 0.5f), b(n * k, 0.25f), c(m * n);
-    openblas_set_num_threads(1);
-    ThreadPool pool(threads);
-    const auto multiply = [&](std::size_t begin, std::size_t end) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(m),
-                    static_cast<blasint>(end - begin), static_cast<blasint>(k), 1.0f, a.data(),
-                    static_cast<blasint>(k), b.data() + begin * k, static_cast<blasint>(k), 0.0f,
-                    c.data() + begin, static_cast<blasint>(n));
-    };
-    pool.for_ranges(n, 32, multiply);
-    std::vector<double> times;
-    const auto start = Clock::now();
-    do {
-        const auto before = Clock::now();
-        pool.for_ranges(n, 32, multiply);
-        times.push_back(std::chrono::duration<double>(Clock::now() - before).count());
-    } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds || times.size() < 3);
-    const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
-    std::nth_element(times.begin(), middle, times.end());
-    return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / *middle;
 }
 
 void set_floating_point_mode() {

@@ -1,11 +1,10 @@
 // kernels/blas_runtime.h
 //
-// What must be arranged around OpenBLAS: its core type before it loads, one
-// thread a call, and a probe of what it can do.
+// What must be arranged around OpenBLAS: its core type before it loads, and one
+// thread a call.
 
 #pragma once
 
-#include <cstddef>
 #include <string>
 
 namespace lockstep {
@@ -28,10 +27,6 @@ void ensure_blas_core_type(char** argv);
 /// OpenBLAS as loaded: version, core type.
 std::string blas_version();
 std::string blas_core_type();
-
-/// Rate of plain single-precision products of OpenBLAS, (m,k)·(n,k)ᵀ, `threads` threads each with its own
-/// column shard. Median over ~`seconds`. [flop/s]
-double measure_sgemm_rate(std::size_t m, std::size_t n, std::size_t k, int threads, double seconds);
 
 /// Round to nearest, no flush to zero, no denormals-are-zero on the calling thread. Called at the start of
 /// every thread of ours. @throws Error{environment} if the mode cannot be set.

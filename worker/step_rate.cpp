@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <vector>
+#include <numeric>
 
+#include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/comm/serial_communicator.h"
 #include "kernels/cross_entropy.h"
@@ -15,13 +16,21 @@ namespace lockstep {
 
 namespace {
 
-PackedBatch made_up_batch(const ModelConfig& config, std::size_t tokens, std::size_t segments) {
+using Clock = std::chrono::steady_clock;
+
+constexpr int scale_exponent = 50;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+PackedBatch made_up_batch(const ModelConfig& config, std::span<const std::size_t> segment_tokens) {
     PackedBatch batch;
     const Philox random(1, "step-rate");
     batch.cu_seqlens.push_back(0);
-    for (std::size_t s = 0; s < segments; ++s) {
-        const std::size_t begin = tokens * s / segments;
-        const std::size_t end = tokens * (s + 1) / segments;
+    for (const std::size_t length : segment_tokens) {
+        const std::size_t begin = batch.num_tokens();
+        const std::size_t end = begin + length;
         for (std::size_t i = begin; i < end; ++i) {
             batch.token_ids.push_back(static_cast<std::uint32_t>(random.below(i, config.vocabulary)));
             batch.position_ids.push_back(static_cast<std::uint32_t>(i - begin));
@@ -36,44 +45,136 @@ PackedBatch made_up_batch(const ModelConfig& config, std::size_t tokens, std::si
     return batch;
 }
 
+double useful_flop(const ModelConfig& config, std::span<const std::size_t> segment_tokens) {
+    double flop = 0;
+    for (const std::size_t length : segment_tokens) {
+        const auto tokens = static_cast<double>(length);
+        flop += tokens * flop_per_token(config, (tokens + 1) / 2);
+    }
+    return flop;
+}
+
+void check_segments(const ModelConfig& config, std::span<const std::size_t> segment_tokens) {
+    for (const std::size_t length : segment_tokens) {
+        if (length < 1 || length > config.positions) {
+            throw Error(ErrorCode::invalid_argument, "a segment of " + std::to_string(length) +
+                                                         " tokens does not fit the model's " +
+                                                         std::to_string(config.positions) + " positions");
+        }
+    }
+    if (segment_tokens.empty()) throw Error(ErrorCode::invalid_argument, "a pack needs a segment");
+}
+
 }  // namespace
+
+struct MeasuredStep::State {
+    std::unique_ptr<Communicator> comm = make_serial_communicator();
+    PackedBatch batch;
+    std::size_t packs;
+    double flop;
+    Transformer model;
+    ShardedState state;
+    ExactSum sum;
+    OptimizerSettings optimizer;
+    std::uint64_t step = 0;
+
+    State(const ModelConfig& config, const Gemm& gemm, std::span<const std::size_t> segment_tokens,
+          std::size_t num_packs)
+        : batch(made_up_batch(config, segment_tokens)),
+          packs(num_packs),
+          flop(useful_flop(config, segment_tokens) * static_cast<double>(num_packs)),
+          model(config, gemm, batch.num_tokens()),
+          state(*comm, gemm.pool(), model.layout()),
+          sum(*comm, gemm.pool(), model.layout().size()) {
+        state.initialize(1);
+        model.set_weights(state.weights());
+    }
+
+    StepSeconds run() {
+        StepSeconds seconds;
+        const float scale = 1.0F / static_cast<float>(std::max<std::size_t>(1, batch.num_targets * packs));
+        sum.clear();
+        for (std::size_t pack = 0; pack < packs; ++pack) {
+            const Clock::time_point start = Clock::now();
+            double adding = 0;
+            ExactFlags flags;
+            model.forward_backward(batch, scale, [&](std::size_t offset, std::span<const float> gradient) {
+                const Clock::time_point at_hand = Clock::now();
+                flags |= sum.add(offset, gradient, scale_exponent, packs);
+                adding += seconds_since(at_hand);
+            });
+            sum.end_pack();
+            if (flags.overflow || flags.non_finite) {
+                throw Error(ErrorCode::bug, "the measured step's gradient left the range of the exact sum");
+            }
+            seconds.exact_sum += adding;
+            seconds.forward_backward += seconds_since(start) - adding;
+        }
+        const Clock::time_point reduced = Clock::now();
+        const ExactGradient gradient = sum.reduce_scatter(scale_exponent);
+        seconds.exact_sum += seconds_since(reduced);
+        const Clock::time_point updated = Clock::now();
+        state.update(optimizer, step++, state.gradient_norm(gradient), gradient);
+        model.set_weights(state.weights());
+        seconds.update = seconds_since(updated);
+        return seconds;
+    }
+};
+
+MeasuredStep::MeasuredStep(const ModelConfig& config, const Gemm& gemm,
+                           std::span<const std::size_t> segment_tokens, std::size_t packs) {
+    check_segments(config, segment_tokens);
+    state_ = std::make_unique<State>(config, gemm, segment_tokens, packs);
+}
+MeasuredStep::~MeasuredStep() = default;
+
+StepSeconds MeasuredStep::run() {
+    return state_->run();
+}
+
+double MeasuredStep::run_forward() {
+    const Clock::time_point start = Clock::now();
+    state_->model.forward(state_->batch);
+    return seconds_since(start);
+}
+
+std::size_t MeasuredStep::tokens() const {
+    return state_->batch.num_tokens() * state_->packs;
+}
+double MeasuredStep::flop() const {
+    return state_->flop;
+}
+std::size_t MeasuredStep::state_elements() const {
+    return state_->model.layout().size();
+}
+std::size_t MeasuredStep::workspace_bytes() const {
+    return state_->model.memory().activations;
+}
+
+std::vector<std::size_t> equal_segments(std::size_t tokens, std::size_t segments) {
+    std::vector<std::size_t> lengths;
+    for (std::size_t s = 0; s < segments; ++s) {
+        lengths.push_back(tokens * (s + 1) / segments - tokens * s / segments);
+    }
+    std::erase(lengths, 0);
+    return lengths;
+}
 
 StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens,
                            std::size_t segments, double seconds) {
-    using Clock = std::chrono::steady_clock;
-    const auto comm = make_serial_communicator();
-    Transformer model(config, gemm, tokens);
-    ShardedState state(*comm, gemm.pool(), model.layout());
-    state.initialize(1);
-    ExactSum sum(*comm, gemm.pool(), model.layout().size());
-    const PackedBatch batch = made_up_batch(config, tokens, segments);
-    const OptimizerSettings optimizer;
-
+    MeasuredStep step(config, gemm, equal_segments(tokens, segments));
+    step.run();  // Warms up.
     std::vector<double> times;
     const Clock::time_point begin = Clock::now();
-    for (std::uint64_t step = 0;
-         times.size() < 4 || std::chrono::duration<double>(Clock::now() - begin).count() < seconds; ++step) {
+    while (times.size() < 3 || seconds_since(begin) < seconds) {
         const Clock::time_point start = Clock::now();
-        model.set_weights(state.weights());
-        sum.clear();
-        model.forward_backward(
-            batch, 1.0F / static_cast<float>(batch.num_targets),
-            [&](std::size_t offset, std::span<const float> gradient) { sum.add(offset, gradient, 50, 1); });
-        sum.end_pack();
-        const ExactGradient gradient = sum.reduce_scatter(50);
-        state.update(optimizer, step, state.gradient_norm(gradient), gradient);
-        times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+        step.run();
+        times.push_back(seconds_since(start));
     }
-    times.erase(times.begin());  // The first one warms up.
     std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
                      times.end());
-    StepRate rate;
-    rate.tokens = tokens;
-    rate.median_seconds = times[times.size() / 2];
-    const double mean_context = (static_cast<double>(tokens) / static_cast<double>(segments) + 1) / 2;
-    rate.flop_per_second =
-        flop_per_token(config, mean_context) * static_cast<double>(tokens) / rate.median_seconds;
-    return rate;
+    const double median = times[times.size() / 2];
+    return {tokens, median, step.flop() / median};
 }
 
 }  // namespace lockstep

@@ -1,19 +1,10 @@
 // `lockstep bench`: the whole way from lengths to a plan, measured.
 
-#include <sys/resource.h>
-
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <cstring>
-#include <filesystem>
-#include <functional>
-
 #include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/length_cache.h"
-#include "kernels/scalar_math.h"
+#include "launch/cli/bench_measure.h"
 #include "launch/cli/length_report.h"
 #include "plan/batch_plan.h"
 
@@ -32,10 +23,8 @@ struct BenchArguments {
     std::uint64_t seed = 42;
     std::uint32_t budget = 4096;
     BucketArguments buckets;
-    std::string output, markdown, compare;
-    double tolerance = 0.01;
-    double time_tolerance = 1.0;
-    bool force = false;
+    std::string markdown;
+    BenchOutput output;
 };
 
 std::vector<std::uint32_t> synthetic_lengths(const BenchArguments& a) {
@@ -48,38 +37,16 @@ std::vector<std::uint32_t> synthetic_lengths(const BenchArguments& a) {
     if (a.samples < 1 || a.samples > 100'000'000)
         throw Error(ErrorCode::invalid_argument,
                     "--samples is " + std::to_string(a.samples) + "; expected 1 to 100,000,000");
+    if (!uniform) return log_normal_lengths(a.seed, a.samples, 600, 1.2, 4096);
     const Philox random(a.seed, "bench-lengths");
-    const double sigma = 1.2;
-    const double mu = exact_log(600.0) - sigma * sigma / 2;
     std::vector<std::uint32_t> lengths(a.samples);
     for (std::uint64_t i = 0; i < a.samples; ++i) {
-        if (uniform) {
-            lengths[i] = static_cast<std::uint32_t>(32 + random.below(i, 2048 - 32 + 1));
-        } else {
-            const double length = exact_exp(mu + sigma * static_cast<double>(standard_normal(a.seed, 0, i)));
-            lengths[i] = static_cast<std::uint32_t>(std::clamp(length, 1.0, 4096.0));
-        }
+        lengths[i] = static_cast<std::uint32_t>(32 + random.below(i, 2048 - 32 + 1));
     }
     return lengths;
 }
 
-/// Best of three [s].
-double seconds_of(const std::function<void()>& work) {
-    double best = 1e300;
-    for (int repeat = 0; repeat < 3; ++repeat) {
-        const auto start = std::chrono::steady_clock::now();
-        work();
-        best =
-            std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    }
-    return best;
-}
-
-std::uint64_t peak_bytes() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-}
+constexpr int repeats = 3;
 
 /// A plan of these options and how long it took.
 struct BuiltBench {
@@ -91,8 +58,8 @@ BuiltBench bench_plan(const PlanOptions& options, const SourceLengths& source) {
     const std::span<const SourceLengths> sources(&source, 1);
     BuiltBench built;
     BatchPlan plan;
-    built.seconds = seconds_of([&] { plan = build_plan(options, sources); });
-    built.validate_seconds = seconds_of([&] { validate_plan(plan, sources); });
+    built.seconds = best_seconds(repeats, [&] { plan = build_plan(options, sources); });
+    built.validate_seconds = best_seconds(repeats, [&] { validate_plan(plan, sources); });
     built.stats = plan_stats(plan, sources);
     return built;
 }
@@ -117,19 +84,10 @@ ordered_json measure(const Invocation& invocation, const BenchArguments& a) {
                       {"bucket_edges", a.buckets.edges},
                       {"bucket_overflow_max", a.buckets.overflow_max}};
 
-    // Many copies: one of a small input is too short to time.
-    std::vector<std::uint32_t> copy(samples.size());
-    const int copies = static_cast<int>(std::max<std::size_t>(1, (std::size_t{1} << 22U) / samples.size()));
-    const double copy_seconds = seconds_of([&] {
-                                    for (int i = 0; i < copies; ++i) {
-                                        std::memcpy(copy.data(), samples.data(), samples.size_bytes());
-                                        asm volatile("" : : "r"(copy.data()) : "memory");
-                                    }
-                                }) /
-                                copies;
+    const double copy_seconds = memcpy_seconds(repeats, samples.size_bytes());
     std::vector<LengthCount> lengths;
     ordered_json stages;
-    const double counting = seconds_of([&] { lengths = count_lengths(samples); });
+    const double counting = best_seconds(repeats, [&] { lengths = count_lengths(samples); });
     stages["count_lengths"] = stage(counting, copy_seconds, samples.size());
     const LengthSummary summary = summarize_lengths(lengths);
     const BucketUses uses = use_of_buckets(lengths, a.buckets.edges, a.buckets.overflow_max);
@@ -141,8 +99,8 @@ ordered_json measure(const Invocation& invocation, const BenchArguments& a) {
     const auto num_buckets =
         static_cast<std::uint32_t>(std::min<std::size_t>(a.buckets.edges.size() + 1, bucket_count_max));
     BucketEdges best;
-    const double edges =
-        seconds_of([&] { best = optimal_bucket_edges(lengths, num_buckets, a.buckets.overflow_max); });
+    const double edges = best_seconds(
+        repeats, [&] { best = optimal_bucket_edges(lengths, num_buckets, a.buckets.overflow_max); });
     stages["optimal_edges"] = stage(edges, copy_seconds, samples.size());
     object["optimal_edges"] = {{"edges", best.edges}, {"efficiency", best.efficiency()}};
     object["waste"] = say_waste(invocation, waste);
@@ -222,81 +180,44 @@ std::string markdown_of(const ordered_json& object) {
     return text;
 }
 
-ordered_json read_old(const std::string& path) {
-    const auto old = ordered_json::parse(read_file(path), nullptr, false);
-    const bool sound = old.is_object() && old.value("format", "") == "lockstep-bench" &&
-                       old.contains("data") && old.contains("measures") && old.contains("stages") &&
-                       old["data"].is_object() && old["measures"].is_object() && old["stages"].is_object();
-    if (!sound) {
-        throw Error(ErrorCode::corrupt_data,
-                    "'" + path + "' is not what `lockstep bench -o` writes; expected format lockstep-bench");
-    }
-    return old;
-}
-
-/// What became worse by more than its tolerance, in words.
-std::vector<std::string> regressions(const ordered_json& now, const ordered_json& old,
-                                     const BenchArguments& a) {
-    for (const char* field : {"lengths_fingerprint", "token_budget", "bucket_edges", "bucket_overflow_max"}) {
-        if (now["data"][field] != old["data"].value(field, ordered_json())) {
-            throw Error(ErrorCode::invalid_argument, "'" + a.compare + "' has another " + field + " (" +
-                                                         old["data"].value(field, ordered_json()).dump() +
-                                                         ", here " + now["data"][field].dump() +
-                                                         "); only benches of one input can be compared");
-        }
-    }
-    std::vector<std::string> worse;
-    const auto check = [&](const std::string& name, const ordered_json& before, const ordered_json& after,
-                           bool more_is_better, double tolerance) {
-        if (!before.is_number()) {
-            throw Error(ErrorCode::corrupt_data, "'" + a.compare + "' has no number '" + name + "'");
-        }
-        const double from = before.get<double>();
-        const double to = after.get<double>();
-        const bool is_worse = more_is_better ? to < from * (1 - tolerance) : to > from * (1 + tolerance);
-        if (is_worse)
-            worse.push_back(name + " went from " + fixed(from, 4) + " to " + fixed(to, 4) +
-                            ", more than the tolerance of " + percent(tolerance));
-    };
+void compare(const ordered_json& now, const ordered_json& old, const BenchArguments& a, Regressions& worse) {
+    ordered_json data = now["data"];
+    data.erase("source");  // The fingerprint says which lengths these are, wherever they lie.
+    require_same_data(data, old["data"], a.output.compare);
     for (const auto& [name, value] : now["measures"].items()) {
         const bool more_is_better =
             name.ends_with("efficiency") || name == "utilization" || name == "packing_ratio";
-        check(name, old["measures"].value(name, ordered_json()), value, more_is_better, a.tolerance);
+        worse.check(name, old["measures"].value(name, ordered_json()), value, more_is_better,
+                    a.output.tolerance);
     }
     for (const auto& [name, row] : now["stages"].items()) {
         const ordered_json before = old["stages"].value(name, ordered_json::object());
-        check(name + " (x memcpy)",
-              before.is_object() ? before.value("memcpy_ratio", ordered_json()) : ordered_json(),
-              row["memcpy_ratio"], false, a.time_tolerance);
+        worse.check(name + " (x memcpy)",
+                    before.is_object() ? before.value("memcpy_ratio", ordered_json()) : ordered_json(),
+                    row["memcpy_ratio"], false, a.output.time_tolerance);
     }
-    check("peak_bytes", old.value("peak_bytes", ordered_json()), now["peak_bytes"], false, a.time_tolerance);
-    return worse;
+    worse.check("peak_bytes", old.value("peak_bytes", ordered_json()), now["peak_bytes"], false,
+                a.output.time_tolerance);
 }
 
 int run_bench(const Invocation& invocation, const BenchArguments& a) {
     require_one_rank("bench");
-    if (!(a.tolerance >= 0) || !(a.time_tolerance >= 0))
-        throw Error(ErrorCode::invalid_argument, "tolerances are shares of 0 or more");
-    const Overwrite overwrite = a.force ? Overwrite::yes : Overwrite::no;
-    if (!a.output.empty()) require_writable_output(a.output, overwrite);
-    if (!a.markdown.empty()) require_writable_output(a.markdown, overwrite);
-    const ordered_json old = a.compare.empty() ? ordered_json() : read_old(a.compare);
+    const BenchOutput& output = a.output;
+    check_bench_output(output);
+    if (!a.markdown.empty()) require_writable_output(a.markdown, output.overwrite());
+    const ordered_json old =
+        output.compare.empty() ? ordered_json()
+                               : read_bench(output.compare, "lockstep-bench", {"data", "measures", "stages"});
     ordered_json object = measure(invocation, a);
-    std::vector<std::string> worse;
-    if (!a.compare.empty()) {
-        worse = regressions(object, old, a);
-        for (const std::string& line : worse) invocation.say("REGRESSION: " + line);
-        if (worse.empty()) {
-            invocation.say("no regression against " + a.compare + " (counts and ratios within " +
-                           percent(a.tolerance) + ", times as multiples of memcpy and memory within " +
-                           percent(a.time_tolerance) + ")");
-        }
-        object["regressions"] = worse;
+    Regressions worse(output);
+    if (!output.compare.empty()) {
+        compare(object, old, a, worse);
+        object["regressions"] = worse.say(invocation);
     }
-    if (!a.output.empty()) write_file_atomically(a.output, object.dump(2) + "\n", overwrite);
-    if (!a.markdown.empty()) write_file_atomically(a.markdown, markdown_of(object), overwrite);
+    if (!output.file.empty()) write_file_atomically(output.file, object.dump(2) + "\n", output.overwrite());
+    if (!a.markdown.empty()) write_file_atomically(a.markdown, markdown_of(object), output.overwrite());
     invocation.give(object);
-    return worse.empty() ? 0 : 1;
+    return worse.any() ? 1 : 0;
 }
 
 }  // namespace
@@ -314,19 +235,18 @@ void add_bench(CLI::App& app, Invocation& invocation) {
     verb->add_option("--seed", a->seed, "Seed of lengths and plan (42)");
     verb->add_option("-b,--token-budget", a->budget, "Most tokens a pack may hold (4096)");
     add_bucket_options(*verb, a->buckets);
-    verb->add_option("-o,--output", a->output, "JSON file to write");
     verb->add_option("--markdown", a->markdown, "Markdown file to write");
-    verb->add_option("--compare", a->compare, "Earlier JSON: exit 1 if something became worse");
-    verb->add_option("--tolerance", a->tolerance, "Of counts and ratios, as a share (0.01)");
-    verb->add_option("--time-tolerance", a->time_tolerance,
-                     "Of times as multiples of memcpy, and of memory, as a share (1.0)");
-    verb->add_flag("--force", a->force, "Replace existing files");
+    add_bench_output(*verb, a->output);
     // Alone it is the pipeline; with a verb behind it, that one.
     verb->callback([&invocation, a, verb] {
         if (verb->get_subcommands().empty())
             invocation.action = [&invocation, a] { return run_bench(invocation, *a); };
     });
     add_bench_plan(*verb, invocation);
+    add_bench_gemm(*verb, invocation);
+    add_bench_step(*verb, invocation);
+    add_bench_attention(*verb, invocation);
+    add_bench_allreduce(*verb, invocation);
 }
 
 }  // namespace lockstep

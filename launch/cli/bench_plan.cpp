@@ -2,16 +2,12 @@
 // multiple of copying or durably writing the same bytes in the same run.
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <functional>
-#include <numbers>
 #include <string>
 #include <vector>
 
@@ -21,7 +17,9 @@
 #include "io/base/philox.h"
 #include "io/length_cache.h"
 #include "io/posix_file.h"
-#include "launch/cli/invocation.h"
+#include "kernels/scalar_math.h"
+#include "launch/cli/bench_measure.h"
+#include "launch/cli/length_report.h"
 #include "plan/bucket_edges.h"
 #include "plan/epoch_order.h"
 #include "plan/packing.h"
@@ -31,22 +29,14 @@ namespace lockstep {
 
 namespace {
 
-using nlohmann::ordered_json;
-
 struct BenchPlanArguments {
     std::uint64_t samples = 1'000'000;
     std::uint32_t budget = 4096;
     int repeats = 3;
     std::string folder;
     bool examples = true;
+    BenchOutput output;
 };
-
-double standard_normal(const Philox& philox, std::uint64_t index) {
-    const PhiloxCounter words = philox.block(index);
-    const double u = (words[0] + 0.5) / 4294967296.0;
-    const double v = (words[1] + 0.5) / 4294967296.0;
-    return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
-}
 
 std::vector<std::uint32_t> lengths_by(std::uint64_t samples,
                                       const std::function<double(std::uint64_t)>& length) {
@@ -55,20 +45,6 @@ std::vector<std::uint32_t> lengths_by(std::uint64_t samples,
         lengths[i] = static_cast<std::uint32_t>(std::clamp(std::round(length(i)), 1.0, 4096.0));
     }
     return lengths;
-}
-
-std::vector<std::uint32_t> log_normal_lengths(std::uint64_t samples) {
-    const Philox philox(1234, "bench-lengths");
-    const double sigma = 1.2;
-    const double mu = std::log(600.0) - sigma * sigma / 2;
-    return lengths_by(samples,
-                      [&](std::uint64_t i) { return std::exp(mu + sigma * standard_normal(philox, i)); });
-}
-
-double seconds_of(const std::function<void()>& work) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// A folder that goes with its owner.
@@ -93,51 +69,32 @@ class ScratchFolder {
 class PlanBench {
   public:
     PlanBench(const Invocation& invocation, const BenchPlanArguments& arguments)
-        : invocation_(invocation), a_(arguments) {}
+        : invocation_(invocation), a_(arguments), report_(invocation, "plan", arguments.output) {
+        report_.data() = {{"samples", a_.samples}, {"token_budget", a_.budget}};
+    }
 
-    ordered_json run() {
-        const std::vector<std::uint32_t> lengths = log_normal_lengths(a_.samples);
+    int run() {
+        const std::vector<std::uint32_t> lengths = log_normal_lengths(1234, a_.samples, 600, 1.2, 4096);
         invocation_.say(with_commas(a_.samples) +
                         " log-normal lengths (mean 600 before clipping, sigma 1.2, 1 to "
                         "4096), budget " +
                         with_commas(a_.budget) + "; medians of " + std::to_string(a_.repeats));
         order(lengths);
         folder(lengths);
+        bucket_edges();
         if (a_.examples) {
             patterns();
             balance(lengths);
         }
-        return {{"samples", a_.samples}, {"token_budget", a_.budget}, {"rows", rows_}};
+        return report_.finish();
     }
 
   private:
-    double median(const std::function<void()>& work) const {
-        std::vector<double> times;
-        for (int i = 0; i < a_.repeats; ++i) times.push_back(seconds_of(work));
-        std::ranges::sort(times);
-        return times[times.size() / 2];
-    }
+    double median(const std::function<void()>& work) const { return median_seconds(a_.repeats, work); }
+    double copying(std::uint64_t bytes) const { return memcpy_seconds(a_.repeats, bytes); }
 
-    void row(const std::string& what, double seconds, double probe, const std::string& probe_name) {
-        invocation_.say("  " + what + std::string(what.size() < 46 ? 46 - what.size() : 1, ' ') +
-                        fixed(seconds, 4) + " s   " + fixed(seconds / probe, 2) + " x " + probe_name);
-        rows_.push_back({{"what", what}, {"seconds", seconds}, {probe_name + "_ratio", seconds / probe}});
-    }
-    void fact(const std::string& what, const ordered_json& value) {
-        invocation_.say("  " + what + std::string(what.size() < 46 ? 46 - what.size() : 1, ' ') +
-                        value.dump());
-        rows_.push_back({{"what", what}, {"value", value}});
-    }
-
-    double memcpy_seconds(std::uint64_t bytes) const {
-        const std::vector<char> from(bytes, 1);
-        std::vector<char> to(bytes, 0);
-        return median([&] { std::memcpy(to.data(), from.data(), bytes); });
-    }
-    static std::uint64_t peak_megabytes() {
-        rusage usage{};
-        getrusage(RUSAGE_SELF, &usage);
-        return static_cast<std::uint64_t>(usage.ru_maxrss) / 1024;
+    void peak_row(const std::string& where) {
+        report_.row("peak memory " + where, {{"bytes", peak_bytes()}}, bytes_text(peak_bytes()));
     }
 
     void order(std::span<const std::uint32_t> lengths) {
@@ -153,8 +110,8 @@ class PlanBench {
             make_epochs(options, table, {})->make(0, made);
         });
         const std::uint64_t bytes = 4 * (made.segments.size() + made.pack_begin.size());
-        row("pack and order in memory, no balance", seconds, memcpy_seconds(bytes), "memcpy");
-        fact("peak memory so far [MB]", peak_megabytes());
+        report_.time_row("pack and order in memory, no balance", seconds, {{"memcpy", copying(bytes)}});
+        peak_row("after packing");
     }
 
     void folder(const std::vector<std::uint32_t>& lengths) {
@@ -175,51 +132,56 @@ class PlanBench {
         });
         const std::uint64_t bytes = std::filesystem::file_size(scratch / "plan" / "plan.h5");
         const double raw = median([&] { write_raw(scratch / "raw", bytes); });
-        row("raw durable write of the plan's bytes", raw, raw, "raw write");
-        row("build a durable plan from lengths.h5", build, raw, "raw write");
-        fact("plan bytes", bytes);
-        fact("peak memory so far [MB]", peak_megabytes());
-        fact("packs, lower bound", {built.stats.packs_first_epoch, built.stats.packs_lower_bound});
-        const double copy = memcpy_seconds(bytes);
-        row("validate --strict", median([&] {
-                const BatchPlan plan = load_plan(scratch / "plan", PlanCheck::content);
-                check_plan_files(scratch / "plan", plan);
-            }),
-            copy, "memcpy");
+        const double copy = copying(bytes);
+        report_.time_row("raw durable write of the plan's bytes", raw, {{"memcpy", copy}});
+        report_.time_row("build a durable plan from lengths.h5", build,
+                         {{"raw_write", raw}, {"memcpy", copy}});
+        report_.row("plan", {{"bytes_count", bytes}}, bytes_text(bytes));
+        peak_row("after building");
+        report_.row(
+            "packs and their lower bound",
+            {{"packs_count", built.stats.packs_first_epoch}, {"lower_bound", built.stats.packs_lower_bound}},
+            with_commas(built.stats.packs_first_epoch) + ", " + with_commas(built.stats.packs_lower_bound));
+        report_.time_row("validate --strict", median([&] {
+                             const BatchPlan plan = load_plan(scratch / "plan", PlanCheck::content);
+                             check_plan_files(scratch / "plan", plan);
+                         }),
+                         {{"memcpy", copy}});
         queries(scratch, options, copy);
         text_lengths(scratch, made);
     }
 
     void queries(const ScratchFolder& scratch, PlanOptions options, double copy) {
-        row("where", median([&] {
-                const PlanFile plan = PlanFile::open(scratch / "plan");
-                if (plan.find_sample(a_.samples / 2).empty())
-                    throw Error(ErrorCode::bug, "a sample is nowhere");
-            }),
-            copy, "memcpy");
-        row("step", median([&] {
-                const PlanFile plan = PlanFile::open(scratch / "plan");
-                plan.chunk(plan.chunk_of_step(plan.num_steps() / 2));
-            }),
-            copy, "memcpy");
+        report_.time_row("where", median([&] {
+                             const PlanFile plan = PlanFile::open(scratch / "plan");
+                             if (plan.find_sample(a_.samples / 2).empty())
+                                 throw Error(ErrorCode::bug, "a sample is nowhere");
+                         }),
+                         {{"memcpy", copy}});
+        report_.time_row("step", median([&] {
+                             const PlanFile plan = PlanFile::open(scratch / "plan");
+                             plan.chunk(plan.chunk_of_step(plan.num_steps() / 2));
+                         }),
+                         {{"memcpy", copy}});
         options.seed = 43;
         const std::vector<PlanInput> inputs = {PlanInput::open(scratch / "lengths.h5", "lengths")};
         const std::vector<SourceLengths> sources = {inputs[0].lengths()};
         build_plan_folder(scratch / "other", options, inputs, sources, WriteJsonl::never, Overwrite::yes, 1);
-        row("diff of two plans", median([&] {
-                const PlanFile a = PlanFile::open(scratch / "plan");
-                const PlanFile b = PlanFile::open(scratch / "other");
-                first_difference(a.view(), b.view());
-            }),
-            copy, "memcpy");
+        report_.time_row("diff of two plans", median([&] {
+                             const PlanFile a = PlanFile::open(scratch / "plan");
+                             const PlanFile b = PlanFile::open(scratch / "other");
+                             first_difference(a.view(), b.view());
+                         }),
+                         {{"memcpy", copy}});
     }
 
     void text_lengths(const ScratchFolder& scratch, const LengthCache& made) {
         write_lengths_jsonl(scratch / "lengths.jsonl", made, Overwrite::no);
         const std::uint64_t bytes = std::filesystem::file_size(scratch / "lengths.jsonl");
         const double seconds = median([&] { read_lengths_jsonl(scratch / "lengths.jsonl"); });
-        row("parse lengths.jsonl", seconds, memcpy_seconds(bytes), "memcpy");
-        fact("lengths.jsonl [GB/s]", static_cast<double>(bytes) / seconds / 1e9);
+        report_.time_row("parse lengths.jsonl", seconds, {{"memcpy", copying(bytes)}});
+        const double rate = static_cast<double>(bytes) / seconds;
+        report_.row("lengths.jsonl", {{"bytes_per_second", rate}}, fixed(rate / 1e9, 2) + " GB/s");
     }
 
     static void write_raw(const std::filesystem::path& path, std::uint64_t bytes) {
@@ -232,6 +194,24 @@ class PlanBench {
         file.close();
     }
 
+    /// The case of the planner's promise: 100,000 lengths, log-normal with mu 5.3 and sigma 0.9, 1 to 2048.
+    void bucket_edges() {
+        constexpr std::uint32_t longest = 2048;
+        const double mean = exact_exp(5.3 + 0.9 * 0.9 / 2);
+        const std::vector<std::uint32_t> samples = log_normal_lengths(42, 100'000, mean, 0.9, longest);
+        const double copy = copying(4 * samples.size());
+        for (const std::uint32_t num_buckets : {4U, 5U, 8U}) {
+            BucketEdges best;
+            const double seconds =
+                median([&] { best = optimal_bucket_edges(count_lengths(samples), num_buckets, longest); });
+            const std::string what = "suggested edges, " + std::to_string(num_buckets) + " buckets";
+            report_.time_row(what, seconds, {{"memcpy", copy}});
+            report_.row(what + ": efficiency",
+                        {{"edges", best.edges}, {"bucket_efficiency", best.efficiency()}},
+                        fixed(best.efficiency(), 3));
+        }
+    }
+
     void patterns() {
         const Philox philox(5, "bench-examples");
         const auto compare = [&](const std::string& name, const std::vector<std::uint32_t>& lengths) {
@@ -241,14 +221,14 @@ class PlanBench {
             std::uint64_t patterns = 0;
             const double seconds =
                 median([&] { patterns = pack_automatically(classes.tokens, sizes, {4096}).num_packs(); });
-            fact(name + ": best fit, auto, saved [%]",
-                 {best_fit, patterns,
-                  std::round(1e4 * (1 - static_cast<double>(patterns) / static_cast<double>(best_fit))) /
-                      100});
-            row(name + ": auto packing", seconds, memcpy_seconds(4 * lengths.size()), "memcpy");
+            const double saved = 1 - static_cast<double>(patterns) / static_cast<double>(best_fit);
+            report_.row(name + ": packs by best fit, auto",
+                        {{"best_fit", best_fit}, {"auto_count", patterns}, {"saved", saved}},
+                        with_commas(best_fit) + ", " + with_commas(patterns) + ", saved " + percent(saved));
+            report_.time_row(name + ": auto packing", seconds, {{"memcpy", copying(4 * lengths.size())}});
         };
         compare("normal(1500, 350)", lengths_by(1'000'000, [&](std::uint64_t i) {
-                    return 1500 + 350 * standard_normal(philox, i);
+                    return 1500.0 + 350.0 * static_cast<double>(standard_normal(5, 0, i));
                 }));
         compare("uniform 1100..2299", lengths_by(1'000'000, [&](std::uint64_t i) {
                     return 1100.0 + static_cast<double>(philox.below(i, 1200));
@@ -267,14 +247,16 @@ class PlanBench {
             options.packs_per_step = 64 * packs_per_rank;
             const std::span<const SourceLengths> sources(&source, 1);
             const PlanStats stats = plan_stats(build_plan(options, sources), sources);
-            fact("attention-only, 64 ranks x " + std::to_string(packs_per_rank) + ": slowest/mean",
-                 std::round(1e4 * stats.balance.back().slowest_over_mean) / 1e4);
+            const double slowest = stats.balance.back().slowest_over_mean;
+            report_.row("attention-only, 64 ranks x " + std::to_string(packs_per_rank) + ": slowest/mean",
+                        {{"slowest_over_mean", slowest}, {"balance_efficiency", 1 / slowest}},
+                        fixed(slowest, 4));
         }
     }
 
     const Invocation& invocation_;
     const BenchPlanArguments& a_;
-    ordered_json rows_ = ordered_json::array();
+    BenchReport report_;
 };
 
 int run_bench_plan(const Invocation& invocation, const BenchPlanArguments& arguments) {
@@ -282,8 +264,7 @@ int run_bench_plan(const Invocation& invocation, const BenchPlanArguments& argum
     if (arguments.samples < 1 || arguments.repeats < 1) {
         throw Error(ErrorCode::invalid_argument, "--samples and --repeats must be at least 1");
     }
-    invocation.give(PlanBench(invocation, arguments).run());
-    return 0;
+    return PlanBench(invocation, arguments).run();
 }
 
 }  // namespace
@@ -293,6 +274,7 @@ void add_bench_plan(CLI::App& bench, Invocation& invocation) {
     CLI::App* verb =
         add_verb(bench, invocation, "plan", "The planner, as multiples of memcpy and of a raw write",
                  "  lockstep bench plan\n"
+                 "  lockstep bench plan -o plan.json && lockstep bench plan --compare plan.json\n"
                  "  lockstep bench plan --samples 100000000 --repeats 1",
                  [&invocation, a] { return run_bench_plan(invocation, *a); });
     verb->add_option("--samples", a->samples, "Samples (1000000)");
@@ -300,6 +282,7 @@ void add_bench_plan(CLI::App& bench, Invocation& invocation) {
     verb->add_option("--repeats", a->repeats, "Runs of which the median is shown (3)");
     verb->add_option("--folder", a->folder, "Where to write and read (the system's temporary folder)");
     verb->add_flag("!--no-examples", a->examples, "Leave out patterns and balance");
+    add_bench_output(*verb, a->output);
 }
 
 }  // namespace lockstep

@@ -6,6 +6,7 @@
 #include "io/base/error.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/gemm.h"
+#include "kernels/speed_probe.h"
 #include "launch/cli/training.h"
 #include "worker/model/transformer.h"
 #include "worker/step_rate.h"

@@ -44,8 +44,12 @@ void add_checkpoint_export(CLI::App& checkpoint, Invocation& invocation);
 void add_doctor(CLI::App& app, Invocation& invocation);
 void add_batching(CLI::App& app, Invocation& invocation);
 void add_bench(CLI::App& app, Invocation& invocation);
-/// `bench plan`, below `bench`.
+// Below `bench`.
 void add_bench_plan(CLI::App& bench, Invocation& invocation);
+void add_bench_gemm(CLI::App& bench, Invocation& invocation);
+void add_bench_attention(CLI::App& bench, Invocation& invocation);
+void add_bench_allreduce(CLI::App& bench, Invocation& invocation);
+void add_bench_step(CLI::App& bench, Invocation& invocation);
 
 /// For verbs that work on one rank. @throws Error{invalid_argument} under mpirun with more.
 void require_one_rank(const std::string& verb);

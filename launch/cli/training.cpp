@@ -13,6 +13,7 @@
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
 #include "kernels/blas_runtime.h"
+#include "kernels/speed_probe.h"
 #include "launch/cli/progress.h"
 #include "worker/model/model_folder.h"
 #include "worker/model/transformer.h"

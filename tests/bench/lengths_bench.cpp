@@ -1,13 +1,15 @@
 // How fast is a lengths file read, and how far is that from merely copying its bytes?
 //
-// Usage: lengths_bench [samples = 1000000]
+//   lengths_bench --benchmark_filter=lines/ --benchmark_min_time=1
+//
 // Ids as people have them: padded numbers, plain numbers behind a word, random hexadecimal digits.
 
-#include <chrono>
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <exception>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -20,20 +22,34 @@ namespace {
 
 using namespace lockstep;
 
-double best_seconds(const std::function<void()>& work) {
-    double best = 1e300;
-    for (int repeat = 0; repeat < 3; ++repeat) {
-        const auto start = std::chrono::steady_clock::now();
-        work();
-        best =
-            std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+enum class Ids { none, padded, counted, random };
+
+std::function<std::string(std::uint64_t)> key_maker(Ids ids) {
+    switch (ids) {
+        case Ids::none:
+            break;
+        case Ids::padded:
+            return [](std::uint64_t i) {
+                char text[32];
+                std::snprintf(text, sizeof text, "sample_%08" PRIu64, i);
+                return std::string(text);
+            };
+        case Ids::counted:
+            return [](std::uint64_t i) { return "doc-" + std::to_string(i); };
+        case Ids::random:
+            return [philox = Philox(2, "ids")](std::uint64_t i) {
+                const PhiloxCounter words = philox.block(i);
+                char text[40];
+                std::snprintf(text, sizeof text, "%08x%08x%08x", words[0], words[1], words[2]);
+                return std::string(text);
+            };
     }
-    return best;
+    return nullptr;
 }
 
-LengthCache cache_of(std::uint64_t num_samples, const std::function<std::string(std::uint64_t)>& key_of,
-                     bool with_more) {
+LengthCache cache_of(std::uint64_t num_samples, Ids ids, bool with_more) {
     const Philox random(1, "bench-lengths");
+    const auto key_of = key_maker(ids);
     LengthColumns columns;
     columns.tokenizer_hash = "a1b2c3d4e5f60718";
     for (std::uint64_t i = 0; i < num_samples; ++i) {
@@ -46,50 +62,76 @@ LengthCache cache_of(std::uint64_t num_samples, const std::function<std::string(
     return LengthCache(std::move(columns));
 }
 
-void measure(const char* what, const LengthCache& lengths) {
-    const auto folder = std::filesystem::temp_directory_path();
-    const auto lines = folder / "lockstep-lengths-bench.jsonl";
-    const auto columns = folder / "lockstep-lengths-bench.h5";
-    write_lengths_jsonl(lines, lengths, Overwrite::yes);
-    write_lengths_columns(columns, lengths, Overwrite::yes);
-    const std::uint64_t bytes = std::filesystem::file_size(lines);
-    const double read = best_seconds([&] { read_lengths_jsonl(lines); });
-    const double open = best_seconds([&] { LengthCache::open_columns(columns); });
-    const std::vector<char> from(bytes, 1);
-    std::vector<char> to(bytes);
-    const double copy = best_seconds([&] { std::memcpy(to.data(), from.data(), bytes); });
-    std::printf("%-28s %7.1f MB  lines %.3f s %5.2f GB/s (%.1f x memcpy)  columns open %.4f s\n", what,
-                static_cast<double>(bytes) / 1e6, read, static_cast<double>(bytes) / 1e9 / read, read / copy,
-                open);
-    std::filesystem::remove(lines);
-    std::filesystem::remove(columns);
+/// A file that goes with its owner.
+struct ScratchFile {
+    std::filesystem::path path;
+    explicit ScratchFile(const std::string& name)
+        : path(std::filesystem::temp_directory_path() /
+               ("lockstep-bench-" + std::to_string(getpid()) + "-" + name)) {}
+    ~ScratchFile() {
+        std::error_code ignored;
+        std::filesystem::remove(path, ignored);
+    }
+    ScratchFile(const ScratchFile&) = delete;
+    ScratchFile& operator=(const ScratchFile&) = delete;
+};
+
+void count_file(benchmark::State& state, const std::filesystem::path& path) {
+    state.SetBytesProcessed(static_cast<std::int64_t>(std::filesystem::file_size(path)) * state.iterations());
+    state.SetItemsProcessed(state.range(0) * state.iterations());
 }
+
+void lines(benchmark::State& state, Ids ids, bool with_more) {
+    const ScratchFile file("lengths.jsonl");
+    write_lengths_jsonl(file.path, cache_of(static_cast<std::uint64_t>(state.range(0)), ids, with_more),
+                        Overwrite::yes);
+    for (auto _ : state) benchmark::DoNotOptimize(read_lengths_jsonl(file.path));
+    count_file(state, file.path);
+}
+
+void copy_of_the_lines(benchmark::State& state, Ids ids, bool with_more) {
+    const ScratchFile file("lengths.jsonl");
+    write_lengths_jsonl(file.path, cache_of(static_cast<std::uint64_t>(state.range(0)), ids, with_more),
+                        Overwrite::yes);
+    const std::vector<char> from(std::filesystem::file_size(file.path), 1);
+    std::vector<char> to(from.size());
+    for (auto _ : state) {
+        std::memcpy(to.data(), from.data(), from.size());
+        benchmark::ClobberMemory();
+    }
+    count_file(state, file.path);
+}
+
+void columns(benchmark::State& state, Ids ids, bool with_more) {
+    const ScratchFile file("lengths.h5");
+    write_lengths_columns(file.path, cache_of(static_cast<std::uint64_t>(state.range(0)), ids, with_more),
+                          Overwrite::yes);
+    for (auto _ : state) benchmark::DoNotOptimize(LengthCache::open_columns(file.path));
+    count_file(state, file.path);
+}
+
+const bool all_registered = [] {
+    struct Case {
+        const char* name;
+        Ids ids;
+        bool with_more;
+    };
+    for (const auto& [name, ids, with_more] :
+         {Case{"no_ids", Ids::none, false}, Case{"padded_ids", Ids::padded, false},
+          Case{"counted_ids", Ids::counted, false}, Case{"random_ids", Ids::random, false},
+          Case{"random_ids_loss_and_score", Ids::random, true}}) {
+        const auto named = [&](const std::string& what, auto run) {
+            for (const std::int64_t samples : {1'000, 1'000'000}) {
+                benchmark::RegisterBenchmark((what + "/" + name).c_str(), run, ids, with_more)
+                    ->Arg(samples)
+                    ->Unit(benchmark::kMillisecond);
+            }
+        };
+        named("lines", lines);
+        named("memcpy", copy_of_the_lines);
+        named("columns", columns);
+    }
+    return true;
+}();
 
 }  // namespace
-
-int main(int argc, char** argv) {
-    try {
-        const std::uint64_t num_samples = argc > 1 ? std::stoull(argv[1]) : 1'000'000;
-        const auto padded = [](std::uint64_t i) {
-            char text[32];
-            std::snprintf(text, sizeof text, "sample_%08" PRIu64, i);
-            return std::string(text);
-        };
-        const auto counted = [](std::uint64_t i) { return "doc-" + std::to_string(i); };
-        const auto random = [philox = Philox(2, "ids")](std::uint64_t i) {
-            const PhiloxCounter words = philox.block(i);
-            char text[40];
-            std::snprintf(text, sizeof text, "%08x%08x%08x", words[0], words[1], words[2]);
-            return std::string(text);
-        };
-        measure("no ids", cache_of(num_samples, nullptr, false));
-        measure("padded ids", cache_of(num_samples, padded, false));
-        measure("counted ids", cache_of(num_samples, counted, false));
-        measure("random ids", cache_of(num_samples, random, false));
-        measure("random ids, loss and score", cache_of(num_samples, random, true));
-        return 0;
-    } catch (const std::exception& error) {
-        std::fprintf(stderr, "lengths_bench: %s\n", error.what());
-        return 2;
-    }
-}

@@ -18,6 +18,7 @@
 
 #include "io/base/error.h"
 #include "kernels/gemm.h"
+#include "kernels/speed_probe.h"
 #include "kernels/thread_pool.h"
 
 namespace lockstep {

@@ -1,0 +1,208 @@
+// The verbs below `bench` at small sizes: what they say as JSON, what a comparison finds, how they refuse.
+// How fast anything is, no test says.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "tests/end_to_end/small_world.h"
+
+namespace lockstep::test {
+namespace {
+
+using Words = std::vector<std::string>;
+using nlohmann::json;
+
+Words with(Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+}
+
+void expect_refused(const ProgramResult& result, int code, const std::string& noun) {
+    EXPECT_EQ(result.exit_code, code) << result.out << result.err;
+    EXPECT_NE(result.err.find(noun), std::string::npos) << "expected '" << noun << "' in: " << result.err;
+    const std::size_t first = result.err.find("error: ");
+    ASSERT_NE(first, std::string::npos) << result.err;
+    EXPECT_EQ(result.err.find("error: ", first + 1), std::string::npos) << result.err;
+}
+
+/// How a verb is asked at a size a test can afford, and what each of its rows of interest holds.
+struct Bench {
+    std::string name;
+    int ranks;  ///< 0: without mpirun.
+    Words arguments;
+    std::string row;       ///< One of its rows.
+    Words figures;         ///< Fields of that row, numbers above 0.
+    std::string compared;  ///< One of them that has a direction, and the factor that makes the past better.
+    double better_past;
+};
+
+void PrintTo(const Bench& bench, std::ostream* out) {
+    *out << "bench " << bench.name;
+}
+
+const std::vector<Bench>& benches() {
+    static const std::vector<Bench> all = {
+        {"step",
+         0,
+         {"--case", "tiny:2x32", "--seconds", "0"},
+         "tiny:2x32",
+         {"tokens", "seconds", "forward_backward_seconds", "exact_sum_seconds", "update_seconds",
+          "tokens_per_second", "flop_per_second", "probe_flop_per_second", "sgemm_share", "fma_share"},
+         "sgemm_share",
+         1e6},
+        {"gemm",
+         0,
+         {"-m", "nano", "--tokens", "64", "--threads", "1", "--seconds", "0"},
+         "all, 64 tokens, 1 thread(s)",
+         {"sgemm_flop_per_second", "sgemm_fma_share", "own_flop_per_second", "own_sgemm_share"},
+         "own_sgemm_share",
+         1e6},
+        {"attention",
+         0,
+         {"--heads", "2", "--head-dim", "16", "--lengths", "32", "--tokens", "64", "--seconds", "0"},
+         "2 segment(s) of 32",
+         {"forward_flop_per_second_a_core", "forward_fma_share", "backward_flop_per_second_a_core",
+          "backward_fma_share", "fma_flop_per_second_a_core"},
+         "forward_fma_share",
+         1e6},
+        {"allreduce",
+         2,
+         {"-m", "nano", "--repeats", "2", "--threads", "1", "--with-step", "--packs", "2", "--tokens", "64"},
+         "both",
+         {"seconds", "memcpy_ratio", "all_reduce_ratio"},
+         "memcpy_ratio",
+         1e-6},
+        {"plan",
+         0,
+         {"--samples", "2000", "--repeats", "1", "--no-examples"},
+         "build a durable plan from lengths.h5",
+         {"seconds", "memcpy_ratio", "raw_write_ratio"},
+         "memcpy_ratio",
+         1e-6},
+    };
+    return all;
+}
+
+json row_of(const json& result, const std::string& what) {
+    for (const json& row : result["rows"]) {
+        if (row["what"] == what) return row;
+    }
+    ADD_FAILURE() << "no row '" << what << "' in " << result.dump(1);
+    return json::object();
+}
+
+json read_json(const std::string& path) {
+    std::ifstream file(path);
+    return json::parse(file, nullptr, false);
+}
+
+class BenchTest : public testing::TestWithParam<Bench> {
+  protected:
+    ProgramResult run(const Words& more) const { return run_on(GetParam().ranks, more); }
+    static ProgramResult run_on(int ranks, const Words& more) {
+        return run_lockstep_program(ranks,
+                                    with(with({"bench", GetParam().name}, GetParam().arguments), more));
+    }
+};
+
+TEST_P(BenchTest, GivesItsFiguresAsJsonAndFile) {
+    const std::string file = SmallWorld::get().fresh("bench") + ".json";
+    const auto result = run({"--json", "-o", file});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const json object = json::parse(result.out);
+    EXPECT_EQ(object["format"], "lockstep-bench-" + GetParam().name);
+    EXPECT_EQ(object, read_json(file));
+    const json row = row_of(object, GetParam().row);
+    for (const std::string& figure : GetParam().figures) {
+        ASSERT_TRUE(row.contains(figure) && row[figure].is_number()) << figure << " in " << row.dump();
+        EXPECT_GT(row[figure].get<double>(), 0) << figure;
+    }
+    EXPECT_NE(result.err.find(GetParam().row), std::string::npos) << result.err;
+    expect_refused(run({"-o", file}), 73, file);
+}
+
+TEST_P(BenchTest, FindsWhatBecameWorseAndNothingElse) {
+    const std::string file = SmallWorld::get().fresh("bench") + ".json";
+    ASSERT_EQ(run({"-o", file}).exit_code, 0);
+    // Wide enough that a busy machine is no regression.
+    const Words loose = {"--compare", file, "--time-tolerance", "1000", "--json"};
+    const auto same = run(loose);
+    EXPECT_EQ(same.exit_code, 0) << same.err;
+    EXPECT_EQ(json::parse(same.out)["regressions"], json::array());
+
+    json old = read_json(file);
+    for (json& row : old["rows"]) {
+        if (row["what"] != GetParam().row) continue;
+        row[GetParam().compared] = row[GetParam().compared].get<double>() * GetParam().better_past;
+    }
+    std::ofstream(file) << old;
+    const auto worse = run(loose);
+    EXPECT_EQ(worse.exit_code, 1) << worse.err;
+    EXPECT_NE(worse.err.find("REGRESSION: " + GetParam().row + ": " + GetParam().compared), std::string::npos)
+        << worse.err;
+    EXPECT_EQ(json::parse(worse.out)["regressions"].size(), 1U) << worse.out;
+}
+
+TEST_P(BenchTest, RefusesInOneLine) {
+    const std::string file = SmallWorld::get().fresh("other") + ".json";
+    std::ofstream(file) << R"({"format":"lockstep-bench-other","data":{},"rows":[]})";
+    expect_refused(run({"--compare", file}), 65, "lockstep-bench-" + GetParam().name);
+    std::ofstream(file) << R"({"format":"lockstep-bench-)" << GetParam().name << R"(","data":{},"rows":[]})";
+    expect_refused(run({"--compare", file}), 2, "only benches of one input");
+    expect_refused(run({"--compare", file + ".gone"}), 66, ".gone");
+    // What the command line alone shows to be wrong, every rank says for itself.
+    expect_refused(run_on(0, {"--tolerance", "-1"}), 2, "tolerance");
+    expect_refused(run_on(0, {"--no-such-option"}), 2, "--no-such-option");
+}
+
+INSTANTIATE_TEST_SUITE_P(AllVerbs, BenchTest, testing::ValuesIn(benches()),
+                         [](const auto& chosen) { return chosen.param.name; });
+
+TEST(BenchOptionsTest, BadOnesAreRefusedInOneLine) {
+    const auto lockstep = [](const Words& arguments) {
+        return run_lockstep_program(0, with({"bench"}, arguments));
+    };
+    for (const char* text :
+         {"tiny", "tiny:", ":4x4", "tiny:4", "tiny:0x4", "tiny:4x", "tiny:mix0", "tiny:4x4x4"}) {
+        expect_refused(lockstep({"step", "--case", text}), 2, "--case");
+    }
+    expect_refused(lockstep({"step", "--case", "tiny:1x100000"}), 2, "positions");
+    expect_refused(lockstep({"step", "--case", "nosuch:4x4"}), 66, "nosuch");
+    expect_refused(lockstep({"step", "--packs", "0"}), 2, "--packs");
+    expect_refused(lockstep({"gemm", "-m", "nosuch"}), 66, "nosuch");
+    expect_refused(lockstep({"gemm", "--tokens", "0"}), 2, "--tokens");
+    expect_refused(lockstep({"attention", "--heads", "4", "--kv-heads", "3"}), 2, "--kv-heads");
+    expect_refused(lockstep({"attention", "--head-dim", "257"}), 2, "--head-dim");
+    expect_refused(lockstep({"allreduce", "-m", "nosuch"}), 66, "nosuch");
+    expect_refused(lockstep({"plan", "--samples", "0"}), 2, "--samples");
+}
+
+TEST(BenchPlanTest, SuggestsTheEdgesOfThePromise) {
+    const auto result = run_lockstep_program(
+        0, {"bench", "plan", "--samples", "1000", "--repeats", "1", "--no-examples", "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const json object = json::parse(result.out);
+    const std::vector<std::pair<int, double>> promised = {{4, 0.641}, {5, 0.703}, {8, 0.803}};
+    for (const auto& [buckets, efficiency] : promised) {
+        const json row =
+            row_of(object, "suggested edges, " + std::to_string(buckets) + " buckets: efficiency");
+        EXPECT_NEAR(row["bucket_efficiency"].get<double>(), efficiency, 0.003);
+        EXPECT_EQ(row["edges"].size(), static_cast<std::size_t>(buckets - 1));
+    }
+}
+
+TEST(BenchAllreduceTest, AWorldOfOneHasNobodyToExchangeWith) {
+    const auto result =
+        run_lockstep_program(0, {"bench", "allreduce", "-m", "nano", "--repeats", "1", "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const json object = json::parse(result.out);
+    EXPECT_EQ(object["data"]["ranks"], 1);
+    EXPECT_TRUE(row_of(object, "exchange: reduce-scatter, back to floats").contains("memcpy_ratio"));
+    EXPECT_EQ(result.out.find("all_reduce_ratio"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lockstep::test
