@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <tuple>
 #include <vector>
 
 #include "io/base/contract.h"
@@ -52,10 +53,22 @@ struct Task {
     std::size_t cost;
 };
 
+/// The list of the calling thread, empty; its memory is kept from call to call.
+std::vector<Task>& task_list(const AttentionShape& shape) {
+    static thread_local std::vector<Task> tasks;
+    tasks.clear();
+    // A segment a token is the most there can be.
+    tasks.reserve(shape.num_heads * shape.scratch_tokens);
+    return tasks;
+}
+
 /// Longest first, so that the threads end together. The order cannot change a bit.
 void sort_by_cost(std::vector<Task>& tasks) {
-    std::stable_sort(tasks.begin(), tasks.end(),
-                     [](const Task& a, const Task& b) { return a.cost > b.cost; });
+    // Not stable_sort, which allocates: the rest of the order is spelled out.
+    std::sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
+        return std::tie(b.cost, a.segment_begin, a.head, a.query_begin) <
+               std::tie(a.cost, b.segment_begin, b.head, b.query_begin);
+    });
 }
 
 void check_shape(const AttentionShape& shape, std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv) {
@@ -82,7 +95,7 @@ void attention_forward(ThreadPool& pool, const AttentionShape& shape,
     const KernelTable& kernels = kernel_table();
     const std::size_t group = shape.num_heads / shape.num_kv_heads;
 
-    std::vector<Task> tasks;
+    std::vector<Task>& tasks = task_list(shape);
     for (std::size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
         const auto begin = static_cast<std::size_t>(cu_seqlens[s]);
         const std::size_t tokens = static_cast<std::size_t>(cu_seqlens[s + 1]) - begin;
@@ -137,7 +150,7 @@ void attention_backward(ThreadPool& pool, const AttentionShape& shape,
     const std::size_t group = shape.num_heads / shape.num_kv_heads;
 
     // A kv head with all its query heads is one task: their sum into dK and dV has an order.
-    std::vector<Task> tasks;
+    std::vector<Task>& tasks = task_list(shape);
     for (std::size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
         const auto begin = static_cast<std::size_t>(cu_seqlens[s]);
         const std::size_t tokens = static_cast<std::size_t>(cu_seqlens[s + 1]) - begin;
@@ -173,7 +186,8 @@ void attention_backward(ThreadPool& pool, const AttentionShape& shape,
             .query_heads = group,
             .head_dim = shape.head_dim,
             .scale = score_scale(shape),
-            .workspace = thread_workspace(attention_backward_floats(task.tokens, shape.head_dim)),
+            .workspace = thread_workspace(
+                attention_backward_floats(std::max(task.tokens, shape.scratch_tokens), shape.head_dim)),
         });
     });
 }

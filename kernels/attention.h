@@ -20,6 +20,8 @@ struct AttentionShape {
     std::size_t num_kv_heads =
         0;                     ///< Divides num_heads; head h reads kv head h / (num_heads / num_kv_heads).
     std::size_t head_dim = 0;  ///< Any ≥ 1, at most 256.
+    /// Scratch is made at once for packs of so many tokens; larger ones make it grow.
+    std::size_t scratch_tokens = 0;
 
     std::size_t query_width() const { return num_heads * head_dim; }
     std::size_t kv_width() const { return num_kv_heads * head_dim; }

@@ -20,25 +20,25 @@ double loss_of(double sum, float maximum, float target_logit) {
 
 class Head {
   public:
-    Head(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
-         std::span<const std::int32_t> targets, HeadWorkspace& workspace, std::span<float> token_loss)
+    Head(const Gemm& gemm, ConstMatrixView hidden, const WeightView& head,
+         std::span<const std::int32_t> targets, float* logits, std::span<float> token_loss)
         : gemm_(gemm),
           hidden_(hidden),
           head_(head),
           targets_(targets),
-          workspace_(workspace),
+          logits_(logits),
           token_loss_(token_loss),
           kernels_(kernel_table()) {
-        LOCKSTEP_EXPECTS(targets.size() == hidden.rows && hidden.cols == head.cols && head.rows > 0);
+        LOCKSTEP_EXPECTS(targets.size() == hidden.rows && hidden.cols == head.plain.cols &&
+                         head.plain.rows > 0);
         LOCKSTEP_EXPECTS(token_loss.empty() || token_loss.size() == hidden.rows);
-        workspace.reserve(head.rows);
     }
 
     /// Call row(t, logits) for every row of the tile that begins at `begin`; row returns its loss.
     template <class Row>
     MatrixView tile(std::size_t begin, const Row& row) {
         const std::size_t rows = std::min(head_tile_tokens, hidden_.rows - begin);
-        const MatrixView logits(workspace_.logits.data(), rows, head_.rows);
+        const MatrixView logits(logits_, rows, head_.plain.rows);
         gemm_.multiply_nt(hidden_.row_range(begin, begin + rows), head_, logits, Accumulate::no);
         std::array<double, head_tile_tokens> losses{};
         gemm_.pool().for_ranges(rows, 1, [&](std::size_t first, std::size_t last) {
@@ -53,17 +53,18 @@ class Head {
 
     double total() const { return total_ != total_ ? std::numeric_limits<double>::quiet_NaN() : total_; }
     const KernelTable& kernels() const { return kernels_; }
-    std::size_t vocabulary() const { return head_.rows; }
+    std::size_t vocabulary() const { return head_.plain.rows; }
     std::size_t target_index(std::int32_t target) const {
-        LOCKSTEP_EXPECTS(target >= 0 && static_cast<std::size_t>(target) < head_.rows);
+        LOCKSTEP_EXPECTS(target >= 0 && static_cast<std::size_t>(target) < head_.plain.rows);
         return static_cast<std::size_t>(target);
     }
 
   private:
     const Gemm& gemm_;
-    ConstMatrixView hidden_, head_;
+    ConstMatrixView hidden_;
+    WeightView head_;
     std::span<const std::int32_t> targets_;
-    HeadWorkspace& workspace_;
+    float* logits_;
     std::span<float> token_loss_;
     const KernelTable& kernels_;
     double total_ = 0;
@@ -71,16 +72,12 @@ class Head {
 
 }  // namespace
 
-void HeadWorkspace::reserve(std::size_t vocabulary) {
-    if (logits.size() < head_tile_tokens * vocabulary) logits.resize(head_tile_tokens * vocabulary);
-}
-
-double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
+double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, const WeightView& head,
                           std::span<const std::int32_t> targets, float scale, MatrixView d_hidden,
-                          MatrixView d_head, HeadWorkspace& workspace, std::span<float> token_loss) {
+                          MatrixView d_head, float* logits, std::span<float> token_loss) {
     LOCKSTEP_EXPECTS(d_hidden.rows == hidden.rows && d_hidden.cols == hidden.cols);
-    LOCKSTEP_EXPECTS(d_head.rows == head.rows && d_head.cols == head.cols);
-    Head work(gemm, hidden, head, targets, workspace, token_loss);
+    LOCKSTEP_EXPECTS(d_head.rows == head.plain.rows && d_head.cols == head.plain.cols);
+    Head work(gemm, hidden, head, targets, logits, token_loss);
     const KernelTable& kernels = work.kernels();
     const std::size_t n = work.vocabulary();
     const auto logits_to_gradient = [&](std::int32_t target, float* row) {
@@ -110,10 +107,9 @@ double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixV
     return work.total();
 }
 
-double head_loss(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
-                 std::span<const std::int32_t> targets, HeadWorkspace& workspace,
-                 std::span<float> token_loss) {
-    Head work(gemm, hidden, head, targets, workspace, token_loss);
+double head_loss(const Gemm& gemm, ConstMatrixView hidden, const WeightView& head,
+                 std::span<const std::int32_t> targets, float* logits, std::span<float> token_loss) {
+    Head work(gemm, hidden, head, targets, logits, token_loss);
     const std::size_t n = work.vocabulary();
     for (std::size_t begin = 0; begin < hidden.rows; begin += head_tile_tokens) {
         work.tile(begin, [&](std::int32_t target, const float* row) {

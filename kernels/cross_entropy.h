@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "kernels/gemm.h"
 #include "kernels/matrix_view.h"
@@ -19,12 +18,6 @@ namespace lockstep {
 inline constexpr std::size_t head_tile_tokens = 256;
 inline constexpr std::int32_t ignored_target = -1;
 
-/// Logits of one tile: (256, vocabulary). Owned by the caller, reused.
-struct HeadWorkspace {
-    std::vector<float> logits;
-    void reserve(std::size_t vocabulary);
-};
-
 /// Loss and gradients of hidden · headᵀ against targets.
 ///
 /// @param hidden    (T, C)
@@ -33,15 +26,15 @@ struct HeadWorkspace {
 /// @param scale     Factor of every dlogit: float(1 / targets of the step).
 /// @param d_hidden  (T, C) written.
 /// @param d_head    (V, C) written.
+/// @param logits    (min(T, head_tile_tokens) · V) scratch.
 /// @param token_loss (T) written, 0 without a target [nat]; may be empty.
 /// @return sum of the targets' losses, in double in token order [nat].
-double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
+double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, const WeightView& head,
                           std::span<const std::int32_t> targets, float scale, MatrixView d_hidden,
-                          MatrixView d_head, HeadWorkspace& workspace, std::span<float> token_loss);
+                          MatrixView d_head, float* logits, std::span<float> token_loss);
 
 /// Loss alone.
-double head_loss(const Gemm& gemm, ConstMatrixView hidden, ConstMatrixView head,
-                 std::span<const std::int32_t> targets, HeadWorkspace& workspace,
-                 std::span<float> token_loss);
+double head_loss(const Gemm& gemm, ConstMatrixView hidden, const WeightView& head,
+                 std::span<const std::int32_t> targets, float* logits, std::span<float> token_loss);
 
 }  // namespace lockstep

@@ -54,15 +54,22 @@ ExactFlags accumulate_exact(ThreadPool& pool, std::span<const float> gradient, i
     return {.overflow = (raised & 1U) != 0, .non_finite = (raised & 2U) != 0};
 }
 
+// A normal power of two, and the sum is 0 or at least 1: the product is exact, the conversion rounds alone.
+ExactReader::ExactReader(ExactGradient gradient)
+    : sum_(gradient.sum), scale_(static_cast<float>(power_of_two(-gradient.exponent))) {
+    LOCKSTEP_EXPECTS(gradient.exponent >= exponent_min && gradient.exponent <= exponent_max);
+}
+
+void ExactReader::read(std::size_t begin, std::span<float> out) const {
+    LOCKSTEP_EXPECTS(begin <= sum_.size() && out.size() <= sum_.size() - begin);
+    kernel_table().exact_to_float(out.size(), sum_.data() + begin, scale_, out.data());
+}
+
 void exact_to_float(ThreadPool& pool, std::span<const std::int64_t> sum, int exponent, std::span<float> out) {
     LOCKSTEP_EXPECTS(sum.size() == out.size());
-    LOCKSTEP_EXPECTS(exponent >= exponent_min && exponent <= exponent_max);
-    const KernelTable& kernels = kernel_table();
-    // A normal power of two, and the sum is 0 or at least 1: the product is exact, the conversion rounds
-    // alone.
-    const auto scale = static_cast<float>(power_of_two(-exponent));
+    const ExactReader reader({sum, exponent});
     pool.for_ranges(sum.size(), grain, [&](std::size_t begin, std::size_t end) {
-        kernels.exact_to_float(end - begin, sum.data() + begin, scale, out.data() + begin);
+        reader.read(begin, out.subspan(begin, end - begin));
     });
 }
 

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -24,22 +26,10 @@ namespace {
 
 using Kernel = void (*)(const GemmProblem&);
 
-// Below this our own kernel is faster than OpenBLAS (tests/bench/gemm_bench: 5 to 20 %); the bits are the
-// same.
-constexpr std::size_t openblas_product_least = std::size_t{1} << 28;
-
-void multiply_by_the_faster(const GemmProblem& p) {
-    if (p.m * p.n * p.k < openblas_product_least && kernel_isa() == KernelIsa::avx512) {
-        multiply_own(p);
-    } else {
-        multiply_by_recipe(p);
-    }
-}
-
 Kernel kernel_of(GemmBackend backend) {
     switch (backend) {
         case GemmBackend::openblas:
-            return multiply_by_the_faster;
+            return multiply_by_recipe;
         case GemmBackend::reference:
             return reference::multiply;
         case GemmBackend::own:
@@ -104,6 +94,25 @@ void multiply(ThreadPool& pool, Kernel kernel, const GemmProblem& p) {
     });
 }
 
+std::size_t to_panels(std::size_t lines) {
+    return (lines + panel_lines - 1) / panel_lines * panel_lines;
+}
+
+void pack(ThreadPool& pool, const GemmOperand& b, std::size_t lines, std::size_t k, float* panels) {
+    LOCKSTEP_EXPECTS(own_reads_panels());
+    constexpr std::size_t lines_a_task = 8 * panel_lines;
+    const std::size_t groups = (lines + lines_a_task - 1) / lines_a_task;
+    const std::size_t blocks = (k + gemm_block_k - 1) / gemm_block_k;
+    pool.for_each(groups * blocks, [&](std::size_t task) {
+        const std::size_t line = task % groups * lines_a_task;
+        const std::size_t k0 = task / groups * gemm_block_k;
+        const std::size_t block_k = std::min(gemm_block_k, k - k0);
+        pack_own({b.data + line * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
+                 std::min(lines_a_task, lines - line), block_k,
+                 panels + k0 * to_panels(lines) + line * block_k);
+    });
+}
+
 GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView b, MatrixView c,
                        Accumulate accumulate) {
     const bool a_transposed = form == GemmShape::Form::tn;
@@ -121,7 +130,8 @@ GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView 
             b_transposed ? GemmOperand{b.data, b.stride, 1} : GemmOperand{b.data, 1, b.stride},
             c.data,
             c.stride,
-            accumulate == Accumulate::yes};
+            accumulate == Accumulate::yes,
+            {}};
 }
 
 // --- Self-test
@@ -213,6 +223,57 @@ std::optional<std::string> failure_on(ThreadPool& pool, Kernel kernel, const Gem
     return std::nullopt;
 }
 
+// --- Choice
+// ------------------------------------------------------------------------------------------------------
+
+/// Seconds of the product, best of three. Our own kernel reads B from panels, as in a step.
+double seconds_of(ThreadPool& pool, Kernel kernel, const GemmProblem& problem) {
+    double best = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < 3; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        multiply(pool, kernel, problem);
+        best =
+            std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return best;
+}
+
+/// [flop/s]
+struct BackendRates {
+    double openblas = 0, own = 0;
+};
+
+/// Rates on the forward products of the model, capped to milliseconds. Our own kernel is timed without the
+/// layout of B, which a step does once for many products.
+BackendRates measure_backends(ThreadPool& pool, std::span<const GemmShape> shapes) {
+    double flop = 0, openblas = 0, own = 0;
+    std::vector<float> a, b, c, panels;
+    for (const GemmShape& shape : shapes) {
+        if (shape.form != GemmShape::Form::nt || shape.m * shape.n * shape.k == 0) continue;
+        const std::size_t m = std::min<std::size_t>(shape.m, 256);
+        const std::size_t n = std::min<std::size_t>(shape.n, 1024);
+        const std::size_t k = std::min<std::size_t>(shape.k, 1024);
+        a.assign(m * k, 0.5F);
+        b.assign(n * k, 0.5F);
+        c.assign(m * n, 0);
+        GemmProblem problem = problem_of(GemmShape::Form::nt, {a.data(), m, k}, {b.data(), n, k},
+                                         {c.data(), m, n}, Accumulate::no);
+        flop += 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+        openblas += seconds_of(pool, multiply_by_recipe, problem);
+        if (own_reads_panels()) {
+            panels.assign(to_panels(n) * k, 0);
+            pack(pool, problem.b, n, k, panels.data());
+            problem.panels = {panels.data(), to_panels(n), 0, 0};
+        }
+        own += seconds_of(pool, multiply_own, problem);
+    }
+    return flop > 0 ? BackendRates{flop / openblas, flop / own} : BackendRates{};
+}
+
+/// OpenBLAS must be clearly faster, or noise would decide, and with it how much memory a run takes. Both give
+/// the same bits, so ranks may differ.
+constexpr double clearly_faster = 1.1;
+
 }  // namespace
 
 std::string_view name_of(GemmBackend backend) {
@@ -243,11 +304,12 @@ struct Gemm::State {
     ThreadPool& pool;
     GemmBackend backend;
     std::size_t shapes_tested = 0;
-    std::string not_chosen;  ///< Why `automatic` passed over OpenBLAS; empty otherwise.
+    std::string not_chosen;  ///< Why OpenBLAS could not be chosen; empty otherwise.
+    BackendRates measured;   ///< By `automatic`, if both could be chosen.
 };
 
 Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes)
-    : state_(new State{pool, wanted, 0, {}}) {
+    : state_(new State{pool, wanted, 0, {}, {}}) {
     // Our threads are the only ones.
     openblas_set_num_threads(1);
 
@@ -279,6 +341,11 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
         const std::optional<std::string> failure = failure_of(multiply_by_recipe);
         if (!failure) {
             state_->backend = GemmBackend::openblas;
+            if (wanted == GemmBackend::automatic) {
+                const BackendRates rates = measure_backends(pool, shapes);
+                if (rates.openblas <= clearly_faster * rates.own) state_->backend = GemmBackend::own;
+                state_->measured = rates;
+            }
         }
         if (failure && wanted == GemmBackend::openblas) {
             throw Error(ErrorCode::environment,
@@ -304,16 +371,40 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
 
 Gemm::~Gemm() = default;
 
-void Gemm::multiply_nt(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
-    multiply(state_->pool, kernel_of(state_->backend), problem_of(GemmShape::Form::nt, a, b, c, accumulate));
+void Gemm::multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
+    GemmProblem problem = problem_of(GemmShape::Form::nt, a, b.plain, c, accumulate);
+    problem.panels = {b.nt_panels, to_panels(b.plain.rows), 0, 0};
+    multiply(state_->pool, kernel_of(state_->backend), problem);
 }
 
-void Gemm::multiply_nn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
-    multiply(state_->pool, kernel_of(state_->backend), problem_of(GemmShape::Form::nn, a, b, c, accumulate));
+void Gemm::multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
+    GemmProblem problem = problem_of(GemmShape::Form::nn, a, b.plain, c, accumulate);
+    problem.panels = {b.nn_panels, to_panels(b.plain.cols), 0, 0};
+    multiply(state_->pool, kernel_of(state_->backend), problem);
+}
+
+std::size_t Gemm::nt_panel_floats(std::size_t out, std::size_t in) const {
+    return state_->backend == GemmBackend::own && own_reads_panels() ? to_panels(out) * in : 0;
+}
+
+std::size_t Gemm::nn_panel_floats(std::size_t out, std::size_t in) const {
+    return nt_panel_floats(in, out);
+}
+
+void Gemm::pack_nt(ConstMatrixView weight, float* panels) const {
+    pack(state_->pool, {weight.data, weight.stride, 1}, weight.rows, weight.cols, panels);
+}
+
+void Gemm::pack_nn(ConstMatrixView weight, float* panels) const {
+    pack(state_->pool, {weight.data, 1, weight.stride}, weight.cols, weight.rows, panels);
 }
 
 void Gemm::multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
     multiply(state_->pool, kernel_of(state_->backend), problem_of(GemmShape::Form::tn, a, b, c, accumulate));
+}
+
+std::size_t Gemm::scratch_bytes() const {
+    return static_cast<std::size_t>(state_->pool.size()) * own_scratch_bytes();
 }
 
 GemmBackend Gemm::backend() const {
@@ -321,17 +412,26 @@ GemmBackend Gemm::backend() const {
 }
 
 std::string Gemm::describe() const {
+    const auto with_rate = [](const std::string& name, double flop_per_second) {
+        if (flop_per_second <= 0) return name;
+        char rate[48];
+        std::snprintf(rate, sizeof rate, " (%.0f GFLOP/s)", flop_per_second / 1e9);
+        return name + rate;
+    };
     const std::string tested = "self-test passed on " + std::to_string(state_->shapes_tested) + " shapes";
-    const std::string own = "own kernel " + name_of(kernel_isa());
+    const std::string own = with_rate("own kernel " + name_of(kernel_isa()), state_->measured.own);
+    const std::string openblas =
+        with_rate("openblas " + blas_version() + " " + blas_core_type(), state_->measured.openblas);
     switch (state_->backend) {
         case GemmBackend::openblas:
-            return "openblas " + blas_version() + " " + blas_core_type() + "; " + own + "; " + tested;
+            return openblas + "; " + own + "; " + tested;
         case GemmBackend::reference:
             return "reference; " + tested;
         case GemmBackend::own:
         case GemmBackend::automatic:
             break;
     }
+    if (state_->measured.own > 0) return own + " rather than " + openblas + "; " + tested;
     return own + "; " + (state_->not_chosen.empty() ? "" : state_->not_chosen + "; ") + tested;
 }
 

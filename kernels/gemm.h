@@ -20,7 +20,7 @@
 namespace lockstep {
 
 enum class GemmBackend {
-    automatic,  ///< openblas where it passes the self-test, else own.
+    automatic,  ///< openblas where it passes the self-test and is clearly faster than own, else own.
     openblas,   ///< OpenBLAS' AVX-512 kernels by the recipe; our own kernel for what the recipe excludes.
     own,        ///< Our AVX-512 or AVX2 kernel.
     reference,  ///< The scalar loop that defines the contract.
@@ -30,6 +30,17 @@ std::string_view name_of(GemmBackend backend);
 GemmBackend parse_gemm_backend(std::string_view text);
 
 enum class Accumulate { no, yes };
+
+/// A weight (out, in), and what Gemm::pack_nt and pack_nn made of it, if they did.
+struct WeightView {
+    ConstMatrixView plain;
+    const float* nt_panels = nullptr;
+    const float* nn_panels = nullptr;
+
+    WeightView(ConstMatrixView weight, const float* nt = nullptr, const float* nn = nullptr)
+        : plain(weight), nt_panels(nt), nn_panels(nn) {}
+    WeightView(MatrixView weight) : plain(weight) {}
+};
 
 /// Shape of a product, for the self-test: m, n, k and which operands are transposed.
 struct GemmShape {
@@ -48,18 +59,29 @@ class Gemm {
     Gemm& operator=(const Gemm&) = delete;
 
     /// c (M, N) = or += a (M, K) · b (N, K)ᵀ. Forward: activations times weights stored (out, in).
-    void multiply_nt(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
+    void multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const;
     /// c (M, N) = or += a (M, K) · b (K, N). Gradient of the input.
-    void multiply_nn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
+    void multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const;
     /// c (M, N) = or += a (K, M)ᵀ · b (K, N). Gradient of a weight: k runs over the tokens from the pack's
     /// start.
     void multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;
     // K = 0 writes zeros (or adds nothing). With Accumulate::yes the first block sum is added to c too;
     // without, to +0.
 
+    /// Room for the panels of a weight for one of the forms [floats]; 0 if this backend reads none.
+    std::size_t nt_panel_floats(std::size_t out, std::size_t in) const;
+    std::size_t nn_panel_floats(std::size_t out, std::size_t in) const;
+    /// Lay a weight out as the kernel reads it, once for many products. A view with panels promises that they
+    /// were made of the weight as it is now. @pre Room is not 0.
+    void pack_nt(ConstMatrixView weight, float* panels) const;
+    void pack_nn(ConstMatrixView weight, float* panels) const;
+
+    /// Scratch of all threads.
+    std::size_t scratch_bytes() const;
+
     GemmBackend backend() const;  ///< Never `automatic`.
-    /// For `doctor` and the run log: "openblas 0.3.21 SkylakeX; own kernel avx512; self-test passed on 12
-    /// shapes".
+    /// For `doctor` and the run log: "own kernel avx512 (221 GFLOP/s) rather than openblas 0.3.21 SkylakeX
+    /// (205 GFLOP/s); self-test passed on 12 shapes".
     std::string describe() const;
     ThreadPool& pool() const;
 

@@ -61,7 +61,11 @@ struct Avx512Lanes {
 }  // namespace
 
 void multiply_avx512(const GemmProblem& problem, float* scratch) {
-    multiply_blocked<Avx512Lanes>(problem, scratch);
+    multiply_by_tiles<Avx512Lanes>(problem, scratch);
+}
+
+void pack_avx512(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
+    pack_panels<Avx512Lanes>(b, lines, block_k, Avx512Lanes::tile_vectors * Avx512Lanes::width, panels);
 }
 
 }  // namespace lockstep

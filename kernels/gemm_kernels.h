@@ -22,4 +22,14 @@ void multiply_by_recipe(const GemmProblem& problem);
 void multiply_avx512(const GemmProblem& problem, float* scratch);
 void multiply_avx2(const GemmProblem& problem, float* scratch);
 
+/// What multiply_own allocates on a thread's first call.
+std::size_t own_scratch_bytes();
+
+/// Whether multiply_own reads panels.
+bool own_reads_panels();
+/// `lines` lines of B and one block of k, as the panels of GemmPanels. @pre own_reads_panels().
+void pack_own(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
+void pack_avx512(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
+void pack_avx2(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
+
 }  // namespace lockstep

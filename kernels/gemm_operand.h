@@ -21,6 +21,18 @@ struct GemmOperand {
     std::size_t k_stride;
 };
 
+/// Columns of a panel: a multiple of every tile's columns.
+inline constexpr std::size_t panel_lines = 32;
+
+/// B in panels, as our own kernels read it: block after block of gemm_block_k, in each of them panel after
+/// panel of a tile's columns, in which element k of line i stands at [k][i]. Lines up to lines_padded are 0.
+struct GemmPanels {
+    const float* data = nullptr;   ///< Whole B's; null: there are none.
+    std::size_t lines_padded = 0;  ///< Of the whole B, to whole panels.
+    std::size_t first_line = 0;    ///< Of the part that is meant; a multiple of panel_lines.
+    std::size_t first_k = 0;       ///< A multiple of gemm_block_k.
+};
+
 /// c (m, n) = or += the dot products of a's m lines with b's n lines.
 struct GemmProblem {
     std::size_t m, n, k;
@@ -28,10 +40,12 @@ struct GemmProblem {
     float* c;
     std::size_t c_stride;
     bool accumulate;
+    GemmPanels panels = {};  ///< The same B, or nothing.
 };
 
 /// The part of a product in rows [m_begin, m_end), columns [n_begin, n_end) and k in [k_begin, k_end).
-/// From k_begin > 0 on it adds to what the earlier part left. k_begin is a multiple of gemm_block_k.
+/// From k_begin > 0 on it adds to what the earlier part left. k_begin is a multiple of gemm_block_k, n_begin
+/// of panel_lines where there are panels.
 /// Internal linkage: no copy compiled for a wider instruction set may serve other files.
 static inline GemmProblem part_of(const GemmProblem& p, std::size_t m_begin, std::size_t m_end,
                                   std::size_t n_begin, std::size_t n_end, std::size_t k_begin,
@@ -44,6 +58,8 @@ static inline GemmProblem part_of(const GemmProblem& p, std::size_t m_begin, std
     part.b.data += n_begin * p.b.line_stride + k_begin * p.b.k_stride;
     part.c += m_begin * p.c_stride + n_begin;
     part.accumulate = p.accumulate || k_begin > 0;
+    part.panels.first_line += n_begin;
+    part.panels.first_k += k_begin;
     return part;
 }
 

@@ -33,4 +33,17 @@ void multiply_own(const GemmProblem& problem) {
     }
 }
 
+std::size_t own_scratch_bytes() {
+    return gemm_scratch_floats * sizeof(float);
+}
+
+bool own_reads_panels() {
+    return kernel_isa() != KernelIsa::scalar;
+}
+
+void pack_own(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
+    if (kernel_isa() == KernelIsa::avx512) return pack_avx512(b, lines, block_k, panels);
+    pack_avx2(b, lines, block_k, panels);
+}
+
 }  // namespace lockstep

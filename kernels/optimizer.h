@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/exact_accumulate.h"
 #include "kernels/thread_pool.h"
 
 namespace lockstep {
@@ -32,9 +33,14 @@ struct AdamWStep {
 void adamw_update(ThreadPool& pool, const AdamWStep& step, std::span<const float> gradient,
                   std::span<float> weights, std::span<float> m, std::span<float> v);
 
+/// The same of a gradient still in the exact sum, which is read once.
+void adamw_update(ThreadPool& pool, const AdamWStep& step, ExactGradient gradient, std::span<float> weights,
+                  std::span<float> m, std::span<float> v);
+
 /// Sum of squares of each block of `state_block` elements, in double, by a fixed lane tree.
 /// @pre values.size() == sums.size() · state_block.
 void block_square_sums(ThreadPool& pool, std::span<const float> values, std::span<double> sums);
+void block_square_sums(ThreadPool& pool, ExactGradient gradient, std::span<double> sums);
 
 /// Sum of all by a fixed binary tree over block numbers (halves at the largest power of two below the count).
 double combine_block_sums(std::span<const double> sums);

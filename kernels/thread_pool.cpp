@@ -41,7 +41,7 @@ bool spin_until(bool may_spin, const Ready& ready) {
 // owns a task, and the job cannot end before `unfinished` counts that task down; so the plain members stay in
 // place while anyone reads them, and a worker that wakes late finds nothing to claim and holds nobody up.
 struct ThreadPool::State {
-    const std::function<void(std::size_t)>* body = nullptr;
+    const FunctionRef<void(std::size_t)>* body = nullptr;
     std::size_t tasks = 0;
     alignas(64) std::atomic<std::size_t> unclaimed{0};
     alignas(64) std::atomic<std::size_t> unfinished{0};
@@ -146,7 +146,7 @@ int ThreadPool::size() const {
     return static_cast<int>(state_->workers.size()) + 1;
 }
 
-void ThreadPool::for_each(std::size_t tasks, const std::function<void(std::size_t)>& body) {
+void ThreadPool::for_each(std::size_t tasks, FunctionRef<void(std::size_t)> body) {
     if (tasks == 0) return;
     State& state = *state_;
     [[maybe_unused]] const bool was_busy = state.busy.exchange(true);
@@ -170,7 +170,7 @@ void ThreadPool::for_each(std::size_t tasks, const std::function<void(std::size_
 }
 
 void ThreadPool::for_ranges(std::size_t items, std::size_t grain,
-                            const std::function<void(std::size_t, std::size_t)>& body) {
+                            FunctionRef<void(std::size_t, std::size_t)> body) {
     LOCKSTEP_EXPECTS(grain >= 1);
     if (items == 0) return;
     const std::size_t grains = (items + grain - 1) / grain;

@@ -7,8 +7,9 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
+
+#include "io/base/function_ref.h"
 
 namespace lockstep {
 
@@ -24,12 +25,11 @@ class ThreadPool {
 
     /// Call body(i) for every i in [0, tasks), by any thread in any order, the caller included; returns when
     /// all are done. An exception of a body is rethrown here after all have ended. Not reentrant.
-    void for_each(std::size_t tasks, const std::function<void(std::size_t)>& body);
+    void for_each(std::size_t tasks, FunctionRef<void(std::size_t)> body);
 
     /// Split [0, items) into at most size() ranges whose inner bounds are multiples of `grain`; body(begin,
     /// end).
-    void for_ranges(std::size_t items, std::size_t grain,
-                    const std::function<void(std::size_t, std::size_t)>& body);
+    void for_ranges(std::size_t items, std::size_t grain, FunctionRef<void(std::size_t, std::size_t)> body);
 
   private:
     struct State;

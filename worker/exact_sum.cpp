@@ -23,19 +23,29 @@ ExactSum::ExactSum(Communicator& comm, ThreadPool& pool, std::size_t state_eleme
       pool_(pool),
       state_elements_(state_elements),
       slice_(state_slice(state_elements, comm.rank(), comm.size())),
-      sum_(state_elements) {
+      sum_(state_elements, 0) {
     if (comm.size().value > 1) arrived_.resize(std::min(chunk_elements, slice_.size()));
+}
+
+std::size_t ExactSum::bytes(std::size_t state_elements, WorldSize world_size) {
+    const std::size_t slice = state_slice(state_elements, Rank{0}, world_size).size();
+    const std::size_t arrived = world_size.value > 1 ? std::min(chunk_elements, slice) : 0;
+    return (state_elements + arrived) * sizeof(std::int64_t);
 }
 
 void ExactSum::clear() {
     empty_ = true;
 }
 
-ExactFlags ExactSum::add(std::span<const float> gradient, int exponent, std::uint64_t packs_in_step) {
-    LOCKSTEP_EXPECTS(gradient.size() == state_elements_);
-    const ExactFlags flags = accumulate_exact(pool_, gradient, exponent, packs_in_step, empty_, sum_);
+ExactFlags ExactSum::add(std::size_t offset, std::span<const float> gradient, int exponent,
+                         std::uint64_t packs_in_step) {
+    LOCKSTEP_EXPECTS(offset <= state_elements_ && gradient.size() <= state_elements_ - offset);
+    return accumulate_exact(pool_, gradient, exponent, packs_in_step, empty_,
+                            std::span(sum_).subspan(offset, gradient.size()));
+}
+
+void ExactSum::end_pack() {
     empty_ = false;
-    return flags;
 }
 
 void ExactSum::exchange_with(Rank to, Rank from) {
@@ -60,8 +70,7 @@ void ExactSum::exchange_with(Rank to, Rank from) {
     }
 }
 
-void ExactSum::reduce_scatter(int exponent, std::span<float> slice_gradient) {
-    LOCKSTEP_EXPECTS(slice_gradient.size() == slice_.size());
+ExactGradient ExactSum::reduce_scatter(int exponent) {
     if (empty_) std::fill(sum_.begin(), sum_.end(), 0);
     const int world = comm_.size().value;
     const int me = comm_.rank().value;
@@ -69,7 +78,7 @@ void ExactSum::reduce_scatter(int exponent, std::span<float> slice_gradient) {
     for (int distance = 1; distance < world; ++distance) {
         exchange_with(Rank{(me + distance) % world}, Rank{(me - distance + world) % world});
     }
-    exact_to_float(pool_, std::span(sum_).subspan(slice_.begin, slice_.size()), exponent, slice_gradient);
+    return {std::span(sum_).subspan(slice_.begin, slice_.size()), exponent};
 }
 
 }  // namespace lockstep

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "io/base/large_pages.h"
 #include "io/comm/communicator.h"
 #include "kernels/exact_accumulate.h"
 #include "kernels/thread_pool.h"
@@ -23,15 +24,21 @@ class ExactSum {
     /// @param state_elements  of the flat state; a multiple of state_block.
     ExactSum(Communicator& comm, ThreadPool& pool, std::size_t state_elements);
 
+    /// What an object takes on rank 0.
+    static std::size_t bytes(std::size_t state_elements, WorldSize world_size);
+
     StateSlice slice() const { return slice_; }
 
     /// Forget what was added.
     void clear();
-    /// Add one pack's gradient (state_elements) at scale 2^exponent.
-    ExactFlags add(std::span<const float> gradient, int exponent, std::uint64_t packs_in_step);
+    /// Add elements [offset, offset + gradient.size()) of a pack's gradient at scale 2^exponent. Every pack
+    /// adds every element but padding once, then calls end_pack.
+    ExactFlags add(std::size_t offset, std::span<const float> gradient, int exponent,
+                   std::uint64_t packs_in_step);
+    void end_pack();
 
-    /// Collective. Sum over ranks of this rank's slice, as float (slice().size()).
-    void reduce_scatter(int exponent, std::span<float> slice_gradient);
+    /// Collective. The sum over ranks of this rank's slice (slice().size()); valid until clear().
+    ExactGradient reduce_scatter(int exponent);
 
   private:
     void exchange_with(Rank to, Rank from);
@@ -40,7 +47,7 @@ class ExactSum {
     ThreadPool& pool_;
     std::size_t state_elements_;
     StateSlice slice_;
-    std::vector<std::int64_t> sum_;      ///< (state_elements)
+    LargeVector<std::int64_t> sum_;      ///< (state_elements)
     std::vector<std::int64_t> arrived_;  ///< One chunk of a peer's contribution.
     bool empty_ = true;
 };

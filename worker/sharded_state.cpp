@@ -34,10 +34,12 @@ ShardedState::ShardedState(Communicator& comm, ThreadPool& pool, const StateLayo
       pool_(pool),
       layout_(layout),
       slice_(state_slice(layout.size(), comm.rank(), comm.size())),
-      weights_(layout.size()),
-      adam_m_(slice_.size()),
-      adam_v_(slice_.size()),
-      block_sums_(layout.size() / state_block) {}
+      weights_(layout.size(), 0.0F),
+      adam_m_(slice_.size(), 0.0F),
+      adam_v_(slice_.size(), 0.0F),
+      block_sums_(layout.size() / state_block),
+      norm_bytes_(slice_bytes(layout.size(), comm.size(), sizeof(double), state_block)),
+      weight_bytes_(slice_bytes(layout.size(), comm.size(), sizeof(float), 1)) {}
 
 void ShardedState::initialize(std::uint64_t seed) {
     initialize_weights(layout_, seed, weights_);
@@ -55,17 +57,16 @@ std::span<const float> ShardedState::slice_weights() const {
     return std::span(weights_).subspan(slice_.begin, slice_.size());
 }
 
-double ShardedState::gradient_norm(std::span<const float> slice_gradient) {
+double ShardedState::gradient_norm(ExactGradient slice_gradient) {
     LOCKSTEP_EXPECTS(slice_gradient.size() == slice_.size());
     const auto mine = std::span(block_sums_).subspan(slice_.begin / state_block, slice_.size() / state_block);
     block_square_sums(pool_, slice_gradient, mine);
-    comm_.all_gather_v(std::as_bytes(mine), std::as_writable_bytes(std::span(block_sums_)),
-                       slice_bytes(layout_.size(), comm_.size(), sizeof(double), state_block));
+    comm_.all_gather_v(std::as_bytes(mine), std::as_writable_bytes(std::span(block_sums_)), norm_bytes_);
     return std::sqrt(combine_block_sums(block_sums_));
 }
 
 void ShardedState::update(const OptimizerSettings& settings, std::uint64_t step, double gradient_norm,
-                          std::span<const float> slice_gradient) {
+                          ExactGradient slice_gradient) {
     AdamWStep adam;
     adam.learning_rate = static_cast<float>(learning_rate_at(settings, step));
     adam.beta1 = static_cast<float>(settings.beta1);
@@ -92,7 +93,7 @@ void ShardedState::update(const OptimizerSettings& settings, std::uint64_t step,
 void ShardedState::all_gather_weights() {
     const auto all = std::span(weights_);
     comm_.all_gather_v(std::as_bytes(all.subspan(slice_.begin, slice_.size())), std::as_writable_bytes(all),
-                       slice_bytes(layout_.size(), comm_.size(), sizeof(float), 1));
+                       weight_bytes_);
 }
 
 Fingerprint ShardedState::tree_root(std::span<const float> slice_values) {

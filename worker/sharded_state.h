@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "io/base/fingerprint.h"
+#include "io/base/large_pages.h"
 #include "io/checkpoint.h"
 #include "io/comm/communicator.h"
+#include "kernels/exact_accumulate.h"
 #include "kernels/thread_pool.h"
 #include "worker/model/state_layout.h"
 #include "worker/train_settings.h"
@@ -33,11 +35,11 @@ class ShardedState {
     std::span<const float> adam_v() const { return adam_v_; }  ///< (slice().size())
 
     /// Collective. Norm of the whole gradient of which every rank brings its slice.
-    double gradient_norm(std::span<const float> slice_gradient);
+    double gradient_norm(ExactGradient slice_gradient);
 
     /// AdamW with clipping on this rank's slice. `step` is the global step, from 0.
     void update(const OptimizerSettings& settings, std::uint64_t step, double gradient_norm,
-                std::span<const float> slice_gradient);
+                ExactGradient slice_gradient);
 
     /// Collective. Every rank's slice of the weights to every rank.
     void all_gather_weights();
@@ -52,9 +54,11 @@ class ShardedState {
     ThreadPool& pool_;
     const StateLayout& layout_;
     StateSlice slice_;
-    std::vector<float> weights_;
-    std::vector<float> adam_m_, adam_v_;
+    LargeVector<float> weights_;
+    LargeVector<float> adam_m_, adam_v_;
     std::vector<double> block_sums_;  ///< Of the whole gradient.
+    /// What every rank brings to the all-gathers of norms and weights.
+    std::vector<std::uint64_t> norm_bytes_, weight_bytes_;
 };
 
 }  // namespace lockstep

@@ -46,8 +46,6 @@ StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::siz
     ShardedState state(*comm, gemm.pool(), model.layout());
     state.initialize(1);
     ExactSum sum(*comm, gemm.pool(), model.layout().size());
-    std::vector<float> gradient(model.layout().size());
-    std::vector<float> slice(sum.slice().size());
     const PackedBatch batch = made_up_batch(config, tokens, segments);
     const OptimizerSettings optimizer;
 
@@ -56,12 +54,14 @@ StepRate measure_step_rate(const ModelConfig& config, const Gemm& gemm, std::siz
     for (std::uint64_t step = 0;
          times.size() < 4 || std::chrono::duration<double>(Clock::now() - begin).count() < seconds; ++step) {
         const Clock::time_point start = Clock::now();
-        model.forward_backward(batch, state.weights(), 1.0F / static_cast<float>(batch.num_targets),
-                               gradient);
+        model.set_weights(state.weights());
         sum.clear();
-        sum.add(gradient, 50, 1);
-        sum.reduce_scatter(50, slice);
-        state.update(optimizer, step, state.gradient_norm(slice), slice);
+        model.forward_backward(
+            batch, 1.0F / static_cast<float>(batch.num_targets),
+            [&](std::size_t offset, std::span<const float> gradient) { sum.add(offset, gradient, 50, 1); });
+        sum.end_pack();
+        const ExactGradient gradient = sum.reduce_scatter(50);
+        state.update(optimizer, step, state.gradient_norm(gradient), gradient);
         times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
     }
     times.erase(times.begin());  // The first one warms up.

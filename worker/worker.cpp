@@ -107,8 +107,7 @@ struct Worker::State {
     Transformer model;
     ShardedState sharded;
     ExactSum sum;
-    std::vector<float> gradient;        ///< One pack's.
-    std::vector<float> slice_gradient;  ///< The step's, this rank's slice.
+    std::vector<float> gradient;  ///< A whole pack's, where one is looked at.
     PackedBatch batch;
 
     StepWindow window;
@@ -121,18 +120,16 @@ struct Worker::State {
     std::vector<LedgerRow> rows;  ///< This rank's, since the last generation.
 
     State(const Worker& w, Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s,
-          const TrainSettings& t)
+          const TrainSettings& t, Activations activations)
         : owner(w),
           comm(c),
           gemm(g),
           plan(p),
           samples(s),
           settings(t),
-          model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1)),
+          model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1), activations),
           sharded(c, g.pool(), model.layout()),
-          sum(c, g.pool(), model.layout().size()),
-          gradient(model.layout().size()),
-          slice_gradient(sum.slice().size()) {
+          sum(c, g.pool(), model.layout().size()) {
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
         cursor.numerics = numerics_id;
@@ -158,10 +155,10 @@ struct Worker::State {
 };
 
 Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
-               std::uint64_t corpus_vocabulary, const TrainSettings& settings) {
+               std::uint64_t corpus_vocabulary, const TrainSettings& settings, Activations activations) {
     check_train_settings(settings);
     check_fit(plan, corpus_vocabulary, settings);
-    state_ = std::make_unique<State>(*this, comm, gemm, plan, samples, settings);
+    state_ = std::make_unique<State>(*this, comm, gemm, plan, samples, settings, activations);
 }
 
 Worker::~Worker() = default;
@@ -174,6 +171,7 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
     State& s = *state_;
     if (!generation) {
         s.begin_fresh();
+        s.model.set_weights(s.sharded.weights());
         return;
     }
     together(s.comm, "loading the generation", [&] {
@@ -187,6 +185,7 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
         s.sharded.load(reader);
         s.cursor = reader.cursor();
     });
+    s.model.set_weights(s.sharded.weights());
     // A revision takes over here; whoever started us has compared it with the generation's plan.
     s.cursor.plan = s.plan.plan;
     s.base.step = generation->step;
@@ -246,15 +245,24 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdic
         // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the
         // mean.
         const float scale = static_cast<float>(1.0 / static_cast<double>(targets_in_step()));
-        row.loss = canonical(model.forward_backward(batch, sharded.weights(), scale, gradient));
-        row.event = PackEvent::trained;
-        if (owner.hooks.on_gradient) owner.hooks.on_gradient(batch, attempt, gradient);
-        if (!owner.hooks.drop_gradient || !owner.hooks.drop_gradient(batch)) {
-            const ExactFlags flags =
-                sum.add(gradient, static_cast<int>(cursor.scale_exponent), packs_in_step());
-            if (flags.overflow) verdict.raise_overflow();
-            if (flags.non_finite) verdict.raise_non_finite();
+        const bool dropped = owner.hooks.drop_gradient && owner.hooks.drop_gradient(batch);
+        ExactFlags flags;
+        const auto add = [&](std::size_t offset, std::span<const float> part) {
+            if (dropped) return;
+            flags |= sum.add(offset, part, static_cast<int>(cursor.scale_exponent), packs_in_step());
+        };
+        if (owner.hooks.on_gradient) {
+            gradient.resize(model.layout().size());
+            row.loss = canonical(model.forward_backward(batch, scale, gradient));
+            owner.hooks.on_gradient(batch, attempt, gradient);
+            add(0, gradient);
+        } else {
+            row.loss = canonical(model.forward_backward(batch, scale, add));
         }
+        if (!dropped) sum.end_pack();
+        row.event = PackEvent::trained;
+        if (flags.overflow) verdict.raise_overflow();
+        if (flags.non_finite) verdict.raise_non_finite();
         if (!std::isfinite(row.loss)) verdict.raise_non_finite();
     }
     verdict.set_loss(batch.pack - first_pack(), row.loss);
@@ -295,12 +303,13 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
 }
 
 void Worker::State::update(StepMetrics& metrics) {
-    sum.reduce_scatter(static_cast<int>(cursor.scale_exponent), slice_gradient);
+    const ExactGradient slice_gradient = sum.reduce_scatter(static_cast<int>(cursor.scale_exponent));
     metrics.gradient_norm = sharded.gradient_norm(slice_gradient);
     if (owner.hooks.on_phase) owner.hooks.on_phase("update", cursor.next_step);
     sharded.update(settings.optimizer, cursor.next_step, metrics.gradient_norm, slice_gradient);
     if (owner.hooks.on_phase) owner.hooks.on_phase("all-gather", cursor.next_step);
     sharded.all_gather_weights();
+    model.set_weights(sharded.weights());
 }
 
 void Worker::State::adapt_scale() {
@@ -445,14 +454,14 @@ Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& win
         details->weights = s.sharded.weights();
         details->token_loss.assign(s.batch.num_tokens(), 0.0F);
         details->logits.resize(s.batch.num_tokens() * vocabulary);
-        s.model.logits(s.batch, s.sharded.weights(),
-                       {details->logits.data(), s.batch.num_tokens(), vocabulary});
+        s.model.logits(s.batch, {details->logits.data(), s.batch.num_tokens(), vocabulary});
     }
     if (result.targets > 0) {
         const std::uint64_t targets = window.step_targets[step - window.slice.step_begin];
         const float scale = static_cast<float>(1.0 / static_cast<double>(targets));
+        s.gradient.resize(s.model.layout().size());
         result.loss_sum = canonical(s.model.forward_backward(
-            s.batch, s.sharded.weights(), scale, s.gradient,
+            s.batch, scale, s.gradient,
             details != nullptr ? std::span(details->token_loss) : std::span<float>()));
         result.gradient = sha256(std::as_bytes(std::span(s.gradient)));
         if (details != nullptr) {

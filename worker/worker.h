@@ -18,6 +18,7 @@
 #include "kernels/gemm.h"
 #include "plan/plan_slice.h"
 #include "worker/metrics_log.h"
+#include "worker/model/transformer.h"
 #include "worker/packed_batch.h"
 #include "worker/replay.h"
 #include "worker/train_settings.h"
@@ -48,7 +49,8 @@ class Worker {
   public:
     /// Everything borrowed outlives the worker. @throws as check_fit.
     Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, const SampleSource& samples,
-           std::uint64_t corpus_vocabulary, const TrainSettings& settings);
+           std::uint64_t corpus_vocabulary, const TrainSettings& settings,
+           Activations activations = Activations::keep);
     ~Worker();
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;

@@ -103,8 +103,11 @@ LOCKSTEP_INLINE std::size_t groups_of(std::size_t n) {
 /// to (64, width padded to 16) = the given rows, zeros elsewhere.
 void copy_tile(const float* from, std::size_t stride, std::size_t rows, std::size_t width, float* to) {
     const std::size_t padded = 16 * groups_of(width);
+    // A row is a few lines out of a wide matrix: no processor guesses where the next one lies.
+    constexpr std::size_t ahead = 24;
     for (std::size_t i = 0; i < tile; ++i) {
         for (std::size_t j = 0; j < padded; j += 16) {
+            __builtin_prefetch(from + (i + ahead) * stride + j);
             const Vec x = i >= rows ? zero() : load_group(from + i * stride + j, smaller(16, width - j));
             store(to + i * padded + j, x);
         }
@@ -113,8 +116,10 @@ void copy_tile(const float* from, std::size_t stride, std::size_t rows, std::siz
 
 void store_tile(const float* from, std::size_t rows, std::size_t width, float* to, std::size_t stride) {
     const std::size_t padded = 16 * groups_of(width);
+    constexpr std::size_t ahead = 24;
     for (std::size_t i = 0; i < rows; ++i) {
         for (std::size_t j = 0; j < width; j += 16) {
+            __builtin_prefetch(to + (i + ahead) * stride + j, 1);
             store_group(to + i * stride + j, load(from + i * padded + j), smaller(16, width - j));
         }
     }
@@ -194,32 +199,64 @@ struct QueryTile {
     float* sum;         ///< (64)
 };
 
-/// Turn scores into exp(score − maximum) and bring maximum and sum up to date.
+/// The scores of one vector of queries, key by key.
+struct ScoreColumn {
+    float* scores;       ///< Key j at scores + j·tile.
+    std::size_t keys;    ///< Those some query sees.
+    std::size_t masked;  ///< From here on only some queries do; a multiple of four, or keys.
+    std::size_t group;   ///< Which sixteen queries.
+};
+
+template <bool Masked, class Step>
+LOCKSTEP_INLINE void for_scores(const ScoreColumn& column, std::size_t begin, std::size_t end,
+                                const Step& step) {
+    const Vec lowest = broadcast(-__builtin_inff());
+    for (std::size_t j = begin; j < end; j += 4) {
+        LOCKSTEP_UNROLL
+        for (std::size_t chain = 0; chain < 4; ++chain) {
+            if (j + chain >= end) break;
+            Vec x = load(column.scores + (j + chain) * tile);
+            if constexpr (Masked) x = select(seeing(j + chain, column.group), x, lowest);
+            step(j + chain, chain, x);
+        }
+    }
+}
+/// Call step(j, j modulo four, scores with -inf for the queries that do not see key j).
+template <class Step>
+LOCKSTEP_INLINE void for_scores(const ScoreColumn& column, const Step& step) {
+    for_scores<false>(column, 0, column.masked, step);
+    for_scores<true>(column, column.masked, column.keys, step);
+}
+
+/// Turn scores into exp(scale·score − maximum) and bring maximum and sum up to date.
 /// @param rescale (64) written: the factor for what was summed before.
 void online_softmax(const TilePair& pair, float scale, float* scores, const QueryTile& q, bool first,
                     float* rescale) {
     const Vec factor = broadcast(scale);
     const Vec lowest = broadcast(-__builtin_inff());
     for (std::size_t v = 0; 16 * v < pair.queries; ++v) {
-        float* const column = scores + 16 * v;
-        const std::size_t keys = pair.diagonal ? smaller(pair.keys, 16 * v + 16) : pair.keys;
+        ScoreColumn column = {scores + 16 * v, pair.keys, pair.keys, v};
+        if (pair.diagonal) {
+            column.keys = smaller(pair.keys, 16 * v + 16);
+            column.masked = smaller(pair.keys, 16 * v);
+        }
         const Vec before = first ? lowest : load(q.maximum + 16 * v);
-        // Four chains, by key modulo four; a maximum is exact in any order.
-        Vec m[4] = {before, lowest, lowest, lowest};
-        for (std::size_t j = 0; j < keys; ++j) {
-            Vec x = mul(load(column + j * tile), factor);
-            if (pair.diagonal && j > 16 * v) x = select(seeing(j, v), x, lowest);
-            store(column + j * tile, x);
-            m[j % 4] = max(m[j % 4], x);
-        }
-        const Vec maximum = max(max(m[0], m[1]), max(m[2], m[3]));
-        Vec s[4] = {zero(), zero(), zero(), zero()};
-        for (std::size_t j = 0; j < keys; ++j) {
-            const Vec e = exponential_not_large(sub(load(column + j * tile), maximum));
-            store(column + j * tile, e);
-            s[j % 4] = add(s[j % 4], e);
-        }
-        const Vec sum = add(add(s[0], s[1]), add(s[2], s[3]));
+        // Four chains, by key modulo four; a maximum is exact in any order, and the scale, being positive,
+        // may be applied after it.
+        Vec m0 = lowest, m1 = lowest, m2 = lowest, m3 = lowest;
+        for_scores(column, [&](std::size_t, std::size_t chain, Vec x) {
+            Vec& m = chain == 0 ? m0 : chain == 1 ? m1 : chain == 2 ? m2 : m3;
+            m = max(m, x);
+        });
+        const Vec maximum = max(before, mul(max(max(m0, m1), max(m2, m3)), factor));
+        Vec s0 = zero(), s1 = zero(), s2 = zero(), s3 = zero();
+        for_scores(column, [&](std::size_t j, std::size_t chain, Vec x) {
+            const Vec e = exponential_not_large(sub(mul(x, factor), maximum));
+            store(column.scores + j * tile, e);
+            Vec& s = chain == 0 ? s0 : chain == 1 ? s1 : chain == 2 ? s2 : s3;
+            s = add(s, e);
+        });
+        const Vec sum = add(add(s0, s1), add(s2, s3));
         const Vec shrink = exponential_not_large(sub(before, maximum));
         store(rescale + 16 * v, shrink);
         store(q.maximum + 16 * v, maximum);
@@ -293,10 +330,13 @@ void score_gradients(const TilePair& pair, float scale_value, const float* log_s
         for (std::size_t j = 0; j < keys; ++j) {
             float* const score = scores + j * tile + 16 * v;
             float* const d_score = d_scores + j * tile + 16 * v;
+            // Read before the store below, which a processor takes for one to the same place: both tiles lie
+            // a multiple of 4 KiB apart.
+            const Vec d = load(d_score);
             Vec p = exponential_not_large(fms(load(score), factor, normalizer));
             if (pair.diagonal && j > 16 * v) p = select(seeing(j, v), p, zero());
             store(score, p);
-            store(d_score, mul(mul(p, factor), sub(load(d_score), shift)));
+            store(d_score, mul(mul(p, factor), sub(d, shift)));
         }
     }
 }

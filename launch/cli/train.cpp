@@ -8,6 +8,7 @@
 #include "io/comm/agreement.h"
 #include "io/directory.h"
 #include "io/run_lock.h"
+#include "launch/cli/dry_run.h"
 #include "launch/cli/plan_building.h"
 #include "launch/cli/replay_pack.h"
 #include "launch/cli/training.h"
@@ -24,6 +25,7 @@ struct TrainArguments {
     PlanBuildArguments build;
     bool build_plan = false;
     bool use_lora = false;
+    bool dry_run = false;
     std::optional<std::uint64_t> replay_step, replay_pack;
     std::string dump;
 };
@@ -131,6 +133,10 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
     if (!arguments.dump.empty()) {
         throw Error(ErrorCode::invalid_argument, "--dump writes one pack; name it with --step and --pack");
     }
+    if (arguments.dry_run && arguments.build_plan) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--dry-run writes nothing, so it cannot --build-plan; build the plan first");
+    }
     return run_in_world([&](World& world) {
         TrainingArguments& training = arguments.training;
         begin_start(world, training);
@@ -148,11 +154,16 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
             if (training.corpora.empty()) throw Error(ErrorCode::invalid_argument, "train needs -d CORPUS");
             if (!world.is_root()) return;
             record = prepare_run(invocation, arguments, at_hand);
+            if (arguments.dry_run) return;
             make_run_directory(training.run);
             lock.emplace(training.run);
             refuse_existing_run(training.run);  // Again, now that nobody else can make one.
         });
         share_settings(world, arguments, record);
+        if (arguments.dry_run) {
+            return dry_run(invocation, world, training, at_hand ? &*at_hand : nullptr,
+                           train_settings_from_json(record.settings_json));
+        }
         return train_run(invocation, world, training, at_hand ? &*at_hand : nullptr, record, std::nullopt,
                          training.corpora, [&] { write_run_record(training.run, record); });
     });
@@ -167,6 +178,7 @@ void add_train(CLI::App& app, Invocation& invocation) {
                  "  mpirun -n 2 lockstep train -p plan/ -d corpus.h5 -m tiny -o run/ --checkpoint-every 50\n"
                  "  lockstep train --build-plan -p plan/ -d corpus.h5 -e 1 -b 1024 -m nano -o run/\n"
                  "  lockstep train -p plan/ -d corpus.h5 --init model/ -o run/\n"
+                 "  lockstep train -p plan/ -d corpus.h5 -m gpt2-124m -o run/ --dry-run\n"
                  "  lockstep train -o run/ --step 120 --pack 963        (look at one pack again)",
                  [&invocation, arguments] { return run_train(invocation, *arguments); });
     verb->add_option("-p,--plan,--batch-plan", arguments->training.plan, "Plan folder; only rank 0 reads it");
@@ -182,6 +194,8 @@ void add_train(CLI::App& app, Invocation& invocation) {
             ->group("Building the plan");
     for (CLI::Option* option : add_plan_options(*verb, arguments->build, "Building the plan"))
         option->needs(build_plan);
+    verb->add_flag("--dry-run", arguments->dry_run,
+                   "Print parameters, memory by purpose and expected speed, and start nothing");
     verb->add_flag("--use-lora", arguments->use_lora)->group("");
     verb->add_option("--step", arguments->replay_step, "With --pack: the step to look at again")
         ->group("Looking at one pack");

@@ -1,5 +1,7 @@
 #include "launch/cli/training.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -30,6 +32,12 @@ double measure_total_blas_rate(World& world, int threads) {
     auto total = static_cast<std::int64_t>(mine);
     world.comm->sum(std::span(&total, 1));
     return static_cast<double>(total);
+}
+
+std::uint64_t peak_memory_bytes() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 /// rank-00003.log
@@ -135,6 +143,9 @@ void add_machine_options(CLI::App& verb, TrainingArguments& a) {
         ->group(group);
     verb.add_option("--hang-timeout", a.hang_timeout, "Seconds after which a silent rank is given up (600)")
         ->check(CLI::Range(1.0, 1e7))
+        ->group(group);
+    verb.add_flag("--recompute", a.recompute,
+                  "Keep less of forward and compute it again in backward: less memory, the same bits")
         ->group(group);
     verb.add_flag("--quiet", a.quiet, "No progress line")->group(group);
 }
@@ -363,7 +374,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
         pool.emplace(threads);
         gemm.emplace(*pool, parse_gemm_backend(arguments.gemm),
                      gemm_shapes(settings.model, std::max<std::size_t>(summary.pack_tokens_max, 1)));
-        worker.emplace(comm, *gemm, summary, data.samples, data.vocabulary, settings);
+        worker.emplace(comm, *gemm, summary, data.samples, data.vocabulary, settings,
+                       arguments.recompute ? Activations::recompute : Activations::keep);
     });
     worker->hooks = invocation.hooks;
     worker->load_initial_weights = initial_weights_of(record, arguments, settings);
@@ -421,6 +433,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                          {"tokens_per_second", report.tokens_per_second()},
                                          {"blas_flop_per_second", blas_rate},
                                          {"blas_share", report.blas_share()},
+                                         {"peak_memory_bytes", peak_memory_bytes()},
                                          {"first_loss", nullptr},
                                          {"last_loss", nullptr},
                                          {"stopped", outcome.stopped_on_request}};

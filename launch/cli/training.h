@@ -35,6 +35,7 @@ struct TrainingArguments {
     std::optional<int> threads;
     std::optional<double> hang_timeout;
     std::string gemm = "auto";
+    bool recompute = false;
     bool quiet = false;
 };
 

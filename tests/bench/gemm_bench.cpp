@@ -68,10 +68,10 @@ struct Operands {
         const MatrixView out(c.data(), m, n);
         switch (form) {
             case Form::nt:
-                gemm.multiply_nt({a.data(), m, k}, {b.data(), n, k}, out, Accumulate::no);
+                gemm.multiply_nt({a.data(), m, k}, ConstMatrixView(b.data(), n, k), out, Accumulate::no);
                 break;
             case Form::nn:
-                gemm.multiply_nn({a.data(), m, k}, {b.data(), k, n}, out, Accumulate::no);
+                gemm.multiply_nn({a.data(), m, k}, ConstMatrixView(b.data(), k, n), out, Accumulate::no);
                 break;
             case Form::tn:
                 gemm.multiply_tn({a.data(), k, m}, {b.data(), k, n}, out, Accumulate::no);

@@ -34,17 +34,17 @@ struct Head {
 
     void backward(ThreadPool& pool) {
         const Gemm gemm(pool, GemmBackend::reference, {});
-        HeadWorkspace workspace;
+        std::vector<float> workspace(head_tile_tokens * vocabulary);
         loss = head_loss_backward(gemm, MatrixView(hidden.data(), tokens, width),
                                   MatrixView(head.data(), vocabulary, width), targets, scale,
                                   {d_hidden.data(), tokens, width}, {d_head.data(), vocabulary, width},
-                                  workspace, token_loss);
+                                  workspace.data(), token_loss);
     }
     double loss_alone(ThreadPool& pool, std::span<float> per_token = {}) {
         const Gemm gemm(pool, GemmBackend::reference, {});
-        HeadWorkspace workspace;
+        std::vector<float> workspace(head_tile_tokens * vocabulary);
         return head_loss(gemm, MatrixView(hidden.data(), tokens, width),
-                         MatrixView(head.data(), vocabulary, width), targets, workspace, per_token);
+                         MatrixView(head.data(), vocabulary, width), targets, workspace.data(), per_token);
     }
     std::vector<double> reference_losses(std::span<const double> h, std::span<const double> w) const {
         std::vector<double> losses(tokens);

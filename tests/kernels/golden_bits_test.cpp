@@ -77,10 +77,10 @@ TEST_F(GoldenBitsTest, HeadLoss) {
     for (std::int32_t t = 0; t < static_cast<std::int32_t>(tokens); ++t)
         targets.push_back(t % 9 == 0 ? ignored_target : 7 * t);
     const Gemm gemm(pool, GemmBackend::own, {});
-    HeadWorkspace workspace;
+    std::vector<float> workspace(head_tile_tokens * vocabulary);
     const double loss =
-        head_loss_backward(gemm, view(x), {head.data(), vocabulary, width}, targets, 0.01F, view(d),
-                           {d_head.data(), vocabulary, width}, workspace, token_loss);
+        head_loss_backward(gemm, view(x), ConstMatrixView(head.data(), vocabulary, width), targets, 0.01F,
+                           view(d), {d_head.data(), vocabulary, width}, workspace.data(), token_loss);
     EXPECT_EQ(digest({d, d_head, token_loss}), "f2ff5d6eccd81a2581d2da365643f0a4");
     EXPECT_EQ(std::bit_cast<std::uint64_t>(loss), 4652423640550596190U);
 }

@@ -56,11 +56,17 @@ std::vector<float> slice_sum(ExactSum& sum, Communicator& comm, std::size_t elem
     for (std::uint64_t i = 0; i < num_packs; ++i) {
         const std::uint64_t pack = backwards ? num_packs - 1 - i : i;
         if (deal(pack, comm.size().value) != comm.rank().value) continue;
-        const ExactFlags flags = sum.add(gradient_of(pack, elements), exponent, num_packs);
+        // In two parts, the later one first.
+        const std::vector<float> gradient = gradient_of(pack, elements);
+        const std::size_t cut = elements / 2;
+        ExactFlags flags = sum.add(cut, std::span(gradient).subspan(cut), exponent, num_packs);
+        flags |= sum.add(0, std::span(gradient).first(cut), exponent, num_packs);
+        sum.end_pack();
         EXPECT_FALSE(flags.overflow || flags.non_finite);
     }
     std::vector<float> slice(sum.slice().size(), 7.0F);
-    sum.reduce_scatter(exponent, slice);
+    ThreadPool pool(1);
+    exact_to_float(pool, sum.reduce_scatter(exponent).sum, exponent, slice);
     return slice;
 }
 
@@ -126,15 +132,15 @@ TEST(ExactSumTest, SaysWhatDoesNotFit) {
     ExactSum sum(comm, pool, state_block);
     std::vector<float> gradient(state_block, 0.0F);
     gradient[100] = std::ldexp(1.0F, 62 - exponent);
-    EXPECT_TRUE(sum.add(gradient, exponent, 1).overflow);
+    EXPECT_TRUE(sum.add(0, gradient, exponent, 1).overflow);
     sum.clear();
     gradient[100] = std::ldexp(1.0F, 61 - exponent);
-    EXPECT_FALSE(sum.add(gradient, exponent, 1).overflow);
+    EXPECT_FALSE(sum.add(0, gradient, exponent, 1).overflow);
     sum.clear();
-    EXPECT_TRUE(sum.add(gradient, exponent, 2).overflow);
+    EXPECT_TRUE(sum.add(0, gradient, exponent, 2).overflow);
     sum.clear();
     gradient[100] = std::numeric_limits<float>::quiet_NaN();
-    EXPECT_TRUE(sum.add(gradient, exponent, 1).non_finite);
+    EXPECT_TRUE(sum.add(0, gradient, exponent, 1).non_finite);
 }
 
 }  // namespace

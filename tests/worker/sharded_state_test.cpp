@@ -60,13 +60,28 @@ std::vector<float> gradient_of(std::size_t elements, std::uint64_t step) {
     return gradient;
 }
 
+/// A gradient as the exact sum would hold it; no element of gradient_of is rounded at this scale.
+struct Summed {
+    std::vector<std::int64_t> sum;
+
+    explicit Summed(std::span<const float> gradient) : sum(gradient.size()) {
+        ThreadPool pool(1);
+        const ExactFlags flags = accumulate_exact(pool, gradient, exponent, 1, true, sum);
+        EXPECT_FALSE(flags.overflow || flags.non_finite);
+    }
+    static constexpr int exponent = 45;
+    ExactGradient slice(const StateSlice& slice) const {
+        return ExactGradient{sum, exponent}.subspan(slice.begin, slice.size());
+    }
+};
+
 /// Three steps as the worker takes them. @return the norms.
 std::vector<double> three_steps(ShardedState& state, std::size_t elements) {
     std::vector<double> norms;
     state.initialize(5);
     for (std::uint64_t step = 0; step < 3; ++step) {
-        const std::vector<float> gradient = gradient_of(elements, step);
-        const auto mine = std::span(gradient).subspan(state.slice().begin, state.slice().size());
+        const Summed gradient(gradient_of(elements, step));
+        const ExactGradient mine = gradient.slice(state.slice());
         norms.push_back(state.gradient_norm(mine));
         state.update(settings(), step, norms.back(), mine);
         state.all_gather_weights();
@@ -180,8 +195,7 @@ TEST(ShardedStateTest, TheNormIsThatOfTheWholeGradient) {
     const std::vector<float> gradient = gradient_of(layout.size(), 1);
     double squares = 0;
     for (const float g : gradient) squares += static_cast<double>(g) * static_cast<double>(g);
-    const double norm =
-        state.gradient_norm(std::span(gradient).subspan(state.slice().begin, state.slice().size()));
+    const double norm = state.gradient_norm(Summed(gradient).slice(state.slice()));
     EXPECT_NEAR(norm, std::sqrt(squares), 1e-9 * norm);
 }
 

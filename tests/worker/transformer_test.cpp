@@ -162,14 +162,16 @@ Step forward_backward(Transformer& model, const PackedBatch& batch, std::span<co
     Step step;
     step.token_loss.resize(batch.num_tokens());
     step.gradient.assign(model.layout().size(), untouched);
-    step.loss = model.forward_backward(batch, weights, scale, step.gradient, step.token_loss);
+    model.set_weights(weights);
+    step.loss = model.forward_backward(batch, scale, step.gradient, step.token_loss);
     return step;
 }
 
 std::vector<float> logits_of(Transformer& model, const PackedBatch& batch, std::span<const float> weights,
                              std::size_t vocabulary) {
     std::vector<float> logits(batch.num_tokens() * vocabulary);
-    model.logits(batch, weights, {logits.data(), batch.num_tokens(), vocabulary});
+    model.set_weights(weights);
+    model.logits(batch, {logits.data(), batch.num_tokens(), vocabulary});
     return logits;
 }
 
@@ -215,13 +217,13 @@ TEST(TransformerTest, ASegmentHasTheSameBitsInAnyPackAtAnyOffset) {
             const PackedBatch alone = pack_of(std::span(&sequence, 1));
             logits.push_back(logits_of(machine.model, alone, weights, vocabulary));
             losses.emplace_back(alone.num_tokens());
-            machine.model.forward(alone, weights, losses.back());
+            machine.model.forward(alone, losses.back());
         }
         for (std::size_t turn = 0; turn < sequences.size(); ++turn) {
             const PackedBatch pack = pack_of(sequences);
             const std::vector<float> packed_logits = logits_of(machine.model, pack, weights, vocabulary);
             std::vector<float> packed_losses(pack.num_tokens());
-            machine.model.forward(pack, weights, packed_losses);
+            machine.model.forward(pack, packed_losses);
             for (std::size_t s = 0; s < sequences.size(); ++s) {
                 const auto begin = static_cast<std::size_t>(pack.cu_seqlens[s]);
                 const std::size_t length = sequences[s].ids.size();
@@ -246,7 +248,7 @@ TEST(TransformerTest, TheLossOfTrainingIsTheLossOfForwardToTheBit) {
         const std::vector<float> weights = lively_weights(machine.model.layout(), 2);
         const Step step = forward_backward(machine.model, pack, weights, 0.01F);
         std::vector<float> token_loss(pack.num_tokens());
-        const double loss = machine.model.forward(pack, weights, token_loss);
+        const double loss = machine.model.forward(pack, token_loss);
         EXPECT_EQ(std::bit_cast<std::uint64_t>(step.loss), std::bit_cast<std::uint64_t>(loss)) << name;
         EXPECT_EQ(bits_of(step.token_loss), bits_of(token_loss)) << name;
         double sum = 0;
@@ -266,7 +268,8 @@ TEST(TransformerTest, TheLossIsTheReferenceModels) {
         Machine machine(config, pack.num_tokens());
         const std::vector<float> weights = lively_weights(machine.model.layout(), 3);
         const double expected = DoubleModel(config).loss(pack, as_doubles(weights));
-        EXPECT_NEAR(machine.model.forward(pack, weights), expected, 1e-6 * expected) << name;
+        machine.model.set_weights(weights);
+        EXPECT_NEAR(machine.model.forward(pack), expected, 1e-6 * expected) << name;
     }
 }
 
@@ -366,8 +369,9 @@ TEST(TransformerTest, EveryElementOfTheGradientIsWrittenAndThePaddingIsNot) {
         const StateLayout& layout = machine.model.layout();
         const std::vector<float> weights = lively_weights(layout, 6);
         std::vector<float> first(layout.size(), untouched), second(layout.size(), -untouched);
-        machine.model.forward_backward(pack, weights, 1.0F, first);
-        machine.model.forward_backward(pack, weights, 1.0F, second);
+        machine.model.set_weights(weights);
+        machine.model.forward_backward(pack, 1.0F, first);
+        machine.model.forward_backward(pack, 1.0F, second);
         std::size_t next = 0;
         for (const TensorSpec& tensor : layout.tensors()) {
             for (; next < tensor.offset; ++next)
@@ -414,6 +418,35 @@ TEST(TransformerTest, AWorkspaceCarriesNothingFromPackToPack) {
         EXPECT_EQ(bits_of(forward_backward(used.model, small, weights, 0.5F).gradient),
                   bits_of(forward_backward(fresh.model, small, weights, 0.5F).gradient))
             << name;
+    }
+}
+
+TEST(TransformerTest, RecomputedActivationsGiveTheSameBitsInLessMemory) {
+    constexpr std::size_t vocabulary = 53;
+    for (const auto& [name, config] : model_cases(32, vocabulary, 130)) {
+        const std::vector<Sequence> sequences = some_sequences(vocabulary);
+        const PackedBatch pack = pack_of(sequences);
+        Machine machine(config, pack.num_tokens());
+        Transformer saving(config, machine.gemm, pack.num_tokens(), Activations::recompute);
+        EXPECT_LT(saving.memory().activations, machine.model.memory().activations) << name;
+        const std::vector<float> weights = lively_weights(machine.model.layout(), 9);
+        const Step kept = forward_backward(machine.model, pack, weights, 0.5F);
+        const Step recomputed = forward_backward(saving, pack, weights, 0.5F);
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(kept.loss), std::bit_cast<std::uint64_t>(recomputed.loss))
+            << name;
+        EXPECT_EQ(bits_of(kept.gradient), bits_of(recomputed.gradient)) << name;
+    }
+}
+
+TEST(TransformerTest, AnnouncesTheMemoryItTakes) {
+    const ModelConfig config = load_model_config("tiny", 300).config;
+    Machine machine(config, 700);
+    for (const Activations activations : {Activations::keep, Activations::recompute}) {
+        const TransformerMemory announced = transformer_memory(config, machine.gemm, 700, activations);
+        const TransformerMemory taken = Transformer(config, machine.gemm, 700, activations).memory();
+        EXPECT_EQ(announced.total(), taken.total());
+        // Entry of four layers; one layer's rest is at least ten of the width, and the FFN's twice four.
+        EXPECT_GE(announced.activations, 700 * sizeof(float) * (4 * 128 + 18 * 128));
     }
 }
 

@@ -1,12 +1,16 @@
 #include "worker/model/transformer.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <cstdint>
+#include <initializer_list>
+#include <new>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/base/large_pages.h"
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
@@ -22,6 +26,8 @@ namespace {
 struct LinearPlace {
     std::size_t weight = 0, bias = 0, out = 0, in = 0;
     bool has_bias = false;
+    float* nt_panels = nullptr;  ///< The weight as the products read it; null if they do not.
+    float* nn_panels = nullptr;
 };
 
 struct NormPlace {
@@ -54,39 +60,44 @@ struct LayerActivations {
 /// One allocation, handed out once.
 class Arena {
   public:
-    void reserve(float** slot, std::size_t elements) {
+    /// The slot stays null if nothing is asked for. @return bytes.
+    std::size_t reserve(float** slot, std::size_t elements) {
+        if (elements == 0) return 0;
         requests_.push_back({slot, elements});
-        total_ += (elements + 15) / 16 * 16;
+        total_ += padded(elements);
+        return padded(elements) * sizeof(float);
     }
     void allocate() {
-        const std::size_t bytes = std::max<std::size_t>(total_ * sizeof(float), 64);
-        data_.reset(static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
-        if (!data_) {
+        try {
+            data_.resize(total_ + line);
+        } catch (const std::bad_alloc&) {
             throw Error(ErrorCode::environment, "not enough memory for the step's workspace (" +
-                                                    std::to_string(bytes >> 20U) +
+                                                    std::to_string(bytes() >> 20U) +
                                                     " MiB); lower the token budget");
         }
         // Touch every page now: page faults in the first step would be counted as its time.
-        std::fill_n(data_.get(), total_, 0.0F);
-        float* next = data_.get();
+        std::ranges::fill(data_, 0.0F);
+        const auto address = reinterpret_cast<std::uintptr_t>(data_.data()) / sizeof(float);
+        float* next = data_.data() + (line - address % line) % line;
         for (const Request& request : requests_) {
             *request.slot = next;
-            next += (request.elements + 15) / 16 * 16;
+            next += padded(request.elements);
         }
     }
-    std::size_t bytes() const { return total_ * sizeof(float); }
 
   private:
+    std::size_t bytes() const { return total_ * sizeof(float); }
+
+    static constexpr std::size_t line = 16;  ///< Floats of a cache line.
     struct Request {
         float** slot;
         std::size_t elements;
     };
-    struct Free {
-        void operator()(float* p) const { std::free(p); }
-    };
+    static std::size_t padded(std::size_t elements) { return (elements + line - 1) / line * line; }
+
     std::vector<Request> requests_;
     std::size_t total_ = 0;
-    std::unique_ptr<float, Free> data_;
+    LargeVector<float> data_;
 };
 
 }  // namespace
@@ -115,9 +126,10 @@ struct Transformer::State {
     ThreadPool& pool;
     StateLayout layout;
     std::size_t tokens_max;
+    Activations activations;
 
     // Places in the flat state.
-    std::size_t token_table = 0, position_table = 0, head = 0;
+    std::size_t token_table = 0, position_table = 0;
     NormPlace final_norm;
     std::vector<LayerPlaces> layers;
 
@@ -125,6 +137,7 @@ struct Transformer::State {
     std::optional<RotaryTable> rotary;
 
     Arena arena;
+    TransformerMemory memory;
     std::vector<LayerActivations> kept;
     float* x_final = nullptr;       // (T, C)
     float* normed_final = nullptr;  // (T, C)
@@ -135,12 +148,18 @@ struct Transformer::State {
     float* d_qkv = nullptr;         // (T, qkv)
     float* d_hidden = nullptr;      // (T, hidden)
     float* d_activated = nullptr;   // (T, F), SwiGLU only
-    HeadWorkspace head_workspace;
+    float* d_weight = nullptr;      // Gradient of one linear map or norm at a time
+    float* d_position = nullptr;    // (positions, C)
+    float* d_head = nullptr;        // (V, C), and of the token table if it is the head
+    float* logits = nullptr;        // (256, V) one tile of the head
 
-    State(const ModelConfig& c, const Gemm& g, std::size_t tokens)
-        : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens) {
+    std::span<const float> weights;  ///< Borrowed.
+    LinearPlace head_map;
+
+    State(const ModelConfig& c, const Gemm& g, std::size_t tokens, Activations wanted)
+        : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens), activations(wanted) {
         find_places();
-        attention = {c.heads, c.kv_heads, c.head_dim};
+        attention = {c.heads, c.kv_heads, c.head_dim, tokens};
         if (c.family == ModelFamily::llama) rotary.emplace(make_rotary_table(c));
         reserve_workspace();
     }
@@ -163,7 +182,9 @@ struct Transformer::State {
         };
         token_table = at("token_table.weight");
         if (gpt2()) position_table = at("position_table.weight");
-        head = config.tied_head ? token_table : at("head.weight");
+        head_map.weight = config.tied_head ? token_table : at("head.weight");
+        head_map.out = config.vocabulary;
+        head_map.in = config.width;
         final_norm = norm("final_norm");
         for (std::size_t i = 0; i < config.layers; ++i) {
             const std::string p = "layers." + std::to_string(i) + ".";
@@ -172,81 +193,140 @@ struct Transformer::State {
         }
     }
 
+    bool recomputes() const { return activations == Activations::recompute; }
+
+    void reserve_layer(LayerActivations& a) {
+        const std::size_t t = tokens_max;
+        const std::size_t c = config.width;
+        for (const auto& [slot, elements] : std::initializer_list<std::pair<float**, std::size_t>>{
+                 {&a.normed1, t * c},
+                 {&a.mean1, t},
+                 {&a.rstd1, t},
+                 {&a.qkv, t * attention.qkv_width()},
+                 {&a.attended, t * attention.query_width()},
+                 {&a.lse, t * config.heads},
+                 {&a.x_mid, t * c},
+                 {&a.normed2, t * c},
+                 {&a.mean2, t},
+                 {&a.rstd2, t},
+                 {&a.hidden, t * hidden_width()},
+                 {&a.activated, t * config.ffn}}) {
+            memory.activations += arena.reserve(slot, elements);
+        }
+    }
+
     void reserve_workspace() {
         const std::size_t t = tokens_max;
         const std::size_t c = config.width;
         kept.resize(config.layers);
         for (LayerActivations& a : kept) {
-            arena.reserve(&a.x, t * c);
-            arena.reserve(&a.normed1, t * c);
-            arena.reserve(&a.mean1, t);
-            arena.reserve(&a.rstd1, t);
-            arena.reserve(&a.qkv, t * attention.qkv_width());
-            arena.reserve(&a.attended, t * attention.query_width());
-            arena.reserve(&a.lse, t * config.heads);
-            arena.reserve(&a.x_mid, t * c);
-            arena.reserve(&a.normed2, t * c);
-            arena.reserve(&a.mean2, t);
-            arena.reserve(&a.rstd2, t);
-            arena.reserve(&a.hidden, t * hidden_width());
-            arena.reserve(&a.activated, t * config.ffn);
+            memory.activations += arena.reserve(&a.x, t * c);
+            if (!recomputes()) reserve_layer(a);
         }
-        arena.reserve(&x_final, t * c);
-        arena.reserve(&normed_final, t * c);
-        arena.reserve(&mean_final, t);
-        arena.reserve(&rstd_final, t);
-        arena.reserve(&d_x, t * c);
-        arena.reserve(&d_narrow, t * std::max(c, attention.query_width()));
-        arena.reserve(&d_qkv, t * attention.qkv_width());
-        arena.reserve(&d_hidden, t * hidden_width());
-        arena.reserve(&d_activated, gpt2() ? 0 : t * config.ffn);
+        if (recomputes()) reserve_layer(kept.front());
+        for (const auto& [slot, elements] : std::initializer_list<std::pair<float**, std::size_t>>{
+                 {&x_final, t * c},
+                 {&normed_final, t * c},
+                 {&mean_final, t},
+                 {&rstd_final, t},
+                 {&d_x, t * c},
+                 {&d_narrow, t * std::max(c, attention.query_width())},
+                 {&d_qkv, t * attention.qkv_width()},
+                 {&d_hidden, t * hidden_width()},
+                 {&d_activated, gpt2() ? 0 : t * config.ffn}}) {
+            memory.activations += arena.reserve(slot, elements);
+        }
+        std::size_t largest = 2 * c;
+        for_linear_maps([&](LinearPlace& map) {
+            memory.weight_panels += arena.reserve(&map.nt_panels, gemm.nt_panel_floats(map.out, map.in));
+            memory.weight_panels += arena.reserve(&map.nn_panels, gemm.nn_panel_floats(map.out, map.in));
+            if (&map != &head_map) largest = std::max(largest, map.out * map.in + map.out);
+        });
+        memory.gradient += arena.reserve(&d_weight, largest);
+        memory.gradient += arena.reserve(&d_position, gpt2() ? config.positions * c : 0);
+        memory.gradient += arena.reserve(&d_head, config.vocabulary * c);
+        memory.logits += arena.reserve(&logits, std::min(t, head_tile_tokens) * config.vocabulary);
+    }
+
+    void allocate() {
         arena.allocate();
-        head_workspace.reserve(config.vocabulary);
+        if (!recomputes()) return;
+        // All layers share what the first has, but for their entries.
+        for (LayerActivations& a : kept) {
+            float* const entry = a.x;
+            a = kept.front();
+            a.x = entry;
+        }
+    }
+
+    template <class Body>
+    void for_linear_maps(const Body& body) {
+        body(head_map);
+        for (LayerPlaces& layer : layers) {
+            for (LinearPlace* map : {&layer.qkv, &layer.attention_out, &layer.ffn_in, &layer.ffn_out})
+                body(*map);
+        }
+    }
+
+    void set_weights(std::span<const float> new_weights) {
+        LOCKSTEP_EXPECTS(new_weights.size() == layout.size());
+        weights = new_weights;
+        for_linear_maps([&](const LinearPlace& map) {
+            const ConstMatrixView weight(weights.data() + map.weight, map.out, map.in);
+            if (map.nt_panels != nullptr) gemm.pack_nt(weight, map.nt_panels);
+            if (map.nn_panels != nullptr) gemm.pack_nn(weight, map.nn_panels);
+        });
     }
 
     // --- one layer's parts -------------------------------------------------------------
 
-    void norm_forward(const NormPlace& place, std::span<const float> w, MatrixView x, MatrixView y,
-                      float* mean, float* rstd) {
-        const auto gain = w.subspan(place.gain, place.width);
+    void norm_forward(const NormPlace& place, MatrixView x, MatrixView y, float* mean, float* rstd) {
+        const auto gain = weights.subspan(place.gain, place.width);
         const auto epsilon = static_cast<float>(config.norm_epsilon);
         if (place.has_bias) {
-            layer_norm_forward(pool, x, gain, w.subspan(place.bias, place.width), epsilon, y, {mean, x.rows},
-                               {rstd, x.rows});
+            layer_norm_forward(pool, x, gain, weights.subspan(place.bias, place.width), epsilon, y,
+                               {mean, x.rows}, {rstd, x.rows});
         } else {
             rms_norm_forward(pool, x, gain, epsilon, y, {rstd, x.rows});
         }
     }
 
-    /// Adds to d_x; writes the gradients of gain and bias.
-    void norm_backward(const NormPlace& place, std::span<const float> w, std::span<float> g, MatrixView x,
-                       const float* mean, const float* rstd, MatrixView d_y, MatrixView into_d_x) {
-        const auto gain = w.subspan(place.gain, place.width);
-        const auto d_gain = g.subspan(place.gain, place.width);
+    /// Adds to d_x; hands out the gradients of gain and bias.
+    void norm_backward(const NormPlace& place, GradientSink sink, MatrixView x, const float* mean,
+                       const float* rstd, MatrixView d_y, MatrixView into_d_x) {
+        const auto gain = weights.subspan(place.gain, place.width);
+        const std::span<float> d_gain(d_weight, place.width);
+        const std::span<float> d_bias(d_weight + place.width, place.width);
         if (place.has_bias) {
-            layer_norm_backward(pool, x, gain, {mean, x.rows}, {rstd, x.rows}, d_y, into_d_x, d_gain,
-                                g.subspan(place.bias, place.width));
+            layer_norm_backward(pool, x, gain, {mean, x.rows}, {rstd, x.rows}, d_y, into_d_x, d_gain, d_bias);
+            sink(place.bias, d_bias);
         } else {
             rms_norm_backward(pool, x, gain, {rstd, x.rows}, d_y, into_d_x, d_gain);
         }
+        sink(place.gain, d_gain);
     }
 
-    ConstMatrixView weight_of(const LinearPlace& place, std::span<const float> w) const {
-        return {w.data() + place.weight, place.out, place.in};
+    WeightView weight_of(const LinearPlace& place) const {
+        return {{weights.data() + place.weight, place.out, place.in}, place.nt_panels, place.nn_panels};
     }
 
-    void linear_forward(const LinearPlace& place, std::span<const float> w, MatrixView x, MatrixView y,
-                        Accumulate accumulate) {
-        gemm.multiply_nt(x, weight_of(place, w), y, accumulate);
-        if (place.has_bias) add_bias(pool, y, w.subspan(place.bias, place.out));
+    void linear_forward(const LinearPlace& place, MatrixView x, MatrixView y, Accumulate accumulate) {
+        gemm.multiply_nt(x, weight_of(place), y, accumulate);
+        if (place.has_bias) add_bias(pool, y, weights.subspan(place.bias, place.out));
     }
 
-    /// Writes the gradients of weight and bias, and d_x.
-    void linear_backward(const LinearPlace& place, std::span<const float> w, std::span<float> g, MatrixView x,
-                         MatrixView d_y, MatrixView into_d_x) {
-        gemm.multiply_tn(d_y, x, MatrixView(g.data() + place.weight, place.out, place.in), Accumulate::no);
-        if (place.has_bias) bias_gradient(pool, d_y, g.subspan(place.bias, place.out));
-        gemm.multiply_nn(d_y, weight_of(place, w), into_d_x, Accumulate::no);
+    /// Hands out the gradients of weight and bias, writes d_x.
+    void linear_backward(const LinearPlace& place, GradientSink sink, MatrixView x, MatrixView d_y,
+                         MatrixView into_d_x) {
+        const std::size_t elements = place.out * place.in;
+        gemm.multiply_tn(d_y, x, MatrixView(d_weight, place.out, place.in), Accumulate::no);
+        sink(place.weight, {d_weight, elements});
+        if (place.has_bias) {
+            const std::span<float> d_bias(d_weight + elements, place.out);
+            bias_gradient(pool, d_y, d_bias);
+            sink(place.bias, d_bias);
+        }
+        gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no);
     }
 
     static void copy(MatrixView from, MatrixView to) {
@@ -261,8 +341,8 @@ struct Transformer::State {
                          static_cast<std::size_t>(batch.cu_seqlens.back()) == batch.num_tokens());
     }
 
-    void forward_layer(std::size_t index, const PackedBatch& batch, std::span<const float> w,
-                       MatrixView x_out) {
+    /// A layer up to the product that ends it: all that backward needs.
+    void forward_layer(std::size_t index, const PackedBatch& batch) {
         const std::size_t t = batch.num_tokens();
         const LayerPlaces& places = layers[index];
         LayerActivations& a = kept[index];
@@ -275,27 +355,31 @@ struct Transformer::State {
         const MatrixView hidden(a.hidden, t, hidden_width());
         const MatrixView activated(a.activated, t, config.ffn);
 
-        norm_forward(places.attention_norm, w, x, normed1, a.mean1, a.rstd1);
-        linear_forward(places.qkv, w, normed1, qkv, Accumulate::no);
+        norm_forward(places.attention_norm, x, normed1, a.mean1, a.rstd1);
+        linear_forward(places.qkv, normed1, qkv, Accumulate::no);
         if (rotary) rotary->rotate(pool, attention, batch.position_ids, qkv);
         attention_forward(pool, attention, batch.cu_seqlens, qkv, attended, {a.lse, config.heads * t});
         copy(x, x_mid);
-        linear_forward(places.attention_out, w, attended, x_mid, Accumulate::yes);
+        linear_forward(places.attention_out, attended, x_mid, Accumulate::yes);
 
-        norm_forward(places.ffn_norm, w, x_mid, normed2, a.mean2, a.rstd2);
-        linear_forward(places.ffn_in, w, normed2, hidden, Accumulate::no);
+        norm_forward(places.ffn_norm, x_mid, normed2, a.mean2, a.rstd2);
+        linear_forward(places.ffn_in, normed2, hidden, Accumulate::no);
         if (gpt2()) {
             gelu_forward(pool, hidden, activated);
         } else {
             swiglu_forward(pool, hidden, activated);
         }
-        copy(x_mid, x_out);
-        linear_forward(places.ffn_out, w, activated, x_out, Accumulate::yes);
+    }
+
+    void end_layer(std::size_t index, const PackedBatch& batch, MatrixView x_out) {
+        const std::size_t t = batch.num_tokens();
+        const LayerActivations& a = kept[index];
+        copy({a.x_mid, t, config.width}, x_out);
+        linear_forward(layers[index].ffn_out, {a.activated, t, config.ffn}, x_out, Accumulate::yes);
     }
 
     /// On entry d_x is the gradient of the layer's output, on return of its input.
-    void backward_layer(std::size_t index, const PackedBatch& batch, std::span<const float> w,
-                        std::span<float> g) {
+    void backward_layer(std::size_t index, const PackedBatch& batch, GradientSink sink) {
         const std::size_t t = batch.num_tokens();
         const LayerPlaces& places = layers[index];
         const LayerActivations& a = kept[index];
@@ -305,109 +389,135 @@ struct Transformer::State {
         const MatrixView activated(a.activated, t, config.ffn);
 
         if (gpt2()) {
-            linear_backward(places.ffn_out, w, g, activated, d, d_hid);
+            linear_backward(places.ffn_out, sink, activated, d, d_hid);
             gelu_backward(pool, hidden, d_hid);
         } else {
             const MatrixView d_act(d_activated, t, config.ffn);
-            linear_backward(places.ffn_out, w, g, activated, d, d_act);
+            linear_backward(places.ffn_out, sink, activated, d, d_act);
             swiglu_backward(pool, hidden, d_act, d_hid);
         }
         const MatrixView d_normed(d_narrow, t, config.width);
-        linear_backward(places.ffn_in, w, g, MatrixView(a.normed2, t, config.width), d_hid, d_normed);
-        norm_backward(places.ffn_norm, w, g, MatrixView(a.x_mid, t, config.width), a.mean2, a.rstd2, d_normed,
+        linear_backward(places.ffn_in, sink, MatrixView(a.normed2, t, config.width), d_hid, d_normed);
+        norm_backward(places.ffn_norm, sink, MatrixView(a.x_mid, t, config.width), a.mean2, a.rstd2, d_normed,
                       d);
 
         const MatrixView attended(a.attended, t, attention.query_width());
         const MatrixView d_attended(d_narrow, t, attention.query_width());
         const MatrixView d_q(d_qkv, t, attention.qkv_width());
-        linear_backward(places.attention_out, w, g, attended, d, d_attended);
+        linear_backward(places.attention_out, sink, attended, d, d_attended);
         attention_backward(pool, attention, batch.cu_seqlens, MatrixView(a.qkv, t, attention.qkv_width()),
                            attended, d_attended, {a.lse, config.heads * t}, d_q);
         if (rotary) rotary->rotate_back(pool, attention, batch.position_ids, d_q);
-        linear_backward(places.qkv, w, g, MatrixView(a.normed1, t, config.width), d_q, d_normed);
-        norm_backward(places.attention_norm, w, g, MatrixView(a.x, t, config.width), a.mean1, a.rstd1,
+        linear_backward(places.qkv, sink, MatrixView(a.normed1, t, config.width), d_q, d_normed);
+        norm_backward(places.attention_norm, sink, MatrixView(a.x, t, config.width), a.mean1, a.rstd1,
                       d_normed, d);
     }
 
     /// Leaves the normed final activations in normed_final.
-    void forward_body(const PackedBatch& batch, std::span<const float> w) {
-        LOCKSTEP_EXPECTS(w.size() == layout.size());
+    void forward_body(const PackedBatch& batch) {
+        LOCKSTEP_EXPECTS(weights.size() == layout.size());
         check(batch);
         const std::size_t t = batch.num_tokens();
         const MatrixView x0(kept.front().x, t, config.width);
-        embedding_forward(pool, batch.token_ids, {w.data() + token_table, config.vocabulary, config.width},
-                          x0, Accumulate::no);
+        embedding_forward(pool, batch.token_ids,
+                          {weights.data() + token_table, config.vocabulary, config.width}, x0,
+                          Accumulate::no);
         if (gpt2()) {
             embedding_forward(pool, batch.position_ids,
-                              {w.data() + position_table, config.positions, config.width}, x0,
+                              {weights.data() + position_table, config.positions, config.width}, x0,
                               Accumulate::yes);
         }
         for (std::size_t i = 0; i < config.layers; ++i) {
             float* out = i + 1 < config.layers ? kept[i + 1].x : x_final;
-            forward_layer(i, batch, w, {out, t, config.width});
+            forward_layer(i, batch);
+            end_layer(i, batch, {out, t, config.width});
         }
-        norm_forward(final_norm, w, {x_final, t, config.width}, {normed_final, t, config.width}, mean_final,
+        norm_forward(final_norm, {x_final, t, config.width}, {normed_final, t, config.width}, mean_final,
                      rstd_final);
     }
 
-    ConstMatrixView head_weight(std::span<const float> w) const {
-        return {w.data() + head, config.vocabulary, config.width};
-    }
-
-    double forward_backward(const PackedBatch& batch, std::span<const float> w, float scale,
-                            std::span<float> g, std::span<float> token_loss) {
-        LOCKSTEP_EXPECTS(g.size() == layout.size());
-        forward_body(batch, w);
+    double forward_backward(const PackedBatch& batch, float scale, GradientSink sink,
+                            std::span<float> token_loss) {
+        forward_body(batch);
         const std::size_t t = batch.num_tokens();
         const MatrixView normed(normed_final, t, config.width);
         const MatrixView d_normed(d_narrow, t, config.width);
-        const double loss = head_loss_backward(gemm, normed, head_weight(w), batch.targets, scale, d_normed,
-                                               {g.data() + head, config.vocabulary, config.width},
-                                               head_workspace, token_loss);
+        const MatrixView d_table(d_head, config.vocabulary, config.width);
+        const double loss = head_loss_backward(gemm, normed, weight_of(head_map), batch.targets, scale,
+                                               d_normed, d_table, logits, token_loss);
+        const std::span<const float> table_gradient(d_head, config.vocabulary * config.width);
+        if (!config.tied_head) sink(head_map.weight, table_gradient);
         const MatrixView d(d_x, t, config.width);
         std::fill_n(d_x, t * config.width, 0.0F);
-        norm_backward(final_norm, w, g, {x_final, t, config.width}, mean_final, rstd_final, d_normed, d);
-        for (std::size_t i = config.layers; i-- > 0;) backward_layer(i, batch, w, g);
+        norm_backward(final_norm, sink, {x_final, t, config.width}, mean_final, rstd_final, d_normed, d);
+        for (std::size_t i = config.layers; i-- > 0;) {
+            // What the last layer left is still there.
+            if (recomputes() && i + 1 < config.layers) forward_layer(i, batch);
+            backward_layer(i, batch, sink);
+        }
 
         // A tied table already holds the head's gradient.
-        embedding_backward(pool, batch.token_ids, d,
-                           {g.data() + token_table, config.vocabulary, config.width},
+        embedding_backward(pool, batch.token_ids, d, d_table,
                            config.tied_head ? Accumulate::yes : Accumulate::no);
+        sink(token_table, table_gradient);
         if (gpt2()) {
-            embedding_backward(pool, batch.position_ids, d,
-                               {g.data() + position_table, config.positions, config.width}, Accumulate::no);
+            const MatrixView d_positions(d_position, config.positions, config.width);
+            embedding_backward(pool, batch.position_ids, d, d_positions, Accumulate::no);
+            sink(position_table, {d_position, config.positions * config.width});
         }
         return loss;
     }
 };
 
-Transformer::Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max)
-    : state_(std::make_unique<State>(config, gemm, tokens_max)) {}
+TransformerMemory transformer_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                                     Activations activations) {
+    return Transformer::State(config, gemm, tokens_max, activations).memory;
+}
+
+Transformer::Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                         Activations activations)
+    : state_(std::make_unique<State>(config, gemm, tokens_max, activations)) {
+    state_->allocate();
+}
 Transformer::~Transformer() = default;
 
 const StateLayout& Transformer::layout() const {
     return state_->layout;
 }
-std::size_t Transformer::workspace_bytes() const {
-    return state_->arena.bytes();
+TransformerMemory Transformer::memory() const {
+    return state_->memory;
 }
 
-double Transformer::forward_backward(const PackedBatch& batch, std::span<const float> weights, float scale,
-                                     std::span<float> gradient, std::span<float> token_loss) {
-    return state_->forward_backward(batch, weights, scale, gradient, token_loss);
+void Transformer::set_weights(std::span<const float> weights) {
+    state_->set_weights(weights);
 }
 
-double Transformer::forward(const PackedBatch& batch, std::span<const float> weights,
-                            std::span<float> token_loss) {
-    state_->forward_body(batch, weights);
+double Transformer::forward_backward(const PackedBatch& batch, float scale, GradientSink sink,
+                                     std::span<float> token_loss) {
+    return state_->forward_backward(batch, scale, sink, token_loss);
+}
+
+double Transformer::forward_backward(const PackedBatch& batch, float scale, std::span<float> gradient,
+                                     std::span<float> token_loss) {
+    LOCKSTEP_EXPECTS(gradient.size() == layout().size());
+    return forward_backward(
+        batch, scale,
+        [&](std::size_t offset, std::span<const float> part) {
+            std::ranges::copy(part, gradient.begin() + static_cast<std::ptrdiff_t>(offset));
+        },
+        token_loss);
+}
+
+double Transformer::forward(const PackedBatch& batch, std::span<float> token_loss) {
+    state_->forward_body(batch);
     return head_loss(state_->gemm, MatrixView(state_->normed_final, batch.num_tokens(), state_->config.width),
-                     state_->head_weight(weights), batch.targets, state_->head_workspace, token_loss);
+                     state_->weight_of(state_->head_map), batch.targets, state_->logits, token_loss);
 }
 
-void Transformer::logits(const PackedBatch& batch, std::span<const float> weights, MatrixView out) {
-    state_->forward_body(batch, weights);
+void Transformer::logits(const PackedBatch& batch, MatrixView out) {
+    state_->forward_body(batch);
     state_->gemm.multiply_nt(MatrixView(state_->normed_final, batch.num_tokens(), state_->config.width),
-                             state_->head_weight(weights), out, Accumulate::no);
+                             state_->weight_of(state_->head_map), out, Accumulate::no);
 }
 
 }  // namespace lockstep

@@ -8,10 +8,12 @@
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "io/base/function_ref.h"
 #include "kernels/gemm.h"
 #include "kernels/matrix_view.h"
 #include "worker/model/model_config.h"
@@ -23,35 +25,62 @@ namespace lockstep {
 /// Shapes of all products of a model at this many tokens, for the start-up self-test.
 std::vector<GemmShape> gemm_shapes(const ModelConfig& config, std::size_t tokens);
 
+/// What forward leaves for backward: all of it, or the entry of each layer, from which the rest is computed
+/// again. The bits are the same; the second takes a third more time in the layers.
+enum class Activations : std::uint8_t { keep, recompute };
+
+/// Bytes that a Transformer allocates, by purpose.
+struct TransformerMemory {
+    std::size_t activations = 0;    ///< Of forward, and their gradients.
+    std::size_t logits = 0;         ///< One tile of the head.
+    std::size_t gradient = 0;       ///< Of the tensors at hand: the head's, and one other.
+    std::size_t weight_panels = 0;  ///< The weights once more, as the matrix products read them.
+    std::size_t total() const { return activations + logits + gradient + weight_panels; }
+};
+TransformerMemory transformer_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                                     Activations activations);
+
+/// Takes elements [offset, offset + gradient.size()) of a gradient in the layout's order.
+using GradientSink = FunctionRef<void(std::size_t offset, std::span<const float> gradient)>;
+
 class Transformer {
   public:
     /// @param gemm        borrowed; brings the thread pool.
     /// @param tokens_max  most tokens of any batch; the workspace is allocated once for it.
-    Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max);
+    Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                Activations activations = Activations::keep);
     ~Transformer();
     Transformer(const Transformer&) = delete;
     Transformer& operator=(const Transformer&) = delete;
 
     const StateLayout& layout() const;
-    std::size_t workspace_bytes() const;
+    TransformerMemory memory() const;
+
+    /// Weights of all that follows, laid out here for the matrix products. Borrowed; to be called again
+    /// whenever they have changed.
+    /// @param weights  (layout().size())
+    void set_weights(std::span<const float> weights);
 
     /// Loss and its gradient.
-    /// @param weights   (layout().size())
+    /// @param sink      takes the gradient of every tensor, once it is whole: offset in the layout, elements.
+    ///                  Each tensor once; the span is reused afterwards.
     /// @param scale     factor of every dlogit: float(1 / targets of the step).
-    /// @param gradient  (layout().size()) written; padding stays as it is.
     /// @param token_loss (T) or empty.
     /// @return sum of the targets' losses, in double in token order [nat].
-    double forward_backward(const PackedBatch& batch, std::span<const float> weights, float scale,
-                            std::span<float> gradient, std::span<float> token_loss = {});
+    double forward_backward(const PackedBatch& batch, float scale, GradientSink sink,
+                            std::span<float> token_loss = {});
+    /// @param gradient  (layout().size()) written; padding stays as it is.
+    double forward_backward(const PackedBatch& batch, float scale, std::span<float> gradient,
+                            std::span<float> token_loss = {});
 
     /// Loss alone, with the same bits.
-    double forward(const PackedBatch& batch, std::span<const float> weights,
-                   std::span<float> token_loss = {});
+    double forward(const PackedBatch& batch, std::span<float> token_loss = {});
 
     /// Logits (T, vocabulary) of every position, for tests and inspection.
-    void logits(const PackedBatch& batch, std::span<const float> weights, MatrixView out);
+    void logits(const PackedBatch& batch, MatrixView out);
 
   private:
+    friend TransformerMemory transformer_memory(const ModelConfig&, const Gemm&, std::size_t, Activations);
     struct State;
     std::unique_ptr<State> state_;
 };

@@ -1,0 +1,49 @@
+// worker/step_forecast.h
+//
+// What a run will need and how fast it will be, before it starts: memory of a rank
+// by purpose, and the time of a step from a short probe of this machine.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "io/base/ids.h"
+#include "kernels/gemm.h"
+#include "worker/model/transformer.h"
+
+namespace lockstep {
+
+/// Bytes of one rank, by purpose. Rank 0, whose slice of the state is the largest.
+struct RankMemory {
+    std::size_t program = 0;    ///< What this process holds now: code, libraries, plan.
+    std::size_t weights = 0;    ///< All of them, on every rank.
+    std::size_t moments = 0;    ///< Adam's two, of this rank's slice.
+    std::size_t exact_sum = 0;  ///< The gradient of a step, and what arrives of another rank's.
+    std::size_t scratch = 0;    ///< Of the matrix products' threads.
+    TransformerMemory transformer;
+    std::size_t total() const {
+        return program + weights + moments + exact_sum + scratch + transformer.total();
+    }
+};
+RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
+                       Activations activations, WorldSize world_size);
+
+/// What this rank does in a second, as a step would ask for it.
+struct MachineRate {
+    double flop_per_second = 0;   ///< Matrix products of the model's shapes.
+    double bytes_per_second = 0;  ///< Read and written by all threads, beyond the caches.
+};
+/// @param seconds  how long to measure, about.
+MachineRate probe_machine(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds);
+
+/// Work of a step on average.
+struct StepWork {
+    double flop = 0;   ///< Useful operations of all ranks (flop_per_token).
+    double packs = 0;  ///< Of the step.
+};
+/// Seconds of a step of `world_size` ranks alike; exchange between hosts is not in it.
+double forecast_step_seconds(const StepWork& work, const MachineRate& rank, std::size_t state_elements,
+                             WorldSize world_size);
+
+}  // namespace lockstep
