@@ -1,6 +1,7 @@
 #include "kernels/blas_runtime.h"
 
 #include <cblas.h>
+#include <cpuid.h>
 #include <unistd.h>
 #include <xmmintrin.h>
 
@@ -79,6 +80,13 @@ bool kernel_isa_supported(KernelIsa isa) {
                    __builtin_cpu_supports("avx512vl");
     }
     return false;
+}
+
+bool cpu_has_bf16_dot() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    constexpr unsigned avx512_bf16 = 1U << 5U;
+    return kernel_isa_supported(KernelIsa::avx512) && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+           (eax & avx512_bf16) != 0;
 }
 
 KernelIsa kernel_isa() {

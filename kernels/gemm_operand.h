@@ -10,7 +10,7 @@
 
 namespace lockstep {
 
-/// A dot product's block length in the contract fma256.
+/// A dot product's block length in both contracts.
 inline constexpr std::size_t gemm_block_k = 256;
 
 /// Element k of line i (a row of A, or a column of B) is data[i * line_stride + k * k_stride]. One stride
@@ -26,6 +26,7 @@ inline constexpr std::size_t panel_lines = 32;
 
 /// B in panels, as our own kernels read it: block after block of gemm_block_k, in each of them panel after
 /// panel of a tile's columns, in which element k of line i stands at [k][i]. Lines up to lines_padded are 0.
+/// Under the contract bf16, a pair of neighbours in k stands where one element would (gemm_bf16_blocked.h).
 struct GemmPanels {
     const float* data = nullptr;   ///< Whole B's; null: there are none.
     std::size_t lines_padded = 0;  ///< Of the whole B, to whole panels.

@@ -1,0 +1,294 @@
+// kernels/gemm_bf16_blocked.h
+//
+// The blocked matrix product of the contract bf16, in the manner of gemm_blocked.h:
+// a tile of C lives in registers while k ascends through one block of 256. Both
+// operands are rounded to bf16 while they are packed, two neighbours in k to a pair
+// of 32 bits, the first in the high half: vdpbf16ps adds the product of the high
+// halves first, so the chain ascends over k. Pairs are kept in arrays of float,
+// whose lanes they fill; nothing computes with them as floats.
+//
+// A block of odd length ends in a pair (last, −0) of A and (last, +0) of B: a product
+// of −0 leaves every sum as it is, a −0 too.
+//
+// `Lanes` is the Lanes of gemm_blocked.h with
+//   pair(x, y)            lane i: bf16 of x's lane i in the high half, of y's in the low half
+//   pair_line(p, n)       lane i: (p[2i], p[2i + 1]); +0 from p[n] on, 0 < n ≤ 2·width
+//   dot(sum, a, b)        vdpbf16ps, or what it computes
+//   flushes               whether dot flushes by itself; else flush_on() and flush_off() surround it
+
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/gemm_blocked.h"
+#include "kernels/gemm_operand.h"
+
+namespace lockstep {
+
+inline constexpr std::size_t pairs_of_block = gemm_block_k / 2;
+// Distance of A's rows, where they lie row by row: not a power of two, so that a tile's rows share no place
+// in the cache.
+inline constexpr std::size_t pair_row_stride = pairs_of_block + 16;
+/// Of MXCSR: results that are denormal become zeros, and so do operands.
+inline constexpr unsigned flush_mode_bits = 0x8040;
+static_assert(block_rows * pair_row_stride <= packed_a_floats && chunk_k % 2 == 0);
+
+/// Lines whose k stands side by side, as panels: pair k of line i at [i / panel_width][k][i % panel_width];
+/// missing lines of the last panel are 0.
+template <class Lanes>
+[[gnu::noinline]] void transpose_to_pair_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k,
+                                                std::size_t panel_width, float* panels) {
+    using Vector = typename Lanes::Vector;
+    constexpr std::size_t width = Lanes::width;
+    const std::size_t pairs = (block_k + 1) / 2;
+    for (std::size_t first = 0; first < lines; first += width) {
+        const std::size_t left = lines - first;
+        const float* source = x.data + first * x.line_stride;
+        float* const panel = panels + first / panel_width * panel_width * pairs + first % panel_width;
+        for (std::size_t k = 0; k < block_k; k += 2 * width) {
+            const std::size_t columns = block_k - k < 2 * width ? block_k - k : 2 * width;
+            Vector block[width];
+            for (std::size_t i = 0; i < width; ++i) {
+                if (i < left) {
+                    __builtin_prefetch(source + i * x.line_stride + k + 128);
+                    __builtin_prefetch(source + i * x.line_stride + k + 144);
+                }
+                block[i] =
+                    i < left ? Lanes::pair_line(source + i * x.line_stride + k, columns) : Lanes::zero();
+            }
+            Lanes::transpose(block);
+            for (std::size_t i = 0; 2 * i < columns; ++i) {
+                Lanes::store(panel + (k / 2 + i) * panel_width, block[i]);
+            }
+        }
+        // The panel's second half, where no line begins one.
+        if (left <= width && first % panel_width + width < panel_width) {
+            for (std::size_t k = 0; k < pairs; ++k) {
+                Lanes::store(panel + k * panel_width + width, Lanes::zero());
+            }
+        }
+    }
+}
+
+/// Lines that stand side by side, as the same panels. k is the outer loop, as in copy_to_panels.
+/// @param filler  the element behind an odd block's last.
+template <class Lanes>
+[[gnu::noinline]] void copy_to_pair_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k,
+                                           std::size_t panel_width, float filler, float* panels) {
+    constexpr std::size_t width = Lanes::width;
+    const std::size_t pairs = (block_k + 1) / 2;
+    for (std::size_t k = 0; k < block_k; k += 2) {
+        const bool whole = k + 1 < block_k;
+        const float* const one = x.data + k * x.k_stride;
+        const float* const two = one + x.k_stride;
+        const float* const ahead = one + 4 * x.k_stride;
+        float* target = panels + k / 2 * panel_width;
+        for (std::size_t begin = 0; begin < lines; begin += panel_width, target += pairs * panel_width) {
+            for (std::size_t first = 0; first < panel_width; first += width) {
+                const std::size_t room = panel_width - first < width ? panel_width - first : width;
+                const std::size_t left = lines > begin + first ? lines - begin - first : 0;
+                const std::size_t count = left < room ? left : room;
+                const std::size_t at = begin + first;
+                if (count > 0) {
+                    __builtin_prefetch(ahead + at);
+                    __builtin_prefetch(ahead + x.k_stride + at);
+                }
+                const auto high = Lanes::load_first(one + at, count);
+                const auto low = whole ? Lanes::load_first(two + at, count) : Lanes::broadcast(&filler);
+                Lanes::store_first(target + first, room, Lanes::pair(high, low));
+            }
+        }
+    }
+}
+
+/// B's lines as panels of a tile's columns.
+template <class Lanes>
+void pack_pair_panels(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
+    constexpr std::size_t tile_columns = Lanes::tile_vectors * Lanes::width;
+    if (b.line_stride == 1) {
+        copy_to_pair_panels<Lanes>(b, lines, block_k, tile_columns, 0.0F, panels);
+    } else {
+        transpose_to_pair_panels<Lanes>(b, lines, block_k, tile_columns, panels);
+    }
+}
+
+/// A's rows, each at a multiple of pair_row_stride.
+template <class Lanes>
+[[gnu::noinline]] void pack_pair_rows(const GemmOperand& a, std::size_t rows, std::size_t block_k,
+                                      float* packed) {
+    constexpr std::size_t at_once = 2 * Lanes::width;
+    for (std::size_t i = 0; i < rows; ++i) {
+        const float* const source = a.data + i * a.line_stride;
+        float* const target = packed + i * pair_row_stride;
+        for (std::size_t k = 0; k < block_k; k += at_once) {
+            const std::size_t count = block_k - k < at_once ? block_k - k : at_once;
+            Lanes::store(target + k / 2, Lanes::pair_line(source + k, count));
+        }
+        if (block_k % 2 == 1) {
+            unsigned last;
+            static_assert(sizeof last == sizeof(float));
+            __builtin_memcpy(&last, target + block_k / 2, sizeof last);
+            last |= 0x8000U;
+            __builtin_memcpy(target + block_k / 2, &last, sizeof last);
+        }
+    }
+}
+
+/// One tile: the chains over one block. Where dot flushes by itself, c (Rows, columns) = c or 0, plus the
+/// chains, as in multiply_tile. Elsewhere additions must wait for flush_off(): c (Rows, a tile's columns) =
+/// the chains.
+/// @param next  what is read after this tile, fetched meanwhile: 4 pairs for each pair.
+template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
+[[gnu::noinline]] void multiply_pair_tile(const float* a, const float* b, std::size_t pairs, float* c,
+                                          std::size_t c_stride, std::size_t columns, bool add,
+                                          const float* next) {
+    using Vector = typename Lanes::Vector;
+    Vector chain[Rows][Vectors];
+    for (std::size_t i = 0; i < Rows; ++i) {
+        if constexpr (Lanes::flushes) {
+            __builtin_prefetch(c + i * c_stride, 1);
+            __builtin_prefetch(c + i * c_stride + columns - 1, 1);
+        }
+        for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::zero();
+    }
+    for (std::size_t k = 0; k < pairs; ++k) {
+        Vector line[Vectors];
+        for (std::size_t v = 0; v < Vectors; ++v) line[v] = Lanes::load(b + v * Lanes::width);
+        __builtin_prefetch(next, 0, 2);
+        for (std::size_t i = 0; i < Rows; ++i) {
+            const Vector element = Lanes::broadcast(a + (ByRow ? i * pair_row_stride : i));
+            for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::dot(chain[i][v], element, line[v]);
+        }
+        a += ByRow ? 1 : Lanes::tile_rows;
+        b += Lanes::tile_vectors * Lanes::width;
+        next += 4;
+    }
+    // Copied for the reason given in multiply_tile.
+    Vector sum[Rows][Vectors];
+    for (std::size_t i = 0; i < Rows; ++i) {
+        for (std::size_t v = 0; v < Vectors; ++v) sum[i][v] = chain[i][v];
+    }
+    if constexpr (Lanes::flushes) {
+        constexpr std::size_t before_last = (Vectors - 1) * Lanes::width;
+        const std::size_t in_last = columns - before_last;
+        for (std::size_t i = 0; i < Rows; ++i, c += c_stride) {
+            for (std::size_t v = 0; v + 1 < Vectors; ++v) {
+                float* target = c + v * Lanes::width;
+                Lanes::store(target, Lanes::add(add ? Lanes::load(target) : Lanes::zero(), sum[i][v]));
+            }
+            float* target = c + before_last;
+            const Vector old = add ? Lanes::load_first(target, in_last) : Lanes::zero();
+            Lanes::store_first(target, in_last, Lanes::add(old, sum[i][Vectors - 1]));
+        }
+    } else {
+        for (std::size_t i = 0; i < Rows; ++i, c += c_stride) {
+            for (std::size_t v = 0; v < Vectors; ++v) Lanes::store(c + v * Lanes::width, sum[i][v]);
+        }
+    }
+}
+
+/// c (rows, columns) = c or 0, plus the sums of a tile.
+template <class Lanes>
+[[gnu::noinline]] void add_tile(const float* sums, std::size_t rows, float* c, std::size_t c_stride,
+                                std::size_t columns, bool add) {
+    constexpr std::size_t width = Lanes::width;
+    for (std::size_t i = 0; i < rows; ++i, c += c_stride, sums += Lanes::tile_vectors * width) {
+        for (std::size_t j = 0; j < columns; j += width) {
+            const std::size_t count = columns - j < width ? columns - j : width;
+            const auto old = add ? Lanes::load_first(c + j, count) : Lanes::zero();
+            Lanes::store_first(c + j, count, Lanes::add(old, Lanes::load(sums + j)));
+        }
+    }
+}
+
+/// The tile of `rows` ≤ Rows rows.
+template <class Lanes, std::size_t Rows, bool ByRow>
+void multiply_pair_rows(std::size_t rows, const float* a, const float* b, std::size_t pairs, float* c,
+                        std::size_t c_stride, std::size_t columns, bool add, const float* next) {
+    if (rows == Rows) {
+        if (columns <= Lanes::width) {
+            multiply_pair_tile<Lanes, Rows, 1, ByRow>(a, b, pairs, c, c_stride, columns, add, next);
+        } else {
+            multiply_pair_tile<Lanes, Rows, 2, ByRow>(a, b, pairs, c, c_stride, columns, add, next);
+        }
+    } else if constexpr (Rows > 1) {
+        multiply_pair_rows<Lanes, Rows - 1, ByRow>(rows, a, b, pairs, c, c_stride, columns, add, next);
+    }
+}
+
+template <class Lanes, bool ByRow>
+void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
+    constexpr std::size_t tile_rows = Lanes::tile_rows;
+    constexpr std::size_t tile_columns = Lanes::tile_vectors * Lanes::width;
+    float* const packed_a = scratch + packed_b_floats;
+    const auto smaller = [](std::size_t x, std::size_t y) { return x < y ? x : y; };
+
+    for (std::size_t n0 = 0; n0 < p.n; n0 += chunk_lines) {
+        const std::size_t n1 = smaller(p.n, n0 + chunk_lines);
+        for (std::size_t s0 = 0; s0 < p.k; s0 += chunk_k) {
+            const std::size_t s1 = smaller(p.k, s0 + chunk_k);
+            for (std::size_t m0 = 0; m0 < p.m; m0 += block_rows) {
+                const std::size_t m1 = smaller(p.m, m0 + block_rows);
+                for (std::size_t k0 = s0; k0 < s1; k0 += gemm_block_k) {
+                    const std::size_t block_k = smaller(gemm_block_k, s1 - k0);
+                    const std::size_t pairs = (block_k + 1) / 2;
+                    const bool add = p.accumulate || k0 > 0;
+                    const GemmOperand a{p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride, p.a.line_stride,
+                                        p.a.k_stride};
+                    if constexpr (ByRow) {
+                        pack_pair_rows<Lanes>(a, m1 - m0, block_k, packed_a);
+                    } else {
+                        copy_to_pair_panels<Lanes>(a, m1 - m0, block_k, tile_rows, -0.0F, packed_a);
+                    }
+                    const float* panels;
+                    if (p.panels.data != nullptr) {
+                        panels = p.panels.data + (p.panels.first_k + k0) / 2 * p.panels.lines_padded +
+                                 (p.panels.first_line + n0) * pairs;
+                    } else {
+                        float* const made_here = scratch + (k0 - s0) / 2 * chunk_lines;
+                        panels = made_here;
+                        if (m0 == 0) {
+                            pack_pair_panels<Lanes>({p.b.data + n0 * p.b.line_stride + k0 * p.b.k_stride,
+                                                     p.b.line_stride, p.b.k_stride},
+                                                    n1 - n0, block_k, made_here);
+                        }
+                    }
+                    for (std::size_t j = n0; j < n1; j += tile_columns) {
+                        const std::size_t columns = smaller(tile_columns, n1 - j);
+                        const float* const panel = panels + (j - n0) * pairs;
+                        const float* next = panel + tile_columns * pairs;
+                        for (std::size_t i = m0; i < m1; i += tile_rows, next += 4 * pairs) {
+                            const std::size_t rows = smaller(tile_rows, m1 - i);
+                            const float* const tile_a =
+                                packed_a + (i - m0) * (ByRow ? pair_row_stride : pairs);
+                            float* const c = p.c + i * p.c_stride + j;
+                            if constexpr (Lanes::flushes) {
+                                multiply_pair_rows<Lanes, tile_rows, ByRow>(rows, tile_a, panel, pairs, c,
+                                                                            p.c_stride, columns, add, next);
+                            } else {
+                                alignas(64) float sums[tile_rows * tile_columns];
+                                const unsigned mode = Lanes::flush_on();
+                                multiply_pair_rows<Lanes, tile_rows, ByRow>(
+                                    rows, tile_a, panel, pairs, sums, tile_columns, columns, false, next);
+                                Lanes::flush_off(mode);
+                                add_tile<Lanes>(sums, rows, c, p.c_stride, columns, add);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// @pre k > 0.
+template <class Lanes>
+void multiply_by_pair_tiles(const GemmProblem& p, float* scratch) {
+    if (p.a.k_stride == 1) {
+        multiply_pair_blocked<Lanes, true>(p, scratch);
+    } else {
+        multiply_pair_blocked<Lanes, false>(p, scratch);
+    }
+}
+
+}  // namespace lockstep
