@@ -367,7 +367,7 @@ struct Gemm::State {
         if (numerics == GemmNumerics::bf16) return bf16_kernel.pack;
         return backend == GemmBackend::own && own_reads_panels() ? pack_own : nullptr;
     }
-    std::size_t k_at_once() const { return numerics == GemmNumerics::bf16 ? 2 : 1; }
+    std::size_t k_at_once() const { return numerics == GemmNumerics::bf16 ? bf16_kernel.k_at_once : 1; }
 
     void choose_fma256(std::span<const GemmShape> shapes, const SelfTest& test);
     void choose_bf16(const SelfTest& test);

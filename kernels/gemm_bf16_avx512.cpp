@@ -10,19 +10,6 @@ namespace lockstep {
 namespace {
 
 struct FlushingAvx512Lanes : Avx512Lanes {
-    static constexpr bool flushes = false;
-
-    LOCKSTEP_INLINE unsigned flush_on() {
-        const unsigned mode = _mm_getcsr();
-        _mm_setcsr(mode | flush_mode_bits);
-        asm volatile("" ::: "memory");
-        return mode;
-    }
-    LOCKSTEP_INLINE void flush_off(unsigned mode) {
-        asm volatile("" ::: "memory");
-        _mm_setcsr(mode);
-    }
-
     LOCKSTEP_INLINE __m512i high_half(__m512i x) {
         return _mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000U)));
     }

@@ -1,20 +1,17 @@
 // kernels/gemm_bf16_blocked.h
 //
 // The blocked matrix product of the contract bf16, in the manner of gemm_blocked.h:
-// a tile of C lives in registers while k ascends through one block of 256. Both
-// operands are rounded to bf16 while they are packed, two neighbours in k to a pair
-// of 32 bits, the first in the high half: vdpbf16ps adds the product of the high
-// halves first, so the chain ascends over k. Pairs are kept in arrays of float,
-// whose lanes they fill; nothing computes with them as floats.
-//
-// A block of odd length ends in a pair (last, −0) of A and (last, +0) of B: a product
-// of −0 leaves every sum as it is, a −0 too.
+// the chains of a tile of C live in registers through sixteen of k, and their sums
+// beside it through one block of 256. Both operands are rounded to bf16 while they
+// are packed, two neighbours in k to a pair of 32 bits, the first in the high half:
+// vdpbf16ps adds the product of the high halves first, so a chain ascends over k.
+// Pairs are kept in arrays of float, whose lanes they fill; nothing computes with
+// them as floats. A block of odd length ends in pairs with +0.
 //
 // `Lanes` is the Lanes of gemm_blocked.h with
 //   pair(x, y)            lane i: bf16 of x's lane i in the high half, of y's in the low half
 //   pair_line(p, n)       lane i: (p[2i], p[2i + 1]); +0 from p[n] on, 0 < n ≤ 2·width
-//   dot(sum, a, b)        vdpbf16ps, or what it computes
-//   flushes               whether dot flushes by itself; else flush_on() and flush_off() surround it
+//   dot(sum, a, b)        what vdpbf16ps computes, in a thread that flushes
 
 #pragma once
 
@@ -26,6 +23,7 @@
 namespace lockstep {
 
 inline constexpr std::size_t pairs_of_block = gemm_block_k / 2;
+inline constexpr std::size_t pairs_of_chain = bf16_chain_k / 2;
 // Distance of A's rows, where they lie row by row: not a power of two, so that a tile's rows share no place
 // in the cache.
 inline constexpr std::size_t pair_row_stride = pairs_of_block + 16;
@@ -71,10 +69,9 @@ template <class Lanes>
 }
 
 /// Lines that stand side by side, as the same panels. k is the outer loop, as in copy_to_panels.
-/// @param filler  the element behind an odd block's last.
 template <class Lanes>
 [[gnu::noinline]] void copy_to_pair_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k,
-                                           std::size_t panel_width, float filler, float* panels) {
+                                           std::size_t panel_width, float* panels) {
     constexpr std::size_t width = Lanes::width;
     const std::size_t pairs = (block_k + 1) / 2;
     for (std::size_t k = 0; k < block_k; k += 2) {
@@ -94,7 +91,7 @@ template <class Lanes>
                     __builtin_prefetch(ahead + x.k_stride + at);
                 }
                 const auto high = Lanes::load_first(one + at, count);
-                const auto low = whole ? Lanes::load_first(two + at, count) : Lanes::broadcast(&filler);
+                const auto low = whole ? Lanes::load_first(two + at, count) : Lanes::zero();
                 Lanes::store_first(target + first, room, Lanes::pair(high, low));
             }
         }
@@ -106,7 +103,7 @@ template <class Lanes>
 void pack_pair_panels(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
     constexpr std::size_t tile_columns = Lanes::tile_vectors * Lanes::width;
     if (b.line_stride == 1) {
-        copy_to_pair_panels<Lanes>(b, lines, block_k, tile_columns, 0.0F, panels);
+        copy_to_pair_panels<Lanes>(b, lines, block_k, tile_columns, panels);
     } else {
         transpose_to_pair_panels<Lanes>(b, lines, block_k, tile_columns, panels);
     }
@@ -124,65 +121,61 @@ template <class Lanes>
             const std::size_t count = block_k - k < at_once ? block_k - k : at_once;
             Lanes::store(target + k / 2, Lanes::pair_line(source + k, count));
         }
-        if (block_k % 2 == 1) {
-            unsigned last;
-            static_assert(sizeof last == sizeof(float));
-            __builtin_memcpy(&last, target + block_k / 2, sizeof last);
-            last |= 0x8000U;
-            __builtin_memcpy(target + block_k / 2, &last, sizeof last);
-        }
     }
 }
 
-/// One tile: the chains over one block. Where dot flushes by itself, c (Rows, columns) = c or 0, plus the
-/// chains, as in multiply_tile. Elsewhere additions must wait for flush_off(): c (Rows, a tile's columns) =
-/// the chains.
+// The compiler may not move what touches memory across these.
+[[gnu::always_inline]] static inline unsigned flush_on() {
+    const unsigned mode = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(mode | flush_mode_bits);
+    asm volatile("" ::: "memory");
+    return mode;
+}
+[[gnu::always_inline]] static inline void flush_off(unsigned mode) {
+    asm volatile("" ::: "memory");
+    __builtin_ia32_ldmxcsr(mode);
+}
+
+/// One tile over one block: sums (Rows, a tile's columns). In a thread that flushes: adding to C comes after.
 /// @param next  what is read after this tile, fetched meanwhile: 4 pairs for each pair.
 template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
-[[gnu::noinline]] void multiply_pair_tile(const float* a, const float* b, std::size_t pairs, float* c,
-                                          std::size_t c_stride, std::size_t columns, bool add,
+[[gnu::noinline]] void multiply_pair_tile(const float* a, const float* b, std::size_t pairs, float* sums,
                                           const float* next) {
     using Vector = typename Lanes::Vector;
-    Vector chain[Rows][Vectors];
-    for (std::size_t i = 0; i < Rows; ++i) {
-        if constexpr (Lanes::flushes) {
-            __builtin_prefetch(c + i * c_stride, 1);
-            __builtin_prefetch(c + i * c_stride + columns - 1, 1);
-        }
-        for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::zero();
-    }
-    for (std::size_t k = 0; k < pairs; ++k) {
-        Vector line[Vectors];
-        for (std::size_t v = 0; v < Vectors; ++v) line[v] = Lanes::load(b + v * Lanes::width);
-        __builtin_prefetch(next, 0, 2);
+    constexpr std::size_t tile_columns = Lanes::tile_vectors * Lanes::width;
+    for (std::size_t begin = 0; begin < pairs; begin += pairs_of_chain) {
+        const std::size_t left = pairs - begin;
+        const std::size_t count = left < pairs_of_chain ? left : pairs_of_chain;
+        Vector chain[Rows][Vectors];
         for (std::size_t i = 0; i < Rows; ++i) {
-            const Vector element = Lanes::broadcast(a + (ByRow ? i * pair_row_stride : i));
-            for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::dot(chain[i][v], element, line[v]);
+            for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::zero();
         }
-        a += ByRow ? 1 : Lanes::tile_rows;
-        b += Lanes::tile_vectors * Lanes::width;
-        next += 4;
-    }
-    // Copied for the reason given in multiply_tile.
-    Vector sum[Rows][Vectors];
-    for (std::size_t i = 0; i < Rows; ++i) {
-        for (std::size_t v = 0; v < Vectors; ++v) sum[i][v] = chain[i][v];
-    }
-    if constexpr (Lanes::flushes) {
-        constexpr std::size_t before_last = (Vectors - 1) * Lanes::width;
-        const std::size_t in_last = columns - before_last;
-        for (std::size_t i = 0; i < Rows; ++i, c += c_stride) {
-            for (std::size_t v = 0; v + 1 < Vectors; ++v) {
-                float* target = c + v * Lanes::width;
-                Lanes::store(target, Lanes::add(add ? Lanes::load(target) : Lanes::zero(), sum[i][v]));
+        for (std::size_t k = 0; k < count; ++k) {
+            Vector line[Vectors];
+            for (std::size_t v = 0; v < Vectors; ++v) line[v] = Lanes::load(b + v * Lanes::width);
+            __builtin_prefetch(next, 0, 2);
+            for (std::size_t i = 0; i < Rows; ++i) {
+                const Vector element = Lanes::broadcast(a + (ByRow ? i * pair_row_stride : i));
+                for (std::size_t v = 0; v < Vectors; ++v) {
+                    chain[i][v] = Lanes::dot(chain[i][v], element, line[v]);
+                }
             }
-            float* target = c + before_last;
-            const Vector old = add ? Lanes::load_first(target, in_last) : Lanes::zero();
-            Lanes::store_first(target, in_last, Lanes::add(old, sum[i][Vectors - 1]));
+            a += ByRow ? 1 : Lanes::tile_rows;
+            b += tile_columns;
+            next += 4;
         }
-    } else {
-        for (std::size_t i = 0; i < Rows; ++i, c += c_stride) {
-            for (std::size_t v = 0; v < Vectors; ++v) Lanes::store(c + v * Lanes::width, sum[i][v]);
+        // Copied for the reason given in multiply_tile.
+        Vector done[Rows][Vectors];
+        for (std::size_t i = 0; i < Rows; ++i) {
+            for (std::size_t v = 0; v < Vectors; ++v) done[i][v] = chain[i][v];
+        }
+        for (std::size_t i = 0; i < Rows; ++i) {
+            for (std::size_t v = 0; v < Vectors; ++v) {
+                float* const sum = sums + i * tile_columns + v * Lanes::width;
+                const Vector before = begin > 0 ? Lanes::load(sum) : Lanes::zero();
+                // A chain of −0 counts as +0.
+                Lanes::store(sum, Lanes::add(before, Lanes::add(done[i][v], Lanes::zero())));
+            }
         }
     }
 }
@@ -203,16 +196,16 @@ template <class Lanes>
 
 /// The tile of `rows` ≤ Rows rows.
 template <class Lanes, std::size_t Rows, bool ByRow>
-void multiply_pair_rows(std::size_t rows, const float* a, const float* b, std::size_t pairs, float* c,
-                        std::size_t c_stride, std::size_t columns, bool add, const float* next) {
+void multiply_pair_rows(std::size_t rows, const float* a, const float* b, std::size_t pairs, float* sums,
+                        std::size_t columns, const float* next) {
     if (rows == Rows) {
         if (columns <= Lanes::width) {
-            multiply_pair_tile<Lanes, Rows, 1, ByRow>(a, b, pairs, c, c_stride, columns, add, next);
+            multiply_pair_tile<Lanes, Rows, 1, ByRow>(a, b, pairs, sums, next);
         } else {
-            multiply_pair_tile<Lanes, Rows, 2, ByRow>(a, b, pairs, c, c_stride, columns, add, next);
+            multiply_pair_tile<Lanes, Rows, 2, ByRow>(a, b, pairs, sums, next);
         }
     } else if constexpr (Rows > 1) {
-        multiply_pair_rows<Lanes, Rows - 1, ByRow>(rows, a, b, pairs, c, c_stride, columns, add, next);
+        multiply_pair_rows<Lanes, Rows - 1, ByRow>(rows, a, b, pairs, sums, columns, next);
     }
 }
 
@@ -238,7 +231,7 @@ void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
                     if constexpr (ByRow) {
                         pack_pair_rows<Lanes>(a, m1 - m0, block_k, packed_a);
                     } else {
-                        copy_to_pair_panels<Lanes>(a, m1 - m0, block_k, tile_rows, -0.0F, packed_a);
+                        copy_to_pair_panels<Lanes>(a, m1 - m0, block_k, tile_rows, packed_a);
                     }
                     const float* panels;
                     if (p.panels.data != nullptr) {
@@ -262,17 +255,12 @@ void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
                             const float* const tile_a =
                                 packed_a + (i - m0) * (ByRow ? pair_row_stride : pairs);
                             float* const c = p.c + i * p.c_stride + j;
-                            if constexpr (Lanes::flushes) {
-                                multiply_pair_rows<Lanes, tile_rows, ByRow>(rows, tile_a, panel, pairs, c,
-                                                                            p.c_stride, columns, add, next);
-                            } else {
-                                alignas(64) float sums[tile_rows * tile_columns];
-                                const unsigned mode = Lanes::flush_on();
-                                multiply_pair_rows<Lanes, tile_rows, ByRow>(
-                                    rows, tile_a, panel, pairs, sums, tile_columns, columns, false, next);
-                                Lanes::flush_off(mode);
-                                add_tile<Lanes>(sums, rows, c, p.c_stride, columns, add);
-                            }
+                            alignas(64) float sums[tile_rows * tile_columns];
+                            const unsigned mode = flush_on();
+                            multiply_pair_rows<Lanes, tile_rows, ByRow>(rows, tile_a, panel, pairs, sums,
+                                                                        columns, next);
+                            flush_off(mode);
+                            add_tile<Lanes>(sums, rows, c, p.c_stride, columns, add);
                         }
                     }
                 }

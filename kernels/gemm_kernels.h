@@ -31,11 +31,13 @@ void pack_own(const GemmOperand& b, std::size_t lines, std::size_t block_k, floa
 void pack_avx512(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
 void pack_avx2(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
 
-// --- The contract bf16. Panels hold pairs of k, half as many floats ---
+// --- The contract bf16 ---
 
+void multiply_bf16_amx(const GemmProblem& problem, float* scratch);
 void multiply_bf16_instruction(const GemmProblem& problem, float* scratch);
 void multiply_bf16_avx512(const GemmProblem& problem, float* scratch);
 void multiply_bf16_avx2(const GemmProblem& problem, float* scratch);
+void pack_bf16_amx(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
 void pack_bf16_instruction(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
 void pack_bf16_avx512(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
 void pack_bf16_avx2(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels);
@@ -44,9 +46,14 @@ void pack_bf16_avx2(const GemmOperand& b, std::size_t lines, std::size_t block_k
 /// reference::dot_pair. @pre cpu_has_bf16_dot().
 void dot_pairs_by_instruction(const float* sums, const unsigned* a, const unsigned* b, float* out);
 
+/// out (16, 16) = tdpbf16ps of sums (16, 16) and the pairs a (16 rows, 16) and b (16 of k, 16 columns): for
+/// comparing with reference::tile_dot. @pre cpu_has_bf16_tiles().
+void dot_tiles_by_instruction(const float* sums, const unsigned* a, const unsigned* b, float* out);
+
 struct Bf16Kernel {
     const char* name;
-    bool emulates;  ///< Slower than the instruction.
+    bool emulates;          ///< Slower than the instruction.
+    std::size_t k_at_once;  ///< Terms of k that one float of a panel holds.
     void (*multiply)(const GemmProblem&);
     /// As pack_own; null: reads no panels.
     void (*pack)(const GemmOperand&, std::size_t lines, std::size_t block_k, float* panels);

@@ -12,6 +12,8 @@ namespace lockstep {
 
 /// A dot product's block length in both contracts.
 inline constexpr std::size_t gemm_block_k = 256;
+/// Terms of a chain in the contract bf16: as many as a row of an AMX tile holds.
+inline constexpr std::size_t bf16_chain_k = 16;
 
 /// Element k of line i (a row of A, or a column of B) is data[i * line_stride + k * k_stride]. One stride
 /// is 1.

@@ -29,11 +29,11 @@ void with_thread_scratch(const GemmProblem& problem) {
 
 // The fastest first.
 constexpr std::array all_bf16_kernels{
-    Bf16Kernel{"vdpbf16ps", false, with_thread_scratch<multiply_bf16_instruction>, pack_bf16_instruction},
-    Bf16Kernel{"avx512 emulation of vdpbf16ps", true, with_thread_scratch<multiply_bf16_avx512>,
-               pack_bf16_avx512},
-    Bf16Kernel{"avx2 emulation of vdpbf16ps", true, with_thread_scratch<multiply_bf16_avx2>, pack_bf16_avx2},
-    Bf16Kernel{"scalar model of vdpbf16ps", true, reference::multiply_bf16, nullptr}};
+    Bf16Kernel{"AMX", false, 1, with_thread_scratch<multiply_bf16_amx>, pack_bf16_amx},
+    Bf16Kernel{"vdpbf16ps", false, 2, with_thread_scratch<multiply_bf16_instruction>, pack_bf16_instruction},
+    Bf16Kernel{"avx512 emulation", true, 2, with_thread_scratch<multiply_bf16_avx512>, pack_bf16_avx512},
+    Bf16Kernel{"avx2 emulation", true, 2, with_thread_scratch<multiply_bf16_avx2>, pack_bf16_avx2},
+    Bf16Kernel{"scalar model", true, 1, reference::multiply_bf16, nullptr}};
 
 }  // namespace
 
@@ -61,9 +61,9 @@ std::span<const Bf16Kernel> bf16_kernels() {
     const std::span<const Bf16Kernel> all(all_bf16_kernels);
     switch (kernel_isa()) {
         case KernelIsa::avx512:
-            return all.subspan(cpu_has_bf16_dot() ? 0 : 1);
+            return all.subspan(cpu_has_bf16_tiles() ? 0 : cpu_has_bf16_dot() ? 1 : 2);
         case KernelIsa::avx2:
-            return all.subspan(2);
+            return all.subspan(3);
         case KernelIsa::scalar:
             break;
     }

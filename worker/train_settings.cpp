@@ -27,7 +27,8 @@ json to_object(const TrainSettings& s) {
               {"weight_decay", o.weight_decay},
               {"clip_norm", o.clip_norm}}},
             {"seed", s.seed},
-            {"scale_exponent", s.scale_exponent}};
+            {"scale_exponent", s.scale_exponent},
+            {"numerics", std::string(name_of(s.numerics))}};
 }
 
 void require(bool ok, const char* option, double value, const char* range) {
@@ -100,6 +101,13 @@ TrainSettings train_settings_from_json(std::string_view text) {
         o.at("clip_norm").get_to(s.optimizer.clip_norm);
         object.at("seed").get_to(s.seed);
         object.at("scale_exponent").get_to(s.scale_exponent);
+        // Runs from before there was a choice do not say.
+        const std::string numerics = object.value("numerics", std::string(name_of(GemmNumerics::fma256)));
+        if (numerics != name_of(GemmNumerics::fma256) && numerics != name_of(GemmNumerics::bf16)) {
+            throw Error(ErrorCode::incompatible_version,
+                        "numerics '" + numerics + "' is unknown to this version");
+        }
+        s.numerics = parse_gemm_numerics(numerics);
         return s;
     } catch (const json::exception& failure) {
         throw Error(ErrorCode::corrupt_data,

@@ -1,7 +1,6 @@
 #include "kernels/reference/gemm_bf16.h"
 
 #include <bit>
-#include <cstddef>
 
 namespace lockstep::reference {
 
@@ -29,6 +28,14 @@ unsigned may_be_flushed(float x) {
 
 float rounded(float x) {
     return from_bf16(to_bf16(x));
+}
+
+float low(std::uint32_t pair) {
+    return from_bf16(static_cast<std::uint16_t>(pair));
+}
+
+float high(std::uint32_t pair) {
+    return from_bf16(static_cast<std::uint16_t>(pair >> 16U));
 }
 
 // chain[j] = flushing_fma(a, b[j], chain[j]), rarely the slow way.
@@ -76,10 +83,22 @@ float flushing_fma(float a, float b, float c) {
     return product < missing ? zero : result;
 }
 
+float flushing_add(float a, float b) {
+    return denormal_as_zero(denormal_as_zero(a) + denormal_as_zero(b));
+}
+
 float dot_pair(float sum, std::uint32_t a, std::uint32_t b) {
-    const auto high = [](std::uint32_t pair) { return from_bf16(static_cast<std::uint16_t>(pair >> 16U)); };
-    const auto low = [](std::uint32_t pair) { return from_bf16(static_cast<std::uint16_t>(pair)); };
     return flushing_fma(low(a), low(b), flushing_fma(high(a), high(b), sum));
+}
+
+float tile_dot(float sum, const std::uint32_t* a, std::size_t a_step, const std::uint32_t* b,
+               std::size_t b_step, std::size_t pairs) {
+    float lows = 0, highs = 0;
+    for (std::size_t i = 0; i < pairs; ++i) {
+        lows = flushing_fma(low(a[i * a_step]), low(b[i * b_step]), lows);
+        highs = flushing_fma(high(a[i * a_step]), high(b[i * b_step]), highs);
+    }
+    return flushing_add(sum, flushing_add(lows, highs));
 }
 
 void multiply_bf16(const GemmProblem& p) {
@@ -96,13 +115,21 @@ void multiply_bf16(const GemmProblem& p) {
                 }
             }
             for (std::size_t i = 0; i < p.m; ++i) {
-                float chain[columns_at_once] = {};
-                for (std::size_t k = 0; k < block_k; ++k) {
-                    add_term(rounded(p.a.data[i * p.a.line_stride + (k0 + k) * p.a.k_stride]), b[k], chain);
+                float sum[columns_at_once] = {};
+                for (std::size_t g = 0; g < block_k; g += bf16_chain_k) {
+                    float chain[columns_at_once] = {};
+                    for (std::size_t k = g; k < g + bf16_chain_k && k < block_k; ++k) {
+                        add_term(rounded(p.a.data[i * p.a.line_stride + (k0 + k) * p.a.k_stride]), b[k],
+                                 chain);
+                    }
+                    // A chain of −0 counts as +0.
+                    for (std::size_t j = 0; j < columns_at_once; ++j) {
+                        sum[j] = flushing_add(sum[j], chain[j] + 0.0F);
+                    }
                 }
                 float* c = p.c + i * p.c_stride + j0;
                 for (std::size_t j = 0; j < columns; ++j) {
-                    c[j] = (p.accumulate || k0 > 0 ? c[j] : 0.0F) + chain[j];
+                    c[j] = (p.accumulate || k0 > 0 ? c[j] : 0.0F) + sum[j];
                 }
             }
         }

@@ -45,12 +45,18 @@ inline float rounded_to_bf16(float x) {
 // Where no sum comes near the least normal number.
 inline float element_of_bf16(const float* a, std::size_t a_step, const float* b, std::size_t b_step,
                              std::size_t k, float c) {
-    std::vector<float> x(k), y(k);
-    for (std::size_t i = 0; i < k; ++i) {
-        x[i] = rounded_to_bf16(a[i * a_step]);
-        y[i] = rounded_to_bf16(b[i * b_step]);
+    for (std::size_t block = 0; block < k; block += 256) {
+        float sum = 0;
+        for (std::size_t begin = block; begin < std::min(k, block + 256); begin += 16) {
+            float chain = 0;
+            for (std::size_t i = begin; i < std::min(k, begin + 16); ++i) {
+                chain = std::fma(rounded_to_bf16(a[i * a_step]), rounded_to_bf16(b[i * b_step]), chain);
+            }
+            sum = sum + chain;
+        }
+        c = c + sum;
     }
-    return element_of_fma256(x.data(), 1, y.data(), 1, k, c);
+    return c;
 }
 
 // One product with its operands in buffers of odd strides and offsets, and a margin that must stay as it is.
@@ -119,30 +125,39 @@ struct GemmCase {
         return out;
     }
 
-    /// By a kernel alone. With `pack`, B is laid out first, two of k at a time.
-    std::vector<float> product_by(void (*multiply)(const GemmProblem&),
-                                  void (*pack)(const GemmOperand&, std::size_t, std::size_t,
-                                               float*) = nullptr) const {
+    std::vector<float> product_by(void (*multiply)(const GemmProblem&)) const {
         std::vector<float> out = c;
+        multiply(problem(out));
+        return out;
+    }
+    /// By a kernel alone. With `panels`, B is laid out first, if the kernel reads panels.
+    std::vector<float> product_by(const Bf16Kernel& kernel, bool panels) const {
+        std::vector<float> out = c;
+        GemmProblem x = problem(out);
+        const std::size_t lines = (n + panel_lines - 1) / panel_lines * panel_lines;
+        const auto floats_of = [&](std::size_t terms) {
+            return (terms + kernel.k_at_once - 1) / kernel.k_at_once;
+        };
+        std::vector<float> room(panels && kernel.pack != nullptr ? lines * floats_of(k) : 0);
+        for (std::size_t begin = 0; begin < k && !room.empty(); begin += gemm_block_k) {
+            kernel.pack({x.b.data + begin * x.b.k_stride, x.b.line_stride, x.b.k_stride}, n,
+                        std::min(gemm_block_k, k - begin), room.data() + floats_of(begin) * lines);
+            x.panels = {room.data(), lines, 0, 0};
+        }
+        kernel.multiply(x);
+        return out;
+    }
+    GemmProblem problem(std::vector<float>& out) const {
         const bool a_transposed = form == Form::tn;
         const bool b_transposed = form == Form::nt;
-        GemmProblem problem{m,
-                            n,
-                            k,
-                            {a.data() + offset, a_transposed ? 1 : a_stride(), a_transposed ? a_stride() : 1},
-                            {b.data() + offset, b_transposed ? b_stride() : 1, b_transposed ? 1 : b_stride()},
-                            out.data() + offset,
-                            c_stride(),
-                            accumulate == Accumulate::yes};
-        const std::size_t lines = (n + panel_lines - 1) / panel_lines * panel_lines;
-        std::vector<float> panels(pack != nullptr ? lines * ((k + 1) / 2) : 0);
-        for (std::size_t begin = 0; begin < k && pack != nullptr; begin += gemm_block_k) {
-            pack({problem.b.data + begin * problem.b.k_stride, problem.b.line_stride, problem.b.k_stride}, n,
-                 std::min(gemm_block_k, k - begin), panels.data() + begin / 2 * lines);
-            problem.panels = {panels.data(), lines, 0, 0};
-        }
-        multiply(problem);
-        return out;
+        return {m,
+                n,
+                k,
+                {a.data() + offset, a_transposed ? 1 : a_stride(), a_transposed ? a_stride() : 1},
+                {b.data() + offset, b_transposed ? b_stride() : 1, b_transposed ? 1 : b_stride()},
+                out.data() + offset,
+                c_stride(),
+                accumulate == Accumulate::yes};
     }
 
     float expected_element(std::size_t i, std::size_t j) const {
