@@ -27,6 +27,7 @@ namespace {
 
 using Kernel = void (*)(const GemmProblem&);
 using Packer = void (*)(const GemmOperand&, std::size_t lines, std::size_t block_k, float* panels);
+using PanelFloats = std::size_t (*)(std::size_t terms);
 
 Kernel fma256_kernel(GemmBackend backend) {
     switch (backend) {
@@ -100,8 +101,12 @@ std::size_t to_panels(std::size_t lines) {
     return (lines + panel_lines - 1) / panel_lines * panel_lines;
 }
 
-/// @param k_at_once  what one float of the panels holds: 1, or a pair of 2.
-void pack(ThreadPool& pool, Packer packer, std::size_t k_at_once, const GemmOperand& b, std::size_t lines,
+std::size_t fma256_floats(std::size_t terms) {
+    return terms;
+}
+
+/// @param floats_of  floats that hold so many terms of k of one line.
+void pack(ThreadPool& pool, Packer packer, PanelFloats floats_of, const GemmOperand& b, std::size_t lines,
           std::size_t k, float* panels) {
     constexpr std::size_t lines_a_task = 8 * panel_lines;
     const std::size_t groups = (lines + lines_a_task - 1) / lines_a_task;
@@ -112,7 +117,7 @@ void pack(ThreadPool& pool, Packer packer, std::size_t k_at_once, const GemmOper
         const std::size_t block_k = std::min(gemm_block_k, k - k0);
         packer({b.data + line * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
                std::min(lines_a_task, lines - line), block_k,
-               panels + k0 / k_at_once * to_panels(lines) + line * ((block_k + k_at_once - 1) / k_at_once));
+               panels + floats_of(k0) * to_panels(lines) + line * floats_of(block_k));
     });
 }
 
@@ -299,7 +304,7 @@ GemmBackend faster_backend(ThreadPool& pool, std::span<const GemmShape> shapes) 
         openblas += seconds_of(pool, multiply_by_recipe, problem);
         if (own_reads_panels()) {
             panels.assign(to_panels(n) * k, 0);
-            pack(pool, pack_own, 1, problem.b, n, k, panels.data());
+            pack(pool, pack_own, fma256_floats, problem.b, n, k, panels.data());
             problem.panels = {panels.data(), to_panels(n), 0, 0};
         }
         own += seconds_of(pool, multiply_own, problem);
@@ -367,7 +372,7 @@ struct Gemm::State {
         if (numerics == GemmNumerics::bf16) return bf16_kernel.pack;
         return backend == GemmBackend::own && own_reads_panels() ? pack_own : nullptr;
     }
-    std::size_t k_at_once() const { return numerics == GemmNumerics::bf16 ? bf16_kernel.k_at_once : 1; }
+    PanelFloats panel_floats() const { return numerics == GemmNumerics::bf16 ? bf16_floats : fma256_floats; }
 
     void choose_fma256(std::span<const GemmShape> shapes, const SelfTest& test);
     void choose_bf16(const SelfTest& test);
@@ -462,7 +467,7 @@ void Gemm::multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Acc
 
 std::size_t Gemm::nt_panel_floats(std::size_t out, std::size_t in) const {
     if (state_->packer() == nullptr) return 0;
-    return to_panels(out) * ((in + state_->k_at_once() - 1) / state_->k_at_once());
+    return to_panels(out) * state_->panel_floats()(in);
 }
 
 std::size_t Gemm::nn_panel_floats(std::size_t out, std::size_t in) const {
@@ -471,13 +476,13 @@ std::size_t Gemm::nn_panel_floats(std::size_t out, std::size_t in) const {
 
 void Gemm::pack_nt(ConstMatrixView weight, float* panels) const {
     LOCKSTEP_EXPECTS(state_->packer() != nullptr);
-    pack(state_->pool, state_->packer(), state_->k_at_once(), {weight.data, weight.stride, 1}, weight.rows,
+    pack(state_->pool, state_->packer(), state_->panel_floats(), {weight.data, weight.stride, 1}, weight.rows,
          weight.cols, panels);
 }
 
 void Gemm::pack_nn(ConstMatrixView weight, float* panels) const {
     LOCKSTEP_EXPECTS(state_->packer() != nullptr);
-    pack(state_->pool, state_->packer(), state_->k_at_once(), {weight.data, 1, weight.stride}, weight.cols,
+    pack(state_->pool, state_->packer(), state_->panel_floats(), {weight.data, 1, weight.stride}, weight.cols,
          weight.rows, panels);
 }
 

@@ -1,13 +1,10 @@
 // The product of the contract bf16 with AMX. Compiled for AVX-512 with BF16 and AMX; see CMakeLists.txt for
 // what such a file may include.
 //
-// tdpbf16ps makes two chains of sixteen terms for each element, one of the low halves of its pairs and one of
-// the high ones, and adds their sum to the tile. The contract's chain is one of sixteen neighbours in k, so
-// only the high halves are used: an operand rounded to bf16 and kept as a float is a pair (+0, x). That
-// leaves half of the instruction's speed unused, which is still far more than AVX-512 has; and it lets CPUs
-// with vdpbf16ps alone have the same bits.
+// tdpbf16ps makes two chains of sixteen terms for each element, one of the high halves of its pairs and one
+// of the low ones, and adds their sum to the tile: the contract is made of exactly that.
 
-#include "kernels/gemm_blocked.h"
+#include "kernels/gemm_bf16_blocked.h"
 #include "kernels/gemm_kernels.h"
 #include "kernels/gemm_lanes_avx512.h"
 
@@ -17,45 +14,44 @@ namespace {
 
 constexpr std::size_t edge = bf16_chain_k;  // Of a tile: rows, elements in a row.
 constexpr std::size_t pair_of_edges = 2 * edge;
-constexpr std::size_t row_stride = gemm_block_k + 16;  // Of packed A; not a power of two.
-static_assert(block_rows * row_stride <= packed_a_floats && block_rows % pair_of_edges == 0 &&
-              panel_lines == pair_of_edges);
+static_assert(edge == pairs_of_group && block_rows % pair_of_edges == 0 && panel_lines == pair_of_edges);
 
-// Rounds what it loads, so that the panels of gemm_blocked.h hold rounded floats.
-struct RoundingLanes : Avx512Lanes {
-    LOCKSTEP_INLINE Vector load_first(const float* p, std::size_t n) {
-        const __m256bh rounded = _mm512_cvtneps_pbh(Avx512Lanes::load_first(p, n));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)rounded), 16));
+// Word 2i from word 16 + i, word 2i + 1 from word i.
+alignas(64) constexpr short interleaved[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+
+struct TileLanes : Avx512Lanes {
+    static constexpr std::size_t partner = bf16_chain_k;
+
+    LOCKSTEP_INLINE Vector pair(Vector x, Vector y) {
+        const __m512i words = (__m512i)_mm512_cvtne2ps_pbh(x, y);
+        return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(interleaved), words));
+    }
+    LOCKSTEP_INLINE Vector pair_line(const float* p, std::size_t n) {
+        const std::size_t in_first = n < width ? n : width;
+        return pair(load_first(p, in_first), load_first(p + in_first, n - in_first));
     }
 };
 
-// Row i of A at packed + i * row_stride, its k side by side, +0 up to a multiple of sixteen.
-[[gnu::noinline]] void pack_rows(const GemmOperand& a, std::size_t rows, std::size_t block_k, float* packed) {
-    if (a.k_stride == 1) {
-        for (std::size_t i = 0; i < rows; ++i) {
-            const float* const source = a.data + i * a.line_stride;
-            for (std::size_t k = 0; k < block_k; k += edge) {
-                const std::size_t count = block_k - k < edge ? block_k - k : edge;
-                RoundingLanes::store(packed + i * row_stride + k,
-                                     RoundingLanes::load_first(source + k, count));
-            }
-        }
-        return;
-    }
-    for (std::size_t k = 0; k < block_k; k += edge) {
-        const std::size_t terms = block_k - k < edge ? block_k - k : edge;
+// The rows of pack_pair_rows, from lines that stand side by side.
+[[gnu::noinline]] void transpose_to_pair_rows(const GemmOperand& a, std::size_t rows, std::size_t block_k,
+                                              float* packed) {
+    for (std::size_t group = 0; group < bf16_floats(block_k); group += pairs_of_group) {
         for (std::size_t i = 0; i < rows; i += edge) {
             const std::size_t count = rows - i < edge ? rows - i : edge;
-            const float* const source = a.data + k * a.k_stride + i;
+            const auto line = [&](std::size_t k) {
+                if (k >= block_k) return TileLanes::zero();
+                const float* const source = a.data + k * a.k_stride + i;
+                __builtin_prefetch(source + bf16_group_k * a.k_stride);
+                return TileLanes::load_first(source, count);
+            };
             __m512 block[edge];
             for (std::size_t t = 0; t < edge; ++t) {
-                if (t < terms) __builtin_prefetch(source + (t + edge) * a.k_stride);
-                block[t] = t < terms ? RoundingLanes::load_first(source + t * a.k_stride, count)
-                                     : RoundingLanes::zero();
+                block[t] = TileLanes::pair(line(2 * group + t), line(2 * group + edge + t));
             }
-            RoundingLanes::transpose(block);
+            TileLanes::transpose(block);
             for (std::size_t t = 0; t < edge; ++t) {
-                RoundingLanes::store(packed + (i + t) * row_stride + k, block[t]);
+                TileLanes::store(packed + (i + t) * pair_row_stride + group, block[t]);
             }
         }
     }
@@ -75,31 +71,21 @@ struct alignas(64) TileConfig {
 }
 
 // sums (32, 32) of one block: rows of packed A times a panel of B.
-[[gnu::noinline]] void multiply_tiles(const float* a, const float* b, std::size_t block_k, float* sums) {
-    constexpr std::size_t a_bytes = row_stride * sizeof(float);
+[[gnu::noinline]] void multiply_tiles(const float* a, const float* b, std::size_t pairs, float* sums) {
+    constexpr std::size_t a_bytes = pair_row_stride * sizeof(float);
     constexpr std::size_t b_bytes = panel_lines * sizeof(float);
-    alignas(64) float last[edge * panel_lines];
     memory_changes();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (std::size_t k = 0; k < block_k; k += edge) {
-        const float* line = b + k * panel_lines;
-        if (block_k - k < edge) {
-            // What follows the panel is not zero.
-            for (std::size_t i = 0; i < edge * panel_lines; ++i) {
-                last[i] = i < (block_k - k) * panel_lines ? line[i] : 0.0F;
-            }
-            line = last;
-            memory_changes();
-        }
+    for (std::size_t k = 0; k < pairs; k += edge, b += edge * panel_lines) {
         _tile_loadd(4, a + k, a_bytes);
-        _tile_loadd(6, line, b_bytes);
+        _tile_loadd(6, b, b_bytes);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, line + edge, b_bytes);
+        _tile_loadd(7, b + edge, b_bytes);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, a + edge * row_stride + k, a_bytes);
+        _tile_loadd(5, a + edge * pair_row_stride + k, a_bytes);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
@@ -108,19 +94,6 @@ struct alignas(64) TileConfig {
     _tile_stored(2, sums + edge * panel_lines, b_bytes);
     _tile_stored(3, sums + edge * panel_lines + edge, b_bytes);
     memory_changes();
-}
-
-// c (rows, columns) = c or 0, plus the sums.
-[[gnu::noinline]] void add_sums(const float* sums, std::size_t rows, float* c, std::size_t c_stride,
-                                std::size_t columns, bool add) {
-    using Lanes = Avx512Lanes;
-    for (std::size_t i = 0; i < rows; ++i, c += c_stride, sums += panel_lines) {
-        for (std::size_t j = 0; j < columns; j += edge) {
-            const std::size_t count = columns - j < edge ? columns - j : edge;
-            const __m512 old = add ? Lanes::load_first(c + j, count) : Lanes::zero();
-            Lanes::store_first(c + j, count, Lanes::add(old, Lanes::load(sums + j)));
-        }
-    }
 }
 
 }  // namespace
@@ -139,29 +112,24 @@ void multiply_bf16_amx(const GemmProblem& p, float* scratch) {
                 const std::size_t m1 = smaller(p.m, m0 + block_rows);
                 for (std::size_t k0 = s0; k0 < s1; k0 += gemm_block_k) {
                     const std::size_t block_k = smaller(gemm_block_k, s1 - k0);
-                    pack_rows(
-                        {p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride, p.a.line_stride, p.a.k_stride},
-                        m1 - m0, block_k, packed_a);
-                    const float* panels = p.panels.data;
-                    if (panels != nullptr) {
-                        panels += (p.panels.first_k + k0) * p.panels.lines_padded +
-                                  (p.panels.first_line + n0) * block_k;
+                    const std::size_t pairs = bf16_floats(block_k);
+                    const GemmOperand a{p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride, p.a.line_stride,
+                                        p.a.k_stride};
+                    if (a.k_stride == 1) {
+                        pack_pair_rows<TileLanes>(a, m1 - m0, block_k, packed_a);
                     } else {
-                        float* const made_here = scratch + (k0 - s0) * chunk_lines;
-                        panels = made_here;
-                        if (m0 == 0) {
-                            pack_bf16_amx({p.b.data + n0 * p.b.line_stride + k0 * p.b.k_stride,
-                                           p.b.line_stride, p.b.k_stride},
-                                          n1 - n0, block_k, made_here);
-                        }
+                        transpose_to_pair_rows(a, m1 - m0, block_k, packed_a);
                     }
+                    const float* const panels =
+                        pair_panels_of_b<TileLanes>(p, scratch, n0, n1, s0, k0, block_k, m0 == 0);
                     for (std::size_t j = n0; j < n1; j += panel_lines) {
                         for (std::size_t i = m0; i < m1; i += pair_of_edges) {
                             alignas(64) float sums[pair_of_edges * panel_lines];
-                            multiply_tiles(packed_a + (i - m0) * row_stride, panels + (j - n0) * block_k,
-                                           block_k, sums);
-                            add_sums(sums, smaller(pair_of_edges, m1 - i), p.c + i * p.c_stride + j,
-                                     p.c_stride, smaller(panel_lines, n1 - j), p.accumulate || k0 > 0);
+                            multiply_tiles(packed_a + (i - m0) * pair_row_stride, panels + (j - n0) * pairs,
+                                           pairs, sums);
+                            add_tile<TileLanes>(sums, smaller(pair_of_edges, m1 - i),
+                                                p.c + i * p.c_stride + j, p.c_stride,
+                                                smaller(panel_lines, n1 - j), p.accumulate || k0 > 0);
                         }
                     }
                 }
@@ -172,7 +140,7 @@ void multiply_bf16_amx(const GemmProblem& p, float* scratch) {
 }
 
 void pack_bf16_amx(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
-    pack_panels<RoundingLanes>(b, lines, block_k, panel_lines, panels);
+    pack_pair_panels<TileLanes>(b, lines, block_k, panels);
 }
 
 void dot_tiles_by_instruction(const float* sums, const unsigned* a, const unsigned* b, float* out) {

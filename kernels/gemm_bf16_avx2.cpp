@@ -10,6 +10,8 @@ namespace lockstep {
 namespace {
 
 struct FlushingAvx2Lanes : Avx2Lanes {
+    static constexpr std::size_t partner = 1;
+
     LOCKSTEP_INLINE __m256i high_half(__m256i x) {
         return _mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xffff0000U)));
     }

@@ -10,6 +10,8 @@ namespace lockstep {
 namespace {
 
 struct FlushingAvx512Lanes : Avx512Lanes {
+    static constexpr std::size_t partner = 1;
+
     LOCKSTEP_INLINE __m512i high_half(__m512i x) {
         return _mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000U)));
     }

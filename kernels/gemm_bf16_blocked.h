@@ -3,14 +3,18 @@
 // The blocked matrix product of the contract bf16, in the manner of gemm_blocked.h:
 // the chains of a tile of C live in registers through sixteen of k, and their sums
 // beside it through one block of 256. Both operands are rounded to bf16 while they
-// are packed, two neighbours in k to a pair of 32 bits, the first in the high half:
-// vdpbf16ps adds the product of the high halves first, so a chain ascends over k.
-// Pairs are kept in arrays of float, whose lanes they fill; nothing computes with
-// them as floats. A block of odd length ends in pairs with +0.
+// are packed, two of k to a pair of 32 bits. Pairs are kept in arrays of float, whose
+// lanes they fill; nothing computes with them as floats. Groups of 32 of k are sixteen
+// pairs; past the end of k stands +0.
+//
+// vdpbf16ps adds the product of the high halves first, then that of the low ones: a
+// pair is two neighbours in k, the first in the high half. tdpbf16ps makes one chain
+// of the high halves of a group and one of the low ones: its pair has one of each chain.
 //
 // `Lanes` is the Lanes of gemm_blocked.h with
+//   partner               distance in k of a pair's two: 1, or 16
 //   pair(x, y)            lane i: bf16 of x's lane i in the high half, of y's in the low half
-//   pair_line(p, n)       lane i: (p[2i], p[2i + 1]); +0 from p[n] on, 0 < n ≤ 2·width
+//   pair_line(p, n)       the pairs of 2·width of k that begin at p; +0 from p[n] on, 0 < n ≤ 2·width
 //   dot(sum, a, b)        what vdpbf16ps computes, in a thread that flushes
 
 #pragma once
@@ -24,12 +28,20 @@ namespace lockstep {
 
 inline constexpr std::size_t pairs_of_block = gemm_block_k / 2;
 inline constexpr std::size_t pairs_of_chain = bf16_chain_k / 2;
+inline constexpr std::size_t pairs_of_group = bf16_group_k / 2;
 // Distance of A's rows, where they lie row by row: not a power of two, so that a tile's rows share no place
 // in the cache.
 inline constexpr std::size_t pair_row_stride = pairs_of_block + 16;
 /// Of MXCSR: results that are denormal become zeros, and so do operands.
 inline constexpr unsigned flush_mode_bits = 0x8040;
 static_assert(block_rows * pair_row_stride <= packed_a_floats && chunk_k % 2 == 0);
+
+/// k of a pair's first, from the block's first.
+template <class Lanes>
+std::size_t first_of_pair(std::size_t pair) {
+    if constexpr (Lanes::partner == 1) return 2 * pair;
+    return pair / pairs_of_group * bf16_group_k + pair % pairs_of_group;
+}
 
 /// Lines whose k stands side by side, as panels: pair k of line i at [i / panel_width][k][i % panel_width];
 /// missing lines of the last panel are 0.
@@ -38,24 +50,25 @@ template <class Lanes>
                                                 std::size_t panel_width, float* panels) {
     using Vector = typename Lanes::Vector;
     constexpr std::size_t width = Lanes::width;
-    const std::size_t pairs = (block_k + 1) / 2;
+    const std::size_t pairs = bf16_floats(block_k);
     for (std::size_t first = 0; first < lines; first += width) {
         const std::size_t left = lines - first;
         const float* source = x.data + first * x.line_stride;
         float* const panel = panels + first / panel_width * panel_width * pairs + first % panel_width;
-        for (std::size_t k = 0; k < block_k; k += 2 * width) {
-            const std::size_t columns = block_k - k < 2 * width ? block_k - k : 2 * width;
+        for (std::size_t k = 0; k < 2 * pairs; k += 2 * width) {
+            const std::size_t there = block_k > k ? block_k - k : 0;
+            const std::size_t columns = there < 2 * width ? there : 2 * width;
             Vector block[width];
             for (std::size_t i = 0; i < width; ++i) {
                 if (i < left) {
                     __builtin_prefetch(source + i * x.line_stride + k + 128);
                     __builtin_prefetch(source + i * x.line_stride + k + 144);
                 }
-                block[i] =
-                    i < left ? Lanes::pair_line(source + i * x.line_stride + k, columns) : Lanes::zero();
+                block[i] = i < left && there > 0 ? Lanes::pair_line(source + i * x.line_stride + k, columns)
+                                                 : Lanes::zero();
             }
             Lanes::transpose(block);
-            for (std::size_t i = 0; 2 * i < columns; ++i) {
+            for (std::size_t i = 0; i < width; ++i) {
                 Lanes::store(panel + (k / 2 + i) * panel_width, block[i]);
             }
         }
@@ -73,13 +86,15 @@ template <class Lanes>
 [[gnu::noinline]] void copy_to_pair_panels(const GemmOperand& x, std::size_t lines, std::size_t block_k,
                                            std::size_t panel_width, float* panels) {
     constexpr std::size_t width = Lanes::width;
-    const std::size_t pairs = (block_k + 1) / 2;
-    for (std::size_t k = 0; k < block_k; k += 2) {
-        const bool whole = k + 1 < block_k;
+    const std::size_t pairs = bf16_floats(block_k);
+    for (std::size_t pair = 0; pair < pairs; ++pair) {
+        const std::size_t k = first_of_pair<Lanes>(pair);
+        const bool has_one = k < block_k;
+        const bool has_two = k + Lanes::partner < block_k;
         const float* const one = x.data + k * x.k_stride;
-        const float* const two = one + x.k_stride;
+        const float* const two = one + Lanes::partner * x.k_stride;
         const float* const ahead = one + 4 * x.k_stride;
-        float* target = panels + k / 2 * panel_width;
+        float* target = panels + pair * panel_width;
         for (std::size_t begin = 0; begin < lines; begin += panel_width, target += pairs * panel_width) {
             for (std::size_t first = 0; first < panel_width; first += width) {
                 const std::size_t room = panel_width - first < width ? panel_width - first : width;
@@ -88,10 +103,10 @@ template <class Lanes>
                 const std::size_t at = begin + first;
                 if (count > 0) {
                     __builtin_prefetch(ahead + at);
-                    __builtin_prefetch(ahead + x.k_stride + at);
+                    __builtin_prefetch(ahead + Lanes::partner * x.k_stride + at);
                 }
-                const auto high = Lanes::load_first(one + at, count);
-                const auto low = whole ? Lanes::load_first(two + at, count) : Lanes::zero();
+                const auto high = has_one ? Lanes::load_first(one + at, count) : Lanes::zero();
+                const auto low = has_two ? Lanes::load_first(two + at, count) : Lanes::zero();
                 Lanes::store_first(target + first, room, Lanes::pair(high, low));
             }
         }
@@ -109,6 +124,24 @@ void pack_pair_panels(const GemmOperand& b, std::size_t lines, std::size_t block
     }
 }
 
+/// Lines [n0, n1) of B and the block at k0, of the chunk that begins at s0: from its panels, or packed into
+/// scratch when used for the first time.
+template <class Lanes>
+const float* pair_panels_of_b(const GemmProblem& p, float* scratch, std::size_t n0, std::size_t n1,
+                              std::size_t s0, std::size_t k0, std::size_t block_k, bool first) {
+    if (p.panels.data != nullptr) {
+        return p.panels.data + (p.panels.first_k + k0) / 2 * p.panels.lines_padded +
+               (p.panels.first_line + n0) * bf16_floats(block_k);
+    }
+    float* const made_here = scratch + (k0 - s0) / 2 * chunk_lines;
+    if (first) {
+        const GemmOperand& b = p.b;
+        pack_pair_panels<Lanes>({b.data + n0 * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
+                                n1 - n0, block_k, made_here);
+    }
+    return made_here;
+}
+
 /// A's rows, each at a multiple of pair_row_stride.
 template <class Lanes>
 [[gnu::noinline]] void pack_pair_rows(const GemmOperand& a, std::size_t rows, std::size_t block_k,
@@ -117,9 +150,10 @@ template <class Lanes>
     for (std::size_t i = 0; i < rows; ++i) {
         const float* const source = a.data + i * a.line_stride;
         float* const target = packed + i * pair_row_stride;
-        for (std::size_t k = 0; k < block_k; k += at_once) {
-            const std::size_t count = block_k - k < at_once ? block_k - k : at_once;
-            Lanes::store(target + k / 2, Lanes::pair_line(source + k, count));
+        for (std::size_t k = 0; k < 2 * bf16_floats(block_k); k += at_once) {
+            const std::size_t there = block_k > k ? block_k - k : 0;
+            const std::size_t count = there < at_once ? there : at_once;
+            Lanes::store(target + k / 2, there > 0 ? Lanes::pair_line(source + k, count) : Lanes::zero());
         }
     }
 }
@@ -136,21 +170,21 @@ template <class Lanes>
     __builtin_ia32_ldmxcsr(mode);
 }
 
-/// One tile over one block: sums (Rows, a tile's columns). In a thread that flushes: adding to C comes after.
+/// One tile over one block: sums (Rows, a tile's columns), and behind a whole tile room for as many chains.
+/// In a thread that flushes: adding to C comes after.
 /// @param next  what is read after this tile, fetched meanwhile: 4 pairs for each pair.
 template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
 [[gnu::noinline]] void multiply_pair_tile(const float* a, const float* b, std::size_t pairs, float* sums,
                                           const float* next) {
     using Vector = typename Lanes::Vector;
     constexpr std::size_t tile_columns = Lanes::tile_vectors * Lanes::width;
+    float* const first_chains = sums + Lanes::tile_rows * tile_columns;
     for (std::size_t begin = 0; begin < pairs; begin += pairs_of_chain) {
-        const std::size_t left = pairs - begin;
-        const std::size_t count = left < pairs_of_chain ? left : pairs_of_chain;
         Vector chain[Rows][Vectors];
         for (std::size_t i = 0; i < Rows; ++i) {
             for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::zero();
         }
-        for (std::size_t k = 0; k < count; ++k) {
+        for (std::size_t k = 0; k < pairs_of_chain; ++k) {
             Vector line[Vectors];
             for (std::size_t v = 0; v < Vectors; ++v) line[v] = Lanes::load(b + v * Lanes::width);
             __builtin_prefetch(next, 0, 2);
@@ -169,12 +203,17 @@ template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
         for (std::size_t i = 0; i < Rows; ++i) {
             for (std::size_t v = 0; v < Vectors; ++v) done[i][v] = chain[i][v];
         }
+        const bool is_first = begin % pairs_of_group == 0;
         for (std::size_t i = 0; i < Rows; ++i) {
             for (std::size_t v = 0; v < Vectors; ++v) {
-                float* const sum = sums + i * tile_columns + v * Lanes::width;
-                const Vector before = begin > 0 ? Lanes::load(sum) : Lanes::zero();
-                // A chain of −0 counts as +0.
-                Lanes::store(sum, Lanes::add(before, Lanes::add(done[i][v], Lanes::zero())));
+                const std::size_t at = i * tile_columns + v * Lanes::width;
+                if (is_first) {
+                    Lanes::store(first_chains + at, done[i][v]);
+                    continue;
+                }
+                const Vector before = begin > pairs_of_group ? Lanes::load(sums + at) : Lanes::zero();
+                const Vector both = Lanes::add(Lanes::load(first_chains + at), done[i][v]);
+                Lanes::store(sums + at, Lanes::add(before, both));
             }
         }
     }
@@ -224,7 +263,7 @@ void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
                 const std::size_t m1 = smaller(p.m, m0 + block_rows);
                 for (std::size_t k0 = s0; k0 < s1; k0 += gemm_block_k) {
                     const std::size_t block_k = smaller(gemm_block_k, s1 - k0);
-                    const std::size_t pairs = (block_k + 1) / 2;
+                    const std::size_t pairs = bf16_floats(block_k);
                     const bool add = p.accumulate || k0 > 0;
                     const GemmOperand a{p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride, p.a.line_stride,
                                         p.a.k_stride};
@@ -233,19 +272,8 @@ void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
                     } else {
                         copy_to_pair_panels<Lanes>(a, m1 - m0, block_k, tile_rows, packed_a);
                     }
-                    const float* panels;
-                    if (p.panels.data != nullptr) {
-                        panels = p.panels.data + (p.panels.first_k + k0) / 2 * p.panels.lines_padded +
-                                 (p.panels.first_line + n0) * pairs;
-                    } else {
-                        float* const made_here = scratch + (k0 - s0) / 2 * chunk_lines;
-                        panels = made_here;
-                        if (m0 == 0) {
-                            pack_pair_panels<Lanes>({p.b.data + n0 * p.b.line_stride + k0 * p.b.k_stride,
-                                                     p.b.line_stride, p.b.k_stride},
-                                                    n1 - n0, block_k, made_here);
-                        }
-                    }
+                    const float* const panels =
+                        pair_panels_of_b<Lanes>(p, scratch, n0, n1, s0, k0, block_k, m0 == 0);
                     for (std::size_t j = n0; j < n1; j += tile_columns) {
                         const std::size_t columns = smaller(tile_columns, n1 - j);
                         const float* const panel = panels + (j - n0) * pairs;
@@ -255,7 +283,7 @@ void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
                             const float* const tile_a =
                                 packed_a + (i - m0) * (ByRow ? pair_row_stride : pairs);
                             float* const c = p.c + i * p.c_stride + j;
-                            alignas(64) float sums[tile_rows * tile_columns];
+                            alignas(64) float sums[2 * tile_rows * tile_columns];
                             const unsigned mode = flush_on();
                             multiply_pair_rows<Lanes, tile_rows, ByRow>(rows, tile_a, panel, pairs, sums,
                                                                         columns, next);

@@ -14,6 +14,8 @@ alignas(64) constexpr short interleaved[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4, 
                                                8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
 
 struct InstructionLanes : Avx512Lanes {
+    static constexpr std::size_t partner = 1;
+
     /// x in the low sixteen words, y in the high ones.
     LOCKSTEP_INLINE __m512i words(Vector x, Vector y) { return (__m512i)_mm512_cvtne2ps_pbh(y, x); }
     LOCKSTEP_INLINE Vector pair(Vector x, Vector y) {

@@ -52,8 +52,7 @@ void dot_tiles_by_instruction(const float* sums, const unsigned* a, const unsign
 
 struct Bf16Kernel {
     const char* name;
-    bool emulates;          ///< Slower than the instruction.
-    std::size_t k_at_once;  ///< Terms of k that one float of a panel holds.
+    bool emulates;  ///< Slower than the instruction.
     void (*multiply)(const GemmProblem&);
     /// As pack_own; null: reads no panels.
     void (*pack)(const GemmOperand&, std::size_t lines, std::size_t block_k, float* panels);

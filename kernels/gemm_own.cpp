@@ -29,11 +29,11 @@ void with_thread_scratch(const GemmProblem& problem) {
 
 // The fastest first.
 constexpr std::array all_bf16_kernels{
-    Bf16Kernel{"AMX", false, 1, with_thread_scratch<multiply_bf16_amx>, pack_bf16_amx},
-    Bf16Kernel{"vdpbf16ps", false, 2, with_thread_scratch<multiply_bf16_instruction>, pack_bf16_instruction},
-    Bf16Kernel{"avx512 emulation", true, 2, with_thread_scratch<multiply_bf16_avx512>, pack_bf16_avx512},
-    Bf16Kernel{"avx2 emulation", true, 2, with_thread_scratch<multiply_bf16_avx2>, pack_bf16_avx2},
-    Bf16Kernel{"scalar model", true, 1, reference::multiply_bf16, nullptr}};
+    Bf16Kernel{"AMX", false, with_thread_scratch<multiply_bf16_amx>, pack_bf16_amx},
+    Bf16Kernel{"vdpbf16ps", false, with_thread_scratch<multiply_bf16_instruction>, pack_bf16_instruction},
+    Bf16Kernel{"avx512 emulation", true, with_thread_scratch<multiply_bf16_avx512>, pack_bf16_avx512},
+    Bf16Kernel{"avx2 emulation", true, with_thread_scratch<multiply_bf16_avx2>, pack_bf16_avx2},
+    Bf16Kernel{"scalar model", true, reference::multiply_bf16, nullptr}};
 
 }  // namespace
 

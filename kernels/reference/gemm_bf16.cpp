@@ -103,6 +103,7 @@ float tile_dot(float sum, const std::uint32_t* a, std::size_t a_step, const std:
 
 void multiply_bf16(const GemmProblem& p) {
     float b[gemm_block_k][columns_at_once];
+    const float zeros[columns_at_once] = {};
     for (std::size_t j0 = 0; j0 < p.n; j0 += columns_at_once) {
         const std::size_t columns = p.n - j0 < columns_at_once ? p.n - j0 : columns_at_once;
         for (std::size_t k0 = 0; k0 < p.k; k0 += gemm_block_k) {
@@ -116,15 +117,17 @@ void multiply_bf16(const GemmProblem& p) {
             }
             for (std::size_t i = 0; i < p.m; ++i) {
                 float sum[columns_at_once] = {};
-                for (std::size_t g = 0; g < block_k; g += bf16_chain_k) {
-                    float chain[columns_at_once] = {};
-                    for (std::size_t k = g; k < g + bf16_chain_k && k < block_k; ++k) {
-                        add_term(rounded(p.a.data[i * p.a.line_stride + (k0 + k) * p.a.k_stride]), b[k],
-                                 chain);
+                for (std::size_t group = 0; group < block_k; group += bf16_group_k) {
+                    float chains[2][columns_at_once] = {};
+                    for (std::size_t k = group; k < group + bf16_group_k; ++k) {
+                        // Terms beyond the last are products of zeros: they make a −0 a +0.
+                        const bool there = k < block_k;
+                        const float a =
+                            there ? p.a.data[i * p.a.line_stride + (k0 + k) * p.a.k_stride] : 0.0F;
+                        add_term(rounded(a), there ? b[k] : zeros, chains[(k - group) / bf16_chain_k]);
                     }
-                    // A chain of −0 counts as +0.
                     for (std::size_t j = 0; j < columns_at_once; ++j) {
-                        sum[j] = flushing_add(sum[j], chain[j] + 0.0F);
+                        sum[j] = flushing_add(sum[j], flushing_add(chains[0][j], chains[1][j]));
                     }
                 }
                 float* c = p.c + i * p.c_stride + j0;

@@ -47,12 +47,15 @@ inline float element_of_bf16(const float* a, std::size_t a_step, const float* b,
                              std::size_t k, float c) {
     for (std::size_t block = 0; block < k; block += 256) {
         float sum = 0;
-        for (std::size_t begin = block; begin < std::min(k, block + 256); begin += 16) {
-            float chain = 0;
-            for (std::size_t i = begin; i < std::min(k, begin + 16); ++i) {
-                chain = std::fma(rounded_to_bf16(a[i * a_step]), rounded_to_bf16(b[i * b_step]), chain);
+        const auto chain = [&](std::size_t begin) {
+            float x = 0;
+            for (std::size_t i = begin; i < std::min({k, block + 256, begin + 16}); ++i) {
+                x = std::fma(rounded_to_bf16(a[i * a_step]), rounded_to_bf16(b[i * b_step]), x);
             }
-            sum = sum + chain;
+            return x;
+        };
+        for (std::size_t begin = block; begin < std::min(k, block + 256); begin += 32) {
+            sum = sum + (chain(begin) + chain(begin + 16));
         }
         c = c + sum;
     }
@@ -135,13 +138,10 @@ struct GemmCase {
         std::vector<float> out = c;
         GemmProblem x = problem(out);
         const std::size_t lines = (n + panel_lines - 1) / panel_lines * panel_lines;
-        const auto floats_of = [&](std::size_t terms) {
-            return (terms + kernel.k_at_once - 1) / kernel.k_at_once;
-        };
-        std::vector<float> room(panels && kernel.pack != nullptr ? lines * floats_of(k) : 0);
+        std::vector<float> room(panels && kernel.pack != nullptr ? lines * bf16_floats(k) : 0);
         for (std::size_t begin = 0; begin < k && !room.empty(); begin += gemm_block_k) {
             kernel.pack({x.b.data + begin * x.b.k_stride, x.b.line_stride, x.b.k_stride}, n,
-                        std::min(gemm_block_k, k - begin), room.data() + floats_of(begin) * lines);
+                        std::min(gemm_block_k, k - begin), room.data() + bf16_floats(begin) * lines);
             x.panels = {room.data(), lines, 0, 0};
         }
         kernel.multiply(x);
