@@ -27,7 +27,7 @@ namespace lockstep {
 struct Cursor {
     Fingerprint plan;      ///< Plan (revision) this run follows.
     Fingerprint model;     ///< Model and optimizer settings.
-    std::string numerics;  ///< "fma256".
+    std::string numerics;  ///< "fma256" or "bf16".
     std::uint64_t next_step = 0;
     std::uint64_t epoch = 0;           ///< Of next_step.
     std::uint64_t targets_seen = 0;    ///< Trained so far.

@@ -1,6 +1,8 @@
 #include "kernels/blas_runtime.h"
 
 #include <cblas.h>
+#include <cpuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <xmmintrin.h>
 
@@ -75,6 +77,27 @@ bool kernel_isa_supported(KernelIsa isa) {
                    __builtin_cpu_supports("avx512vl");
     }
     return false;
+}
+
+bool cpu_has_bf16_dot() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    constexpr unsigned avx512_bf16 = 1U << 5U;
+    return kernel_isa_supported(KernelIsa::avx512) && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+           (eax & avx512_bf16) != 0;
+}
+
+bool cpu_has_bf16_tiles() {
+    static const bool has = [] {
+        unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+        constexpr unsigned amx_bf16 = 1U << 22U, amx_tile = 1U << 24U;
+        if (!cpu_has_bf16_dot() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+        if ((edx & amx_bf16) == 0 || (edx & amx_tile) == 0) return false;
+        // Linux enables the tiles for a process that asks, for all its threads at once. These numbers are
+        // asm/prctl.h's ARCH_REQ_XCOMP_PERM and the tile data's place in XCR0.
+        constexpr long request_permission = 0x1023, tile_data = 18;
+        return ::syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+    }();
+    return has;
 }
 
 KernelIsa kernel_isa() {

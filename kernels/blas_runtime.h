@@ -18,6 +18,10 @@ std::string name_of(KernelIsa isa);
 /// For tests: use this one from now on. @pre supported here.
 void set_kernel_isa(KernelIsa isa);
 bool kernel_isa_supported(KernelIsa isa);
+/// AVX512-BF16, beside all of KernelIsa::avx512.
+bool cpu_has_bf16_dot();
+/// AMX with BF16, beside that, and the operating system lets this process use it.
+bool cpu_has_bf16_tiles();
 
 /// On a CPU with AVX-512 and OPENBLAS_CORETYPE unset, sets it to SkylakeX (and OPENBLAS_NUM_THREADS=1) and
 /// executes this program again, once, so that OpenBLAS loads with it. Call first thing in main, before MPI

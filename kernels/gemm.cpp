@@ -19,14 +19,17 @@
 #include "kernels/gemm_kernels.h"
 #include "kernels/gemm_operand.h"
 #include "kernels/reference/gemm.h"
+#include "kernels/reference/gemm_bf16.h"
 
 namespace lockstep {
 
 namespace {
 
 using Kernel = void (*)(const GemmProblem&);
+using Packer = void (*)(const GemmOperand&, std::size_t lines, std::size_t block_k, float* panels);
+using PanelFloats = std::size_t (*)(std::size_t terms);
 
-Kernel kernel_of(GemmBackend backend) {
+Kernel fma256_kernel(GemmBackend backend) {
     switch (backend) {
         case GemmBackend::openblas:
             return multiply_by_recipe;
@@ -98,8 +101,13 @@ std::size_t to_panels(std::size_t lines) {
     return (lines + panel_lines - 1) / panel_lines * panel_lines;
 }
 
-void pack(ThreadPool& pool, const GemmOperand& b, std::size_t lines, std::size_t k, float* panels) {
-    LOCKSTEP_EXPECTS(own_reads_panels());
+std::size_t fma256_floats(std::size_t terms) {
+    return terms;
+}
+
+/// @param floats_of  floats that hold so many terms of k of one line.
+void pack(ThreadPool& pool, Packer packer, PanelFloats floats_of, const GemmOperand& b, std::size_t lines,
+          std::size_t k, float* panels) {
     constexpr std::size_t lines_a_task = 8 * panel_lines;
     const std::size_t groups = (lines + lines_a_task - 1) / lines_a_task;
     const std::size_t blocks = (k + gemm_block_k - 1) / gemm_block_k;
@@ -107,9 +115,9 @@ void pack(ThreadPool& pool, const GemmOperand& b, std::size_t lines, std::size_t
         const std::size_t line = task % groups * lines_a_task;
         const std::size_t k0 = task / groups * gemm_block_k;
         const std::size_t block_k = std::min(gemm_block_k, k - k0);
-        pack_own({b.data + line * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
-                 std::min(lines_a_task, lines - line), block_k,
-                 panels + k0 * to_panels(lines) + line * block_k);
+        packer({b.data + line * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
+               std::min(lines_a_task, lines - line), block_k,
+               panels + floats_of(k0) * to_panels(lines) + line * floats_of(block_k));
     });
 }
 
@@ -186,8 +194,8 @@ std::vector<float> random_values(std::size_t count) {
 
 // Compare with the scalar loop: all rows of the first, the middle and the last columns.
 // @return what differs, or nothing.
-std::optional<std::string> failure_on(ThreadPool& pool, Kernel kernel, const GemmShape& shape,
-                                      std::span<const float> values) {
+std::optional<std::string> failure_on(ThreadPool& pool, Kernel kernel, Kernel contract,
+                                      const GemmShape& shape, std::span<const float> values) {
     const bool a_transposed = shape.form == GemmShape::Form::tn;
     const bool b_transposed = shape.form == GemmShape::Form::nt;
     const float* const a = values.data();
@@ -206,7 +214,7 @@ std::optional<std::string> failure_on(ThreadPool& pool, Kernel kernel, const Gem
     for (const std::size_t wanted : {std::size_t{0}, shape.n / 2, shape.n}) {
         const std::size_t begin = std::min(wanted, shape.n - std::min(columns, shape.n));
         const std::size_t end = std::min(begin + columns, shape.n);
-        reference::multiply(part_of(problem(expected), 0, shape.m, begin, end, 0, shape.k));
+        contract(part_of(problem(expected), 0, shape.m, begin, end, 0, shape.k));
         for (std::size_t i = 0; i < shape.m; ++i) {
             for (std::size_t j = begin; j < end; ++j) {
                 const float found = c[i * shape.n + j];
@@ -222,6 +230,46 @@ std::optional<std::string> failure_on(ThreadPool& pool, Kernel kernel, const Gem
     }
     return std::nullopt;
 }
+
+class SelfTest {
+  public:
+    /// On always_tested and on `shapes`.
+    explicit SelfTest(std::span<const GemmShape> shapes) {
+        for (const GemmShape& shape : shapes) {
+            const GemmShape candidate = capped(shape);
+            if (candidate.m == 0 || candidate.n == 0 || candidate.k == 0) continue;
+            const auto same = [&](const GemmShape& s) {
+                return s.form == candidate.form && s.m == candidate.m && s.n == candidate.n &&
+                       s.k == candidate.k;
+            };
+            if (std::none_of(shapes_.begin(), shapes_.end(), same)) shapes_.push_back(candidate);
+        }
+        std::size_t most_values = 0;
+        for (const GemmShape& shape : shapes_)
+            most_values = std::max(most_values, std::max(shape.m, shape.n) * shape.k);
+        values_ = random_values(most_values);
+        tiny_values_.resize(values_.size());
+        std::transform(values_.begin(), values_.end(), tiny_values_.begin(),
+                       [](float x) { return x * 0x1p-62F; });
+    }
+
+    std::size_t num_shapes() const { return shapes_.size(); }
+    /// What differs first between the kernel and the contract's loop; nothing, if nothing does.
+    std::optional<std::string> failure_of(ThreadPool& pool, Kernel kernel, Kernel contract) const {
+        for (const GemmShape& shape : shapes_) {
+            if (auto failure = failure_on(pool, kernel, contract, shape, values_)) return failure;
+        }
+        // Sums on both sides of the least normal number: is it flushed?
+        for (const GemmShape& shape : std::span(always_tested).first(3)) {
+            if (auto failure = failure_on(pool, kernel, contract, shape, tiny_values_)) return failure;
+        }
+        return std::nullopt;
+    }
+
+  private:
+    std::vector<GemmShape> shapes_{always_tested.begin(), always_tested.end()};
+    std::vector<float> values_, tiny_values_;
+};
 
 // --- Choice
 // ------------------------------------------------------------------------------------------------------
@@ -262,7 +310,7 @@ BackendRates measure_backends(ThreadPool& pool, std::span<const GemmShape> shape
         openblas += seconds_of(pool, multiply_by_recipe, problem);
         if (own_reads_panels()) {
             panels.assign(to_panels(n) * k, 0);
-            pack(pool, problem.b, n, k, panels.data());
+            pack(pool, pack_own, fma256_floats, problem.b, n, k, panels.data());
             problem.panels = {panels.data(), to_panels(n), 0, 0};
         }
         own += seconds_of(pool, multiply_own, problem);
@@ -300,72 +348,118 @@ GemmBackend parse_gemm_backend(std::string_view text) {
         "'" + std::string(text) + "' is not a matrix product backend; use auto, openblas, own or reference");
 }
 
+std::string_view name_of(GemmNumerics numerics) {
+    switch (numerics) {
+        case GemmNumerics::fma256:
+            return "fma256";
+        case GemmNumerics::bf16:
+            return "bf16";
+    }
+    return "unknown";
+}
+
+GemmNumerics parse_gemm_numerics(std::string_view text) {
+    for (const GemmNumerics numerics : {GemmNumerics::fma256, GemmNumerics::bf16}) {
+        if (text == name_of(numerics)) return numerics;
+    }
+    throw Error(ErrorCode::invalid_argument,
+                "'" + std::string(text) + "' is not a numerical contract; use fma256 or bf16");
+}
+
 struct Gemm::State {
     ThreadPool& pool;
+    GemmNumerics numerics;
     GemmBackend backend;
     std::size_t shapes_tested = 0;
     std::string not_chosen;  ///< Why OpenBLAS could not be chosen; empty otherwise.
     BackendRates measured;   ///< By `automatic`, if both could be chosen.
+    Bf16Kernel bf16_kernel;  ///< Under bf16.
+
+    Kernel kernel() const {
+        return numerics == GemmNumerics::bf16 ? bf16_kernel.multiply : fma256_kernel(backend);
+    }
+    /// Null: no panels are read.
+    Packer packer() const {
+        if (numerics == GemmNumerics::bf16) return bf16_kernel.pack;
+        return backend == GemmBackend::own && own_reads_panels() ? pack_own : nullptr;
+    }
+    PanelFloats panel_floats() const { return numerics == GemmNumerics::bf16 ? bf16_floats : fma256_floats; }
+
+    void choose_fma256(std::span<const GemmShape> shapes, const SelfTest& test);
+    void choose_bf16(const SelfTest& test);
 };
 
-Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes)
-    : state_(new State{pool, wanted, 0, {}, {}}) {
-    // Our threads are the only ones.
-    openblas_set_num_threads(1);
-
-    std::vector<GemmShape> tested(always_tested.begin(), always_tested.end());
-    for (const GemmShape& shape : shapes) {
-        const GemmShape candidate = capped(shape);
-        if (candidate.m == 0 || candidate.n == 0 || candidate.k == 0) continue;
-        const auto same = [&](const GemmShape& s) {
-            return s.form == candidate.form && s.m == candidate.m && s.n == candidate.n && s.k == candidate.k;
-        };
-        if (std::none_of(tested.begin(), tested.end(), same)) tested.push_back(candidate);
-    }
-    state_->shapes_tested = tested.size();
-
-    std::size_t most_values = 0;
-    for (const GemmShape& shape : tested)
-        most_values = std::max(most_values, std::max(shape.m, shape.n) * shape.k);
-    const std::vector<float> values = random_values(most_values);
-
-    const auto failure_of = [&](Kernel kernel) -> std::optional<std::string> {
-        for (const GemmShape& shape : tested) {
-            if (std::optional<std::string> failure = failure_on(pool, kernel, shape, values)) return failure;
-        }
-        return std::nullopt;
-    };
+// With openblas or automatic as `backend`, what was wanted, until here.
+void Gemm::State::choose_fma256(std::span<const GemmShape> shapes, const SelfTest& test) {
+    const auto failure_of = [&](Kernel tested) { return test.failure_of(pool, tested, reference::multiply); };
     const std::string blas = "openblas " + blas_version() + " " + blas_core_type();
-
-    if (wanted == GemmBackend::automatic || wanted == GemmBackend::openblas) {
+    if (backend == GemmBackend::automatic || backend == GemmBackend::openblas) {
         const std::optional<std::string> failure = failure_of(multiply_by_recipe);
-        if (!failure) {
-            state_->backend = GemmBackend::openblas;
-            if (wanted == GemmBackend::automatic) {
-                const BackendRates rates = measure_backends(pool, shapes);
-                if (rates.openblas <= clearly_faster * rates.own) state_->backend = GemmBackend::own;
-                state_->measured = rates;
-            }
-        }
-        if (failure && wanted == GemmBackend::openblas) {
+        if (failure && backend == GemmBackend::openblas) {
             throw Error(ErrorCode::environment,
                         blas + " does not follow the numerical contract fma256 (" + *failure +
                             "); on a CPU with AVX-512 set OPENBLAS_CORETYPE=SkylakeX, elsewhere use the "
                             "backend own or auto");
         }
+        if (!failure && backend == GemmBackend::automatic) {
+            measured = measure_backends(pool, shapes);
+            backend =
+                measured.openblas > clearly_faster * measured.own ? GemmBackend::openblas : GemmBackend::own;
+        }
         if (failure) {
-            state_->not_chosen = blas + " does not follow fma256";
-            state_->backend = GemmBackend::own;
+            not_chosen = blas + " does not follow fma256";
+            backend = GemmBackend::own;
         }
     }
     // Our own kernel also does what the recipe leaves to it, so it is tested in each case.
-    const bool is_reference = state_->backend == GemmBackend::reference;
+    const bool is_reference = backend == GemmBackend::reference;
     if (const std::optional<std::string> failure =
             failure_of(is_reference ? reference::multiply : multiply_own)) {
         throw Error(ErrorCode::environment,
-                    "matrix product backend '" + std::string(name_of(state_->backend)) + "' on " +
+                    "matrix product backend '" + std::string(name_of(backend)) + "' on " +
                         name_of(kernel_isa()) + " does not follow the numerical contract fma256 (" +
                         *failure + "); try LOCKSTEP_ISA=avx2 and report this machine");
+    }
+}
+
+void Gemm::State::choose_bf16(const SelfTest& test) {
+    if (backend == GemmBackend::openblas) {
+        throw Error(
+            ErrorCode::invalid_argument,
+            "the backend openblas has no products of the numerical contract bf16; use the backend own, "
+            "reference or auto, or train with fma256");
+    }
+    const std::span<const Bf16Kernel> kernels = bf16_kernels();
+    if (backend == GemmBackend::reference) {
+        bf16_kernel = kernels.back();
+        return;
+    }
+    backend = GemmBackend::own;
+    // A CPU whose instruction rounds in another way is served by the emulation.
+    for (const Bf16Kernel& candidate : kernels) {
+        const std::optional<std::string> failure =
+            test.failure_of(pool, candidate.multiply, reference::multiply_bf16);
+        if (!failure) {
+            bf16_kernel = candidate;
+            return;
+        }
+        not_chosen += (not_chosen.empty() ? "" : "; ") + std::string(candidate.name) +
+                      " does not follow bf16 (" + *failure + ")";
+    }
+    throw Error(ErrorCode::environment, "no matrix product here follows the numerical contract bf16 (" +
+                                            not_chosen + "); train with fma256 and report this machine");
+}
+
+Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes, GemmNumerics numerics)
+    : state_(new State{pool, numerics, wanted, 0, {}, {}, {}}) {
+    // Our threads are the only ones.
+    openblas_set_num_threads(1);
+    const SelfTest test(shapes);
+    state_->shapes_tested = test.num_shapes();
+    if (numerics == GemmNumerics::bf16) {
+        state_->choose_bf16(test);
+    } else {
+        state_->choose_fma256(shapes, test);
     }
 }
 
@@ -374,17 +468,18 @@ Gemm::~Gemm() = default;
 void Gemm::multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
     GemmProblem problem = problem_of(GemmShape::Form::nt, a, b.plain, c, accumulate);
     problem.panels = {b.nt_panels, to_panels(b.plain.rows), 0, 0};
-    multiply(state_->pool, kernel_of(state_->backend), problem);
+    multiply(state_->pool, state_->kernel(), problem);
 }
 
 void Gemm::multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
     GemmProblem problem = problem_of(GemmShape::Form::nn, a, b.plain, c, accumulate);
     problem.panels = {b.nn_panels, to_panels(b.plain.cols), 0, 0};
-    multiply(state_->pool, kernel_of(state_->backend), problem);
+    multiply(state_->pool, state_->kernel(), problem);
 }
 
 std::size_t Gemm::nt_panel_floats(std::size_t out, std::size_t in) const {
-    return state_->backend == GemmBackend::own && own_reads_panels() ? to_panels(out) * in : 0;
+    if (state_->packer() == nullptr) return 0;
+    return to_panels(out) * state_->panel_floats()(in);
 }
 
 std::size_t Gemm::nn_panel_floats(std::size_t out, std::size_t in) const {
@@ -392,15 +487,19 @@ std::size_t Gemm::nn_panel_floats(std::size_t out, std::size_t in) const {
 }
 
 void Gemm::pack_nt(ConstMatrixView weight, float* panels) const {
-    pack(state_->pool, {weight.data, weight.stride, 1}, weight.rows, weight.cols, panels);
+    LOCKSTEP_EXPECTS(state_->packer() != nullptr);
+    pack(state_->pool, state_->packer(), state_->panel_floats(), {weight.data, weight.stride, 1}, weight.rows,
+         weight.cols, panels);
 }
 
 void Gemm::pack_nn(ConstMatrixView weight, float* panels) const {
-    pack(state_->pool, {weight.data, 1, weight.stride}, weight.cols, weight.rows, panels);
+    LOCKSTEP_EXPECTS(state_->packer() != nullptr);
+    pack(state_->pool, state_->packer(), state_->panel_floats(), {weight.data, 1, weight.stride}, weight.cols,
+         weight.rows, panels);
 }
 
 void Gemm::multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {
-    multiply(state_->pool, kernel_of(state_->backend), problem_of(GemmShape::Form::tn, a, b, c, accumulate));
+    multiply(state_->pool, state_->kernel(), problem_of(GemmShape::Form::tn, a, b, c, accumulate));
 }
 
 std::size_t Gemm::scratch_bytes() const {
@@ -411,6 +510,10 @@ GemmBackend Gemm::backend() const {
     return state_->backend;
 }
 
+GemmNumerics Gemm::numerics() const {
+    return state_->numerics;
+}
+
 std::string Gemm::describe() const {
     const auto with_rate = [](const std::string& name, double flop_per_second) {
         if (flop_per_second <= 0) return name;
@@ -419,6 +522,13 @@ std::string Gemm::describe() const {
         return name + rate;
     };
     const std::string tested = "self-test passed on " + std::to_string(state_->shapes_tested) + " shapes";
+    if (state_->numerics == GemmNumerics::bf16) {
+        const std::string kernel = state_->bf16_kernel.name;
+        if (state_->backend == GemmBackend::reference) return "bf16: reference, " + kernel;
+        return "bf16: own kernel, " + kernel +
+               (state_->bf16_kernel.emulates ? " (slower, the same bits)" : "") + "; " +
+               (state_->not_chosen.empty() ? "" : state_->not_chosen + "; ") + tested;
+    }
     const std::string own = with_rate("own kernel " + name_of(kernel_isa()), state_->measured.own);
     const std::string openblas =
         with_rate("openblas " + blas_version() + " " + blas_core_type(), state_->measured.openblas);

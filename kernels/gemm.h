@@ -4,6 +4,9 @@
 // element is a chain of fused multiply-adds over ascending k from +0 inside fixed
 // blocks of 256, block sums added in ascending order. So an element depends on its
 // row of A and its column of B alone: not on shapes, threads, backend or CPU.
+//
+// The contract bf16 is the same with both operands rounded to bf16 first, and chains
+// that flush denormal numbers to zero as the instruction vdpbf16ps does.
 
 #pragma once
 
@@ -14,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/gemm_numerics.h"
 #include "kernels/matrix_view.h"
 #include "kernels/thread_pool.h"
 
@@ -23,7 +27,7 @@ enum class GemmBackend {
     automatic,  ///< openblas where it passes the self-test and is clearly faster than own, else own.
     openblas,   ///< OpenBLAS' AVX-512 kernels by the recipe; our own kernel for what the recipe excludes.
     own,        ///< Our AVX-512 or AVX2 kernel.
-    reference,  ///< The scalar loop that defines the contract.
+    reference,  ///< The scalar loop that defines the contract, or under bf16 the instruction.
 };
 std::string_view name_of(GemmBackend backend);
 /// @throws Error{invalid_argument} listing the names.
@@ -52,8 +56,11 @@ class Gemm {
   public:
     /// Chooses the backend: runs the self-test of DESIGN §5 against the scalar loop on `shapes` (rows capped
     /// so that it takes milliseconds) and never returns a backend that failed it.
-    /// @throws Error{environment} if a backend asked for by name fails its self-test, saying what to do.
-    Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes);
+    /// Under bf16, automatic is own: vdpbf16ps, or where the CPU lacks it an emulation of the same bits.
+    /// @throws Error{environment} if a backend asked for by name fails its self-test, saying what to do;
+    /// Error{invalid_argument} for openblas under bf16, which it does not offer.
+    Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes,
+         GemmNumerics numerics = GemmNumerics::fma256);
     ~Gemm();
     Gemm(const Gemm&) = delete;
     Gemm& operator=(const Gemm&) = delete;
@@ -80,6 +87,7 @@ class Gemm {
     std::size_t scratch_bytes() const;
 
     GemmBackend backend() const;  ///< Never `automatic`.
+    GemmNumerics numerics() const;
     /// For `doctor` and the run log: "own kernel avx512 (221 GFLOP/s) rather than openblas 0.3.21 SkylakeX
     /// (205 GFLOP/s); self-test passed on 12 shapes".
     std::string describe() const;

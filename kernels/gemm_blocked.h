@@ -27,7 +27,7 @@ namespace lockstep {
 inline constexpr std::size_t block_rows = 192;    // A multiple of every tile height, 6 and 12.
 inline constexpr std::size_t chunk_lines = 1024;  // Of B; a multiple of every tile width, 16 and 32.
 inline constexpr std::size_t chunk_k = 2048;      // A multiple of gemm_block_k.
-inline constexpr std::size_t packed_a_floats = block_rows * gemm_block_k + 16;
+inline constexpr std::size_t packed_a_floats = block_rows * (gemm_block_k + 16);
 inline constexpr std::size_t packed_b_floats = chunk_lines * chunk_k;
 /// What multiply_avx2 and multiply_avx512 need, aligned to 64 bytes.
 inline constexpr std::size_t gemm_scratch_floats = packed_a_floats + packed_b_floats;

@@ -10,8 +10,16 @@
 
 namespace lockstep {
 
-/// A dot product's block length in the contract fma256.
+/// A dot product's block length in both contracts.
 inline constexpr std::size_t gemm_block_k = 256;
+/// Terms of a chain in the contract bf16, and of the two chains that are added first: what a row of an AMX
+/// tile holds.
+inline constexpr std::size_t bf16_chain_k = 16;
+inline constexpr std::size_t bf16_group_k = 2 * bf16_chain_k;
+/// Floats that hold `terms` terms of k of one line: pairs of bf16, in whole groups.
+static inline std::size_t bf16_floats(std::size_t terms) {
+    return (terms + bf16_group_k - 1) / bf16_group_k * bf16_chain_k;
+}
 
 /// Element k of line i (a row of A, or a column of B) is data[i * line_stride + k * k_stride]. One stride
 /// is 1.
@@ -26,6 +34,7 @@ inline constexpr std::size_t panel_lines = 32;
 
 /// B in panels, as our own kernels read it: block after block of gemm_block_k, in each of them panel after
 /// panel of a tile's columns, in which element k of line i stands at [k][i]. Lines up to lines_padded are 0.
+/// Under the contract bf16, pairs of k stand where elements would (gemm_bf16_blocked.h).
 struct GemmPanels {
     const float* data = nullptr;   ///< Whole B's; null: there are none.
     std::size_t lines_padded = 0;  ///< Of the whole B, to whole panels.

@@ -1,3 +1,4 @@
+#include <array>
 #include <memory>
 #include <new>
 
@@ -5,6 +6,7 @@
 #include "kernels/gemm_blocked.h"
 #include "kernels/gemm_kernels.h"
 #include "kernels/reference/gemm.h"
+#include "kernels/reference/gemm_bf16.h"
 
 namespace lockstep {
 
@@ -19,6 +21,19 @@ float* thread_scratch() {
         static_cast<float*>(::operator new(gemm_scratch_floats * sizeof(float), cache_line)));
     return scratch.get();
 }
+
+template <void (*Multiply)(const GemmProblem&, float*)>
+void with_thread_scratch(const GemmProblem& problem) {
+    Multiply(problem, thread_scratch());
+}
+
+// The fastest first.
+constexpr std::array all_bf16_kernels{
+    Bf16Kernel{"AMX", false, with_thread_scratch<multiply_bf16_amx>, pack_bf16_amx},
+    Bf16Kernel{"vdpbf16ps", false, with_thread_scratch<multiply_bf16_instruction>, pack_bf16_instruction},
+    Bf16Kernel{"avx512 emulation", true, with_thread_scratch<multiply_bf16_avx512>, pack_bf16_avx512},
+    Bf16Kernel{"avx2 emulation", true, with_thread_scratch<multiply_bf16_avx2>, pack_bf16_avx2},
+    Bf16Kernel{"scalar model", true, reference::multiply_bf16, nullptr}};
 
 }  // namespace
 
@@ -44,6 +59,19 @@ bool own_reads_panels() {
 void pack_own(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
     if (kernel_isa() == KernelIsa::avx512) return pack_avx512(b, lines, block_k, panels);
     pack_avx2(b, lines, block_k, panels);
+}
+
+std::span<const Bf16Kernel> bf16_kernels() {
+    const std::span<const Bf16Kernel> all(all_bf16_kernels);
+    switch (kernel_isa()) {
+        case KernelIsa::avx512:
+            return all.subspan(cpu_has_bf16_tiles() ? 0 : cpu_has_bf16_dot() ? 1 : 2);
+        case KernelIsa::avx2:
+            return all.subspan(3);
+        case KernelIsa::scalar:
+            break;
+    }
+    return all.last(1);
 }
 
 }  // namespace lockstep

@@ -28,7 +28,8 @@ json to_object(const TrainSettings& s) {
               {"clip_norm", o.clip_norm}}},
             {"seed", s.seed},
             {"scale_exponent", s.scale_exponent},
-            {"init", s.init.empty() ? json() : json(s.init.hex())}};
+            {"init", s.init.empty() ? json() : json(s.init.hex())},
+            {"numerics", std::string(name_of(s.numerics))}};
 }
 
 void require(bool ok, const char* option, double value, const char* range) {
@@ -105,6 +106,13 @@ TrainSettings train_settings_from_json(std::string_view text) {
         if (object.contains("init") && !object["init"].is_null()) {
             s.init = Fingerprint::from_hex(object["init"].get<std::string>());
         }
+        // Runs from before there was a choice do not say.
+        const std::string numerics = object.value("numerics", std::string(name_of(GemmNumerics::fma256)));
+        if (numerics != name_of(GemmNumerics::fma256) && numerics != name_of(GemmNumerics::bf16)) {
+            throw Error(ErrorCode::incompatible_version,
+                        "numerics '" + numerics + "' is unknown to this version");
+        }
+        s.numerics = parse_gemm_numerics(numerics);
         return s;
     } catch (const json::exception& failure) {
         throw Error(ErrorCode::corrupt_data,

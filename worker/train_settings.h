@@ -10,12 +10,10 @@
 #include <string_view>
 
 #include "io/base/fingerprint.h"
+#include "kernels/gemm_numerics.h"
 #include "worker/model/model_config.h"
 
 namespace lockstep {
-
-/// Name of the numerical contract (docs/numerics.md), part of every state digest.
-inline constexpr const char* numerics_id = "fma256";
 
 struct OptimizerSettings {
     double learning_rate = 1e-3;
@@ -36,13 +34,16 @@ struct TrainSettings {
     std::uint64_t seed = 1;            ///< Of the initial weights.
     std::int64_t scale_exponent = 50;  ///< First s of the exact sum; its ceiling too.
     Fingerprint init;                  ///< Of the initial weights, if given; empty: drawn from the seed.
+    /// Its name is part of every state digest, so it is not part of the fingerprint.
+    GemmNumerics numerics = GemmNumerics::fma256;
     friend bool operator==(const TrainSettings&, const TrainSettings&) = default;
 };
 
 /// @throws Error{invalid_argument} naming the option, its value and its range.
 void check_train_settings(const TrainSettings& settings);
 
-/// Names model, optimizer, initial weights and schedule: the `model` fingerprint of a cursor.
+/// Names model, optimizer, initial weights and schedule: the `model` fingerprint of a cursor, which names the
+/// numerics beside it.
 Fingerprint fingerprint_of(const TrainSettings& settings);
 
 std::string to_json(const TrainSettings& settings);

@@ -132,7 +132,7 @@ struct Worker::State {
           sum(c, g.pool(), model.layout().size()) {
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
-        cursor.numerics = numerics_id;
+        cursor.numerics = name_of(settings.numerics);
         cursor.scale_exponent = settings.scale_exponent;
         cursor.ledger_root = empty_ledger_root();
     }
@@ -158,6 +158,7 @@ Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, co
                std::uint64_t corpus_vocabulary, const TrainSettings& settings, Activations activations) {
     check_train_settings(settings);
     check_fit(plan, corpus_vocabulary, settings);
+    LOCKSTEP_EXPECTS(gemm.numerics() == settings.numerics);
     state_ = std::make_unique<State>(*this, comm, gemm, plan, samples, settings, activations);
 }
 

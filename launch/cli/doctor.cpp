@@ -23,6 +23,7 @@ struct DoctorArguments {
     std::optional<int> threads;
     double seconds = 2.0;
     std::string gemm = "auto";
+    std::string numerics = "fma256";
 };
 
 constexpr double probe_seconds = 0.5;
@@ -33,12 +34,15 @@ int run_doctor(const Invocation& invocation, const DoctorArguments& arguments) {
     const int threads = arguments.threads.value_or(cores);
     const auto memory = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
                         static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-    invocation.say(std::string("lockstep ") + tool_version + ", numerics " + numerics_id);
+    const GemmNumerics numerics = parse_gemm_numerics(arguments.numerics);
+    const std::string numerics_name(name_of(numerics));
+    invocation.say(std::string("lockstep ") + tool_version + ", numerics " + numerics_name);
     invocation.say("cores " + std::to_string(cores) + ", memory " + bytes_text(memory) +
                    ", instruction set " + name_of(kernel_isa()));
     const ModelConfig config = load_model_config(arguments.model, arguments.vocabulary).config;
     ThreadPool pool(threads);
-    const Gemm gemm(pool, parse_gemm_backend(arguments.gemm), gemm_shapes(config, arguments.tokens));
+    const Gemm gemm(pool, parse_gemm_backend(arguments.gemm), gemm_shapes(config, arguments.tokens),
+                    numerics);
     invocation.say("OpenBLAS " + blas_version() + ", core type " + blas_core_type());
     invocation.say("matrix product: " + gemm.describe());
 
@@ -59,7 +63,7 @@ int run_doctor(const Invocation& invocation, const DoctorArguments& arguments) {
                    " tokens/s, " + fixed(step.flop_per_second / 1e9, 1) + " GFLOP/s = " + fixed(share, 2) +
                    " of the probe");
     invocation.give({{"version", tool_version},
-                     {"numerics", numerics_id},
+                     {"numerics", numerics_name},
                      {"cores", cores},
                      {"memory_bytes", memory},
                      {"instruction_set", name_of(kernel_isa())},
@@ -95,6 +99,7 @@ void add_doctor(CLI::App& app, Invocation& invocation) {
     verb->add_option("--seconds", arguments->seconds, "How long to measure the step (2)")
         ->check(CLI::Range(0.1, 600.0));
     verb->add_option("--gemm", arguments->gemm, "auto, openblas, own or reference");
+    verb->add_option("--numerics", arguments->numerics, "fma256 or bf16 (fma256)");
 }
 
 }  // namespace lockstep

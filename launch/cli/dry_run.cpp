@@ -45,7 +45,8 @@ int dry_run(const Invocation& invocation, World& world, const TrainingArguments&
     MachineRate rate;
     together(comm, "measuring the machine", [&] {
         pool.emplace(threads);
-        gemm.emplace(*pool, parse_gemm_backend(arguments.gemm), gemm_shapes(settings.model, tokens_max));
+        gemm.emplace(*pool, parse_gemm_backend(arguments.gemm), gemm_shapes(settings.model, tokens_max),
+                     settings.numerics);
         memory = rank_memory(settings.model, *gemm, tokens_max, activations, comm.size());
     });
     comm.barrier();

@@ -72,7 +72,8 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
         PlanDistribution distribution(*world.comm, &plan, at_hand.bound);
         ThreadPool pool(arguments.threads.value_or(default_threads(world)));
         const Gemm gemm(pool, parse_gemm_backend(arguments.gemm),
-                        gemm_shapes(settings.model, distribution.summary().pack_tokens_max));
+                        gemm_shapes(settings.model, distribution.summary().pack_tokens_max),
+                        settings.numerics);
         Worker worker(*world.comm, gemm, distribution.summary(), data.samples, data.vocabulary, settings);
         worker.hooks = invocation.hooks;
         worker.load_initial_weights = initial_weights_of(record, arguments, settings);

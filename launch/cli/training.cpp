@@ -131,6 +131,9 @@ void add_settings_options(CLI::App& verb, TrainingArguments& a) {
     verb.add_option("--init-seed", a.seed, "Seed of the initial weights (1)")->group(group);
     verb.add_option("--scale-exponent", a.scale_exponent, "First scale 2^s of the exact sum (50)")
         ->group(group);
+    verb.add_option("--numerics", a.numerics,
+                    "Matrix products: fma256, or bf16 with operands rounded to it (fma256)")
+        ->group(group);
 }
 
 void add_machine_options(CLI::App& verb, TrainingArguments& a) {
@@ -166,6 +169,7 @@ void lay_over(TrainSettings& s, const TrainingArguments& a) {
     o.clip_norm = a.clip.value_or(o.clip_norm);
     s.seed = a.seed.value_or(s.seed);
     s.scale_exponent = a.scale_exponent.value_or(s.scale_exponent);
+    if (a.numerics) s.numerics = parse_gemm_numerics(*a.numerics);
 }
 
 }  // namespace
@@ -193,6 +197,7 @@ void begin_start(World& world, const TrainingArguments& arguments) {
             throw Error(ErrorCode::invalid_argument, "--hang-timeout must be a number of seconds, 1 or more");
         }
         parse_gemm_backend(arguments.gemm);
+        if (arguments.numerics) parse_gemm_numerics(*arguments.numerics);
         if (arguments.run.empty())
             throw Error(ErrorCode::invalid_argument, "the run's folder is empty text; name one");
         if (arguments.keep && *arguments.keep < 2) {
@@ -211,10 +216,16 @@ void refuse_other_settings(const TrainSettings& run, const TrainingArguments& a,
 }
 
 void check_record(const RunRecord& record, const TrainingArguments& arguments) {
+    const auto known = {name_of(GemmNumerics::fma256), name_of(GemmNumerics::bf16)};
+    if (std::find(known.begin(), known.end(), record.numerics) == known.end()) {
+        throw Error(ErrorCode::incompatible_version,
+                    "the run follows numerics '" + record.numerics + "', this lockstep has fma256 and bf16");
+    }
     const TrainSettings run = train_settings_from_json(record.settings_json);
-    if (record.numerics != numerics_id) {
-        throw Error(ErrorCode::incompatible_version, "the run follows numerics '" + record.numerics +
-                                                         "', this lockstep has '" + numerics_id + "'");
+    if (name_of(run.numerics) != record.numerics) {
+        throw Error(ErrorCode::corrupt_data, "run.json: numerics is '" + record.numerics +
+                                                 "', in its settings '" + std::string(name_of(run.numerics)) +
+                                                 "'");
     }
     if (fingerprint_of(run) != record.model) {
         throw Error(ErrorCode::corrupt_data, "run.json: its settings do not have the fingerprint it names");
@@ -313,12 +324,13 @@ PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, 
 
 void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {
     if (generation.cursor.plan == plan_behind(record.plans, generation.step).plan &&
-        generation.cursor.model == record.model) {
+        generation.cursor.model == record.model && generation.cursor.numerics == record.numerics) {
         return;
     }
     throw Error(ErrorCode::fingerprint_mismatch,
                 "generation " + std::to_string(generation.step) + " of '" + run +
-                    "' belongs to another plan or other settings than run.json and revisions.json");
+                    "' belongs to another plan, other settings or other numerics than run.json and "
+                    "revisions.json");
 }
 
 std::function<void(std::span<float>)> initial_weights_of(const RunRecord& record,
@@ -374,7 +386,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
         log_to_file((run / "logs" / log_name(comm.rank())).string());
         pool.emplace(threads);
         gemm.emplace(*pool, parse_gemm_backend(arguments.gemm),
-                     gemm_shapes(settings.model, std::max<std::size_t>(summary.pack_tokens_max, 1)));
+                     gemm_shapes(settings.model, std::max<std::size_t>(summary.pack_tokens_max, 1)),
+                     settings.numerics);
         worker.emplace(comm, *gemm, summary, data.samples, data.vocabulary, settings,
                        arguments.recompute ? Activations::recompute : Activations::keep);
     });
@@ -400,7 +413,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     worker->on_step = [&](const StepMetrics& metrics) { report.add(metrics); };
     log_root(LogLevel::info, "training " + with_commas(worker->parameters()) + " parameters, " +
                                  std::to_string(comm.size().value) + " rank(s) of " +
-                                 std::to_string(threads) + " thread(s), steps " +
+                                 std::to_string(threads) + " thread(s), numerics " +
+                                 std::string(name_of(settings.numerics)) + ", steps " +
                                  std::to_string(generation ? generation->step : 0) + " to " +
                                  std::to_string(stop) + " of " + std::to_string(summary.num_steps));
     log_rank(LogLevel::debug,
@@ -430,6 +444,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                          {"parameters", worker->parameters()},
                                          {"world_size", comm.size().value},
                                          {"threads", threads},
+                                         {"numerics", std::string(name_of(settings.numerics))},
                                          {"gemm", std::string(name_of(gemm->backend()))},
                                          {"tokens_per_second", report.tokens_per_second()},
                                          {"blas_flop_per_second", blas_rate},

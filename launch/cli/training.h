@@ -34,6 +34,7 @@ struct TrainingArguments {
     std::optional<std::int64_t> scale_exponent;
     std::optional<int> threads;
     std::optional<double> hang_timeout;
+    std::optional<std::string> numerics;
     std::string gemm = "auto";
     bool recompute = false;
     bool quiet = false;

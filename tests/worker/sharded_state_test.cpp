@@ -44,7 +44,7 @@ Cursor cursor() {
     Cursor c;
     c.plan.bytes[0] = 1;
     c.model.bytes[1] = 2;
-    c.numerics = numerics_id;
+    c.numerics = "fma256";
     c.next_step = 3;
     c.targets_seen = 1234;
     c.scale_exponent = 42;

@@ -1,0 +1,22 @@
+// kernels/gemm_numerics.h
+//
+// The numerical contracts a matrix product can follow (docs/numerics.md). All else
+// of a step is the same in each.
+
+#pragma once
+
+#include <string_view>
+
+namespace lockstep {
+
+enum class GemmNumerics {
+    fma256,  ///< Single precision throughout.
+    bf16,    ///< Operands rounded to bf16, sums in single precision, as vdpbf16ps does it.
+};
+
+/// The numerics id of a run, part of every state digest.
+std::string_view name_of(GemmNumerics numerics);
+/// @throws Error{invalid_argument} listing the names.
+GemmNumerics parse_gemm_numerics(std::string_view text);
+
+}  // namespace lockstep

@@ -1,0 +1,201 @@
+// tests/kernels/gemm_case.h
+//
+// One matrix product with all around it, and what the contracts say of it, written
+// a second time and independent of kernels/reference.
+
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/base/philox.h"
+#include "kernels/gemm.h"
+#include "kernels/gemm_kernels.h"
+
+namespace lockstep {
+
+using Form = GemmShape::Form;
+
+inline float element_of_fma256(const float* a, std::size_t a_step, const float* b, std::size_t b_step,
+                               std::size_t k, float c) {
+    for (std::size_t begin = 0; begin < k; begin += 256) {
+        float chain = 0.0f;
+        for (std::size_t i = begin; i < std::min(k, begin + 256); ++i) {
+            chain = std::fma(a[i * a_step], b[i * b_step], chain);
+        }
+        c = c + chain;
+    }
+    return c;
+}
+
+// For normal numbers: eight bits of significand, ties to even.
+inline float rounded_to_bf16(float x) {
+    int exponent = 0;
+    const float fraction = std::frexp(x, &exponent);
+    return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
+}
+
+// Where no sum comes near the least normal number.
+inline float element_of_bf16(const float* a, std::size_t a_step, const float* b, std::size_t b_step,
+                             std::size_t k, float c) {
+    for (std::size_t block = 0; block < k; block += 256) {
+        float sum = 0;
+        const auto chain = [&](std::size_t begin) {
+            float x = 0;
+            for (std::size_t i = begin; i < std::min({k, block + 256, begin + 16}); ++i) {
+                x = std::fma(rounded_to_bf16(a[i * a_step]), rounded_to_bf16(b[i * b_step]), x);
+            }
+            return x;
+        };
+        for (std::size_t begin = block; begin < std::min(k, block + 256); begin += 32) {
+            sum = sum + (chain(begin) + chain(begin + 16));
+        }
+        c = c + sum;
+    }
+    return c;
+}
+
+// One product with its operands in buffers of odd strides and offsets, and a margin that must stay as it is.
+struct GemmCase {
+    Form form;
+    std::size_t m, n, k;
+    Accumulate accumulate;
+    std::size_t a_margin, b_margin, c_margin, offset;
+    std::vector<float> a, b, c;
+    GemmNumerics numerics = GemmNumerics::fma256;  ///< Of expected().
+
+    GemmCase(const GemmShape& shape, Accumulate acc, std::uint64_t seed, bool tight = false)
+        : form(shape.form), m(shape.m), n(shape.n), k(shape.k), accumulate(acc) {
+        const Philox random(seed, "gemm-test");
+        a_margin = tight ? 0 : random.below(0, 6);
+        b_margin = tight ? 0 : random.below(1, 6);
+        c_margin = tight ? 0 : random.below(2, 6);
+        offset = tight ? 0 : random.below(3, 16);
+        a = values(Philox(seed, "gemm-test-a"), offset + a_rows() * a_stride());
+        b = values(Philox(seed, "gemm-test-b"), offset + b_rows() * b_stride());
+        c = values(Philox(seed, "gemm-test-c"), offset + m * c_stride());
+    }
+
+    std::size_t a_rows() const { return form == Form::tn ? k : m; }
+    std::size_t b_rows() const { return form == Form::nt ? n : k; }
+    std::size_t a_cols() const { return form == Form::tn ? m : k; }
+    std::size_t b_cols() const { return form == Form::nt ? k : n; }
+    std::size_t a_stride() const { return a_cols() + a_margin; }
+    std::size_t b_stride() const { return b_cols() + b_margin; }
+    std::size_t c_stride() const { return n + c_margin; }
+    ConstMatrixView a_view() const { return {a.data() + offset, a_rows(), a_cols(), a_stride()}; }
+    ConstMatrixView b_view() const { return {b.data() + offset, b_rows(), b_cols(), b_stride()}; }
+
+    static std::vector<float> values(const Philox& random, std::size_t count) {
+        std::vector<float> out(count);
+        for (std::size_t i = 0; i < count; ++i) {
+            const auto bits = static_cast<std::int64_t>(random.word64(i) >> 40U);
+            out[i] = static_cast<float>(bits - (1 << 23)) * 0x1p-23f;
+        }
+        return out;
+    }
+
+    /// With `panels`, B is laid out first, where the backend has a layout and the form one.
+    std::vector<float> product(const Gemm& gemm, bool panels = false) const {
+        std::vector<float> out = c;
+        const MatrixView view(out.data() + offset, m, n, c_stride());
+        switch (form) {
+            case Form::nt: {
+                std::vector<float> laid_out(panels ? gemm.nt_panel_floats(n, k) : 0);
+                if (!laid_out.empty()) gemm.pack_nt(b_view(), laid_out.data());
+                gemm.multiply_nt(a_view(), {b_view(), laid_out.empty() ? nullptr : laid_out.data()}, view,
+                                 accumulate);
+                break;
+            }
+            case Form::nn: {
+                std::vector<float> laid_out(panels ? gemm.nn_panel_floats(k, n) : 0);
+                if (!laid_out.empty()) gemm.pack_nn(b_view(), laid_out.data());
+                gemm.multiply_nn(a_view(), {b_view(), nullptr, laid_out.empty() ? nullptr : laid_out.data()},
+                                 view, accumulate);
+                break;
+            }
+            case Form::tn:
+                gemm.multiply_tn(a_view(), b_view(), view, accumulate);
+                break;
+        }
+        return out;
+    }
+
+    std::vector<float> product_by(void (*multiply)(const GemmProblem&)) const {
+        std::vector<float> out = c;
+        multiply(problem(out));
+        return out;
+    }
+    /// By a kernel alone. With `panels`, B is laid out first, if the kernel reads panels.
+    std::vector<float> product_by(const Bf16Kernel& kernel, bool panels) const {
+        std::vector<float> out = c;
+        GemmProblem x = problem(out);
+        const std::size_t lines = (n + panel_lines - 1) / panel_lines * panel_lines;
+        std::vector<float> room(panels && kernel.pack != nullptr ? lines * bf16_floats(k) : 0);
+        for (std::size_t begin = 0; begin < k && !room.empty(); begin += gemm_block_k) {
+            kernel.pack({x.b.data + begin * x.b.k_stride, x.b.line_stride, x.b.k_stride}, n,
+                        std::min(gemm_block_k, k - begin), room.data() + bf16_floats(begin) * lines);
+            x.panels = {room.data(), lines, 0, 0};
+        }
+        kernel.multiply(x);
+        return out;
+    }
+    GemmProblem problem(std::vector<float>& out) const {
+        const bool a_transposed = form == Form::tn;
+        const bool b_transposed = form == Form::nt;
+        return {m,
+                n,
+                k,
+                {a.data() + offset, a_transposed ? 1 : a_stride(), a_transposed ? a_stride() : 1},
+                {b.data() + offset, b_transposed ? b_stride() : 1, b_transposed ? 1 : b_stride()},
+                out.data() + offset,
+                c_stride(),
+                accumulate == Accumulate::yes};
+    }
+
+    float expected_element(std::size_t i, std::size_t j) const {
+        const float* line_a = a.data() + offset + (form == Form::tn ? i : i * a_stride());
+        const float* line_b = b.data() + offset + (form == Form::nt ? j * b_stride() : j);
+        const auto element = numerics == GemmNumerics::bf16 ? element_of_bf16 : element_of_fma256;
+        return element(line_a, form == Form::tn ? a_stride() : 1, line_b, form == Form::nt ? 1 : b_stride(),
+                       k, accumulate == Accumulate::yes ? c[offset + i * c_stride() + j] : 0.0f);
+    }
+
+    // All elements of small products; of large ones a scattering, the edges among it.
+    std::vector<float> expected(const std::vector<float>& found, std::size_t most = 1U << 17U) const {
+        std::vector<float> out = c;
+        const std::size_t skip = 1 + m * n * k / most;
+        for (std::size_t i = 0; i < m; ++i) {
+            for (std::size_t j = 0; j < n; ++j) {
+                const std::size_t at = offset + i * c_stride() + j;
+                const bool edge = (i + 1 == m || i == 0) && (j + 1 == n || j == 0);
+                out[at] = edge || (i * 31 + j) % skip == 0 ? expected_element(i, j) : found[at];
+            }
+        }
+        return out;
+    }
+};
+
+inline std::string text_of(const GemmCase& x) {
+    constexpr std::array names{"nt ", "nn ", "tn "};
+    return names[static_cast<std::size_t>(x.form)] + std::to_string(x.m) + "x" + std::to_string(x.n) + "x" +
+           std::to_string(x.k) + (x.accumulate == Accumulate::yes ? " +=" : " =");
+}
+
+inline ::testing::AssertionResult same_bits(const std::vector<float>& x, const std::vector<float>& y) {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        if (std::bit_cast<std::uint32_t>(x[i]) != std::bit_cast<std::uint32_t>(y[i])) {
+            return ::testing::AssertionFailure() << "differ at " << i << ": " << x[i] << " and " << y[i];
+        }
+    }
+    return ::testing::AssertionSuccess();
+}
+
+}  // namespace lockstep
