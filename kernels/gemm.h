@@ -5,8 +5,9 @@
 // blocks of 256, block sums added in ascending order. So an element depends on its
 // row of A and its column of B alone: not on shapes, threads, backend or CPU.
 //
-// The contract bf16 is the same with both operands rounded to bf16 first, and chains
-// that flush denormal numbers to zero as the instruction vdpbf16ps does.
+// The contract bf16 rounds both operands to bf16 first and sums inside a block as the
+// instruction tdpbf16ps does: chains of sixteen, added in pairs, denormal numbers
+// flushed to zero.
 
 #pragma once
 
@@ -27,7 +28,7 @@ enum class GemmBackend {
     automatic,  ///< openblas where it passes the self-test and is clearly faster than own, else own.
     openblas,   ///< OpenBLAS' AVX-512 kernels by the recipe; our own kernel for what the recipe excludes.
     own,        ///< Our AVX-512 or AVX2 kernel.
-    reference,  ///< The scalar loop that defines the contract, or under bf16 the instruction.
+    reference,  ///< The scalar loop that defines the contract, or models the instructions of bf16.
 };
 std::string_view name_of(GemmBackend backend);
 /// @throws Error{invalid_argument} listing the names.
@@ -56,7 +57,7 @@ class Gemm {
   public:
     /// Chooses the backend: runs the self-test of DESIGN §5 against the scalar loop on `shapes` (rows capped
     /// so that it takes milliseconds) and never returns a backend that failed it.
-    /// Under bf16, automatic is own: vdpbf16ps, or where the CPU lacks it an emulation of the same bits.
+    /// Under bf16, automatic is own: AMX, vdpbf16ps, or on a CPU without them an emulation of the same bits.
     /// @throws Error{environment} if a backend asked for by name fails its self-test, saying what to do;
     /// Error{invalid_argument} for openblas under bf16, which it does not offer.
     Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shapes,

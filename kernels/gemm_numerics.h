@@ -11,7 +11,7 @@ namespace lockstep {
 
 enum class GemmNumerics {
     fma256,  ///< Single precision throughout.
-    bf16,    ///< Operands rounded to bf16, sums in single precision, as vdpbf16ps does it.
+    bf16,    ///< Operands rounded to bf16, sums in single precision, as tdpbf16ps makes them.
 };
 
 /// The numerics id of a run, part of every state digest.

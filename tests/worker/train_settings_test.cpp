@@ -85,6 +85,25 @@ TEST(TrainSettingsTest, AnyChangeIsAnotherFingerprintAndIsNamed) {
     }
 }
 
+// Beside the fingerprint, in the state digest: runs of before there was a choice keep theirs.
+TEST(TrainSettingsTest, NumericsAreASettingOutsideTheFingerprint) {
+    const TrainSettings run = some_settings();
+    TrainSettings asked = run;
+    asked.numerics = GemmNumerics::bf16;
+    EXPECT_EQ(fingerprint_of(asked), fingerprint_of(run));
+    EXPECT_EQ(first_difference(run, asked), "numerics: \"fma256\" in the run, \"bf16\" asked for");
+    EXPECT_TRUE(train_settings_from_json(to_json(asked)) == asked);
+
+    std::string text = to_json(asked);
+    text.replace(text.find("bf16"), 4, "fp16");
+    EXPECT_EQ(error_of([&] { train_settings_from_json(text); }).code(), ErrorCode::incompatible_version);
+    const std::string field = "\"numerics\":\"fma256\",";
+    std::string old = to_json(run);
+    ASSERT_NE(old.find(field), std::string::npos) << old;
+    old.erase(old.find(field), field.size());
+    EXPECT_TRUE(train_settings_from_json(old) == run);
+}
+
 TEST(TrainSettingsTest, TextThatCannotBeReadIsCorrupt) {
     for (const char* text : {"", "{", "[]", "{}", R"({"model":{}})"}) {
         EXPECT_EQ(error_of([&] { train_settings_from_json(text); }).code(), ErrorCode::corrupt_data) << text;
