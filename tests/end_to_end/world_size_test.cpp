@@ -25,10 +25,18 @@ TEST(WorldSizeTest, RanksAndThreadsDoNotChangeABit) {
 TEST(WorldSizeTest, BackendsAndInstructionSetsDoNotChangeABit) {
     EXPECT_EQ(train_bits(0, steps, {"--gemm", "own"}), undisturbed_bits(steps));
     EXPECT_EQ(train_bits(0, steps, {"--gemm", "reference"}), undisturbed_bits(steps));
+    if (__builtin_cpu_supports("avx512f")) {
+        EXPECT_EQ(train_bits(0, steps, {"--gemm", "openblas"}), undisturbed_bits(steps));
+    }
     EXPECT_EQ(train_bits(2, steps, {}, {{"OPENBLAS_CORETYPE", "Haswell"}}), undisturbed_bits(steps));
     EXPECT_EQ(train_bits(0, steps, {}, {{"LOCKSTEP_ISA", "avx2"}}), undisturbed_bits(steps));
     EXPECT_EQ(train_bits(0, steps, {"--gemm", "reference"}, {{"LOCKSTEP_ISA", "scalar"}}),
               undisturbed_bits(steps));
+}
+
+TEST(WorldSizeTest, RecomputedActivationsDoNotChangeABit) {
+    EXPECT_EQ(train_bits(0, steps, {"--recompute"}), undisturbed_bits(steps));
+    EXPECT_EQ(train_bits(2, steps, {"--recompute", "--threads", "2"}), undisturbed_bits(steps));
 }
 
 TEST(WorldSizeTest, LlamaIsAsIndifferent) {
