@@ -1,14 +1,12 @@
 #include "worker/step_forecast.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <functional>
 #include <vector>
 
 #include "io/base/large_pages.h"
+#include "io/base/process_memory.h"
+#include "kernels/speed_probe.h"
 #include "worker/exact_sum.h"
 
 namespace lockstep {
@@ -21,13 +19,6 @@ double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-std::size_t resident_bytes() {
-    std::ifstream file("/proc/self/statm");
-    std::size_t whole = 0, resident = 0;
-    file >> whole >> resident;
-    return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
 /// Attention, norms, activations and waiting: so much of a step's time in the layers is matrix product.
 constexpr double product_share = 0.93;
 /// Bytes read and written for each element of the state: laid out anew for the products, and of this rank's
@@ -37,34 +28,23 @@ constexpr double layout_bytes = 24, slice_bytes = 8 + 8 + 24;
 constexpr double pack_bytes = 20;
 
 double product_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds) {
-    const std::size_t rows = std::min<std::size_t>(tokens, 512);
+    std::vector<GemmShape> shapes = gemm_shapes(config, std::min<std::size_t>(tokens, 512));
+    for (GemmShape& shape : shapes) {
+        // A slice of the vocabulary is as good as all of it.
+        shape.m = std::min<std::size_t>(shape.m, 4096);
+        shape.n = std::min<std::size_t>(shape.n, 4096);
+        shape.k = std::min<std::size_t>(shape.k, 4096);
+    }
+    ProductProbe probe(shapes);
     double flop = 0, spent = 0;
-    LargeVector<float> a, b, c, panels;
     const Clock::time_point begin = Clock::now();
     do {
-        for (const GemmShape& shape : gemm_shapes(config, rows)) {
-            if (shape.form == GemmShape::Form::nn) continue;
-            // A slice of the vocabulary is as good as all of it.
-            const std::size_t m = std::min<std::size_t>(shape.m, 4096), k = shape.k;
-            const std::size_t n = std::min<std::size_t>(shape.n, 4096);
-            a.resize(std::max(a.size(), m * k), 0.5F);
-            b.resize(std::max(b.size(), n * k), 0.25F);
-            c.resize(std::max(c.size(), m * n), 0.0F);
-            const MatrixView out(c.data(), m, n);
-            Clock::time_point start = Clock::now();
-            if (shape.form == GemmShape::Form::nt) {
-                const ConstMatrixView weight(b.data(), n, k);
-                panels.resize(std::max(panels.size(), gemm.nt_panel_floats(n, k)), 0.0F);
-                const bool lays_out = gemm.nt_panel_floats(n, k) > 0;
-                if (lays_out) gemm.pack_nt(weight, panels.data());
-                start = Clock::now();
-                gemm.multiply_nt({a.data(), m, k}, {weight, lays_out ? panels.data() : nullptr}, out,
-                                 Accumulate::no);
-            } else {
-                gemm.multiply_tn({a.data(), k, m}, {b.data(), k, n}, out, Accumulate::no);
-            }
+        for (const GemmShape& shape : shapes) {
+            probe.lay_out(gemm, shape);
+            const Clock::time_point start = Clock::now();
+            probe.multiply_laid_out(gemm, shape);
             spent += seconds_since(start);
-            flop += 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+            flop += flop_of(shape);
         }
     } while (seconds_since(begin) < seconds);
     return flop / spent;

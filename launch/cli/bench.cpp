@@ -3,6 +3,7 @@
 #include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
+#include "io/base/process_memory.h"
 #include "io/length_cache.h"
 #include "launch/cli/bench_measure.h"
 #include "launch/cli/length_report.h"
@@ -136,7 +137,7 @@ ordered_json measure(const Invocation& invocation, const BenchArguments& a) {
                        fixed(row["memcpy_ratio"].get<double>(), 1) + " x memcpy");
     }
     const double tokens_rate = static_cast<double>(packed.stats.planned_tokens) / packed.seconds;
-    const std::uint64_t peak = peak_bytes();
+    const std::uint64_t peak = peak_resident_bytes();
     invocation.say("planned " + rate_text(tokens_rate) + " tokens/s; peak memory " + bytes_text(peak));
     object["planned_tokens_per_second"] = tokens_rate;
     object["peak_bytes"] = peak;

@@ -1,7 +1,5 @@
 #include "launch/cli/bench_measure.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -9,6 +7,7 @@
 
 #include "coordinator/version.h"
 #include "io/base/error.h"
+#include "io/base/process_memory.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/scalar_math.h"
 #include "launch/cli/length_report.h"
@@ -60,12 +59,6 @@ double memcpy_seconds(int repeats, std::uint64_t bytes) {
         }
     });
     return seconds / static_cast<double>(copies);
-}
-
-std::uint64_t peak_bytes() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 std::vector<std::uint32_t> log_normal_lengths(std::uint64_t seed, std::uint64_t samples, double mean,
@@ -202,7 +195,7 @@ void BenchReport::compare() {
 }
 
 int BenchReport::finish() {
-    object_["peak_bytes"] = peak_bytes();
+    object_["peak_bytes"] = peak_resident_bytes();
     if (!output_.compare.empty()) compare();
     if (!output_.file.empty()) {
         write_file_atomically(output_.file, object_.dump(2) + "\n", output_.overwrite());

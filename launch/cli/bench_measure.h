@@ -38,9 +38,6 @@ double median_of(std::vector<double> values);
 /// over, for a time that a clock can tell.
 double memcpy_seconds(int repeats, std::uint64_t bytes);
 
-/// Largest resident memory of this process so far.
-std::uint64_t peak_bytes();
-
 /// Log-normal lengths, clipped to [1, most], the same on every machine.
 /// @param mean  before clipping.
 std::vector<std::uint32_t> log_normal_lengths(std::uint64_t seed, std::uint64_t samples, double mean,

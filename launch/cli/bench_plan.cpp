@@ -15,6 +15,7 @@
 #include "coordinator/plan_writer.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
+#include "io/base/process_memory.h"
 #include "io/length_cache.h"
 #include "io/posix_file.h"
 #include "kernels/scalar_math.h"
@@ -94,7 +95,8 @@ class PlanBench {
     double copying(std::uint64_t bytes) const { return memcpy_seconds(a_.repeats, bytes); }
 
     void peak_row(const std::string& where) {
-        report_.row("peak memory " + where, {{"bytes", peak_bytes()}}, bytes_text(peak_bytes()));
+        report_.row("peak memory " + where, {{"bytes", peak_resident_bytes()}},
+                    bytes_text(peak_resident_bytes()));
     }
 
     void order(std::span<const std::uint32_t> lengths) {

@@ -1,7 +1,5 @@
 #include "launch/cli/training.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +9,7 @@
 #include "coordinator/distribution.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
+#include "io/base/process_memory.h"
 #include "io/comm/agreement.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/speed_probe.h"
@@ -33,12 +32,6 @@ double measure_total_blas_rate(World& world, int threads) {
     auto total = static_cast<std::int64_t>(mine);
     world.comm->sum(std::span(&total, 1));
     return static_cast<double>(total);
-}
-
-std::uint64_t peak_memory_bytes() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 /// rank-00003.log
@@ -449,7 +442,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                          {"tokens_per_second", report.tokens_per_second()},
                                          {"blas_flop_per_second", blas_rate},
                                          {"blas_share", report.blas_share()},
-                                         {"peak_memory_bytes", peak_memory_bytes()},
+                                         {"peak_memory_bytes", peak_resident_bytes()},
                                          {"first_loss", nullptr},
                                          {"last_loss", nullptr},
                                          {"stopped", outcome.stopped_on_request}};
