@@ -145,23 +145,6 @@ GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView 
 // --- Self-test
 // ---------------------------------------------------------------------------------------------------
 
-std::string_view name_of(GemmShape::Form form) {
-    switch (form) {
-        case GemmShape::Form::nt:
-            return "nt";
-        case GemmShape::Form::nn:
-            return "nn";
-        case GemmShape::Form::tn:
-            return "tn";
-    }
-    return "?";
-}
-
-std::string text_of(const GemmShape& shape) {
-    return std::string(name_of(shape.form)) + " " + std::to_string(shape.m) + "x" + std::to_string(shape.n) +
-           "x" + std::to_string(shape.k);
-}
-
 // Shapes of every self-test: small and odd ones, and one on each side of every edge of the recipe.
 constexpr std::array<GemmShape, 8> always_tested{{{GemmShape::Form::nt, 1, 1, 1},
                                                   {GemmShape::Form::nn, 3, 5, 7},
@@ -323,6 +306,23 @@ BackendRates measure_backends(ThreadPool& pool, std::span<const GemmShape> shape
 constexpr double clearly_faster = 1.1;
 
 }  // namespace
+
+std::string_view name_of(GemmShape::Form form) {
+    switch (form) {
+        case GemmShape::Form::nt:
+            return "nt";
+        case GemmShape::Form::nn:
+            return "nn";
+        case GemmShape::Form::tn:
+            return "tn";
+    }
+    return "?";
+}
+
+std::string text_of(const GemmShape& shape) {
+    return std::string(name_of(shape.form)) + " " + std::to_string(shape.m) + "x" + std::to_string(shape.n) +
+           "x" + std::to_string(shape.k);
+}
 
 std::string_view name_of(GemmBackend backend) {
     switch (backend) {

@@ -52,6 +52,7 @@ struct GemmShape {
     enum class Form { nt, nn, tn } form;
     std::size_t m, n, k;
 };
+std::string text_of(const GemmShape& shape);  ///< "nt 1024x768x768": form, m, n, k.
 
 class Gemm {
   public:

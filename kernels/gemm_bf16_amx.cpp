@@ -104,38 +104,25 @@ void multiply_bf16_amx(const GemmProblem& p, float* scratch) {
     const TileConfig config;
     memory_changes();
     _tile_loadconfig(&config);
-    for (std::size_t n0 = 0; n0 < p.n; n0 += chunk_lines) {
-        const std::size_t n1 = smaller(p.n, n0 + chunk_lines);
-        for (std::size_t s0 = 0; s0 < p.k; s0 += chunk_k) {
-            const std::size_t s1 = smaller(p.k, s0 + chunk_k);
-            for (std::size_t m0 = 0; m0 < p.m; m0 += block_rows) {
-                const std::size_t m1 = smaller(p.m, m0 + block_rows);
-                for (std::size_t k0 = s0; k0 < s1; k0 += gemm_block_k) {
-                    const std::size_t block_k = smaller(gemm_block_k, s1 - k0);
-                    const std::size_t pairs = bf16_floats(block_k);
-                    const GemmOperand a{p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride, p.a.line_stride,
-                                        p.a.k_stride};
-                    if (a.k_stride == 1) {
-                        pack_pair_rows<TileLanes>(a, m1 - m0, block_k, packed_a);
-                    } else {
-                        transpose_to_pair_rows(a, m1 - m0, block_k, packed_a);
-                    }
-                    const float* const panels =
-                        pair_panels_of_b<TileLanes>(p, scratch, n0, n1, s0, k0, block_k, m0 == 0);
-                    for (std::size_t j = n0; j < n1; j += panel_lines) {
-                        for (std::size_t i = m0; i < m1; i += pair_of_edges) {
-                            alignas(64) float sums[pair_of_edges * panel_lines];
-                            multiply_tiles(packed_a + (i - m0) * pair_row_stride, panels + (j - n0) * pairs,
-                                           pairs, sums);
-                            add_tile<TileLanes>(sums, smaller(pair_of_edges, m1 - i),
-                                                p.c + i * p.c_stride + j, p.c_stride,
-                                                smaller(panel_lines, n1 - j), p.accumulate || k0 > 0);
-                        }
-                    }
-                }
+    for_product_blocks(p, [&](const ProductBlock& block) {
+        const std::size_t pairs = bf16_floats(block.block_k);
+        const GemmOperand a = a_of_block(p, block);
+        if (a.k_stride == 1) {
+            pack_pair_rows<TileLanes>(a, block.m1 - block.m0, block.block_k, packed_a);
+        } else {
+            transpose_to_pair_rows(a, block.m1 - block.m0, block.block_k, packed_a);
+        }
+        const float* const panels = pair_panels_of_b<TileLanes>(p, scratch, block);
+        for (std::size_t j = block.n0; j < block.n1; j += panel_lines) {
+            for (std::size_t i = block.m0; i < block.m1; i += pair_of_edges) {
+                alignas(64) float sums[pair_of_edges * panel_lines];
+                multiply_tiles(packed_a + (i - block.m0) * pair_row_stride, panels + (j - block.n0) * pairs,
+                               pairs, sums);
+                add_tile<TileLanes>(sums, smaller(pair_of_edges, block.m1 - i), p.c + i * p.c_stride + j,
+                                    p.c_stride, smaller(panel_lines, block.n1 - j), block.add);
             }
         }
-    }
+    });
     _tile_release();
 }
 

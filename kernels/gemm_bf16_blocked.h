@@ -124,20 +124,19 @@ void pack_pair_panels(const GemmOperand& b, std::size_t lines, std::size_t block
     }
 }
 
-/// Lines [n0, n1) of B and the block at k0, of the chunk that begins at s0: from its panels, or packed into
-/// scratch when used for the first time.
+/// B's lines of a block: from its panels, or packed into scratch when met for the first time.
 template <class Lanes>
-const float* pair_panels_of_b(const GemmProblem& p, float* scratch, std::size_t n0, std::size_t n1,
-                              std::size_t s0, std::size_t k0, std::size_t block_k, bool first) {
+const float* pair_panels_of_b(const GemmProblem& p, float* scratch, const ProductBlock& block) {
     if (p.panels.data != nullptr) {
-        return p.panels.data + (p.panels.first_k + k0) / 2 * p.panels.lines_padded +
-               (p.panels.first_line + n0) * bf16_floats(block_k);
+        return p.panels.data + (p.panels.first_k + block.k0) / 2 * p.panels.lines_padded +
+               (p.panels.first_line + block.n0) * bf16_floats(block.block_k);
     }
-    float* const made_here = scratch + (k0 - s0) / 2 * chunk_lines;
-    if (first) {
+    float* const made_here = scratch + (block.k0 - block.chunk_k0) / 2 * chunk_lines;
+    if (block.is_first()) {
         const GemmOperand& b = p.b;
-        pack_pair_panels<Lanes>({b.data + n0 * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
-                                n1 - n0, block_k, made_here);
+        pack_pair_panels<Lanes>(
+            {b.data + block.n0 * b.line_stride + block.k0 * b.k_stride, b.line_stride, b.k_stride},
+            block.n1 - block.n0, block.block_k, made_here);
     }
     return made_here;
 }
@@ -255,46 +254,30 @@ void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
     float* const packed_a = scratch + packed_b_floats;
     const auto smaller = [](std::size_t x, std::size_t y) { return x < y ? x : y; };
 
-    for (std::size_t n0 = 0; n0 < p.n; n0 += chunk_lines) {
-        const std::size_t n1 = smaller(p.n, n0 + chunk_lines);
-        for (std::size_t s0 = 0; s0 < p.k; s0 += chunk_k) {
-            const std::size_t s1 = smaller(p.k, s0 + chunk_k);
-            for (std::size_t m0 = 0; m0 < p.m; m0 += block_rows) {
-                const std::size_t m1 = smaller(p.m, m0 + block_rows);
-                for (std::size_t k0 = s0; k0 < s1; k0 += gemm_block_k) {
-                    const std::size_t block_k = smaller(gemm_block_k, s1 - k0);
-                    const std::size_t pairs = bf16_floats(block_k);
-                    const bool add = p.accumulate || k0 > 0;
-                    const GemmOperand a{p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride, p.a.line_stride,
-                                        p.a.k_stride};
-                    if constexpr (ByRow) {
-                        pack_pair_rows<Lanes>(a, m1 - m0, block_k, packed_a);
-                    } else {
-                        copy_to_pair_panels<Lanes>(a, m1 - m0, block_k, tile_rows, packed_a);
-                    }
-                    const float* const panels =
-                        pair_panels_of_b<Lanes>(p, scratch, n0, n1, s0, k0, block_k, m0 == 0);
-                    for (std::size_t j = n0; j < n1; j += tile_columns) {
-                        const std::size_t columns = smaller(tile_columns, n1 - j);
-                        const float* const panel = panels + (j - n0) * pairs;
-                        const float* next = panel + tile_columns * pairs;
-                        for (std::size_t i = m0; i < m1; i += tile_rows, next += 4 * pairs) {
-                            const std::size_t rows = smaller(tile_rows, m1 - i);
-                            const float* const tile_a =
-                                packed_a + (i - m0) * (ByRow ? pair_row_stride : pairs);
-                            float* const c = p.c + i * p.c_stride + j;
-                            alignas(64) float sums[2 * tile_rows * tile_columns];
-                            const unsigned mode = flush_on();
-                            multiply_pair_rows<Lanes, tile_rows, ByRow>(rows, tile_a, panel, pairs, sums,
-                                                                        columns, next);
-                            flush_off(mode);
-                            add_tile<Lanes>(sums, rows, c, p.c_stride, columns, add);
-                        }
-                    }
-                }
+    for_product_blocks(p, [&](const ProductBlock& block) {
+        const std::size_t pairs = bf16_floats(block.block_k);
+        const GemmOperand a = a_of_block(p, block);
+        if constexpr (ByRow) {
+            pack_pair_rows<Lanes>(a, block.m1 - block.m0, block.block_k, packed_a);
+        } else {
+            copy_to_pair_panels<Lanes>(a, block.m1 - block.m0, block.block_k, tile_rows, packed_a);
+        }
+        const float* const panels = pair_panels_of_b<Lanes>(p, scratch, block);
+        for (std::size_t j = block.n0; j < block.n1; j += tile_columns) {
+            const std::size_t columns = smaller(tile_columns, block.n1 - j);
+            const float* const panel = panels + (j - block.n0) * pairs;
+            const float* next = panel + tile_columns * pairs;
+            for (std::size_t i = block.m0; i < block.m1; i += tile_rows, next += 4 * pairs) {
+                const std::size_t rows = smaller(tile_rows, block.m1 - i);
+                const float* const tile_a = packed_a + (i - block.m0) * (ByRow ? pair_row_stride : pairs);
+                alignas(64) float sums[2 * tile_rows * tile_columns];
+                const unsigned mode = flush_on();
+                multiply_pair_rows<Lanes, tile_rows, ByRow>(rows, tile_a, panel, pairs, sums, columns, next);
+                flush_off(mode);
+                add_tile<Lanes>(sums, rows, p.c + i * p.c_stride + j, p.c_stride, columns, block.add);
             }
         }
-    }
+    });
 }
 
 /// @pre k > 0.

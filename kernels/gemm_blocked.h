@@ -32,6 +32,40 @@ inline constexpr std::size_t packed_b_floats = chunk_lines * chunk_k;
 /// What multiply_avx2 and multiply_avx512 need, aligned to 64 bytes.
 inline constexpr std::size_t gemm_scratch_floats = packed_a_floats + packed_b_floats;
 
+/// A part of a product whose operands stay near: rows [m0, m1), columns [n0, n1), k [k0, k0 + block_k).
+struct ProductBlock {
+    std::size_t m0, m1, n0, n1, k0, block_k;
+    std::size_t chunk_k0;  ///< Where the chunk of B begins that k0 lies in.
+    bool add;              ///< To what C holds.
+
+    /// B's lines of this block are met for the first time in the chunk.
+    bool is_first() const { return m0 == 0; }
+};
+
+/// Call body(block) for all of a product, k ascending for every element of C.
+template <class Body>
+void for_product_blocks(const GemmProblem& p, const Body& body) {
+    const auto smaller = [](std::size_t x, std::size_t y) { return x < y ? x : y; };
+    for (std::size_t n0 = 0; n0 < p.n; n0 += chunk_lines) {
+        const std::size_t n1 = smaller(p.n, n0 + chunk_lines);
+        for (std::size_t s0 = 0; s0 < p.k; s0 += chunk_k) {
+            const std::size_t s1 = smaller(p.k, s0 + chunk_k);
+            for (std::size_t m0 = 0; m0 < p.m; m0 += block_rows) {
+                const std::size_t m1 = smaller(p.m, m0 + block_rows);
+                for (std::size_t k0 = s0; k0 < s1; k0 += gemm_block_k) {
+                    body(ProductBlock{m0, m1, n0, n1, k0, smaller(gemm_block_k, s1 - k0), s0,
+                                      p.accumulate || k0 > 0});
+                }
+            }
+        }
+    }
+}
+
+/// A's part of a block.
+static inline GemmOperand a_of_block(const GemmProblem& p, const ProductBlock& block) {
+    return {p.a.data + block.m0 * p.a.line_stride + block.k0 * p.a.k_stride, p.a.line_stride, p.a.k_stride};
+}
+
 /// Write lines whose k stands side by side (k_stride 1) as one panel, by blocks of width x width.
 template <class Lanes>
 [[gnu::noinline]] void transpose_to_panel(const GemmOperand& x, std::size_t lines, std::size_t block_k,
@@ -185,24 +219,24 @@ class PanelsOfB {
 
     PanelsOfB(const GemmProblem& p, float* scratch) : p_(p), scratch_(scratch) {}
 
-    /// Lines [n0, n1) and k [k0, k0 + block_k) are about to be used; `first` when for the first time.
-    void enter(std::size_t n0, std::size_t n1, std::size_t s0, std::size_t k0, std::size_t block_k,
-               bool first) {
-        block_k_ = block_k;
-        n0_ = n0;
+    /// B's lines of this block are about to be used.
+    void enter(const ProductBlock& block) {
+        block_k_ = block.block_k;
+        n0_ = block.n0;
         if (p_.panels.data != nullptr) {
             const GemmPanels& made = p_.panels;
-            panels_ = made.data + (made.first_k + k0) * made.lines_padded + (made.first_line + n0) * block_k;
+            panels_ = made.data + (made.first_k + block.k0) * made.lines_padded +
+                      (made.first_line + n0_) * block_k_;
             packs_ = false;
             return;
         }
-        made_here_ = scratch_ + (k0 - s0) * chunk_lines;
+        made_here_ = scratch_ + (block.k0 - block.chunk_k0) * chunk_lines;
         panels_ = made_here_;
-        source_ = {p_.b.data + k0 * p_.b.k_stride, p_.b.line_stride, p_.b.k_stride};
-        packs_ = first && p_.b.line_stride != 1;
-        if (first && p_.b.line_stride == 1) {
-            pack_panels<Lanes>({source_.data + n0, 1, source_.k_stride}, n1 - n0, block_k, tile_columns,
-                               made_here_);
+        source_ = {p_.b.data + block.k0 * p_.b.k_stride, p_.b.line_stride, p_.b.k_stride};
+        packs_ = block.is_first() && p_.b.line_stride != 1;
+        if (block.is_first() && p_.b.line_stride == 1) {
+            pack_panels<Lanes>({source_.data + n0_, 1, source_.k_stride}, block.n1 - n0_, block_k_,
+                               tile_columns, made_here_);
         }
     }
     /// The panel of lines [j, j + columns).
@@ -237,38 +271,27 @@ void multiply_blocked(const GemmProblem& p, float* scratch) {
     PanelsOfB<Lanes> b(p, scratch);
     const auto smaller = [](std::size_t x, std::size_t y) { return x < y ? x : y; };
 
-    for (std::size_t n0 = 0; n0 < p.n; n0 += chunk_lines) {
-        const std::size_t n1 = smaller(p.n, n0 + chunk_lines);
-        for (std::size_t s0 = 0; s0 < p.k; s0 += chunk_k) {
-            const std::size_t s1 = smaller(p.k, s0 + chunk_k);
-            for (std::size_t m0 = 0; m0 < p.m; m0 += block_rows) {
-                const std::size_t m1 = smaller(p.m, m0 + block_rows);
-                for (std::size_t k0 = s0; k0 < s1; k0 += gemm_block_k) {
-                    const std::size_t block_k = smaller(gemm_block_k, s1 - k0);
-                    const bool add = p.accumulate || k0 > 0;
-                    const float* const a = p.a.data + m0 * p.a.line_stride + k0 * p.a.k_stride;
-                    if constexpr (PackA) {
-                        pack_panels<Lanes>({a, p.a.line_stride, p.a.k_stride}, m1 - m0, block_k, tile_rows,
-                                           packed_a);
-                    }
-                    b.enter(n0, n1, s0, k0, block_k, m0 == 0);
-                    for (std::size_t j = n0; j < n1; j += tile_columns) {
-                        const std::size_t columns = smaller(tile_columns, n1 - j);
-                        const float* const panel = b.panel(j, columns);
-                        const float* next = panel + tile_columns * block_k;
-                        for (std::size_t i = m0; i < m1; i += tile_rows, next += 4 * block_k) {
-                            const TileRows rows =
-                                PackA ? TileRows{packed_a + (i - m0) * block_k, 1}
-                                      : TileRows{a + (i - m0) * p.a.line_stride, p.a.line_stride};
-                            multiply_rows<Lanes, tile_rows, PackA>(smaller(tile_rows, m1 - i), rows, panel,
-                                                                   block_k, p.c + i * p.c_stride + j,
-                                                                   p.c_stride, columns, add, next);
-                        }
-                    }
-                }
+    for_product_blocks(p, [&](const ProductBlock& block) {
+        const std::size_t block_k = block.block_k;
+        const GemmOperand a = a_of_block(p, block);
+        if constexpr (PackA) {
+            pack_panels<Lanes>(a, block.m1 - block.m0, block_k, tile_rows, packed_a);
+        }
+        b.enter(block);
+        for (std::size_t j = block.n0; j < block.n1; j += tile_columns) {
+            const std::size_t columns = smaller(tile_columns, block.n1 - j);
+            const float* const panel = b.panel(j, columns);
+            const float* next = panel + tile_columns * block_k;
+            for (std::size_t i = block.m0; i < block.m1; i += tile_rows, next += 4 * block_k) {
+                const std::size_t row = i - block.m0;
+                const TileRows rows = PackA ? TileRows{packed_a + row * block_k, 1}
+                                            : TileRows{a.data + row * a.line_stride, a.line_stride};
+                multiply_rows<Lanes, tile_rows, PackA>(smaller(tile_rows, block.m1 - i), rows, panel, block_k,
+                                                       p.c + i * p.c_stride + j, p.c_stride, columns,
+                                                       block.add, next);
             }
         }
-    }
+    });
 }
 
 /// @pre k > 0.

@@ -27,23 +27,6 @@ struct BenchGemmArguments {
     BenchOutput output;
 };
 
-std::string name_of_form(GemmShape::Form form) {
-    switch (form) {
-        case GemmShape::Form::nt:
-            return "nt";
-        case GemmShape::Form::nn:
-            return "nn";
-        case GemmShape::Form::tn:
-            return "tn";
-    }
-    return "?";
-}
-
-std::string name_of_shape(const GemmShape& s) {
-    return name_of_form(s.form) + " " + std::to_string(s.m) + "x" + std::to_string(s.n) + "x" +
-           std::to_string(s.k);
-}
-
 /// One way to compute a product.
 struct Candidate {
     std::string name;
@@ -106,7 +89,7 @@ class GemmBench {
         for (const GemmShape& shape : shapes) {
             probe.lay_out(*own, shape);
             const std::vector<double> seconds = time_in_turn(shape, candidates);
-            rates_row(name_of_shape(shape) + ", " + place, flop_of(shape), candidates, seconds);
+            rates_row(text_of(shape) + ", " + place, flop_of(shape), candidates, seconds);
             for (std::size_t i = 0; i < totals.size(); ++i) totals[i] += seconds[i];
             flop += flop_of(shape);
             if (pool.size() > 1) own_threads_seconds += openblas_threads_seconds(probe, pool, shape);

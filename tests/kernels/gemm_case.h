@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "io/base/philox.h"
+#include "kernels/blas_runtime.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_kernels.h"
 
@@ -197,5 +198,40 @@ inline ::testing::AssertionResult same_bits(const std::vector<float>& x, const s
     }
     return ::testing::AssertionSuccess();
 }
+
+/// A backend on an instruction set with so many threads.
+struct Machine {
+    GemmBackend backend;
+    KernelIsa isa;
+    int threads;
+};
+
+inline std::string name_of_machine(const ::testing::TestParamInfo<Machine>& machine) {
+    return std::string(name_of(machine.param.backend)) + "_" + name_of(machine.param.isa) + "_" +
+           std::to_string(machine.param.threads);
+}
+
+class MachineTest : public ::testing::TestWithParam<Machine> {
+  protected:
+    void SetUp() override {
+        before_ = kernel_isa();
+        set_kernel_isa(GetParam().isa);
+    }
+    void TearDown() override { set_kernel_isa(before_); }
+
+    ThreadPool pool_{GetParam().threads};
+
+  private:
+    KernelIsa before_ = KernelIsa::scalar;
+};
+
+/// m, n, k around the edges of tiles and blocks.
+inline constexpr std::array<std::array<std::size_t, 3>, 26> product_shapes{{
+    {1, 1, 1},      {1, 1, 0},      {0, 5, 3},      {5, 0, 3},      {1, 64, 64},   {64, 1, 300},
+    {2, 3, 255},    {3, 2, 256},    {5, 7, 257},    {6, 16, 40},    {7, 17, 41},   {12, 32, 64},
+    {13, 33, 65},   {11, 31, 513},  {64, 64, 256},  {63, 65, 300},  {64, 65, 257}, {65, 64, 256},
+    {96, 97, 113},  {97, 131, 512}, {191, 193, 67}, {193, 191, 31}, {1, 1030, 17}, {300, 128, 64},
+    {128, 37, 700}, {40, 2060, 21},
+}};
 
 }  // namespace lockstep

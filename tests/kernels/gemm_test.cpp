@@ -25,12 +25,6 @@ using Case = GemmCase;
 
 // --- Every backend on every instruction set with one and more threads ---
 
-struct Machine {
-    GemmBackend backend;
-    KernelIsa isa;
-    int threads;
-};
-
 std::vector<Machine> machines() {
     // `automatic` is the faster of OpenBLAS and our own. The reference knows no instruction sets.
     std::vector<Machine> all{{GemmBackend::reference, KernelIsa::scalar, 1},
@@ -48,37 +42,14 @@ std::vector<Machine> machines() {
     return all;
 }
 
-class GemmTest : public ::testing::TestWithParam<Machine> {
-  protected:
-    void SetUp() override {
-        before_ = kernel_isa();
-        set_kernel_isa(GetParam().isa);
-    }
-    void TearDown() override { set_kernel_isa(before_); }
+class GemmTest : public MachineTest {};
 
-    ThreadPool pool_{GetParam().threads};
-
-  private:
-    KernelIsa before_ = KernelIsa::scalar;
-};
-
-INSTANTIATE_TEST_SUITE_P(Everywhere, GemmTest, ::testing::ValuesIn(machines()), [](const auto& machine) {
-    return std::string(name_of(machine.param.backend)) + "_" + name_of(machine.param.isa) + "_" +
-           std::to_string(machine.param.threads);
-});
-
-constexpr std::array<std::array<std::size_t, 3>, 26> shapes{{
-    {1, 1, 1},      {1, 1, 0},      {0, 5, 3},      {5, 0, 3},      {1, 64, 64},   {64, 1, 300},
-    {2, 3, 255},    {3, 2, 256},    {5, 7, 257},    {6, 16, 40},    {7, 17, 41},   {12, 32, 64},
-    {13, 33, 65},   {11, 31, 513},  {64, 64, 256},  {63, 65, 300},  {64, 65, 257}, {65, 64, 256},
-    {96, 97, 113},  {97, 131, 512}, {191, 193, 67}, {193, 191, 31}, {1, 1030, 17}, {300, 128, 64},
-    {128, 37, 700}, {40, 2060, 21},
-}};
+INSTANTIATE_TEST_SUITE_P(Everywhere, GemmTest, ::testing::ValuesIn(machines()), name_of_machine);
 
 TEST_P(GemmTest, EqualsTheScalarChainInEveryForm) {
     const Gemm gemm(pool_, GetParam().backend, {});
     std::uint64_t seed = 0;
-    for (const auto& [m, n, k] : shapes) {
+    for (const auto& [m, n, k] : product_shapes) {
         for (const Form form : {Form::nt, Form::nn, Form::tn}) {
             for (const Accumulate accumulate : {Accumulate::no, Accumulate::yes}) {
                 const Case x({form, m, n, k}, accumulate, ++seed);
