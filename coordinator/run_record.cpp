@@ -81,6 +81,7 @@ void write_run_record(const std::filesystem::path& run, const RunRecord& record)
                    {"checkpoint_every", record.checkpoint_every},
                    {"keep", record.keep}};
     if (!record.init_path.empty()) object["init"] = {{"path", record.init_path}};
+    if (!record.init_adapter_path.empty()) object["init_adapter"] = {{"path", record.init_adapter_path}};
     write_file_atomically(run_record_path(run), seal_json(object.dump()), Overwrite::no);
 }
 
@@ -130,6 +131,7 @@ RunRecord read_run_record(const std::filesystem::path& run) {
                                       Fingerprint::from_hex(corpus.at("content").get<std::string>())});
         }
         if (object.contains("init")) record.init_path = object["init"].at("path");
+        if (object.contains("init_adapter")) record.init_adapter_path = object["init_adapter"].at("path");
         record.checkpoint_every = object.at("checkpoint_every");
         record.keep = object.at("keep");
         if (record.keep < 2) {

@@ -36,6 +36,8 @@ struct RunRecord {
     Fingerprint plan;
     std::vector<RunCorpus> corpora;
     std::string init_path;  ///< Absolute; the folder of the initial weights, empty if they are drawn.
+    std::string
+        init_adapter_path;  ///< Absolute; the folder of the initial adapters, empty if they are drawn.
     std::uint64_t checkpoint_every = 0;
     std::uint64_t keep = 2;
     /// As read: the plan above from step 0, then the revisions the run changed over to (revisions.json),

@@ -76,7 +76,7 @@ double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, const Weight
                           std::span<const std::int32_t> targets, float scale, MatrixView d_hidden,
                           MatrixView d_head, float* logits, std::span<float> token_loss) {
     LOCKSTEP_EXPECTS(d_hidden.rows == hidden.rows && d_hidden.cols == hidden.cols);
-    LOCKSTEP_EXPECTS(d_head.rows == head.plain.rows && d_head.cols == head.plain.cols);
+    LOCKSTEP_EXPECTS(d_head.rows == 0 || (d_head.rows == head.plain.rows && d_head.cols == head.plain.cols));
     Head work(gemm, hidden, head, targets, logits, token_loss);
     const KernelTable& kernels = work.kernels();
     const std::size_t n = work.vocabulary();
@@ -98,6 +98,7 @@ double head_loss_backward(const Gemm& gemm, ConstMatrixView hidden, const Weight
         const MatrixView d_logits = work.tile(begin, logits_to_gradient);
         const std::size_t end = begin + d_logits.rows;
         gemm.multiply_nn(d_logits, head, d_hidden.row_range(begin, end), Accumulate::no);
+        if (d_head.rows == 0) continue;
         gemm.multiply_tn(d_logits, hidden.row_range(begin, end), d_head,
                          begin == 0 ? Accumulate::no : Accumulate::yes);
     }

@@ -25,7 +25,7 @@ inline constexpr std::int32_t ignored_target = -1;
 /// @param targets   (T) token id, or ignored_target.
 /// @param scale     Factor of every dlogit: float(1 / targets of the step).
 /// @param d_hidden  (T, C) written.
-/// @param d_head    (V, C) written.
+/// @param d_head    (V, C) written; no rows: not asked for.
 /// @param logits    (min(T, head_tile_tokens) · V) scratch.
 /// @param token_loss (T) written, 0 without a target [nat]; may be empty.
 /// @return sum of the targets' losses, in double in token order [nat].

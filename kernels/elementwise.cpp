@@ -37,6 +37,11 @@ void add_to(ThreadPool& pool, ConstMatrixView x, MatrixView y) {
     for_rows(pool, y.rows, [&](std::size_t t) { kernels.add(y.cols, x.row(t), y.row(t)); });
 }
 
+void scale_by(ThreadPool& pool, float factor, MatrixView x) {
+    const KernelTable& kernels = kernel_table();
+    for_rows(pool, x.rows, [&](std::size_t t) { kernels.scale(x.cols, factor, x.row(t)); });
+}
+
 void gelu_forward(ThreadPool& pool, ConstMatrixView x, MatrixView y) {
     LOCKSTEP_EXPECTS(x.rows == y.rows && x.cols == y.cols);
     const KernelTable& kernels = kernel_table();

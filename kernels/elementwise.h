@@ -18,6 +18,9 @@ void bias_gradient(ThreadPool& pool, ConstMatrixView d_y, std::span<float> d_bia
 /// y += x.
 void add_to(ThreadPool& pool, ConstMatrixView x, MatrixView y);
 
+/// x *= factor.
+void scale_by(ThreadPool& pool, float factor, MatrixView x);
+
 /// GELU, tanh form (GPT-2's): y = 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
 void gelu_forward(ThreadPool& pool, ConstMatrixView x, MatrixView y);
 /// d (T, width): gradient of y on entry, of x on return.

@@ -24,7 +24,7 @@ void layer_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const fl
                          MatrixView d_x, std::span<float> d_gain, std::span<float> d_bias) {
     LOCKSTEP_EXPECTS(d_y.rows == x.rows && d_y.cols == x.cols && d_x.rows == x.rows && d_x.cols == x.cols);
     LOCKSTEP_EXPECTS(mean.size() == x.rows && rstd.size() == x.rows && gain.size() == x.cols);
-    LOCKSTEP_EXPECTS(d_gain.size() == x.cols && d_bias.size() == x.cols);
+    LOCKSTEP_EXPECTS(d_gain.size() == d_bias.size() && (d_gain.empty() || d_gain.size() == x.cols));
     const KernelTable& kernels = kernel_table();
     pool.for_ranges(x.rows, 1, [&](std::size_t begin, std::size_t end) {
         for (std::size_t t = begin; t < end; ++t) {
@@ -32,6 +32,7 @@ void layer_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const fl
                                         d_x.row(t));
         }
     });
+    if (d_gain.empty()) return;
     // Sums over tokens: threads share out columns, so every chain stays whole.
     pool.for_ranges(x.cols, 16, [&](std::size_t begin, std::size_t end) {
         kernels.column_gradients(x.rows, end - begin, x.data + begin, x.stride, mean.data(), rstd.data(),
@@ -54,13 +55,15 @@ void rms_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const floa
                        std::span<const float> rstd, ConstMatrixView d_y, MatrixView d_x,
                        std::span<float> d_gain) {
     LOCKSTEP_EXPECTS(d_y.rows == x.rows && d_y.cols == x.cols && d_x.rows == x.rows && d_x.cols == x.cols);
-    LOCKSTEP_EXPECTS(rstd.size() == x.rows && gain.size() == x.cols && d_gain.size() == x.cols);
+    LOCKSTEP_EXPECTS(rstd.size() == x.rows && gain.size() == x.cols);
+    LOCKSTEP_EXPECTS(d_gain.empty() || d_gain.size() == x.cols);
     const KernelTable& kernels = kernel_table();
     pool.for_ranges(x.rows, 1, [&](std::size_t begin, std::size_t end) {
         for (std::size_t t = begin; t < end; ++t) {
             kernels.rms_norm_backward(x.cols, x.row(t), gain.data(), rstd[t], d_y.row(t), d_x.row(t));
         }
     });
+    if (d_gain.empty()) return;
     pool.for_ranges(x.cols, 16, [&](std::size_t begin, std::size_t end) {
         kernels.column_gradients(x.rows, end - begin, x.data + begin, x.stride, nullptr, rstd.data(),
                                  d_y.data + begin, d_y.stride, d_gain.data() + begin, nullptr);

@@ -17,7 +17,8 @@ void layer_norm_forward(ThreadPool& pool, ConstMatrixView x, std::span<const flo
                         std::span<const float> bias, float epsilon, MatrixView y, std::span<float> mean,
                         std::span<float> rstd);
 
-/// d_x (T, C) is ADDED to (the residual branch is already there); d_gain, d_bias (C) are written.
+/// d_x (T, C) is ADDED to (the residual branch is already there); d_gain, d_bias (C) are written, unless
+/// both are empty.
 void layer_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const float> gain,
                          std::span<const float> mean, std::span<const float> rstd, ConstMatrixView d_y,
                          MatrixView d_x, std::span<float> d_gain, std::span<float> d_bias);
@@ -26,7 +27,7 @@ void layer_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const fl
 void rms_norm_forward(ThreadPool& pool, ConstMatrixView x, std::span<const float> gain, float epsilon,
                       MatrixView y, std::span<float> rstd);
 
-/// d_x is ADDED to; d_gain is written.
+/// d_x is ADDED to; d_gain is written, unless it is empty.
 void rms_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const float> gain,
                        std::span<const float> rstd, ConstMatrixView d_y, MatrixView d_x,
                        std::span<float> d_gain);

@@ -27,8 +27,9 @@ constexpr double layout_bytes = 24, slice_bytes = 8 + 8 + 24;
 /// The same for each pack: its gradient into the exact sum.
 constexpr double pack_bytes = 20;
 
-double product_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds) {
-    std::vector<GemmShape> shapes = gemm_shapes(config, std::min<std::size_t>(tokens, 512));
+double product_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds,
+                    const std::optional<LoraSettings>& lora) {
+    std::vector<GemmShape> shapes = gemm_shapes(config, std::min<std::size_t>(tokens, 512), lora);
     for (GemmShape& shape : shapes) {
         // A slice of the vocabulary is as good as all of it.
         shape.m = std::min<std::size_t>(shape.m, 4096);
@@ -68,21 +69,25 @@ double memory_rate(ThreadPool& pool, double seconds) {
 }  // namespace
 
 RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
-                       Activations activations, WorldSize world_size) {
-    const std::size_t elements = StateLayout(config).size();
+                       Activations activations, WorldSize world_size,
+                       const std::optional<LoraSettings>& lora) {
+    const std::size_t elements = trainable_layout(config, lora).size();
     const std::size_t slice = state_slice(elements, Rank{0}, world_size).size();
     RankMemory memory;
     memory.program = resident_bytes();
-    memory.weights = elements * sizeof(float);
+    memory.weights = StateLayout(config).size() * sizeof(float);
+    memory.adapters = lora ? elements * sizeof(float) : 0;
     memory.moments = 2 * slice * sizeof(float);
     memory.exact_sum = ExactSum::bytes(elements, world_size);
     memory.scratch = gemm.scratch_bytes();
-    memory.transformer = transformer_memory(config, gemm, tokens_max, activations);
+    memory.transformer = transformer_memory(config, gemm, tokens_max, activations, lora);
     return memory;
 }
 
-MachineRate probe_machine(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds) {
-    return {product_rate(config, gemm, tokens, 0.75 * seconds), memory_rate(gemm.pool(), 0.25 * seconds)};
+MachineRate probe_machine(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds,
+                          const std::optional<LoraSettings>& lora) {
+    return {product_rate(config, gemm, tokens, 0.75 * seconds, lora),
+            memory_rate(gemm.pool(), 0.25 * seconds)};
 }
 
 double forecast_step_seconds(const StepWork& work, const MachineRate& rank, std::size_t state_elements,

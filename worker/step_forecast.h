@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "io/base/ids.h"
 #include "kernels/gemm.h"
@@ -18,16 +19,18 @@ namespace lockstep {
 struct RankMemory {
     std::size_t program = 0;    ///< What this process holds now: code, libraries, plan.
     std::size_t weights = 0;    ///< All of them, on every rank.
+    std::size_t adapters = 0;   ///< All of them, on every rank; 0 if the model is trained whole.
     std::size_t moments = 0;    ///< Adam's two, of this rank's slice.
     std::size_t exact_sum = 0;  ///< The gradient of a step, and what arrives of another rank's.
     std::size_t scratch = 0;    ///< Of the matrix products' threads.
     TransformerMemory transformer;
     std::size_t total() const {
-        return program + weights + moments + exact_sum + scratch + transformer.total();
+        return program + weights + adapters + moments + exact_sum + scratch + transformer.total();
     }
 };
 RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
-                       Activations activations, WorldSize world_size);
+                       Activations activations, WorldSize world_size,
+                       const std::optional<LoraSettings>& lora = {});
 
 /// What this rank does in a second, as a step would ask for it.
 struct MachineRate {
@@ -35,7 +38,8 @@ struct MachineRate {
     double bytes_per_second = 0;  ///< Read and written by all threads, beyond the caches.
 };
 /// @param seconds  how long to measure, about.
-MachineRate probe_machine(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds);
+MachineRate probe_machine(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds,
+                          const std::optional<LoraSettings>& lora = {});
 
 /// Work of a step on average.
 struct StepWork {
@@ -43,6 +47,7 @@ struct StepWork {
     double packs = 0;  ///< Of the step.
 };
 /// Seconds of a step of `world_size` ranks alike; exchange between hosts is not in it.
+/// @param state_elements  of what is trained.
 double forecast_step_seconds(const StepWork& work, const MachineRate& rank, std::size_t state_elements,
                              WorldSize world_size);
 

@@ -14,22 +14,24 @@ using nlohmann::json;
 
 json to_object(const TrainSettings& s) {
     const OptimizerSettings& o = s.optimizer;
-    return {{"model", json::parse(to_json(s.model))},
-            {"optimizer",
-             {{"name", "adamw"},
-              {"learning_rate", o.learning_rate},
-              {"final_learning_rate", o.final_learning_rate},
-              {"warmup_steps", o.warmup_steps},
-              {"schedule_steps", o.schedule_steps},
-              {"beta1", o.beta1},
-              {"beta2", o.beta2},
-              {"epsilon", o.epsilon},
-              {"weight_decay", o.weight_decay},
-              {"clip_norm", o.clip_norm}}},
-            {"seed", s.seed},
-            {"scale_exponent", s.scale_exponent},
-            {"init", s.init.empty() ? json() : json(s.init.hex())},
-            {"numerics", std::string(name_of(s.numerics))}};
+    json object = {{"model", json::parse(to_json(s.model))},
+                   {"optimizer",
+                    {{"name", "adamw"},
+                     {"learning_rate", o.learning_rate},
+                     {"final_learning_rate", o.final_learning_rate},
+                     {"warmup_steps", o.warmup_steps},
+                     {"schedule_steps", o.schedule_steps},
+                     {"beta1", o.beta1},
+                     {"beta2", o.beta2},
+                     {"epsilon", o.epsilon},
+                     {"weight_decay", o.weight_decay},
+                     {"clip_norm", o.clip_norm}}},
+                   {"seed", s.seed},
+                   {"scale_exponent", s.scale_exponent},
+                   {"init", s.init.empty() ? json() : json(s.init.hex())},
+                   {"numerics", std::string(name_of(s.numerics))}};
+    if (s.lora) object["lora"] = json::parse(to_json(*s.lora));
+    return object;
 }
 
 void require(bool ok, const char* option, double value, const char* range) {
@@ -43,6 +45,7 @@ void require(bool ok, const char* option, double value, const char* range) {
 
 void check_train_settings(const TrainSettings& s) {
     check_model_config(s.model);
+    if (s.lora) check_lora(*s.lora, s.model.family);
     const OptimizerSettings& o = s.optimizer;
     require(o.learning_rate >= 0 && o.learning_rate <= 100, "--lr", o.learning_rate, "0 to 100");
     require(o.final_learning_rate >= 0 && o.final_learning_rate <= 100, "--final-lr", o.final_learning_rate,
@@ -75,6 +78,7 @@ Fingerprint fingerprint_of(const TrainSettings& s) {
         .add(s.seed)
         .add(static_cast<std::uint64_t>(s.scale_exponent));
     if (!s.init.empty()) builder.add("init").add(s.init);
+    if (s.lora) add_to_fingerprint(builder, *s.lora);
     return builder.finish();
 }
 
@@ -106,6 +110,7 @@ TrainSettings train_settings_from_json(std::string_view text) {
         if (object.contains("init") && !object["init"].is_null()) {
             s.init = Fingerprint::from_hex(object["init"].get<std::string>());
         }
+        if (object.contains("lora")) s.lora = lora_from_json(object["lora"].dump(), s.model.family);
         // Runs from before there was a choice do not say.
         const std::string numerics = object.value("numerics", std::string(name_of(GemmNumerics::fma256)));
         if (numerics != name_of(GemmNumerics::fma256) && numerics != name_of(GemmNumerics::bf16)) {
@@ -123,9 +128,13 @@ TrainSettings train_settings_from_json(std::string_view text) {
 std::string first_difference(const TrainSettings& run, const TrainSettings& asked) {
     const json a = to_object(run).flatten();
     const json b = to_object(asked).flatten();
-    for (const auto& [key, value] : a.items()) {
-        if (b.at(key) != value) {
-            return key.substr(1) + ": " + value.dump() + " in the run, " + b.at(key).dump() + " asked for";
+    json keys = a;
+    keys.update(b);  // Only one of them may have adapters.
+    for (const auto& [key, value] : keys.items()) {
+        const json in_run = a.value(key, json());
+        const json wanted = b.value(key, json());
+        if (in_run != wanted) {
+            return key.substr(1) + ": " + in_run.dump() + " in the run, " + wanted.dump() + " asked for";
         }
     }
     return {};

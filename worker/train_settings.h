@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "io/base/fingerprint.h"
 #include "kernels/gemm_numerics.h"
+#include "worker/model/lora.h"
 #include "worker/model/model_config.h"
 
 namespace lockstep {
@@ -31,9 +33,11 @@ struct OptimizerSettings {
 struct TrainSettings {
     ModelConfig model;
     OptimizerSettings optimizer;
-    std::uint64_t seed = 1;            ///< Of the initial weights.
+    std::uint64_t seed = 1;            ///< Of the initial weights, and of the adapters.
     std::int64_t scale_exponent = 50;  ///< First s of the exact sum; its ceiling too.
     Fingerprint init;                  ///< Of the initial weights, if given; empty: drawn from the seed.
+    /// Adapters alone are trained; the initial weights stay as they are. None: the model is trained whole.
+    std::optional<LoraSettings> lora;
     /// Its name is part of every state digest, so it is not part of the fingerprint.
     GemmNumerics numerics = GemmNumerics::fma256;
     friend bool operator==(const TrainSettings&, const TrainSettings&) = default;
@@ -42,8 +46,8 @@ struct TrainSettings {
 /// @throws Error{invalid_argument} naming the option, its value and its range.
 void check_train_settings(const TrainSettings& settings);
 
-/// Names model, optimizer, initial weights and schedule: the `model` fingerprint of a cursor, which names the
-/// numerics beside it.
+/// Names model, adapters, optimizer, initial weights and schedule: the `model` fingerprint of a cursor, which
+/// names the numerics beside it.
 Fingerprint fingerprint_of(const TrainSettings& settings);
 
 std::string to_json(const TrainSettings& settings);

@@ -10,6 +10,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/base/large_pages.h"
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
 #include "io/ledger.h"
@@ -105,7 +106,8 @@ struct Worker::State {
     TrainSettings settings;
 
     Transformer model;
-    ShardedState sharded;
+    LargeVector<float> frozen;  ///< The model's weights, if adapters alone are trained.
+    ShardedState sharded;       ///< Of what is trained.
     ExactSum sum;
     std::vector<float> gradient;  ///< A whole pack's, where one is looked at.
     PackedBatch batch;
@@ -127,9 +129,10 @@ struct Worker::State {
           plan(p),
           samples(s),
           settings(t),
-          model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1), activations),
-          sharded(c, g.pool(), model.layout()),
-          sum(c, g.pool(), model.layout().size()) {
+          model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1), activations, t.lora),
+          frozen(t.lora ? model.layout().size() : 0, 0.0F),
+          sharded(c, g.pool(), model.trainable_layout()),
+          sum(c, g.pool(), model.trainable_layout().size()) {
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
         cursor.numerics = name_of(settings.numerics);
@@ -143,7 +146,11 @@ struct Worker::State {
     std::uint64_t packs_in_step() const { return window.step_packs[here() + 1] - first_pack(); }
     std::uint64_t targets_in_step() const { return window.step_targets[here()]; }
 
+    void receive_weights(std::span<float> weights, const Fingerprint& named,
+                         const std::function<void(std::span<float>)>& load, const char* what);
+    void begin_frozen();
     void begin_fresh();
+    void weights_changed();
     std::vector<std::size_t> own_packs() const;
     LedgerRow compute_pack(std::size_t index, int attempt, StepVerdict& verdict);
     StepVerdict compute_step(std::vector<LedgerRow>& step_rows);
@@ -165,28 +172,34 @@ Worker::Worker(Communicator& comm, const Gemm& gemm, const PlanSummary& plan, co
 Worker::~Worker() = default;
 
 std::uint64_t Worker::parameters() const {
-    return state_->model.layout().parameters();
+    const std::uint64_t model = state_->model.layout().parameters();
+    return state_->settings.lora ? model + trainable_parameters() : model;
+}
+
+std::uint64_t Worker::trainable_parameters() const {
+    return state_->model.trainable_layout().parameters();
 }
 
 void Worker::start(const std::optional<Manifest>& generation, const std::filesystem::path& run) {
     State& s = *state_;
+    if (s.settings.lora) s.begin_frozen();
     if (!generation) {
         s.begin_fresh();
-        s.model.set_weights(s.sharded.weights());
+        s.weights_changed();
         return;
     }
     together(s.comm, "loading the generation", [&] {
         const GenerationReader reader = GenerationReader::open(run, *generation);
-        if (generation->state_elements != s.model.layout().size()) {
+        if (generation->state_elements != s.model.trainable_layout().size()) {
             throw Error(ErrorCode::corrupt_data,
                         "generation " + std::to_string(generation->step) + " holds a state of " +
                             std::to_string(generation->state_elements) + " elements, this model needs " +
-                            std::to_string(s.model.layout().size()));
+                            std::to_string(s.model.trainable_layout().size()));
         }
         s.sharded.load(reader);
         s.cursor = reader.cursor();
     });
-    s.model.set_weights(s.sharded.weights());
+    s.weights_changed();
     // A revision takes over here; whoever started us has compared it with the generation's plan.
     s.cursor.plan = s.plan.plan;
     s.base.step = generation->step;
@@ -197,25 +210,54 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
     s.last_digest = generation->state_digest;
 }
 
-void Worker::State::begin_fresh() {
-    sharded.initialize(settings.seed);
-    if (settings.init.empty()) return;
-    const std::span<float> weights = sharded.weights();
-    together(comm, "loading the initial weights", [&] {
+/// Collective. Rank 0's, which must be those that are named, to everyone.
+/// @param what  "initial weights" or "initial adapters".
+void Worker::State::receive_weights(std::span<float> weights, const Fingerprint& named,
+                                    const std::function<void(std::span<float>)>& load, const char* what) {
+    together(comm, std::string("loading the ") + what, [&] {
         if (comm.rank().value != 0) return;
-        LOCKSTEP_EXPECTS(owner.load_initial_weights != nullptr);
-        owner.load_initial_weights(weights);
+        LOCKSTEP_EXPECTS(load != nullptr);
+        load(weights);
         const Fingerprint found = weights_fingerprint(source_of(weights), weights.size());
-        if (found != settings.init) {
+        if (found != named) {
             throw Error(ErrorCode::fingerprint_mismatch,
-                        "the initial weights have fingerprint " + found.brief() + "…, the run began with " +
-                            settings.init.brief() +
-                            "…; put the folder back, or pass --init with a copy of it");
+                        std::string("the ") + what + " have fingerprint " + found.brief() +
+                            "…, the run began with " + named.brief() +
+                            "…; put the folder back, or pass --init" +
+                            (&named == &settings.init ? "" : "-adapter") + " with a copy of it");
         }
     });
     for (std::size_t begin = 0; begin < weights.size(); begin += broadcast_elements_max) {
         broadcast_array(
             comm, weights.subspan(begin, std::min(broadcast_elements_max, weights.size() - begin)), Rank{0});
+    }
+}
+
+void Worker::State::begin_frozen() {
+    if (settings.init.empty()) {
+        initialize_weights(model.layout(), settings.seed, frozen);
+    } else {
+        receive_weights(frozen, settings.init, owner.load_initial_weights, "initial weights");
+    }
+    model.set_weights(frozen);
+}
+
+void Worker::State::begin_fresh() {
+    sharded.initialize(settings.seed);
+    const Fingerprint& named = settings.lora ? settings.lora->init : settings.init;
+    if (named.empty()) return;
+    if (settings.lora) {
+        receive_weights(sharded.weights(), named, owner.load_initial_adapters, "initial adapters");
+    } else {
+        receive_weights(sharded.weights(), named, owner.load_initial_weights, "initial weights");
+    }
+}
+
+void Worker::State::weights_changed() {
+    if (settings.lora) {
+        model.set_adapters(sharded.weights());
+    } else {
+        model.set_weights(sharded.weights());
     }
 }
 
@@ -253,7 +295,7 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdic
             flags |= sum.add(offset, part, static_cast<int>(cursor.scale_exponent), packs_in_step());
         };
         if (owner.hooks.on_gradient) {
-            gradient.resize(model.layout().size());
+            gradient.resize(model.trainable_layout().size());
             row.loss = canonical(model.forward_backward(batch, scale, gradient));
             owner.hooks.on_gradient(batch, attempt, gradient);
             add(0, gradient);
@@ -310,7 +352,7 @@ void Worker::State::update(StepMetrics& metrics) {
     sharded.update(settings.optimizer, cursor.next_step, metrics.gradient_norm, slice_gradient);
     if (owner.hooks.on_phase) owner.hooks.on_phase("all-gather", cursor.next_step);
     sharded.all_gather_weights();
-    model.set_weights(sharded.weights());
+    weights_changed();
 }
 
 void Worker::State::adapt_scale() {
@@ -360,8 +402,9 @@ bool Worker::State::run_step(StepMetrics& metrics) {
 void Worker::State::commit(const WorkerOptions& options) {
     if (committed) return;
     comm.set_phase("committing step " + std::to_string(cursor.next_step));
-    const CommittedGeneration generation = commit_generation(
-        comm, options.run, sharded, model.layout().size(), cursor, base, std::move(rows), options.keep);
+    const CommittedGeneration generation =
+        commit_generation(comm, options.run, sharded, model.trainable_layout().size(), cursor, base,
+                          std::move(rows), options.keep);
     rows.clear();
     base = generation.next_base;
     last_digest = generation.state_digest;
@@ -452,7 +495,8 @@ Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& win
     if (details != nullptr) {
         const std::size_t vocabulary = s.settings.model.vocabulary;
         details->batch = s.batch;
-        details->weights = s.sharded.weights();
+        details->weights = s.settings.lora ? std::span<const float>(s.frozen) : s.sharded.weights();
+        if (s.settings.lora) details->adapters = s.sharded.weights();
         details->token_loss.assign(s.batch.num_tokens(), 0.0F);
         details->logits.resize(s.batch.num_tokens() * vocabulary);
         s.model.logits(s.batch, {details->logits.data(), s.batch.num_tokens(), vocabulary});
@@ -460,7 +504,7 @@ Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& win
     if (result.targets > 0) {
         const std::uint64_t targets = window.step_targets[step - window.slice.step_begin];
         const float scale = static_cast<float>(1.0 / static_cast<double>(targets));
-        s.gradient.resize(s.model.layout().size());
+        s.gradient.resize(s.model.trainable_layout().size());
         result.loss_sum = canonical(s.model.forward_backward(
             s.batch, scale, s.gradient,
             details != nullptr ? std::span(details->token_loss) : std::span<float>()));

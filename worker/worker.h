@@ -61,14 +61,19 @@ class Worker {
     std::function<bool()> stop_requested;
     /// Rank 0, after every step.
     std::function<void(const StepMetrics&)> on_step;
-    /// Rank 0: fill the flat state (layout().size()), where the settings name initial weights.
+    /// Rank 0: fill the model's flat state, where the settings name initial weights.
     std::function<void(std::span<float>)> load_initial_weights;
+    /// Rank 0: fill the adapters' flat state, where the settings name initial adapters.
+    std::function<void(std::span<float>)> load_initial_adapters;
     WorkerHooks hooks;
 
-    std::uint64_t parameters() const;
+    std::uint64_t parameters() const;            ///< Of the model and its adapters.
+    std::uint64_t trainable_parameters() const;  ///< Of the adapters, or all.
 
-    /// Collective. Start from fresh weights, or from a committed generation.
-    /// @throws Error{fingerprint_mismatch} if the initial weights are not those the settings name.
+    /// Collective. Start from fresh weights, or from a committed generation; with adapters the frozen weights
+    /// are loaded, or drawn, in both cases.
+    /// @throws Error{fingerprint_mismatch} if the initial weights or adapters are not those the settings
+    /// name.
     void start(const std::optional<Manifest>& generation, const std::filesystem::path& run);
 
     /// Collective. Train up to options.stop_step; ends with a committed generation.
@@ -87,11 +92,13 @@ class Worker {
     /// All there is to see of a pack.
     struct PackDetails {
         PackedBatch batch;
-        std::vector<float> token_loss;    ///< (T)
-        std::vector<float> logits;        ///< (T, vocabulary)
-        float scale = 0;                  ///< Of the loss whose gradient it is.
-        std::span<const float> gradient;  ///< Flat; empty without targets. Valid until the next call.
-        std::span<const float> weights;   ///< Flat. Valid until the next call.
+        std::vector<float> token_loss;  ///< (T)
+        std::vector<float> logits;      ///< (T, vocabulary)
+        float scale = 0;                ///< Of the loss whose gradient it is.
+        /// Flat, as the rest: of what is trained; empty without targets. Valid until the next call.
+        std::span<const float> gradient;
+        std::span<const float> weights;   ///< Of the model.
+        std::span<const float> adapters;  ///< Empty if there are none.
     };
     /// Local. One pack of the current state, nothing updated: for looking into a step.
     /// @param details  filled if not null.

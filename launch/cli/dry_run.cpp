@@ -16,15 +16,18 @@ namespace {
 constexpr double probe_seconds = 2.0;
 
 std::vector<std::pair<std::string, std::size_t>> purposes_of(const RankMemory& memory) {
-    return {{"program", memory.program},
-            {"weights", memory.weights},
-            {"weight panels", memory.transformer.weight_panels},
-            {"optimizer moments", memory.moments},
-            {"exact gradient sum", memory.exact_sum},
-            {"activations", memory.transformer.activations},
-            {"logits", memory.transformer.logits},
-            {"gradient at hand", memory.transformer.gradient},
-            {"product scratch", memory.scratch}};
+    std::vector<std::pair<std::string, std::size_t>> purposes = {
+        {"program", memory.program},
+        {"weights", memory.weights},
+        {"weight panels", memory.transformer.weight_panels},
+        {"optimizer moments", memory.moments},
+        {"exact gradient sum", memory.exact_sum},
+        {"activations", memory.transformer.activations},
+        {"logits", memory.transformer.logits},
+        {"gradient at hand", memory.transformer.gradient},
+        {"product scratch", memory.scratch}};
+    if (memory.adapters > 0) purposes.insert(purposes.begin() + 2, {"adapters", memory.adapters});
+    return purposes;
 }
 
 }  // namespace
@@ -45,13 +48,13 @@ int dry_run(const Invocation& invocation, World& world, const TrainingArguments&
     MachineRate rate;
     together(comm, "measuring the machine", [&] {
         pool.emplace(threads);
-        gemm.emplace(*pool, parse_gemm_backend(arguments.gemm), gemm_shapes(settings.model, tokens_max),
-                     settings.numerics);
-        memory = rank_memory(settings.model, *gemm, tokens_max, activations, comm.size());
+        gemm.emplace(*pool, parse_gemm_backend(arguments.gemm),
+                     gemm_shapes(settings.model, tokens_max, settings.lora), settings.numerics);
+        memory = rank_memory(settings.model, *gemm, tokens_max, activations, comm.size(), settings.lora);
     });
     comm.barrier();
     together(comm, "measuring the machine",
-             [&] { rate = probe_machine(settings.model, *gemm, tokens_max, probe_seconds); });
+             [&] { rate = probe_machine(settings.model, *gemm, tokens_max, probe_seconds, settings.lora); });
     // The mean of all ranks: a step waits for everyone, and packs are dealt by cost.
     std::int64_t sums[2] = {static_cast<std::int64_t>(rate.flop_per_second),
                             static_cast<std::int64_t>(rate.bytes_per_second)};
@@ -60,18 +63,24 @@ int dry_run(const Invocation& invocation, World& world, const TrainingArguments&
     const double ranks = comm.size().value;
     rate = {static_cast<double>(sums[0]) / ranks, static_cast<double>(sums[1]) / ranks};
 
-    const StateLayout layout(settings.model);
+    const StateLayout trained = trainable_layout(settings.model, settings.lora);
+    const std::size_t frozen = settings.lora ? StateLayout(settings.model).parameters() : 0;
     const auto steps = static_cast<double>(std::max<std::uint64_t>(summary.num_steps, 1));
     const double tokens_a_step = static_cast<double>(summary.planned_tokens) / steps;
     StepWork work;
-    work.flop = flop_per_token(settings.model, static_cast<double>(summary.mean_context)) * tokens_a_step;
+    work.flop = flop_per_token(settings.model, settings.lora, static_cast<double>(summary.mean_context)) *
+                tokens_a_step;
     work.packs = static_cast<double>(summary.num_packs) / steps;
-    const double seconds = forecast_step_seconds(work, rate, layout.size(), comm.size());
+    const double seconds = forecast_step_seconds(work, rate, trained.size(), comm.size());
     const double tokens_per_second = tokens_a_step / seconds;
     const auto run_steps =
         static_cast<double>(std::min(arguments.steps.value_or(summary.num_steps), summary.num_steps));
 
-    invocation.say("parameters " + with_commas(layout.parameters()) +
+    invocation.say("parameters " + with_commas(frozen + trained.parameters()) +
+                   (settings.lora ? ", of which trained " + with_commas(trained.parameters()) +
+                                        " (LoRA, rank " + std::to_string(settings.lora->rank) + " on " +
+                                        text_of(settings.lora->targets) + ")"
+                                  : std::string()) +
                    "; plan: " + with_commas(summary.num_steps) + " steps of " + fixed(work.packs, 1) +
                    " packs and " + with_commas(static_cast<std::uint64_t>(tokens_a_step)) +
                    " tokens on average, packs of up to " + with_commas(summary.pack_tokens_max) + " tokens");
@@ -91,7 +100,8 @@ int dry_run(const Invocation& invocation, World& world, const TrainingArguments&
                    " tokens/s, " + duration_text(seconds * run_steps) + " for " +
                    with_commas(static_cast<std::uint64_t>(run_steps)) +
                    " steps (without checkpoints and the network between hosts)");
-    invocation.give({{"parameters", layout.parameters()},
+    invocation.give({{"parameters", frozen + trained.parameters()},
+                     {"trainable_parameters", trained.parameters()},
                      {"steps", static_cast<std::uint64_t>(run_steps)},
                      {"tokens_per_step", tokens_a_step},
                      {"memory_bytes", by_purpose},

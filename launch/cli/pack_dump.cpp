@@ -3,15 +3,20 @@
 #include <string>
 
 #include "io/safetensors.h"
+#include "worker/model/adapter_folder.h"
 #include "worker/model/model_folder.h"
 
 namespace lockstep {
 
-void write_pack_dump(const std::filesystem::path& path, const ModelConfig& model,
+void write_pack_dump(const std::filesystem::path& path, const TrainSettings& settings,
                      const Worker::PackResult& result, const Worker::PackDetails& details) {
+    const ModelConfig& model = settings.model;
     const PackedBatch& batch = details.batch;
     const std::uint64_t tokens = batch.num_tokens();
     const std::vector<FolderTensor> tensors = folder_tensors(model);
+    std::vector<FolderTensor> adapters;
+    if (settings.lora) adapters = adapter_tensors(model, *settings.lora);
+    const std::vector<FolderTensor>& trained = settings.lora ? adapters : tensors;
     std::vector<SafetensorsWriter::Tensor> header = {
         {"loss_sum", TensorType::f64, {}},         {"scale", TensorType::f32, {}},
         {"token_ids", TensorType::u32, {tokens}},  {"position_ids", TensorType::u32, {tokens}},
@@ -21,7 +26,9 @@ void write_pack_dump(const std::filesystem::path& path, const ModelConfig& model
     const bool has_gradient = !details.gradient.empty();
     for (const FolderTensor& tensor : tensors)
         header.push_back({"weight." + tensor.name, TensorType::f32, tensor.shape});
-    for (const FolderTensor& tensor : tensors) {
+    for (const FolderTensor& tensor : adapters)
+        header.push_back({"weight." + tensor.name, TensorType::f32, tensor.shape});
+    for (const FolderTensor& tensor : trained) {
         if (has_gradient) header.push_back({"gradient." + tensor.name, TensorType::f32, tensor.shape});
     }
     SafetensorsWriter writer(path, header,
@@ -38,11 +45,12 @@ void write_pack_dump(const std::filesystem::path& path, const ModelConfig& model
     writer.append_array(std::span(batch.cu_seqlens));
     writer.append_array(std::span(details.token_loss));
     writer.append_array(std::span(details.logits));
-    const auto append_all = [&](std::span<const float> flat) {
-        for (const FolderTensor& tensor : tensors) append_tensor(writer, tensor, source_of(flat));
+    const auto append_all = [&](const std::vector<FolderTensor>& list, std::span<const float> flat) {
+        for (const FolderTensor& tensor : list) append_tensor(writer, tensor, source_of(flat));
     };
-    append_all(details.weights);
-    if (has_gradient) append_all(details.gradient);
+    append_all(tensors, details.weights);
+    append_all(adapters, details.adapters);
+    if (has_gradient) append_all(trained, details.gradient);
     writer.publish();
 }
 

@@ -8,6 +8,7 @@
 #include "io/base/error.h"
 #include "io/directory.h"
 #include "io/ledger.h"
+#include "launch/cli/adapters.h"
 #include "launch/cli/pack_dump.h"
 #include "worker/metrics_log.h"
 #include "worker/model/transformer.h"
@@ -68,15 +69,17 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
         }
         const TrainSettings settings = train_settings_from_json(record.settings_json);
         check_init(settings, arguments);
+        check_init_adapter(settings, arguments);
         CorporaAtHand data = open_corpora(corpora_of_run(record, arguments.corpora), at_hand.bound, &at_hand);
         PlanDistribution distribution(*world.comm, &plan, at_hand.bound);
         ThreadPool pool(arguments.threads.value_or(default_threads(world)));
         const Gemm gemm(pool, parse_gemm_backend(arguments.gemm),
-                        gemm_shapes(settings.model, distribution.summary().pack_tokens_max),
+                        gemm_shapes(settings.model, distribution.summary().pack_tokens_max, settings.lora),
                         settings.numerics);
         Worker worker(*world.comm, gemm, distribution.summary(), data.samples, data.vocabulary, settings);
         worker.hooks = invocation.hooks;
         worker.load_initial_weights = initial_weights_of(record, arguments, settings);
+        worker.load_initial_adapters = initial_adapters_of(record, arguments, settings);
         worker.fetch_window = [&](std::uint64_t first) { return distribution.fetch(first); };
         const std::optional<Manifest> generation = generation_before(arguments.run, step);
         if (generation) check_generation(record, *generation, arguments.run);
@@ -89,7 +92,7 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
         Worker::PackDetails details;
         const Worker::PackResult result = worker.replay_pack(step, window_of(plan, step, step + 1), pack,
                                                              dump.empty() ? nullptr : &details);
-        if (!dump.empty()) write_pack_dump(dump, settings.model, result, details);
+        if (!dump.empty()) write_pack_dump(dump, settings, result, details);
         invocation.say("pack " + std::to_string(pack) + ": " + std::to_string(result.tokens) + " tokens, " +
                        std::to_string(result.targets) + " targets, loss sum " + fixed(result.loss_sum, 6) +
                        " (" + double_hex(result.loss_sum) + ")");

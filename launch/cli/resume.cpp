@@ -8,6 +8,7 @@
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
 #include "io/run_lock.h"
+#include "launch/cli/adapters.h"
 #include "launch/cli/training.h"
 
 namespace lockstep {
@@ -125,7 +126,9 @@ int run_resume(const Invocation& invocation, const TrainingArguments& arguments)
             check_record(point.record, arguments);
             if (!world.is_root()) return;
             lock.emplace(arguments.run);
-            check_init(train_settings_from_json(point.record.settings_json), arguments);
+            const TrainSettings settings = train_settings_from_json(point.record.settings_json);
+            check_init(settings, arguments);
+            check_init_adapter(settings, arguments);
             find_resume_point(arguments, point);
             if (point.generation) manifest_json = to_json(*point.generation);
         });

@@ -8,6 +8,7 @@
 #include "io/comm/agreement.h"
 #include "io/directory.h"
 #include "io/run_lock.h"
+#include "launch/cli/adapters.h"
 #include "launch/cli/dry_run.h"
 #include "launch/cli/plan_building.h"
 #include "launch/cli/replay_pack.h"
@@ -24,7 +25,6 @@ struct TrainArguments {
     TrainingArguments training;
     PlanBuildArguments build;
     bool build_plan = false;
-    bool use_lora = false;
     bool dry_run = false;
     std::optional<std::uint64_t> replay_step, replay_pack;
     std::string dump;
@@ -67,6 +67,7 @@ RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& set
         record.corpora.push_back({at_hand.bound[i].name, absolute(paths[i]), at_hand.bound[i].corpus});
     }
     if (!arguments.init.empty()) record.init_path = absolute(arguments.init);
+    if (!arguments.init_adapter.empty()) record.init_adapter_path = absolute(arguments.init_adapter);
     record.checkpoint_every = arguments.checkpoint_every.value_or(default_checkpoint_every);
     record.keep = arguments.keep.value_or(2);
     return record;
@@ -88,6 +89,10 @@ void share_settings(World& world, const TrainArguments& arguments, RunRecord& re
         refuse_other_settings(settings, arguments.training, why);
         if (settings.init.empty() != arguments.training.init.empty()) {
             throw Error(ErrorCode::invalid_argument, why + "only one of them has --init");
+        }
+        const bool has_adapters = settings.lora && !settings.lora->init.empty();
+        if (has_adapters == arguments.training.init_adapter.empty()) {
+            throw Error(ErrorCode::invalid_argument, why + "only one of them has --init-adapter");
         }
     });
 }
@@ -112,17 +117,14 @@ RunRecord prepare_run(const Invocation& invocation, TrainArguments& arguments,
     const LoadedModelConfig model =
         load_model_config(training.model.empty() ? training.init : training.model, vocabulary);
     for (const std::string& warning : model.warnings) log_root(LogLevel::warning, warning);
-    TrainSettings settings = settings_from(training, model.config, at_hand->plan.num_steps());
+    TrainSettings settings = settings_from(training, model.config, at_hand->plan.num_steps(),
+                                           initial_adapter_settings(training, model.config));
     if (!training.init.empty()) settings.init = init_fingerprint(training.init, model.config);
     check_fit(summarize(at_hand->plan), vocabulary, settings);
     return record_of(training, settings, *at_hand);
 }
 
 int run_train(const Invocation& invocation, TrainArguments arguments) {
-    if (arguments.use_lora) {
-        throw Error(ErrorCode::invalid_argument,
-                    "--use-lora: LoRA adapters are not part of this version; train the model whole");
-    }
     if (arguments.replay_pack || arguments.replay_step) {
         if (!arguments.replay_pack || !arguments.replay_step) {
             throw Error(ErrorCode::invalid_argument, "--step and --pack name one pack together; give both");
@@ -147,7 +149,9 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
             if (training.model.empty() && training.init.empty()) {
                 throw Error(ErrorCode::invalid_argument, "train needs -m MODEL, or --init FOLDER");
             }
-            if (!training.init.empty() && training.seed) {
+            // The seed draws weights and adapters: one of them must be left to draw.
+            const bool draws_adapters = asks_for_lora(training) && training.init_adapter.empty();
+            if (!training.init.empty() && training.seed && !draws_adapters) {
                 throw Error(ErrorCode::invalid_argument,
                             "--init-seed draws the weights that --init brings; give one of them");
             }
@@ -178,6 +182,8 @@ void add_train(CLI::App& app, Invocation& invocation) {
                  "  mpirun -n 2 lockstep train -p plan/ -d corpus.h5 -m tiny -o run/ --checkpoint-every 50\n"
                  "  lockstep train --build-plan -p plan/ -d corpus.h5 -e 1 -b 1024 -m nano -o run/\n"
                  "  lockstep train -p plan/ -d corpus.h5 --init model/ -o run/\n"
+                 "  lockstep train -p plan/ -d corpus.h5 --init model/ --lora-rank 16 --lora-targets "
+                 "all-linear -o run/\n"
                  "  lockstep train -p plan/ -d corpus.h5 -m gpt2-124m -o run/ --dry-run\n"
                  "  lockstep train -o run/ --step 120 --pack 963        (look at one pack again)",
                  [&invocation, arguments] { return run_train(invocation, *arguments); });
@@ -196,7 +202,6 @@ void add_train(CLI::App& app, Invocation& invocation) {
         option->needs(build_plan);
     verb->add_flag("--dry-run", arguments->dry_run,
                    "Print parameters, memory by purpose and expected speed, and start nothing");
-    verb->add_flag("--use-lora", arguments->use_lora)->group("");
     verb->add_option("--step", arguments->replay_step, "With --pack: the step to look at again")
         ->group("Looking at one pack");
     verb->add_option("--pack", arguments->replay_pack, "Pack of the whole plan, as in plan.jsonl")

@@ -13,6 +13,7 @@
 #include "io/comm/agreement.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/speed_probe.h"
+#include "launch/cli/adapters.h"
 #include "launch/cli/progress.h"
 #include "worker/model/model_folder.h"
 #include "worker/model/transformer.h"
@@ -121,12 +122,13 @@ void add_settings_options(CLI::App& verb, TrainingArguments& a) {
             "--init", a.init,
             "Begin with the weights of this model folder (config.json, safetensors); -m may be left out")
         ->group(group);
-    verb.add_option("--init-seed", a.seed, "Seed of the initial weights (1)")->group(group);
+    verb.add_option("--init-seed", a.seed, "Seed of the initial weights, and of adapters (1)")->group(group);
     verb.add_option("--scale-exponent", a.scale_exponent, "First scale 2^s of the exact sum (50)")
         ->group(group);
     verb.add_option("--numerics", a.numerics,
                     "Matrix products: fma256, or bf16 with operands rounded to it (fma256)")
         ->group(group);
+    add_lora_options(verb, a);
 }
 
 void add_machine_options(CLI::App& verb, TrainingArguments& a) {
@@ -163,13 +165,16 @@ void lay_over(TrainSettings& s, const TrainingArguments& a) {
     s.seed = a.seed.value_or(s.seed);
     s.scale_exponent = a.scale_exponent.value_or(s.scale_exponent);
     if (a.numerics) s.numerics = parse_gemm_numerics(*a.numerics);
+    lay_over_lora(s, a);
 }
 
 }  // namespace
 
-TrainSettings settings_from(const TrainingArguments& a, const ModelConfig& model, std::uint64_t plan_steps) {
+TrainSettings settings_from(const TrainingArguments& a, const ModelConfig& model, std::uint64_t plan_steps,
+                            const std::optional<LoraSettings>& adapter) {
     TrainSettings settings;
     settings.model = model;
+    settings.lora = adapter;
     OptimizerSettings& o = settings.optimizer;
     o.learning_rate = a.learning_rate.value_or(o.learning_rate);
     o.final_learning_rate = o.learning_rate / 10;
@@ -378,14 +383,16 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
         data = open_corpora(corpora, distribution.sources(), plan);
         log_to_file((run / "logs" / log_name(comm.rank())).string());
         pool.emplace(threads);
-        gemm.emplace(*pool, parse_gemm_backend(arguments.gemm),
-                     gemm_shapes(settings.model, std::max<std::size_t>(summary.pack_tokens_max, 1)),
-                     settings.numerics);
+        gemm.emplace(
+            *pool, parse_gemm_backend(arguments.gemm),
+            gemm_shapes(settings.model, std::max<std::size_t>(summary.pack_tokens_max, 1), settings.lora),
+            settings.numerics);
         worker.emplace(comm, *gemm, summary, data.samples, data.vocabulary, settings,
                        arguments.recompute ? Activations::recompute : Activations::keep);
     });
     worker->hooks = invocation.hooks;
     worker->load_initial_weights = initial_weights_of(record, arguments, settings);
+    worker->load_initial_adapters = initial_adapters_of(record, arguments, settings);
     worker->fetch_window = [&](std::uint64_t step) { return distribution.fetch(step); };
     worker->stop_requested = stop_signal_seen;
     together(comm, "publishing the run", [&] {
@@ -394,7 +401,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     worker->start(generation, run);
 
     const double blas_rate = measure_total_blas_rate(world, threads);
-    const double flop = flop_per_token(settings.model, static_cast<double>(summary.mean_context));
+    const double flop =
+        flop_per_token(settings.model, settings.lora, static_cast<double>(summary.mean_context));
     // What a start may choose for itself still has to be one choice, since collectives follow from it: rank
     // 0's.
     std::uint64_t chosen[3] = {std::min(arguments.steps.value_or(summary.num_steps), summary.num_steps),
@@ -404,7 +412,12 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     const std::uint64_t stop = chosen[0];
     TrainingReport report(summary, stop, flop, blas_rate, arguments.quiet);
     worker->on_step = [&](const StepMetrics& metrics) { report.add(metrics); };
-    log_root(LogLevel::info, "training " + with_commas(worker->parameters()) + " parameters, " +
+    const std::string frozen = settings.lora
+                                   ? " of " + with_commas(worker->parameters()) + " parameters (LoRA, rank " +
+                                         std::to_string(settings.lora->rank) + " on " +
+                                         text_of(settings.lora->targets) + ")"
+                                   : " parameters";
+    log_root(LogLevel::info, "training " + with_commas(worker->trainable_parameters()) + frozen + ", " +
                                  std::to_string(comm.size().value) + " rank(s) of " +
                                  std::to_string(threads) + " thread(s), numerics " +
                                  std::string(name_of(settings.numerics)) + ", steps " +
@@ -435,6 +448,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                          {"state_digest", outcome.state_digest.hex()},
                                          {"plan_fingerprint", summary.plan.hex()},
                                          {"parameters", worker->parameters()},
+                                         {"trainable_parameters", worker->trainable_parameters()},
                                          {"world_size", comm.size().value},
                                          {"threads", threads},
                                          {"numerics", std::string(name_of(settings.numerics))},

@@ -27,15 +27,19 @@ struct TrainingArguments {
     std::string plan;
     std::vector<std::string> corpora;
     std::string model;
-    std::string init;  ///< Folder of initial weights.
+    std::string init;          ///< Folder of initial weights.
+    std::string init_adapter;  ///< Folder of initial adapters.
     std::string run;
     std::optional<std::uint64_t> steps, checkpoint_every, keep, seed, warmup, schedule_steps;
     std::optional<double> learning_rate, final_learning_rate, beta1, beta2, epsilon, weight_decay, clip;
     std::optional<std::int64_t> scale_exponent;
     std::optional<int> threads;
     std::optional<double> hang_timeout;
-    std::optional<std::string> numerics;
+    std::optional<std::string> numerics, lora_targets;
+    std::optional<std::size_t> lora_rank;
+    std::optional<double> lora_alpha;
     std::string gemm = "auto";
+    bool use_lora = false;
     bool recompute = false;
     bool quiet = false;
 };
@@ -44,8 +48,9 @@ void add_settings_options(CLI::App& verb, TrainingArguments& arguments);
 void add_machine_options(CLI::App& verb, TrainingArguments& arguments);
 
 /// Settings of a new run. @param plan_steps horizon of the schedule unless given.
+/// @param adapter  of the folder it begins with, if there is one.
 TrainSettings settings_from(const TrainingArguments& arguments, const ModelConfig& model,
-                            std::uint64_t plan_steps);
+                            std::uint64_t plan_steps, const std::optional<LoraSettings>& adapter = {});
 /// First thing in every start: what must hold before any collective or any work.
 /// @throws Error{invalid_argument}.
 void begin_start(World& world, const TrainingArguments& arguments);

@@ -5,6 +5,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/base/philox.h"
 #include "kernels/optimizer.h"
 #include "kernels/scalar_math.h"
 
@@ -56,9 +57,20 @@ std::vector<TensorSpec> list_tensors(const ModelConfig& c) {
     return list;
 }
 
+/// Uniform in [−bound, bound): two steps in double, and one rounding.
+void fill_uniform(std::uint64_t seed, std::uint64_t stream, double bound, std::span<float> values) {
+    const Philox random(seed, "uniform-weights", stream);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const double unit = static_cast<double>(random.word64(i) >> 11U) * 0x1p-52 - 1.0;
+        values[i] = static_cast<float>(bound * unit);
+    }
+}
+
 }  // namespace
 
-StateLayout::StateLayout(const ModelConfig& config) : tensors_(list_tensors(config)) {
+StateLayout::StateLayout(const ModelConfig& config) : StateLayout(list_tensors(config)) {}
+
+StateLayout::StateLayout(std::vector<TensorSpec> tensors) : tensors_(std::move(tensors)) {
     for (TensorSpec& tensor : tensors_) {
         tensor.offset = size_;
         parameters_ += tensor.elements();
@@ -103,6 +115,9 @@ void initialize_weights(const StateLayout& layout, std::uint64_t seed, std::span
                 for (std::size_t i = 0; i < values.size(); ++i) {
                     values[i] = static_cast<float>(tensor.init_std) * standard_normal(seed, index, i);
                 }
+                break;
+            case TensorSpec::Init::uniform:
+                fill_uniform(seed, index, tensor.init_std, values);
                 break;
         }
     }

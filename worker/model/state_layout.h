@@ -19,14 +19,14 @@
 namespace lockstep {
 
 struct TensorSpec {
-    enum class Init : std::uint8_t { normal, zeros, ones };
+    enum class Init : std::uint8_t { normal, zeros, ones, uniform };
 
     std::string name;      ///< "layers.3.attention.qkv.weight"
     std::size_t rows = 1;  ///< 1 for a vector.
     std::size_t cols = 0;
     bool matrix = false;  ///< Weight decay applies.
     Init init = Init::zeros;
-    double init_std = 0;
+    double init_std = 0;     ///< Of normal; of uniform its bound.
     std::size_t offset = 0;  ///< First element in the flat state; a multiple of state_block.
 
     std::size_t elements() const { return rows * cols; }
@@ -35,6 +35,8 @@ struct TensorSpec {
 class StateLayout {
   public:
     explicit StateLayout(const ModelConfig& config);
+    /// These tensors in this order; their offsets are set here.
+    explicit StateLayout(std::vector<TensorSpec> tensors);
 
     std::span<const TensorSpec> tensors() const { return tensors_; }
     /// All elements, padding included; a multiple of state_block.

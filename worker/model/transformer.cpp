@@ -1,6 +1,7 @@
 #include "worker/model/transformer.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <new>
@@ -16,6 +17,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
+#include "worker/model/lora_adapters.h"
 #include "worker/model/rotary_frequencies.h"
 
 namespace lockstep {
@@ -28,6 +30,8 @@ struct LinearPlace {
     bool has_bias = false;
     float* nt_panels = nullptr;  ///< The weight as the products read it; null if they do not.
     float* nn_panels = nullptr;
+    const LoraAdapters::Place* adapters = nullptr;  ///< Null if there are none.
+    bool ends_backward = false;                     ///< Nothing before this map is trained.
 };
 
 struct NormPlace {
@@ -102,7 +106,8 @@ class Arena {
 
 }  // namespace
 
-std::vector<GemmShape> gemm_shapes(const ModelConfig& c, std::size_t tokens) {
+std::vector<GemmShape> gemm_shapes(const ModelConfig& c, std::size_t tokens,
+                                   const std::optional<LoraSettings>& lora) {
     const std::size_t query = c.heads * c.head_dim;
     const std::size_t qkv = query + 2 * c.kv_heads * c.head_dim;
     const std::size_t ffn_in = c.family == ModelFamily::gpt2 ? c.ffn : 2 * c.ffn;
@@ -110,13 +115,17 @@ std::vector<GemmShape> gemm_shapes(const ModelConfig& c, std::size_t tokens) {
     const auto linear = [&](std::size_t out, std::size_t in, std::size_t rows) {
         shapes.push_back({GemmShape::Form::nt, rows, out, in});
         shapes.push_back({GemmShape::Form::nn, rows, in, out});
-        shapes.push_back({GemmShape::Form::tn, out, in, rows});
+        if (!lora) shapes.push_back({GemmShape::Form::tn, out, in, rows});
     };
     linear(qkv, c.width, tokens);
     linear(c.width, query, tokens);
     linear(ffn_in, c.width, tokens);
     linear(c.width, c.ffn, tokens);
     linear(c.vocabulary, c.width, std::min(tokens, head_tile_tokens));
+    if (lora) {
+        const std::vector<GemmShape> adapters = lora_gemm_shapes(c, *lora, tokens);
+        shapes.insert(shapes.end(), adapters.begin(), adapters.end());
+    }
     return shapes;
 }
 
@@ -127,6 +136,7 @@ struct Transformer::State {
     StateLayout layout;
     std::size_t tokens_max;
     Activations activations;
+    std::optional<LoraAdapters> lora;  ///< With it all that is in `layout` is frozen.
 
     // Places in the flat state.
     std::size_t token_table = 0, position_table = 0;
@@ -156,8 +166,10 @@ struct Transformer::State {
     std::span<const float> weights;  ///< Borrowed.
     LinearPlace head_map;
 
-    State(const ModelConfig& c, const Gemm& g, std::size_t tokens, Activations wanted)
+    State(const ModelConfig& c, const Gemm& g, std::size_t tokens, Activations wanted,
+          const std::optional<LoraSettings>& l)
         : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens), activations(wanted) {
+        if (l) lora.emplace(c, *l, g, tokens);
         find_places();
         attention = {c.heads, c.kv_heads, c.head_dim, tokens};
         if (c.family == ModelFamily::llama) rotary.emplace(make_rotary_table(c));
@@ -172,8 +184,10 @@ struct Transformer::State {
         const auto linear = [&](const std::string& name) {
             const TensorSpec& weight = layout.tensor(name + ".weight");
             const TensorSpec* bias = layout.find(name + ".bias");
-            return LinearPlace{weight.offset, bias != nullptr ? bias->offset : 0, weight.rows, weight.cols,
-                               bias != nullptr};
+            LinearPlace place{weight.offset, bias != nullptr ? bias->offset : 0, weight.rows, weight.cols,
+                              bias != nullptr};
+            if (lora) place.adapters = lora->find(name);
+            return place;
         };
         const auto norm = [&](const std::string& name) {
             NormPlace place{at(name + ".gain"), 0, config.width, gpt2()};
@@ -190,6 +204,10 @@ struct Transformer::State {
             const std::string p = "layers." + std::to_string(i) + ".";
             layers.push_back({norm(p + "attention_norm"), norm(p + "ffn_norm"), linear(p + "attention.qkv"),
                               linear(p + "attention.out"), linear(p + "ffn.in"), linear(p + "ffn.out")});
+        }
+        for (LinearPlace* map : maps_of(layers.front())) {
+            map->ends_backward = map->adapters != nullptr;
+            if (map->ends_backward) break;
         }
     }
 
@@ -242,14 +260,20 @@ struct Transformer::State {
             memory.weight_panels += arena.reserve(&map.nn_panels, gemm.nn_panel_floats(map.out, map.in));
             if (&map != &head_map) largest = std::max(largest, map.out * map.in + map.out);
         });
-        memory.gradient += arena.reserve(&d_weight, largest);
-        memory.gradient += arena.reserve(&d_position, gpt2() ? config.positions * c : 0);
-        memory.gradient += arena.reserve(&d_head, config.vocabulary * c);
+        if (lora) {
+            memory.activations += lora->workspace_bytes();
+            memory.gradient += lora->gradient_bytes();
+        } else {
+            memory.gradient += arena.reserve(&d_weight, largest);
+            memory.gradient += arena.reserve(&d_position, gpt2() ? config.positions * c : 0);
+            memory.gradient += arena.reserve(&d_head, config.vocabulary * c);
+        }
         memory.logits += arena.reserve(&logits, std::min(t, head_tile_tokens) * config.vocabulary);
     }
 
     void allocate() {
         arena.allocate();
+        if (lora) lora->allocate();
         if (!recomputes()) return;
         // All layers share what the first has, but for their entries.
         for (LayerActivations& a : kept) {
@@ -263,9 +287,12 @@ struct Transformer::State {
     void for_linear_maps(const Body& body) {
         body(head_map);
         for (LayerPlaces& layer : layers) {
-            for (LinearPlace* map : {&layer.qkv, &layer.attention_out, &layer.ffn_in, &layer.ffn_out})
-                body(*map);
+            for (LinearPlace* map : maps_of(layer)) body(*map);
         }
+    }
+
+    static std::array<LinearPlace*, 4> maps_of(LayerPlaces& layer) {
+        return {&layer.qkv, &layer.attention_out, &layer.ffn_in, &layer.ffn_out};
     }
 
     void set_weights(std::span<const float> new_weights) {
@@ -295,15 +322,16 @@ struct Transformer::State {
     void norm_backward(const NormPlace& place, GradientSink sink, MatrixView x, const float* mean,
                        const float* rstd, MatrixView d_y, MatrixView into_d_x) {
         const auto gain = weights.subspan(place.gain, place.width);
-        const std::span<float> d_gain(d_weight, place.width);
-        const std::span<float> d_bias(d_weight + place.width, place.width);
+        const std::size_t width = lora ? 0 : place.width;
+        const std::span<float> d_gain(d_weight, width);
+        const std::span<float> d_bias(d_weight + width, width);
         if (place.has_bias) {
             layer_norm_backward(pool, x, gain, {mean, x.rows}, {rstd, x.rows}, d_y, into_d_x, d_gain, d_bias);
-            sink(place.bias, d_bias);
+            if (!lora) sink(place.bias, d_bias);
         } else {
             rms_norm_backward(pool, x, gain, {rstd, x.rows}, d_y, into_d_x, d_gain);
         }
-        sink(place.gain, d_gain);
+        if (!lora) sink(place.gain, d_gain);
     }
 
     WeightView weight_of(const LinearPlace& place) const {
@@ -312,12 +340,14 @@ struct Transformer::State {
 
     void linear_forward(const LinearPlace& place, MatrixView x, MatrixView y, Accumulate accumulate) {
         gemm.multiply_nt(x, weight_of(place), y, accumulate);
+        if (place.adapters != nullptr) lora->forward(*place.adapters, x, y);
         if (place.has_bias) add_bias(pool, y, weights.subspan(place.bias, place.out));
     }
 
-    /// Hands out the gradients of weight and bias, writes d_x.
+    /// Hands out the gradients of what is trained, writes d_x.
     void linear_backward(const LinearPlace& place, GradientSink sink, MatrixView x, MatrixView d_y,
                          MatrixView into_d_x) {
+        if (lora) return frozen_linear_backward(place, sink, x, d_y, into_d_x);
         const std::size_t elements = place.out * place.in;
         gemm.multiply_tn(d_y, x, MatrixView(d_weight, place.out, place.in), Accumulate::no);
         sink(place.weight, {d_weight, elements});
@@ -327,6 +357,18 @@ struct Transformer::State {
             sink(place.bias, d_bias);
         }
         gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no);
+    }
+
+    void frozen_linear_backward(const LinearPlace& place, GradientSink sink, MatrixView x, MatrixView d_y,
+                                MatrixView into_d_x) {
+        if (place.adapters != nullptr) {
+            const LoraAdapters::Gradients gradients = lora->backward(*place.adapters, x, d_y);
+            sink(gradients.a, gradients.d_a);
+            sink(gradients.b, gradients.d_b);
+        }
+        if (place.ends_backward) return;
+        gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no);
+        if (place.adapters != nullptr) lora->add_input_gradient(*place.adapters, into_d_x);
     }
 
     static void copy(MatrixView from, MatrixView to) {
@@ -390,14 +432,17 @@ struct Transformer::State {
 
         if (gpt2()) {
             linear_backward(places.ffn_out, sink, activated, d, d_hid);
+            if (places.ffn_out.ends_backward) return;
             gelu_backward(pool, hidden, d_hid);
         } else {
             const MatrixView d_act(d_activated, t, config.ffn);
             linear_backward(places.ffn_out, sink, activated, d, d_act);
+            if (places.ffn_out.ends_backward) return;
             swiglu_backward(pool, hidden, d_act, d_hid);
         }
         const MatrixView d_normed(d_narrow, t, config.width);
         linear_backward(places.ffn_in, sink, MatrixView(a.normed2, t, config.width), d_hid, d_normed);
+        if (places.ffn_in.ends_backward) return;
         norm_backward(places.ffn_norm, sink, MatrixView(a.x_mid, t, config.width), a.mean2, a.rstd2, d_normed,
                       d);
 
@@ -405,10 +450,12 @@ struct Transformer::State {
         const MatrixView d_attended(d_narrow, t, attention.query_width());
         const MatrixView d_q(d_qkv, t, attention.qkv_width());
         linear_backward(places.attention_out, sink, attended, d, d_attended);
+        if (places.attention_out.ends_backward) return;
         attention_backward(pool, attention, batch.cu_seqlens, MatrixView(a.qkv, t, attention.qkv_width()),
                            attended, d_attended, {a.lse, config.heads * t}, d_q);
         if (rotary) rotary->rotate_back(pool, attention, batch.position_ids, d_q);
         linear_backward(places.qkv, sink, MatrixView(a.normed1, t, config.width), d_q, d_normed);
+        if (places.qkv.ends_backward) return;
         norm_backward(places.attention_norm, sink, MatrixView(a.x, t, config.width), a.mean1, a.rstd1,
                       d_normed, d);
     }
@@ -442,11 +489,11 @@ struct Transformer::State {
         const std::size_t t = batch.num_tokens();
         const MatrixView normed(normed_final, t, config.width);
         const MatrixView d_normed(d_narrow, t, config.width);
-        const MatrixView d_table(d_head, config.vocabulary, config.width);
+        const MatrixView d_table(d_head, lora ? 0 : config.vocabulary, config.width);
         const double loss = head_loss_backward(gemm, normed, weight_of(head_map), batch.targets, scale,
                                                d_normed, d_table, logits, token_loss);
-        const std::span<const float> table_gradient(d_head, config.vocabulary * config.width);
-        if (!config.tied_head) sink(head_map.weight, table_gradient);
+        const std::span<const float> table_gradient(d_head, d_table.rows * d_table.cols);
+        if (!config.tied_head && !lora) sink(head_map.weight, table_gradient);
         const MatrixView d(d_x, t, config.width);
         std::fill_n(d_x, t * config.width, 0.0F);
         norm_backward(final_norm, sink, {x_final, t, config.width}, mean_final, rstd_final, d_normed, d);
@@ -455,6 +502,7 @@ struct Transformer::State {
             if (recomputes() && i + 1 < config.layers) forward_layer(i, batch);
             backward_layer(i, batch, sink);
         }
+        if (lora) return loss;
 
         // A tied table already holds the head's gradient.
         embedding_backward(pool, batch.token_ids, d, d_table,
@@ -470,19 +518,22 @@ struct Transformer::State {
 };
 
 TransformerMemory transformer_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
-                                     Activations activations) {
-    return Transformer::State(config, gemm, tokens_max, activations).memory;
+                                     Activations activations, const std::optional<LoraSettings>& lora) {
+    return Transformer::State(config, gemm, tokens_max, activations, lora).memory;
 }
 
 Transformer::Transformer(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
-                         Activations activations)
-    : state_(std::make_unique<State>(config, gemm, tokens_max, activations)) {
+                         Activations activations, const std::optional<LoraSettings>& lora)
+    : state_(std::make_unique<State>(config, gemm, tokens_max, activations, lora)) {
     state_->allocate();
 }
 Transformer::~Transformer() = default;
 
 const StateLayout& Transformer::layout() const {
     return state_->layout;
+}
+const StateLayout& Transformer::trainable_layout() const {
+    return state_->lora ? state_->lora->layout() : state_->layout;
 }
 TransformerMemory Transformer::memory() const {
     return state_->memory;
@@ -492,6 +543,11 @@ void Transformer::set_weights(std::span<const float> weights) {
     state_->set_weights(weights);
 }
 
+void Transformer::set_adapters(std::span<const float> adapters) {
+    LOCKSTEP_EXPECTS(state_->lora.has_value());
+    state_->lora->set_weights(adapters);
+}
+
 double Transformer::forward_backward(const PackedBatch& batch, float scale, GradientSink sink,
                                      std::span<float> token_loss) {
     return state_->forward_backward(batch, scale, sink, token_loss);
@@ -499,7 +555,7 @@ double Transformer::forward_backward(const PackedBatch& batch, float scale, Grad
 
 double Transformer::forward_backward(const PackedBatch& batch, float scale, std::span<float> gradient,
                                      std::span<float> token_loss) {
-    LOCKSTEP_EXPECTS(gradient.size() == layout().size());
+    LOCKSTEP_EXPECTS(gradient.size() == trainable_layout().size());
     return forward_backward(
         batch, scale,
         [&](std::size_t offset, std::span<const float> part) {
