@@ -237,8 +237,8 @@ TEST(LoraTest, TheMergedModelSaysTheSame) {
             const std::vector<float> adapters = lively_adapters(adapted.model.trainable_layout(), 3);
             std::vector<float> merged = base;
             merge_adapters(config, lora, adapters, merged);
-            const std::vector<double> exact = merged_in_double(
-                config, lora, base, std::vector<double>(adapters.begin(), adapters.end()));
+            const std::vector<double> exact =
+                merged_in_double(config, lora, base, std::vector<double>(adapters.begin(), adapters.end()));
             for (std::size_t i = 0; i < merged.size(); ++i)
                 ASSERT_NEAR(static_cast<double>(merged[i]), exact[i], 1e-6) << name << ", element " << i;
 
@@ -250,7 +250,8 @@ TEST(LoraTest, TheMergedModelSaysTheSame) {
             adapted.model.logits(pack, {of_both.data(), pack.num_tokens(), vocabulary});
             std::vector<float> difference(of_both.size());
             for (std::size_t i = 0; i < difference.size(); ++i) difference[i] = of_both[i] - of_merged[i];
-            EXPECT_LE(size_of(difference), 3e-6 * size_of(of_merged)) << name << ", " << text_of(lora.targets);
+            EXPECT_LE(size_of(difference), 3e-6 * size_of(of_merged))
+                << name << ", " << text_of(lora.targets);
             const double expected = DoubleModel(config).loss(pack, exact);
             EXPECT_NEAR(adapted.model.forward(pack), expected, 2e-6 * expected) << name;
         }
@@ -375,7 +376,8 @@ TEST(LoraTest, OnlyAdaptersReceiveAGradientAndAllOfIt) {
             EXPECT_EQ(base, before);
             std::vector<bool> written(layout.size(), false);
             for (const TensorSpec& tensor : layout.tensors())
-                std::fill_n(written.begin() + static_cast<std::ptrdiff_t>(tensor.offset), tensor.elements(), true);
+                std::fill_n(written.begin() + static_cast<std::ptrdiff_t>(tensor.offset), tensor.elements(),
+                            true);
             for (std::size_t i = 0; i < gradient.size(); ++i)
                 ASSERT_EQ(gradient[i] != untouched, written[i]) << name << ", element " << i;
         }
@@ -405,7 +407,8 @@ TEST(LoraTest, ThreadsInstructionSetsBackendsAndRecomputingDoNotChangeABit) {
             for (const int threads : {1, 2, 3}) {
                 for (const KernelIsa isa : supported_isas()) {
                     const IsaScope scope(isa);
-                    EXPECT_TRUE(bits_of(wide_gradient(config, threads, GemmBackend::own, numerics)) == expected)
+                    EXPECT_TRUE(bits_of(wide_gradient(config, threads, GemmBackend::own, numerics)) ==
+                                expected)
                         << name << ", " << name_of(isa) << ", " << threads << " threads";
                 }
             }
@@ -460,6 +463,8 @@ TEST(LoraTest, TakesLessThanTrainingTheModel) {
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
+    // As the program does, so that OpenBLAS loads with the kernels that obey the contract.
+    lockstep::ensure_blas_core_type(argv);
     ::testing::InitGoogleTest(&argc, argv);
     return RUN_ALL_TESTS();
 }
