@@ -24,6 +24,7 @@ TrainSettings some_settings() {
     s.optimizer.epsilon = 1e-9;
     s.seed = ~std::uint64_t{0};
     s.scale_exponent = -3;
+    s.lora = LoraSettings{4, 0.1, {LoraTarget::q, LoraTarget::v}, {}};
     return s;
 }
 
@@ -59,6 +60,11 @@ const std::vector<std::pair<std::string, std::function<void(TrainSettings&)>>> c
     {"init", [](TrainSettings& s) { s.init.bytes[31] = 1; }},
     {"seed", [](TrainSettings& s) { --s.seed; }},
     {"scale_exponent", [](TrainSettings& s) { --s.scale_exponent; }},
+    {"lora/rank", [](TrainSettings& s) { ++s.lora->rank; }},
+    {"lora/alpha", [](TrainSettings& s) { s.lora->alpha = std::nextafter(0.1, 1.0); }},
+    {"lora/targets", [](TrainSettings& s) { s.lora->targets.pop_back(); }},
+    {"lora/init", [](TrainSettings& s) { s.lora->init.bytes[0] = 1; }},
+    {"lora/alpha", [](TrainSettings& s) { s.lora.reset(); }},
 };
 
 TEST(TrainSettingsTest, ComeBackFromJsonToTheBit) {
@@ -132,6 +138,8 @@ TEST(TrainSettingsTest, ImpossibleSettingsAreNamed) {
     refused("--clip", [](TrainSettings& s) { s.optimizer.clip_norm = -1; });
     refused("--scale-exponent", [](TrainSettings& s) { s.scale_exponent = 61; });
     refused("layers", [](TrainSettings& s) { s.model.layers = 0; });
+    refused("--lora-rank", [](TrainSettings& s) { s.lora->rank = 0; });
+    refused("--lora-targets", [](TrainSettings& s) { s.lora->targets = {LoraTarget::qkv}; });
 }
 
 TEST(TrainSettingsTest, TheScheduleWarmsUpAndFollowsACosine) {

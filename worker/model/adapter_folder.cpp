@@ -67,11 +67,10 @@ class AdapterConfig {
         if (!field("lora_alpha").is_number()) refuse("lora_alpha", "a number is needed");
         lora.alpha = field("lora_alpha").get<double>();
         lora.targets = targets();
-        try {
-            check_lora(lora, family_);
-        } catch (const Error& error) {
-            throw Error(error.code(), "'" + path_.string() + "': " + error.what());
-        }
+        LoraSettings rank_alone = lora;
+        rank_alone.alpha = 1;
+        check(rank_alone, "r");
+        check(lora, "lora_alpha");
         return lora;
     }
 
@@ -86,6 +85,14 @@ class AdapterConfig {
         static const json none;
         const auto found = object_.find(name);
         return found == object_.end() ? none : *found;
+    }
+
+    void check(const LoraSettings& lora, const char* name) const {
+        try {
+            check_lora(lora, family_);
+        } catch (const Error& error) {
+            refuse(name, error.what());
+        }
     }
 
     [[noreturn]] void refuse(const char* name, const std::string& why) const {
