@@ -64,7 +64,8 @@ std::vector<std::string> lora_arguments(const std::string& run, int until, const
     const auto model = std::find(arguments.begin(), arguments.end(), "-m");
     *model = "--init";
     *(model + 1) = base;
-    arguments.insert(arguments.end(), {"--lr", "0.01"});
+    if (std::find(more.begin(), more.end(), "--lr") == more.end())
+        arguments.insert(arguments.end(), {"--lr", "0.01"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
 }
@@ -81,13 +82,6 @@ const RunBits& undisturbed(const std::string& preset) {
     static std::map<std::string, RunBits> known;
     const auto found = known.find(preset);
     return found != known.end() ? found->second : known[preset] = lora_bits(0, preset);
-}
-
-std::string loss_bits(const std::string& run, int step, int pack) {
-    const auto result = expect_works(lockstep_here(
-        {"train", "-o", run, "--step", std::to_string(step), "--pack", std::to_string(pack), "--json"}));
-    const json object = json::parse(result.out, nullptr, false);
-    return object.is_object() ? object["loss_sum_hex"].get<std::string>() : result.out;
 }
 
 // ----------------------------------------------------------- the same bits
@@ -214,22 +208,22 @@ TEST(LoraTest, AdaptersGoOutAndInAgainWithTheSameLossBits) {
         const std::string second = world.fresh("run");
         expect_works(lockstep_here(lora_arguments(first, 5, base_model(preset))));
         expect_works(lockstep_here({"checkpoint", "export", "-r", first, "--adapter", "-o", adapter}));
-        // A run that begins with the adapters does at its first pack what the other would have done with it.
-        expect_works(
-            lockstep_here(lora_arguments(second, 1, base_model(preset), {"--init-adapter", adapter})));
+        // A run that begins with the adapters and leaves them as they are sees what the first one saw next.
+        const std::vector<std::string> unchanged = {"--init-adapter", adapter, "--lr", "0",
+                                                    "--final-lr",     "0"};
+        expect_works(lockstep_here(lora_arguments(second, 6, base_model(preset), unchanged)));
+        expect_works(lockstep_here({"resume", first, "--steps", "6", "--quiet"}));
+        EXPECT_EQ(bits_of(second).loss_hex[5], bits_of(first).loss_hex[5]) << preset;
+        EXPECT_NE(bits_of(second).loss_hex[4], bits_of(first).loss_hex[4]) << "or the test says nothing";
         const json record = json::parse(read_bytes(second + "/run.json"));
         const json notes = json::parse(read_bytes(adapter + "/lockstep.json"));
         EXPECT_EQ(record["settings"]["lora"]["init"], notes["adapter"]);
         EXPECT_EQ(record["settings"]["lora"]["rank"], 4);
-        // And out again, without a step of its own.
-        const std::string still = world.fresh("run");
+        // And out again: nothing is lost on the way.
         const std::string again = world.fresh("adapter");
-        expect_works(lockstep_here(lora_arguments(
-            still, 1, base_model(preset), {"--init-adapter", adapter, "--lr", "0", "--final-lr", "0"})));
-        EXPECT_EQ(loss_bits(still, 0, 0), loss_bits(second, 0, 0));
-        expect_works(lockstep_here({"checkpoint", "export", "-r", still, "--adapter", "-o", again}));
+        expect_works(lockstep_here({"checkpoint", "export", "-r", second, "--adapter", "-o", again}));
         for (const char* name : {"adapter_model.safetensors", "adapter_config.json"})
-            EXPECT_EQ(read_bytes(again + "/" + name), read_bytes(adapter + "/" + name)) << preset;
+            EXPECT_TRUE(read_bytes(again + "/" + name) == read_bytes(adapter + "/" + name)) << preset << name;
     }
 }
 

@@ -32,13 +32,13 @@ struct Head {
         }
     }
 
-    void backward(ThreadPool& pool) {
+    void backward(ThreadPool& pool, bool wants_d_head = true) {
         const Gemm gemm(pool, GemmBackend::reference, {});
         std::vector<float> workspace(head_tile_tokens * vocabulary);
-        loss = head_loss_backward(gemm, MatrixView(hidden.data(), tokens, width),
-                                  MatrixView(head.data(), vocabulary, width), targets, scale,
-                                  {d_hidden.data(), tokens, width}, {d_head.data(), vocabulary, width},
-                                  workspace.data(), token_loss);
+        loss = head_loss_backward(
+            gemm, MatrixView(hidden.data(), tokens, width), MatrixView(head.data(), vocabulary, width),
+            targets, scale, {d_hidden.data(), tokens, width},
+            {d_head.data(), wants_d_head ? vocabulary : 0, width}, workspace.data(), token_loss);
     }
     double loss_alone(ThreadPool& pool, std::span<float> per_token = {}) {
         const Gemm gemm(pool, GemmBackend::reference, {});
@@ -113,6 +113,16 @@ TEST(HeadLossTest, RowsWithoutTargetGiveNothing) {
     EXPECT_EQ(none.loss, 0.0);
     EXPECT_EQ(none.d_head, std::vector<float>(none.d_head.size(), 0.0F));
     EXPECT_EQ(none.d_hidden, std::vector<float>(none.d_hidden.size(), 0.0F));
+}
+
+TEST(HeadLossTest, TheHeadGradientNeedNotBeAskedFor) {
+    ThreadPool pool(1);
+    Head whole(300, 8, 30), part(300, 8, 30);
+    whole.backward(pool);
+    part.backward(pool, false);
+    EXPECT_EQ(part.loss, whole.loss);
+    EXPECT_EQ(bits_of(part.d_hidden), bits_of(whole.d_hidden));
+    EXPECT_EQ(part.d_head, std::vector<float>(part.d_head.size(), 9.0F)) << "nothing is written";
 }
 
 TEST(HeadLossTest, WithoutTokensTheHeadGradientIsZero) {

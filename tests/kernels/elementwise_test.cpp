@@ -148,6 +148,17 @@ TEST(BiasTest, IsAddedToEveryRowAndItsGradientIsTheAscendingSum) {
     EXPECT_EQ(bits_of(d_bias), bits_of(sum));
 }
 
+TEST(ScaleTest, MultipliesEveryElementAndNothingElse) {
+    expect_same_bits_everywhere([](ThreadPool& pool) {
+        std::vector<float> x = normals(5 * 40, 1);
+        const std::vector<float> before = x;
+        scale_by(pool, 0.3F, MatrixView(x.data(), 5, 21, 40));
+        for (std::size_t i = 0; i < x.size(); ++i)
+            EXPECT_EQ(x[i], i % 40 < 21 ? before[i] * 0.3F : before[i]) << i;
+        return x;
+    });
+}
+
 TEST(ElementwiseTest, SameBitsForEveryInstructionSetAndThreadCount) {
     for (const std::size_t rows : Sizes{0, 1, 29}) {
         expect_same_bits_everywhere([&](ThreadPool& pool) {

@@ -152,6 +152,17 @@ TEST(NormTest, ARowDoesNotDependOnItsNeighbours) {
     for (const float v : few.everything()) ASSERT_TRUE(std::isfinite(v));
 }
 
+TEST(NormTest, ParameterGradientsNeedNotBeAskedFor) {
+    ThreadPool pool(1);
+    for (const bool layer : {true, false}) {
+        Pass whole(7, 20), part(7, 20);
+        part.d_gain.clear();
+        part.d_bias.clear();
+        for (Pass* pass : {&whole, &part}) layer ? pass->layer_norm(pool) : pass->rms_norm(pool);
+        EXPECT_EQ(bits_of(part.d_x), bits_of(whole.d_x));
+    }
+}
+
 TEST(NormTest, WithoutRowsTheParameterGradientsAreZero) {
     ThreadPool pool(1);
     Pass pass(0, 20);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <vector>
 
 #include "io/comm/serial_communicator.h"
@@ -75,24 +76,39 @@ std::size_t page_faults() {
     return static_cast<std::size_t>(usage.ru_minflt);
 }
 
-class SteadyStateTest : public ::testing::TestWithParam<const char*> {};
+struct Trained {
+    const char* model;
+    const char* lora_targets;  ///< Null: the model is trained whole.
+    const char* name;
+};
 
-INSTANTIATE_TEST_SUITE_P(Families, SteadyStateTest, ::testing::Values("tiny", "llama-tiny"),
-                         [](const auto& model) {
-                             return std::string(model.param) == "tiny" ? "Gpt2" : "Llama";
-                         });
+class SteadyStateTest : public ::testing::TestWithParam<Trained> {};
+
+INSTANTIATE_TEST_SUITE_P(Families, SteadyStateTest,
+                         ::testing::Values(Trained{"tiny", nullptr, "Gpt2"},
+                                           Trained{"llama-tiny", nullptr, "Llama"},
+                                           Trained{"llama-tiny", "all-linear", "LlamaLora"}),
+                         [](const auto& trained) { return std::string(trained.param.name); });
 
 TEST_P(SteadyStateTest, NoStepButTheFirstAllocatesOrFaults) {
     constexpr std::size_t vocabulary = 300, tokens_max = 700;
-    const ModelConfig config = load_model_config(GetParam(), vocabulary).config;
+    const ModelConfig config = load_model_config(GetParam().model, vocabulary).config;
+    std::optional<LoraSettings> lora;
+    if (GetParam().lora_targets != nullptr) {
+        lora.emplace();
+        lora->targets = parse_lora_targets(GetParam().lora_targets, config.family);
+    }
+    std::vector<float> frozen(StateLayout(config).size());
+    initialize_weights(StateLayout(config), 1, frozen);
     for (const int threads : {1, 2}) {
         ThreadPool pool(threads);
         const Gemm gemm(pool, GemmBackend::own, {});
         const auto comm = make_serial_communicator();
-        Transformer model(config, gemm, tokens_max);
-        ShardedState state(*comm, pool, model.layout());
+        Transformer model(config, gemm, tokens_max, Activations::keep, lora);
+        model.set_weights(frozen);
+        ShardedState state(*comm, pool, model.trainable_layout());
         state.initialize(1);
-        ExactSum sum(*comm, pool, model.layout().size());
+        ExactSum sum(*comm, pool, model.trainable_layout().size());
         // The first is neither the longest nor that with the most segments.
         const std::vector<PackedBatch> batches = {
             batch_of({100, 60, 300}, vocabulary), batch_of({700}, vocabulary),
@@ -105,7 +121,11 @@ TEST_P(SteadyStateTest, NoStepButTheFirstAllocatesOrFaults) {
                 allocations = 0;
                 counting = true;
             }
-            model.set_weights(state.weights());
+            if (lora) {
+                model.set_adapters(state.weights());
+            } else {
+                model.set_weights(state.weights());
+            }
             sum.clear();
             model.forward_backward(batches[step % batches.size()], 0.01F,
                                    [&](std::size_t offset, std::span<const float> gradient) {
