@@ -129,7 +129,7 @@ struct Worker::State {
           settings(t),
           model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1), activations),
           sharded(c, g.pool(), model.layout()),
-          sum(c, g.pool(), model.layout().size()) {
+          sum(c, g.pool(), model.layout().size(), model.layout().padding()) {
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
         cursor.numerics = numerics_id(settings.numerics);
@@ -280,7 +280,9 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
         StepVerdict verdict(packs_in_step());
         std::optional<Error> failure;
         try {
-            for (const std::size_t index : own_packs()) {
+            const std::vector<std::size_t> packs = own_packs();
+            for (const std::size_t index : packs) {
+                if (index == packs.back()) sum.begin_last_pack();
                 step_rows.push_back(compute_pack(index, attempt, verdict));
             }
         } catch (const std::exception& exception) {
@@ -291,6 +293,7 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
         if (owner.stop_requested && owner.stop_requested()) verdict.ask_to_stop();
         if (owner.hooks.on_phase) owner.hooks.on_phase("exchange", cursor.next_step);
         verdict.agree(comm);
+        if (verdict.failure() || verdict.overflow() || verdict.non_finite()) sum.discard();
         if (verdict.failure()) agree_or_throw(comm, failure);
         if (!verdict.overflow() || verdict.non_finite()) return verdict;
         // Too large for this scale: the whole step again, eight bits lower.
