@@ -21,6 +21,7 @@ std::size_t ExactSum::bytes(std::size_t state_elements, WorldSize world_size) {
 void ExactSum::clear() {
     empty_ = true;
     last_pack_ = false;
+    discarded_ = false;
 }
 
 void ExactSum::begin_last_pack() {
@@ -48,8 +49,10 @@ ExactGradient ExactSum::reduce_scatter(int exponent) {
 }
 
 void ExactSum::discard() {
+    if (discarded_) return;
     exchange_.complete(sum_);
     clear();
+    discarded_ = true;
 }
 
 }  // namespace lockstep

@@ -44,6 +44,7 @@ class ExactSum {
     /// Collective. The sum over ranks of this rank's slice (slice().size()); valid until clear().
     ExactGradient reduce_scatter(int exponent);
     /// Collective, in the place of reduce_scatter when the step's sum is of no use: nothing stays under way.
+    /// Again before clear() it does nothing.
     void discard();
 
   private:
@@ -54,6 +55,7 @@ class ExactSum {
     SliceExchange exchange_;
     bool empty_ = true;
     bool last_pack_ = false;
+    bool discarded_ = false;
 };
 
 }  // namespace lockstep

@@ -11,7 +11,7 @@ namespace {
 
 // Large enough for full bandwidth, small enough to stay out of the way of the weights.
 constexpr std::size_t chunk_elements = std::size_t{1} << 21U;  // 16 MiB
-constexpr int first_tag = 100;
+constexpr int first_tag = 1000;  // Above those of single messages.
 constexpr int end_tag = 32000;
 
 std::size_t overlap(StateSlice a, StateSlice b) {
