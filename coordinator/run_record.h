@@ -35,11 +35,11 @@ struct RunRecord {
     std::string plan_path;  ///< Absolute.
     Fingerprint plan;
     std::vector<RunCorpus> corpora;
-    std::string init_path;  ///< Absolute; the folder of the initial weights, empty if they are drawn.
-    std::string
-        init_adapter_path;  ///< Absolute; the folder of the initial adapters, empty if they are drawn.
-    std::uint64_t checkpoint_every = 0;
+    std::string init_path;          ///< Absolute; the folder of the initial weights, empty if they are drawn.
+    std::string init_adapter_path;  ///< Absolute; the folder of the initial adapters, if there is one.
+    std::string checkpoint_every = "0";  ///< As --checkpoint-every has it; not understood here.
     std::uint64_t keep = 2;
+    std::uint64_t keep_every = 0;
     /// As read: the plan above from step 0, then the revisions the run changed over to (revisions.json),
     /// ascending by from_step. Not empty.
     std::vector<PlanInForce> plans;
