@@ -179,7 +179,9 @@ TEST_F(GenerationCommitTest, AStepNeverWaitsForTheDisk) {
     gate.open();
     commits->drain();
     EXPECT_FALSE(commits->in_flight());
-    if (is_root()) EXPECT_EQ(digest_on_disk(run, 1), commits->state_digest());
+    if (is_root()) {
+        EXPECT_EQ(digest_on_disk(run, 1), commits->state_digest());
+    }
     comm_.barrier();
 }
 
@@ -208,7 +210,9 @@ TEST_F(GenerationCommitTest, TheSameBytesAsWhenTheStepsWait) {
     };
     const auto beside = files_of(SnapshotMode::copy);
     EXPECT_TRUE(beside == files_of(SnapshotMode::borrow));
-    if (is_root()) EXPECT_EQ(beside.size(), 4U + 2U * static_cast<std::size_t>(comm_.size().value));
+    if (is_root()) {
+        EXPECT_EQ(beside.size(), 4U + 2U * static_cast<std::size_t>(comm_.size().value));
+    }
 }
 
 TEST_F(GenerationCommitTest, OneInFlightTheNextWaitsForIt) {
