@@ -18,7 +18,8 @@ std::vector<std::uint64_t> generations_of(const std::string& run) {
     const auto list = run_lockstep_program(0, {"checkpoint", "list", run, "--json"});
     EXPECT_EQ(list.exit_code, 0) << list.err;
     std::vector<std::uint64_t> found;
-    for (const json& entry : json::parse(list.out)["generations"]) found.push_back(entry["step"]);
+    const json object = json::parse(list.out);
+    for (const json& entry : object["generations"]) found.push_back(entry["step"]);
     return found;
 }
 

@@ -137,7 +137,7 @@ Observation observe_run(const Artifacts& original) {
     std::vector<std::string> rejected;
     const auto newest = newest_valid_generation(run, rejected);
     for (const std::string& reason : rejected) seen["rejected"] += reason + "\n";
-    if (!newest) throw Error(ErrorCode::corrupt_data, "no generation is valid: " + seen["rejected"]);
+    if (!newest) throw Error(ErrorCode::corrupt_data, "no generation is valid: " + rejected.front());
     const GenerationReader reader = GenerationReader::open(run, *newest);
     seen["state of step " + std::to_string(newest->step)] =
         state_digest_of(reader, newest->state_elements).hex() + to_json(*newest);
