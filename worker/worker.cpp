@@ -406,7 +406,7 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepM
         check_as_second(attempt, verdict, failure);
         if (owner.stop_requested && owner.stop_requested()) verdict.ask_to_stop();
         if (committer) verdict.set_commit_report(committer->report());
-        if (schedule && comm.rank().value == 0 && !committer->in_flight() && schedule->due_at(now())) {
+        if (committer && comm.rank().value == 0 && !committer->in_flight() && schedule->due_at(now())) {
             verdict.ask_for_generation();
         }
         if (owner.hooks.on_phase) owner.hooks.on_phase("exchange", cursor.next_step);

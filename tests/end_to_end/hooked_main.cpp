@@ -9,7 +9,10 @@
 // change-token, drop-gradient: wrong
 //                                        on purpose, at step 3.
 // LOCKSTEP_TEST_FORCE=overflow|nan:STEP  a gradient element that the exact sum must meet by its rule.
-// LOCKSTEP_TEST_COUNT=FILE               append "step pack rank" for every pack computed.
+// LOCKSTEP_TEST_FAIL=RANK:POINT:COUNT    this rank's disk is full at that point of the commit path (counted
+// as for a kill). LOCKSTEP_TEST_FAULT=RANK:STEP:ATTEMPTS this rank computes one bit of every gradient of that
+// step wrongly, in so many attempts. LOCKSTEP_TEST_COUNT=FILE               append "step pack rank" for every
+// pack computed.
 
 #include <unistd.h>
 #include <csignal>
@@ -21,6 +24,7 @@
 #include <memory>
 #include <string>
 
+#include "io/base/error.h"
 #include "io/commit_hook.h"
 #include "kernels/blas_runtime.h"
 #include "launch/lockstep.h"
@@ -58,6 +62,34 @@ void install_kill(const std::string& spec, WorkerHooks& hooks) {
     set_commit_hook([=, seen = std::make_shared<std::uint64_t>(0)](std::string_view point) {
         if (point == phase && (*seen)++ == step) die();
     });
+}
+
+void install_failure(const std::string& spec) {
+    const std::size_t first = spec.find(':');
+    const std::size_t last = spec.rfind(':');
+    if (std::stoi(spec.substr(0, first)) != own_rank()) return;
+    const std::string wanted = spec.substr(first + 1, last - first - 1);
+    const std::uint64_t count = std::stoull(spec.substr(last + 1));
+    set_commit_hook([=, seen = std::make_shared<std::uint64_t>(0)](std::string_view point) {
+        if (point == wanted && (*seen)++ == count) {
+            throw Error(ErrorCode::io_failure, "cannot write at '" + wanted + "': No space left on device");
+        }
+    });
+}
+
+void install_fault(const std::string& spec, WorkerHooks& hooks) {
+    const std::size_t first = spec.find(':');
+    const std::size_t last = spec.rfind(':');
+    const bool faulty = std::stoi(spec.substr(0, first)) == own_rank();
+    const std::uint64_t step = std::stoull(spec.substr(first + 1, last - first - 1));
+    const int attempts = std::stoi(spec.substr(last + 1));
+    hooks.on_gradient = [=](const PackedBatch& batch, int attempt, std::span<float> gradient) {
+        if (!faulty || batch.step != step || attempt >= attempts) return;
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, &gradient[17], sizeof bits);
+        bits ^= 1U << 20U;
+        std::memcpy(&gradient[17], &bits, sizeof bits);
+    };
 }
 
 void install_stop(const std::string& spec, WorkerHooks& hooks) {
@@ -146,6 +178,8 @@ int main(int argc, char** argv) {
     WorkerHooks hooks;
     if (const std::string spec = variable("LOCKSTEP_TEST_KILL"); !spec.empty()) install_kill(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_STOP"); !spec.empty()) install_stop(spec, hooks);
+    if (const std::string spec = variable("LOCKSTEP_TEST_FAIL"); !spec.empty()) install_failure(spec);
+    if (const std::string spec = variable("LOCKSTEP_TEST_FAULT"); !spec.empty()) install_fault(spec, hooks);
     if (const std::string name = variable("LOCKSTEP_TEST_MUTATION"); !name.empty())
         install_mutation(name, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FORCE"); !spec.empty()) install_force(spec, hooks);

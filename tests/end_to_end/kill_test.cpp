@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "io/base/philox.h"
 #include "tests/end_to_end/small_world.h"
 
@@ -72,6 +74,53 @@ TEST_P(KillTest, ResumedWithAnyWorldSizeEndsInTheSameBits) {
 
 INSTANTIATE_TEST_SUITE_P(Stratified, KillTest, testing::Range(std::size_t{0}, std::size(kills)));
 
+// One run killed again and again, at random places and world sizes. LOCKSTEP_KILLS (6) and LOCKSTEP_KILL_SEED
+// (1) make it longer, or another one.
+TEST(ManyKillsTest, ARunKilledAgainAndAgainEndsInTheSameBits) {
+    const auto number = [](const char* variable, std::uint64_t otherwise) {
+        const char* text = std::getenv(variable);
+        return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+    };
+    const std::uint64_t seed = number("LOCKSTEP_KILL_SEED", 1);
+    const Philox random(seed, "many-kills");
+    std::uint64_t draw = 0;
+    std::string run;
+    std::uint64_t killed = 0;
+    const std::uint64_t wanted = number("LOCKSTEP_KILLS", 6);
+    for (std::uint64_t trial = 0; killed < wanted && trial < 10 * wanted; ++trial) {
+        const Kill& kill = kills[random.below(draw++, std::size(kills))];
+        const int ranks = 1 + static_cast<int>(random.below(draw++, 4));
+        const bool first = run.empty();
+        const int victim = only_root(kill.phase)
+                               ? 0
+                               : static_cast<int>(random.below(draw++, static_cast<std::uint64_t>(ranks)));
+        const std::string spec = std::to_string(victim) + ":" + kill.phase + ":" + std::to_string(kill.at);
+        SCOPED_TRACE("LOCKSTEP_KILL_SEED=" + std::to_string(seed) + ", trial " + std::to_string(trial) +
+                     ": " + spec + " of " + std::to_string(ranks) + " ranks");
+        if (first) run = SmallWorld::get().fresh("killed-often");
+        // A run killed before its first generation is resumed like any other.
+        const auto result = run_hooked_program(
+            ranks,
+            first ? train_arguments(run, steps)
+                  : std::vector<std::string>{"resume", run, "--steps", std::to_string(steps), "--quiet"},
+            {{"LOCKSTEP_TEST_KILL", spec}});
+        if (result.exit_code == 137) {
+            ++killed;
+            continue;
+        }
+        ASSERT_EQ(result.exit_code, 0) << result.err;  // The place of the kill is behind it.
+        EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+        run.clear();
+    }
+    EXPECT_EQ(killed, wanted);
+    if (run.empty()) return;
+    ASSERT_EQ(run_lockstep_program(2, {"resume", run, "--steps", std::to_string(steps), "--quiet"}).exit_code,
+              0);
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+    const auto verify = run_lockstep_program(0, {"verify", run});
+    EXPECT_EQ(verify.exit_code, 0) << verify.out << verify.err;
+}
+
 TEST(StopTest, Usr1CommitsAndExits75) {
     const std::string run = SmallWorld::get().fresh("stopped");
     // Rank 1 is killed softly at step 4: all ranks must agree, commit and stop.
@@ -104,6 +153,8 @@ TEST(ResumeTest, ADamagedGenerationFallsBackToTheOneBefore) {
         run_lockstep_program(1, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
     ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
     EXPECT_NE(resumed.err.find("falling back to generation 18"), std::string::npos) << resumed.err;
+    EXPECT_EQ(resumed.err.find("shard-00001-of-00002.h5"), resumed.err.rfind("shard-00001-of-00002.h5"))
+        << "one line says all";
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
 }
 

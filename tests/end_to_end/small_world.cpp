@@ -59,11 +59,13 @@ std::vector<std::string> train_arguments(const std::string& run, int steps,
                                           run,
                                           "--steps",
                                           std::to_string(steps),
-                                          "--checkpoint-every",
-                                          "6",
                                           "--quiet"};
-    if (std::find(more.begin(), more.end(), "-m") == more.end())
-        arguments.insert(arguments.end(), {"-m", "nano"});
+    const auto otherwise = [&](const char* option, const char* value) {
+        if (std::find(more.begin(), more.end(), option) == more.end())
+            arguments.insert(arguments.end(), {option, value});
+    };
+    otherwise("--checkpoint-every", "6");
+    otherwise("-m", "nano");
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
 }

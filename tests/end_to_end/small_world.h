@@ -39,7 +39,8 @@ struct RunBits {
     friend bool operator==(const RunBits&, const RunBits&) = default;
 };
 
-/// `train` arguments for the small world (nano unless `more` has -m); `more` is appended.
+/// `train` arguments for the small world (nano, a generation every 6 steps, unless `more` says otherwise);
+/// `more` is appended.
 std::vector<std::string> train_arguments(const std::string& run, int steps,
                                          const std::vector<std::string>& more = {});
 

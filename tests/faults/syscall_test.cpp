@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -27,6 +28,12 @@ ProgramResult save(const fs::path& run, int step, const Environment& environment
 
 Environment with_fault(const std::string& spec) {
     return {{"LD_PRELOAD", LOCKSTEP_SYSCALL_SHIM}, {"LOCKSTEP_FAULT", spec}};
+}
+
+/// With LOCKSTEP_SYSCALLS=full every call meets every failure; else each call one of them, and the kill.
+bool in_full() {
+    const char* text = std::getenv("LOCKSTEP_SYSCALLS");
+    return text != nullptr && std::string(text) == "full";
 }
 
 /// Generations 2 and 4, to be copied for every case; the save under test makes 6 and prunes 2.
@@ -94,8 +101,11 @@ TEST_F(SyscallTest, ASaveMakesTheCallsItIsKnownFor) {
 }
 
 TEST_F(SyscallTest, AFailureLeavesTheGenerationBeforeOrTheNext) {
-    for (const char* error : {"ENOSPC", "EIO", "EDQUOT"}) {
+    const std::vector<const char*> errors = {"ENOSPC", "EIO", "EDQUOT"};
+    for (std::size_t kind = 0; kind < errors.size(); ++kind) {
         for (std::size_t call = 0; call < calls_.size(); ++call) {
+            if (!in_full() && call % errors.size() != kind) continue;
+            const char* const error = errors[kind];
             const fs::path run = fresh();
             SCOPED_TRACE(std::string(error) + " of call " + std::to_string(call) + " (" + calls_[call] + ")");
             const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":" + error));
@@ -116,7 +126,7 @@ TEST_F(SyscallTest, InterruptedCallsAndShortWritesAreContinued) {
             const bool never = calls_[call] != "open" && calls_[call] != "write" &&
                                calls_[call] != "pwrite" && calls_[call] != "fsync" &&
                                calls_[call] != "ftruncate" && calls_[call] != "close";
-            if (never) continue;
+            if (never || (!in_full() && call % 2 != (std::string(what) == "short" ? 1U : 0U))) continue;
             const fs::path run = fresh();
             SCOPED_TRACE(std::string(what) + " of call " + std::to_string(call) + " (" + calls_[call] + ")");
             const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":" + what));

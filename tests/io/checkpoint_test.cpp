@@ -380,6 +380,37 @@ TEST(PruneTest, LeavesFilesThatAreNotOurs) {
     EXPECT_EQ(newest_step(run.path()), 6U);
 }
 
+TEST(PruneTest, KeepsTheFirstGenerationOfEveryInterval) {
+    const std::vector<std::uint64_t> steps = {0, 40, 90, 110, 190, 210, 310, 320, 330};
+    EXPECT_THAT(kept_generations(steps, {2, 0}), ElementsAre(320, 330));
+    EXPECT_THAT(kept_generations(steps, {2, 100}), ElementsAre(110, 210, 310, 320, 330));
+    EXPECT_THAT(kept_generations(steps, {3, 100}), ElementsAre(110, 210, 310, 320, 330));
+    EXPECT_THAT(kept_generations(steps, {20, 0}), testing::ElementsAreArray(steps));
+    EXPECT_THAT(kept_generations({}, {2, 100}), IsEmpty());
+    // What is kept stays kept when there is more, and when the rest is gone.
+    std::vector<std::uint64_t> kept;
+    for (std::uint64_t step = 10; step < 2000; step += 30) {
+        kept.push_back(step);
+        kept = kept_generations(kept, {2, 250});
+    }
+    EXPECT_THAT(kept, ElementsAre(250, 520, 760, 1000, 1270, 1510, 1750, 1960, 1990));
+}
+
+TEST(PruneTest, KeptForEverOnDiskAsInTheRule) {
+    const TemporaryDirectory run;
+    SmallRun small(run.path());
+    for (const std::uint64_t step : {2U, 4U, 6U, 8U, 10U, 12U}) {
+        small.commit(step, 1);
+        prune_generations(run.path(), {2, 4});
+    }
+    EXPECT_THAT(valid_steps(run.path()), ElementsAre(4, 8, 10, 12));
+    const auto before = all_files(run.path());
+    const PruneResult plan = plan_pruning(run.path(), {2, 0});
+    EXPECT_THAT(plan.removed, ElementsAre(4, 8));
+    EXPECT_THAT(plan.kept, ElementsAre(10, 12));
+    EXPECT_EQ(all_files(run.path()), before) << "a look changes nothing";
+}
+
 // ---- Killed anywhere ----
 
 /// From generations 2 and 4: one more generation, pruned to two; as a run does it between steps.
