@@ -280,9 +280,8 @@ struct ColumnFileWriter::State {
                                               std::size_t width) {
         const auto [group_name, leaf] = split_name(name);
         Hdf5Group group = open_group(group_name);
-        auto column =
-            std::make_unique<OpenColumn>(group.id(), leaf, TreeColumn{name, type, rows, width, 0, 0}, calls,
-                                         disk);
+        auto column = std::make_unique<OpenColumn>(group.id(), leaf,
+                                                   TreeColumn{name, type, rows, width, 0, 0}, calls, disk);
         group.close(calls, group_name);
         return column;
     }
@@ -301,6 +300,17 @@ struct ColumnFileWriter::State {
         sibling->finish(calls);
         written.columns.push_back(sibling->shape());
         digested.push_back({shape.name, {shape.offset, shape.bytes}, std::move(digests)});
+    }
+
+    Published close_and_seal() {
+        // Checked in every build: a file that lacks something must never appear.
+        if (!sound || !open_columns.empty() || !file.is_open()) {
+            throw Error(ErrorCode::bug, "'" + path.string() +
+                                            "' cannot be published: it was published before, a write failed "
+                                            "or a column is incomplete");
+        }
+        close_hdf5();
+        return seal();
     }
 
     void close_hdf5() {
@@ -413,16 +423,15 @@ void ColumnFileWriter::write_column(std::string_view name, ColumnType type, std:
 }
 
 ColumnFileWriter::Published ColumnFileWriter::publish() {
-    // Checked in every build: a file that lacks something must never appear.
-    if (!state_->sound || !state_->open_columns.empty() || !state_->file.is_open()) {
-        throw Error(
-            ErrorCode::bug,
-            "'" + state_->path.string() +
-                "' cannot be published: it was published before, a write failed or a column is incomplete");
-    }
-    state_->close_hdf5();
-    const Published published = state_->seal();
+    const Published published = state_->close_and_seal();
     publish_file(state_->temporary, state_->path, state_->overwrite);
+    state_->published = true;
+    return published;
+}
+
+ColumnFileWriter::Published ColumnFileWriter::finish() {
+    const Published published = state_->close_and_seal();
+    std::filesystem::rename(state_->temporary, state_->path);
     state_->published = true;
     return published;
 }

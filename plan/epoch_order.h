@@ -21,14 +21,14 @@
 namespace lockstep {
 
 struct EpochOrder {
-    /// Asks for segment_tokens: whoever puts segments into packs knows their lengths, and looking them up again
-    /// is a walk all over memory.
+    /// Asks for segment_tokens: whoever puts segments into packs knows their lengths, and looking them up
+    /// again is a walk all over memory.
     bool with_tokens = false;
-    LargeVector<SegmentIndex> segments;        ///< In training order.
-    LargeVector<std::uint32_t> segment_tokens; ///< (segments) their lengths, if asked for; else empty.
-    std::vector<SegmentIndex> pack_begin{0};   ///< (packs + 1) into segments.
-    std::vector<std::uint32_t> step_begin{0};  ///< (steps + 1) in packs.
-    std::vector<std::uint16_t> pack_bucket;    ///< (packs) bucket mode only.
+    LargeVector<SegmentIndex> segments;         ///< In training order.
+    LargeVector<std::uint32_t> segment_tokens;  ///< (segments) their lengths, if asked for; else empty.
+    std::vector<SegmentIndex> pack_begin{0};    ///< (packs + 1) into segments.
+    std::vector<std::uint32_t> step_begin{0};   ///< (steps + 1) in packs.
+    std::vector<std::uint16_t> pack_bucket;     ///< (packs) bucket mode only.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
     std::size_t num_steps() const { return step_begin.size() - 1; }

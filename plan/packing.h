@@ -91,10 +91,11 @@ PackShapes best_fit_decreasing(std::span<const std::uint32_t> class_tokens,
                                std::span<const std::uint64_t> class_segments, PackLimits limits);
 
 /// Best-fit decreasing that opens fresh packs with care. As many equal segments as fit may leave a remainder
-/// that only scarce lengths fill; of millions of packs that adds up. So a remainder is left only if there is a
-/// segment of just that length for each such pack, none promised twice; else the packs take one segment less
-/// and wait until lengths are down to two thirds of their room, so that the one which then goes in leaves a
-/// third, a length of which there are many. Arguments, cost and order of shapes as best_fit_decreasing.
+/// that only scarce lengths fill; of millions of packs that adds up. So a remainder is left only if there is
+/// a segment of just that length for each such pack, none promised twice; else the packs take one segment
+/// less and wait until lengths are down to two thirds of their room, so that the one which then goes in
+/// leaves a third, a length of which there are many. Arguments, cost and order of shapes as
+/// best_fit_decreasing.
 PackShapes thrifty_best_fit(std::span<const std::uint32_t> class_tokens,
                             std::span<const std::uint64_t> class_segments, PackLimits limits);
 

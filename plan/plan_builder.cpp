@@ -114,8 +114,8 @@ void check_mixture(const PlanOptions& options) {
         "with concat-and-chunk");
 }
 
-/// The work of every pack, from running sums: a loop over each pack's few segments would cost a wrong guess at
-/// its end.
+/// The work of every pack, from running sums: a loop over each pack's few segments would cost a wrong guess
+/// at its end.
 template <class Visit>
 void for_each_pack(PlanChunk& chunk, Visit visit) {
     chunk.work_before.resize(chunk.segment_tokens.size() + 1);

@@ -156,7 +156,8 @@ void Stage::append_layout(EpochOrder& order, EpochDraws& draws) {
         const auto segments = layout_.pack(pack);
         order.segments.insert(order.segments.end(), segments.begin(), segments.end());
         if (order.with_tokens) {
-            for (const SegmentIndex segment : segments) order.segment_tokens.push_back(table_.tokens[segment]);
+            for (const SegmentIndex segment : segments)
+                order.segment_tokens.push_back(table_.tokens[segment]);
         }
         order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
     }

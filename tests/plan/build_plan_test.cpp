@@ -302,15 +302,15 @@ TEST(BuildPlanTest, GoldenFingerprints) {
     options.epochs = 2;
     options.long_policy = LongPolicy::split;
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "824ba48b6e166470b7d141ee1987fd30b19220d643e9c8014af39c97dc31d4e1");
+              "ee06984b5e0b4a2472e5b8b25323c9070f33989d18bf1f819b53ed32ff203f44");
     options.mode = PlanMode::bucket;
     add_random_spans(source, dice);
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "1f402a009a89f0bafabf41c679b3f16c38f6e01725c9d6f70d9e3166d7a50806");
+              "fc551a81c600e317f1f8add56d9e4d573c530f149df1a5fa3cb2f9f628a843a2");
     options.mode = PlanMode::pack;
     options.predictable = true;
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "d44d33deae972205ee919dda1932dd514a35b6e8eabe10b0621dd1b9aa90f935");
+              "6acbe540ba08cff4930610f473295b9db3b562a33054ddc740015d3c24416766");
 }
 
 }  // namespace
