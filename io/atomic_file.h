@@ -31,11 +31,11 @@ void publish_file(const std::filesystem::path& temporary, const std::filesystem:
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes, Overwrite overwrite);
 
 /// For the files of a folder that appears as a whole: write them, sync_together with the folder itself,
-/// rename the folder, sync_directory of its parent. Replaces what is there. @throws Error{io_failure}.
+/// rename the folder, sync_directory of its parent. Replaces what is there. @throws Error{not_found, io_failure}.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
 /// fsync files and directories all at once, so that the file system commits them together and the wait is one
-/// rather than one each. @throws Error{io_failure} of the first that failed.
+/// rather than one each. @throws Error{not_found, io_failure} of the first that failed.
 void sync_together(std::span<const std::filesystem::path> paths);
 
 /// Whole file. @throws Error{not_found}, Error{io_failure}.

@@ -6,6 +6,7 @@
 #include "launch/cli/plan_building.h"
 #include "launch/cli/plan_verbs.h"
 #include "launch/cli/world.h"
+#include "plan/plan_stats.h"
 #include "plan/shard.h"
 
 namespace lockstep {
@@ -184,6 +185,7 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
         inputs.push_back(PlanInput::open(
             file, name,
             plan.options.compat == PlanCompat::lazarus ? DuplicateIds::last_wins : DuplicateIds::refuse));
+        if (arguments.strict) inputs.back().verify_everything();
     }
     bool rebuilt = false;
     if (!inputs.empty()) {
@@ -242,7 +244,7 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
                  [&invocation, validate] { return run_validate(invocation, *validate); });
     validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
     validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
-    validate_verb->add_flag("--strict", validate->strict, "Every file of the folder too");
+    validate_verb->add_flag("--strict", validate->strict, "Every file of the folder and of the sources too");
 
     add_plan_step(*noun, invocation);
     add_plan_where(*noun, invocation);

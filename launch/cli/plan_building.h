@@ -10,6 +10,7 @@
 
 #include "coordinator/plan_writer.h"
 #include "launch/cli/invocation.h"
+#include "plan/plan_stats.h"
 
 namespace lockstep {
 

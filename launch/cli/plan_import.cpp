@@ -5,6 +5,7 @@
 #include "coordinator/lazarus_files.h"
 #include "io/base/error.h"
 #include "launch/cli/plan_building.h"
+#include "plan/plan_stats.h"
 
 namespace lockstep {
 

@@ -19,6 +19,7 @@
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
 #include "plan/lazarus/sampler.h"
+#include "plan/plan_stats.h"
 
 namespace lockstep {
 

@@ -115,7 +115,7 @@ TEST(WriteFileTest, ReplacesWhatIsThere) {
     write_file(directory / "a", "longer than the next");
     write_file(directory / "a", "x");
     EXPECT_EQ(directory.read("a"), "x");
-    EXPECT_EQ(failure_of([&] { write_file(directory / "none" / "a", "x"); }).code, ErrorCode::io_failure);
+    EXPECT_EQ(failure_of([&] { write_file(directory / "none" / "a", "x"); }).code, ErrorCode::not_found);
 }
 
 TEST(SyncTogetherTest, NamesTheFileThatIsNotThere) {
