@@ -132,7 +132,7 @@ struct Worker::State {
           sum(c, g.pool(), model.layout().size()) {
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
-        cursor.numerics = name_of(settings.numerics);
+        cursor.numerics = numerics_id(settings.numerics);
         cursor.scale_exponent = settings.scale_exponent;
         cursor.ledger_root = empty_ledger_root();
     }

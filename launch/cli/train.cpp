@@ -58,7 +58,7 @@ RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& set
                     const PlanAtHand& at_hand) {
     RunRecord record;
     record.settings_json = to_json(settings);
-    record.numerics = name_of(settings.numerics);
+    record.numerics = numerics_id(settings.numerics);
     record.model = fingerprint_of(settings);
     record.plan_path = absolute(arguments.plan);
     record.plan = at_hand.plan.fingerprints.plan;

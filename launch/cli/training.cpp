@@ -1,6 +1,7 @@
 #include "launch/cli/training.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <deque>
@@ -209,13 +210,15 @@ void refuse_other_settings(const TrainSettings& run, const TrainingArguments& a,
 }
 
 void check_record(const RunRecord& record, const TrainingArguments& arguments) {
-    const auto known = {name_of(GemmNumerics::fma256), name_of(GemmNumerics::bf16)};
+    const std::array known = {numerics_id(GemmNumerics::fma256), numerics_id(GemmNumerics::bf16)};
     if (std::find(known.begin(), known.end(), record.numerics) == known.end()) {
-        throw Error(ErrorCode::incompatible_version,
-                    "the run follows numerics '" + record.numerics + "', this lockstep has fma256 and bf16");
+        throw Error(ErrorCode::incompatible_version, "the run follows numerics '" + record.numerics +
+                                                         "', this lockstep has '" + std::string(known[0]) +
+                                                         "' and '" + std::string(known[1]) +
+                                                         "'; go on with the version that began it");
     }
     const TrainSettings run = train_settings_from_json(record.settings_json);
-    if (name_of(run.numerics) != record.numerics) {
+    if (numerics_id(run.numerics) != record.numerics) {
         throw Error(ErrorCode::corrupt_data, "run.json: numerics is '" + record.numerics +
                                                  "', in its settings '" + std::string(name_of(run.numerics)) +
                                                  "'");
