@@ -8,7 +8,6 @@
 
 #include "plan/batch_plan.h"
 #include "plan/epoch_order.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 

@@ -55,11 +55,6 @@ SourceLengths PlanInput::lengths() const {
     return lengths;
 }
 
-void PlanInput::verify_everything() const {
-    if (corpus_) corpus_->verify_everything();
-    if (cache_) cache_->verify_everything();
-}
-
 std::string PlanInput::key(std::uint64_t sample) const {
     if (corpus_) return corpus_->has_keys() ? std::string(corpus_->key(sample)) : std::string();
     return std::string(cache_->key(sample));

@@ -17,7 +17,6 @@
 #include "io/corpus.h"
 #include "io/length_cache.h"
 #include "plan/batch_plan.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 
@@ -32,9 +31,6 @@ class PlanInput {
     SourceLengths lengths() const;  ///< Borrows from this; valid while it lives.
     const std::shared_ptr<const Corpus>& corpus() const { return corpus_; }  ///< Null: lengths alone.
     const std::string& name() const { return name_; }
-    /// What opening a large file leaves for later: every block, ids, fingerprints.
-    /// @throws Error{corrupt_data}, naming the file.
-    void verify_everything() const;
     std::string key(std::uint64_t sample) const;  ///< The user's id; empty without keys.
     /// (num_samples) targets when samples are kept whole, or empty: not recorded, or a corpus.
     std::span<const std::uint32_t> loss_tokens() const;

@@ -148,4 +148,43 @@ void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources
 /// @throws Error{fingerprint_mismatch} naming the first step and field that differ.
 bool check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
 
+/// Statistics of stats.json (docs/formats/plan.md).
+struct PlanStats {
+    std::uint64_t samples = 0, segments = 0, packs = 0, steps = 0, epochs = 0;
+    std::uint64_t planned_tokens = 0;  ///< All epochs.
+    std::uint64_t overlap_tokens = 0;  ///< Repeated at splits, all epochs.
+    bool targets_known = false;        ///< Not in a lengths-only plan.
+    std::uint64_t targets = 0;
+    std::uint64_t packs_lower_bound = 0;  ///< One epoch: ceil(tokens / budget) or better.
+    std::uint64_t packs_first_epoch = 0;
+    std::uint64_t over_budget_packs = 0;      ///< Lazarus mode, all epochs: padded over the budget.
+    std::uint64_t left_out_by_drop_last = 0;  ///< Lazarus mode, all epochs: samples in no pack.
+    double utilization = 0;                   ///< Tokens over budget · packs.
+    double padding_waste_padded = 0;  ///< What padding to the longest of each batch would waste: samples in
+                                      ///< arrival order, as many a batch as fit the budget padded.
+    double packing_ratio = 0;         ///< Segments a pack.
+    struct Balance {
+        std::uint64_t world_size;
+        double slowest_over_mean;
+    };
+    std::vector<Balance> balance;  ///< World sizes 1, 2, 4, … 64, by pack cost.
+    struct Bucket {
+        std::uint64_t upper;
+        std::uint64_t samples;
+        std::uint64_t tokens;
+        std::uint64_t pad_tokens;
+    };
+    std::vector<Bucket> buckets;  ///< Bucket mode.
+    struct Share {
+        std::string source;
+        std::uint64_t tokens;                ///< Trained in the run.
+        double share;                        ///< Of all tokens.
+        double planned_share;                ///< By its weight; 0 without weights.
+        std::uint64_t largest_error_tokens;  ///< At any step boundary, from its planned share so far.
+    };
+    std::vector<Share> shares;                        ///< Mixtures.
+    std::vector<std::uint64_t> dispositions_by_kind;  ///< Indexed by DispositionKind.
+};
+PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> sources);
+
 }  // namespace lockstep

@@ -8,7 +8,6 @@
 #include "launch/cli/bench_measure.h"
 #include "launch/cli/length_report.h"
 #include "plan/batch_plan.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 

@@ -25,7 +25,6 @@
 #include "plan/epoch_order.h"
 #include "plan/packing.h"
 #include "plan/plan_diff.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 

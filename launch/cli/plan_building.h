@@ -10,7 +10,6 @@
 
 #include "coordinator/plan_writer.h"
 #include "launch/cli/invocation.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 

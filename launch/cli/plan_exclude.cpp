@@ -2,7 +2,6 @@
 #include "launch/cli/plan_verbs.h"
 #include "plan/dispositions.h"
 #include "plan/plan_revision.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 

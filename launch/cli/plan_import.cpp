@@ -5,7 +5,6 @@
 #include "coordinator/lazarus_files.h"
 #include "io/base/error.h"
 #include "launch/cli/plan_building.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 

@@ -19,7 +19,6 @@
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
 #include "plan/lazarus/sampler.h"
-#include "plan/plan_stats.h"
 
 namespace lockstep {
 

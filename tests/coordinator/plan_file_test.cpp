@@ -7,7 +7,6 @@
 
 #include "plan/plan_diff.h"
 #include "plan/plan_revision.h"
-#include "plan/plan_stats.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"

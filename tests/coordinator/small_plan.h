@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "coordinator/plan_store.h"
-#include "plan/plan_stats.h"
 #include "tests/support/small_corpus.h"
 
 namespace lockstep {

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "coordinator/plan_store.h"
-#include "plan/plan_stats.h"
 #include "tests/end_to_end/small_world.h"
 
 namespace lockstep::test {

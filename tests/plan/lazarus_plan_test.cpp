@@ -10,7 +10,6 @@
 #include "plan/lazarus/identity.h"
 #include "plan/lazarus/plan.h"
 #include "plan/plan_columns.h"
-#include "plan/plan_stats.h"
 #include "plan/plan_structure.h"
 #include "tests/plan/plan_support.h"
 

@@ -9,7 +9,6 @@
 
 #include "plan/bucket_edges.h"
 #include "plan/dispositions.h"
-#include "plan/plan_stats.h"
 #include "tests/plan/plan_support.h"
 
 namespace lockstep {

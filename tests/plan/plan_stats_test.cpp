@@ -1,5 +1,4 @@
 #include "plan/batch_plan.h"
-#include "plan/plan_stats.h"
 #include "tests/plan/plan_support.h"
 
 namespace lockstep {
