@@ -25,7 +25,7 @@
 namespace lockstep {
 
 inline constexpr std::string_view plan_format = "lockstep-plan";
-inline constexpr std::uint64_t plan_format_version = 2;
+inline constexpr std::uint64_t plan_format_version = 3;
 /// Texts are attributes below this group: "source/0/name" is attribute "name" of "/plan/source/0".
 inline constexpr std::string_view plan_text_group = "/plan";
 

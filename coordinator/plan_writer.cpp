@@ -84,7 +84,7 @@ class BodyColumns {
         append_offsets("step_begin", chunk.step_begin, packs_);
     }
 
-    ColumnFileWriter::Published publish(const BatchPlan& head) {
+    ColumnFileWriter::Published finish(const BatchPlan& head) {
         const PlanColumns columns = head_to_columns(head);
         for (const auto& [name, text] : columns.texts) {
             const auto [group, attribute] = group_and_name(name);
@@ -97,7 +97,7 @@ class BodyColumns {
                 },
                 column);
         }
-        return writer_.publish();
+        return writer_.finish();
     }
 
   private:
@@ -141,11 +141,7 @@ class BodyColumns {
 class JsonLines {
   public:
     JsonLines(const std::filesystem::path& path, const BatchPlan& head, const std::vector<PlanInput>& inputs)
-        : path_(path),
-          temporary_(temporary_path(path)),
-          head_(head),
-          inputs_(inputs),
-          file_(temporary_, std::ios::binary | std::ios::trunc) {}
+        : path_(path), head_(head), inputs_(inputs), file_(path, std::ios::binary | std::ios::trunc) {}
 
     void add(const PlanChunkColumns& chunk) {
         text_.clear();
@@ -162,15 +158,14 @@ class JsonLines {
         digest_.update(std::as_bytes(std::span(text_.data(), text_.size())));
     }
 
-    Digest publish() {
+    Digest finish() {
         file_.close();
-        if (!file_) throw_errno("write", temporary_.string(), errno, "free some space");
-        publish_file(temporary_, path_, Overwrite::no);
+        if (!file_) throw_errno("write", path_.string(), errno, "free some space");
         return digest_.value();
     }
 
   private:
-    std::filesystem::path path_, temporary_;
+    std::filesystem::path path_;
     const BatchPlan& head_;
     const std::vector<PlanInput>& inputs_;
     std::ofstream file_;
@@ -326,16 +321,19 @@ void PlanWriter::add(const PlanChunkColumns& chunk) {
 SavedPlan PlanWriter::publish(const BatchPlan& whole_head, const PlanStats& stats) {
     State& s = *state_;
     try {
-        json files = {{"plan.h5", s.columns->publish(whole_head).digest_hex}};
-        if (s.lines) files["plan.jsonl"] = s.lines->publish().hex();
+        json files = {{"plan.h5", s.columns->finish(whole_head).digest_hex}};
+        if (s.lines) files["plan.jsonl"] = s.lines->finish().hex();
         json fingerprints = fingerprints_of(whole_head);
         fingerprints["files"] = files;
-        write_file_atomically(s.building / "fingerprints.json", seal_json(fingerprints.dump()),
-                              Overwrite::no);
-        write_file_atomically(s.building / "metadata.json",
-                              seal_json(metadata_of(whole_head, s.total).dump()), Overwrite::no);
-        write_file_atomically(s.building / "stats.json", stats_json(stats).dump(2) + "\n", Overwrite::no);
-        sync_directory(s.building);
+        write_file(s.building / "fingerprints.json", seal_json(fingerprints.dump()));
+        write_file(s.building / "metadata.json", seal_json(metadata_of(whole_head, s.total).dump()));
+        write_file(s.building / "stats.json", stats_json(stats).dump(2) + "\n");
+        // Nothing of the folder is seen before it is renamed, so its files need no order among themselves.
+        std::vector<std::filesystem::path> written = {s.building};
+        for (const auto& entry : std::filesystem::directory_iterator(s.building)) {
+            written.push_back(entry.path());
+        }
+        sync_together(written);
         if (s.exists) {
             exchange_folders(s.building, s.target);
             sync_directory(s.target.parent_path());

@@ -4,8 +4,10 @@
 #include <stdio.h>
 
 #include <cerrno>
+#include <future>
 #include <span>
 #include <system_error>
+#include <vector>
 
 #include "io/base/error.h"
 #include "io/commit_hook.h"
@@ -78,6 +80,25 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
         std::filesystem::remove(temporary, ignored);
         throw;
     }
+}
+
+void write_file(const std::filesystem::path& path, std::string_view bytes) {
+    PosixFile file(path, O_WRONLY | O_CREAT | O_TRUNC);
+    file.write(std::as_bytes(std::span(bytes.data(), bytes.size())));
+    file.close();
+}
+
+void sync_together(std::span<const std::filesystem::path> paths) {
+    std::vector<std::future<void>> waits;
+    for (const std::filesystem::path& path : paths) {
+        waits.push_back(std::async(std::launch::async, [&path] {
+            PosixFile file(path, O_RDONLY);
+            file.sync();
+            file.close();
+        }));
+    }
+    for (std::future<void>& wait : waits) wait.wait();
+    for (std::future<void>& wait : waits) wait.get();
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,14 @@ void publish_file(const std::filesystem::path& temporary, const std::filesystem:
 
 /// Write these bytes and publish them. On failure the temporary is removed and `path` is as before.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes, Overwrite overwrite);
+
+/// For the files of a folder that appears as a whole: write them, sync_together with the folder itself,
+/// rename the folder, sync_directory of its parent. Replaces what is there. @throws Error{not_found, io_failure}.
+void write_file(const std::filesystem::path& path, std::string_view bytes);
+
+/// fsync files and directories all at once, so that the file system commits them together and the wait is one
+/// rather than one each. @throws Error{not_found, io_failure} of the first that failed.
+void sync_together(std::span<const std::filesystem::path> paths);
 
 /// Whole file. @throws Error{not_found}, Error{io_failure}.
 std::string read_file(const std::filesystem::path& path);

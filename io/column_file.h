@@ -72,6 +72,9 @@ class ColumnFileWriter {
     /// Close, digest, fsync, rename, fsync the directory.
     /// @throws Error{io_failure, output_exists}; the temporary is removed and `path` is as before.
     Published publish();
+    /// The same without any fsync, for a file of a folder that is synced and published as a whole
+    /// (sync_together, atomic_file.h).
+    Published finish();
 
   private:
     void write_column(std::string_view name, ColumnType type, std::span<const std::byte> bytes,

@@ -64,8 +64,10 @@ class BlockDigester {
 /// few writes and the memory in use does not depend on the column.
 class OpenColumn {
   public:
-    OpenColumn(hid_t parent, const std::string& leaf, TreeColumn shape, const Hdf5Calls& calls)
-        : shape_(std::move(shape)), row_bytes_(shape_.width * column_type_bytes(shape_.type)) {
+    /// @param disk  of the HDF5 file; outlives this.
+    OpenColumn(hid_t parent, const std::string& leaf, TreeColumn shape, const Hdf5Calls& calls,
+               PosixFile& disk)
+        : disk_(disk), shape_(std::move(shape)), row_bytes_(shape_.width * column_type_bytes(shape_.type)) {
         shape_.bytes = shape_.rows * row_bytes_;
         const hsize_t extent[2] = {shape_.rows, shape_.width};
         const Hdf5Dataspace space(
@@ -134,9 +136,14 @@ class OpenColumn {
         calls.checked(H5Dwrite(dataset_.id(), hdf5_type_of(shape_.type), memory.id(), file.id(), H5P_DEFAULT,
                                bytes.data()),
                       "write column", shape_.name);
+        // A small write is left to the system: it would cost more than it saves.
+        if (bytes.size() >= digest_block_bytes / 2) {
+            disk_.begin_sync(shape_.offset + rows_written_ * row_bytes_, bytes.size());
+        }
         rows_written_ += count[0];
     }
 
+    PosixFile& disk_;
     TreeColumn shape_;
     std::size_t row_bytes_;
     Hdf5Dataset dataset_;
@@ -152,7 +159,7 @@ std::pair<std::string, std::string> split_name(std::string_view name) {
     return {std::string(slash == 0 ? "/" : name.substr(0, slash)), std::string(name.substr(slash + 1))};
 }
 
-bool is_column_name(std::string_view name) {
+[[maybe_unused]] bool is_column_name(std::string_view name) {
     return name.size() > 1 && name.front() == '/' && name.back() != '/' &&
            name.find("//") == std::string_view::npos && !name.ends_with(block_digest_suffix);
 }
@@ -273,8 +280,8 @@ struct ColumnFileWriter::State {
                                               std::size_t width) {
         const auto [group_name, leaf] = split_name(name);
         Hdf5Group group = open_group(group_name);
-        auto column =
-            std::make_unique<OpenColumn>(group.id(), leaf, TreeColumn{name, type, rows, width, 0, 0}, calls);
+        auto column = std::make_unique<OpenColumn>(group.id(), leaf,
+                                                   TreeColumn{name, type, rows, width, 0, 0}, calls, disk);
         group.close(calls, group_name);
         return column;
     }
@@ -293,6 +300,17 @@ struct ColumnFileWriter::State {
         sibling->finish(calls);
         written.columns.push_back(sibling->shape());
         digested.push_back({shape.name, {shape.offset, shape.bytes}, std::move(digests)});
+    }
+
+    Published close_and_seal() {
+        // Checked in every build: a file that lacks something must never appear.
+        if (!sound || !open_columns.empty() || !file.is_open()) {
+            throw Error(ErrorCode::bug, "'" + path.string() +
+                                            "' cannot be published: it was published before, a write failed "
+                                            "or a column is incomplete");
+        }
+        close_hdf5();
+        return seal();
     }
 
     void close_hdf5() {
@@ -405,16 +423,15 @@ void ColumnFileWriter::write_column(std::string_view name, ColumnType type, std:
 }
 
 ColumnFileWriter::Published ColumnFileWriter::publish() {
-    // Checked in every build: a file that lacks something must never appear.
-    if (!state_->sound || !state_->open_columns.empty() || !state_->file.is_open()) {
-        throw Error(
-            ErrorCode::bug,
-            "'" + state_->path.string() +
-                "' cannot be published: it was published before, a write failed or a column is incomplete");
-    }
-    state_->close_hdf5();
-    const Published published = state_->seal();
+    const Published published = state_->close_and_seal();
     publish_file(state_->temporary, state_->path, state_->overwrite);
+    state_->published = true;
+    return published;
+}
+
+ColumnFileWriter::Published ColumnFileWriter::finish() {
+    const Published published = state_->close_and_seal();
+    std::filesystem::rename(state_->temporary, state_->path);
     state_->published = true;
     return published;
 }

@@ -68,7 +68,8 @@ class LengthCache {
   private:
     struct State;
     LengthCache() = default;
-    void check_columns() const;  ///< Of a file: sums, ranges, fingerprint.
+    void check_columns() const;  ///< Of a file: sums, ranges.
+    void check_fingerprint() const;
     std::shared_ptr<const State> state_;
 };
 

@@ -17,8 +17,10 @@ namespace lockstep {
 namespace {
 
 constexpr std::uint64_t columns_version = 1;
-/// Up to this size of '/sample_tokens' the fingerprint is computed anew at open; it takes under 0.2 s.
-constexpr std::uint64_t verify_at_open_bytes_max = std::uint64_t{64} << 20U;
+/// Up to this size of '/sample_tokens' values are checked at open, and up to the second the fingerprint is
+/// computed anew: SHA-256 takes longer than planning.
+constexpr std::uint64_t check_at_open_bytes_max = std::uint64_t{64} << 20U;
+constexpr std::uint64_t fingerprint_at_open_bytes_max = std::uint64_t{1} << 20U;
 
 namespace names {
 constexpr const char* sample_tokens = "/sample_tokens";
@@ -69,7 +71,9 @@ LengthCache LengthCache::open_columns(const std::filesystem::path& path) {
         state->sample_score = read_column<double>(file, names::sample_score, num_samples);
     LengthCache cache;
     cache.state_ = std::move(state);
-    if (cache.state_->sample_tokens.size_bytes() <= verify_at_open_bytes_max) cache.check_columns();
+    const std::uint64_t bytes = cache.sample_tokens().size_bytes();
+    if (bytes <= check_at_open_bytes_max) cache.check_columns();
+    if (bytes <= fingerprint_at_open_bytes_max) cache.check_fingerprint();
     return cache;
 }
 
@@ -99,10 +103,14 @@ void LengthCache::check_columns() const {
         corrupt(path, "the score of sample " + std::to_string(odd - state.sample_score.begin()) +
                           " is not a finite number");
     }
+}
+
+void LengthCache::check_fingerprint() const {
+    const State& state = *state_;
     const Fingerprint found = fingerprint_of_lengths(state.sample_tokens, state.key_begin, state.key_bytes);
     if (found != state.lengths_fingerprint) {
-        corrupt(path, "its lengths have fingerprint " + found.hex() + ", expected " +
-                          state.lengths_fingerprint.hex());
+        corrupt(state.file->path(), "its lengths have fingerprint " + found.hex() + ", expected " +
+                                        state.lengths_fingerprint.hex());
     }
 }
 
@@ -111,6 +119,7 @@ void LengthCache::verify_everything() const {
     if (!state.file) return;
     state.file->verify_everything();
     check_columns();
+    check_fingerprint();
     const auto repeated = find_repeated_keys(state.key_begin, state.key_bytes);
     if (!repeated.empty()) {
         corrupt(state.file->path(), "the id of sample " + std::to_string(repeated.front().index) +

@@ -130,6 +130,12 @@ void PosixFile::resize(std::uint64_t file_bytes) {
     }
 }
 
+void PosixFile::begin_sync(std::uint64_t offset, std::uint64_t bytes) noexcept {
+    // A failure shows when the file is synced.
+    ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                      SYNC_FILE_RANGE_WRITE);
+}
+
 void PosixFile::sync() {
     if (retry_interrupted([&] { return ssize_t{::fsync(descriptor_)}; }) != 0) {
         const int reason = errno;

@@ -35,6 +35,8 @@ class PosixFile {
     void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;
     /// Cut or extend (with zeros) to this length.
     void resize(std::uint64_t file_bytes);
+    /// Advice: have the disk begin on these bytes now, so that the sync at the end waits for less.
+    void begin_sync(std::uint64_t offset, std::uint64_t bytes) noexcept;
     void sync();
     /// Close and say so if the system lost something; a destructor cannot.
     void close();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -93,7 +94,27 @@ std::vector<std::string> normalized_arguments(int argc, char** argv) {
     return arguments;
 }
 
-int report_usage(const CLI::App& app, const CLI::ParseError& error) {
+/// Under mpirun one rank speaks for all; after an agreement they all say the same.
+bool is_first_rank() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+        if (const char* rank = std::getenv(name)) return std::string_view(rank) == "0";
+    }
+    return true;
+}
+
+/// One line for people; under --json also {"error", "code"} on standard output.
+int report(const Invocation& invocation, ErrorCode code, const std::string& message) {
+    log_rank(LogLevel::error, message);
+    const int exit_code = exit_code_of(code);
+    try {
+        if (is_first_rank()) invocation.give({{"error", message}, {"code", exit_code}});
+    } catch (const Error&) {
+        // Nobody reads standard output; the exit code still says it.
+    }
+    return exit_code;
+}
+
+int report_usage(const Invocation& invocation, const CLI::App& app, const CLI::ParseError& error) {
     const CLI::App* verb = deepest(app);
     std::string message = error.what();
     const std::vector<std::string> unknown = app.remaining(true);
@@ -106,8 +127,7 @@ int report_usage(const CLI::App& app, const CLI::ParseError& error) {
     std::string name;
     for (const CLI::App* at = verb; at != nullptr; at = at->get_parent())
         name = at->get_name() + (name.empty() ? "" : " ") + name;
-    log_rank(LogLevel::error, message + " (see " + name + " --help)");
-    return exit_code_of(ErrorCode::invalid_argument);
+    return report(invocation, ErrorCode::invalid_argument, message + " (see " + name + " --help)");
 }
 
 }  // namespace
@@ -131,22 +151,24 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
     add_batching(app, invocation);
     add_bench(app, invocation);
     try {
+        // Known before the parse, which may fail.
+        invocation.json = std::any_of(argv + 1, argv + argc, [](const char* argument) {
+            return std::string_view(argument) == "--json";
+        });
         std::vector<std::string> arguments = normalized_arguments(argc, argv);
         app.parse(std::move(arguments));
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-        return report_usage(app, error);
+        return report_usage(invocation, app, error);
     } catch (const Error& error) {
-        log_rank(LogLevel::error, error.what());
-        return exit_code_of(error.code());
+        return report(invocation, error.code(), error.what());
     }
     try {
         set_floating_point_mode();
         return invocation.action();
     } catch (const std::exception& failure) {
         const Error error = error_of(failure);
-        log_rank(LogLevel::error, error.what());
-        return exit_code_of(error.code());
+        return report(invocation, error.code(), error.what());
     }
 }
 

@@ -1,31 +1,71 @@
 #include "plan/balance.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
-#include <utility>
+#include <vector>
 
 namespace lockstep {
 
 namespace {
 
-/// Sort one window of whole steps by cost and give its steps a random order.
-void balance_window(std::span<std::uint32_t> window, std::uint32_t packs_per_step,
-                    std::span<const std::uint64_t> pack_cost, DrawSequence& draws) {
-    std::vector<std::pair<std::uint64_t, std::size_t>> by_cost(window.size());
-    for (std::size_t i = 0; i < window.size(); ++i) by_cost[i] = {pack_cost[window[i]], i};
-    std::sort(by_cost.begin(), by_cost.end());
+/// Sorts windows by cost, equal ones as they stand, and gives their steps a random order.
+class WindowBalancer {
+  public:
+    WindowBalancer(std::uint32_t packs_per_step, std::span<const std::uint64_t> pack_cost)
+        : packs_per_step_(packs_per_step), pack_cost_(pack_cost) {}
 
-    std::vector<std::uint32_t> steps(window.size() / packs_per_step);
-    std::iota(steps.begin(), steps.end(), 0U);
-    shuffle_values(std::span(steps), draws);
-
-    const std::vector<std::uint32_t> shuffled(window.begin(), window.end());
-    auto out = window.begin();
-    for (const std::uint32_t step : steps) {
-        const std::size_t begin = std::size_t{step} * packs_per_step;
-        for (std::size_t i = begin; i < begin + packs_per_step; ++i) *out++ = shuffled[by_cost[i].second];
+    /// @param window  packs of whole steps.
+    void balance(std::span<std::uint32_t> window, DrawSequence& draws) {
+        packs_.resize(window.size());
+        for (std::size_t i = 0; i < window.size(); ++i) packs_[i] = {pack_cost_[window[i]], window[i]};
+        if (packs_.size() < radix_packs_min) {
+            std::ranges::stable_sort(packs_, {}, &Pack::cost);
+        } else {
+            sort_by_digits();
+        }
+        steps_.resize(window.size() / packs_per_step_);
+        std::iota(steps_.begin(), steps_.end(), 0U);
+        shuffle_values(std::span(steps_), draws);
+        auto out = window.begin();
+        for (const std::uint32_t step : steps_) {
+            const std::size_t begin = std::size_t{step} * packs_per_step_;
+            for (std::size_t i = begin; i < begin + packs_per_step_; ++i) *out++ = packs_[i].number;
+        }
     }
-}
+
+  private:
+    struct Pack {
+        std::uint64_t cost;
+        std::uint32_t number;
+    };
+    /// From here on counting is faster than comparing.
+    static constexpr std::size_t radix_packs_min = 48;
+
+    /// Radix sort, byte by byte of what costs differ in.
+    void sort_by_digits() {
+        std::uint64_t least = packs_.front().cost;
+        std::uint64_t most = least;
+        for (const Pack& pack : packs_) {
+            least = std::min(least, pack.cost);
+            most = std::max(most, pack.cost);
+        }
+        sorted_.resize(packs_.size());
+        for (int shift = 0; shift < 64 && (most - least) >> shift != 0; shift += 8) {
+            std::array<std::uint32_t, 256> next{};
+            const auto digit = [&](const Pack& pack) { return (pack.cost - least) >> shift & 255U; };
+            for (const Pack& pack : packs_) ++next[digit(pack)];
+            std::exclusive_scan(next.begin(), next.end(), next.begin(), 0U);
+            for (const Pack& pack : packs_) sorted_[next[digit(pack)]++] = pack;
+            packs_.swap(sorted_);
+        }
+    }
+
+    std::uint32_t packs_per_step_;
+    std::span<const std::uint64_t> pack_cost_;
+    std::vector<Pack> packs_, sorted_;
+    std::vector<std::uint32_t> steps_;
+};
 
 }  // namespace
 
@@ -38,11 +78,12 @@ std::vector<std::uint32_t> order_packs(std::size_t num_packs, std::span<const st
     if (!options.balance) return order;
 
     const std::uint64_t full_steps = order.size() / options.packs_per_step;
+    WindowBalancer balancer(options.packs_per_step, pack_cost);
     for (std::uint64_t step = 0; step < full_steps; step += balance_window_steps) {
         const std::uint64_t steps = std::min(balance_window_steps, full_steps - step);
-        balance_window(
+        balancer.balance(
             std::span(order).subspan(step * options.packs_per_step, steps * options.packs_per_step),
-            options.packs_per_step, pack_cost, draws.steps);
+            draws.steps);
     }
     return order;
 }

@@ -78,6 +78,7 @@ class StagedEpochs final : public EpochSequence {
     void make(std::uint64_t epoch, EpochOrder& order) override {
         order.clear();
         order.segments.reserve(counts_.segments);
+        if (order.with_tokens) order.segment_tokens.reserve(counts_.segments);
         EpochDraws draws(options_.seed, epoch);
         const bool last = epoch + 1 == options_.epochs;
         for (Stage& stage : stages_) stage.append_to(order, draws, last);
@@ -105,6 +106,11 @@ class BucketEpochs final : public EpochSequence {
         for (const std::uint32_t pack : order_of(packs, epoch)) {
             const auto segments = packs.layout.pack(pack);
             order.segments.insert(order.segments.end(), segments.begin(), segments.end());
+            if (order.with_tokens) {
+                for (const SegmentIndex segment : segments) {
+                    order.segment_tokens.push_back(table_.tokens[segment]);
+                }
+            }
             order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
             order.pack_bucket.push_back(packs.pack_bucket[pack]);
             if (order.num_packs() - order.step_begin.back() == options_.packs_per_step) {
@@ -151,6 +157,7 @@ class BucketEpochs final : public EpochSequence {
 
 void EpochOrder::clear() {
     segments.clear();
+    segment_tokens.clear();
     pack_begin.assign(1, 0);
     step_begin.assign(1, 0);
     pack_bucket.clear();

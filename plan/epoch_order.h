@@ -5,7 +5,7 @@
 // computed once; an epoch is then a matter of permuting by (seed, epoch).
 //
 // Memory is one epoch's index: 4 bytes a segment for the classes, 4 for their order in
-// the epoch, 4 for the result.
+// the epoch, 4 for the result, 4 more if its lengths are asked for.
 
 #pragma once
 
@@ -21,10 +21,14 @@
 namespace lockstep {
 
 struct EpochOrder {
-    LargeVector<SegmentIndex> segments;        ///< In training order.
-    std::vector<SegmentIndex> pack_begin{0};   ///< (packs + 1) into segments.
-    std::vector<std::uint32_t> step_begin{0};  ///< (steps + 1) in packs.
-    std::vector<std::uint16_t> pack_bucket;    ///< (packs) bucket mode only.
+    /// Asks for segment_tokens: whoever puts segments into packs knows their lengths, and looking them up
+    /// again is a walk all over memory.
+    bool with_tokens = false;
+    LargeVector<SegmentIndex> segments;         ///< In training order.
+    LargeVector<std::uint32_t> segment_tokens;  ///< (segments) their lengths, if asked for; else empty.
+    std::vector<SegmentIndex> pack_begin{0};    ///< (packs + 1) into segments.
+    std::vector<std::uint32_t> step_begin{0};   ///< (steps + 1) in packs.
+    std::vector<std::uint16_t> pack_bucket;     ///< (packs) bucket mode only.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
     std::size_t num_steps() const { return step_begin.size() - 1; }

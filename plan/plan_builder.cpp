@@ -7,7 +7,6 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
-#include "plan/balance.h"
 #include "plan/bucketing.h"
 #include "plan/dispositions.h"
 #include "plan/mixture.h"
@@ -25,7 +24,7 @@ std::string_view algorithm_of_packing(const PlanOptions& options) {
         case PackingPolicy::best_fit_decreasing:
             return "packing=histogram-best-fit-decreasing/1";
         case PackingPolicy::automatic:
-            return "packing=auto-best-fit-decreasing-or-patterns/1";
+            return "packing=auto-best-fit-decreasing-thrifty-or-patterns/2";
         case PackingPolicy::patterns:
             return "packing=column-generation-patterns/1";
         case PackingPolicy::first_fit:
@@ -115,6 +114,23 @@ void check_mixture(const PlanOptions& options) {
         "with concat-and-chunk");
 }
 
+/// The work of every pack, from running sums: a loop over each pack's few segments would cost a wrong guess
+/// at its end.
+template <class Visit>
+void for_each_pack(PlanChunk& chunk, Visit visit) {
+    chunk.work_before.resize(chunk.segment_tokens.size() + 1);
+    PackWork sum;
+    for (std::size_t i = 0; i < chunk.segment_tokens.size(); ++i) {
+        sum.add(chunk.segment_tokens[i]);
+        chunk.work_before[i + 1] = sum;
+    }
+    for (std::size_t pack = 0; pack + 1 < chunk.pack_begin.size(); ++pack) {
+        const PackWork& begin = chunk.work_before[chunk.pack_begin[pack]];
+        const PackWork& end = chunk.work_before[chunk.pack_begin[pack + 1]];
+        visit(pack, PackWork{end.tokens - begin.tokens, end.squares - begin.squares});
+    }
+}
+
 }  // namespace
 
 PlanChunkColumns PlanChunk::columns() const {
@@ -189,6 +205,7 @@ void PlanBuilder::begin_epoch(std::uint64_t epoch) {
     LOCKSTEP_EXPECTS(epoch == next_epoch_);
     epoch_first_pack_ += order_.num_packs();
     epoch_first_step_ = frame_.epoch_begin[epoch];
+    order_.with_tokens = true;
     epochs_->make(epoch, order_);
     LOCKSTEP_ENSURES(order_.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
     next_epoch_ = epoch + 1;
@@ -247,28 +264,26 @@ void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
     if (!table.offset.empty()) {
         for (std::size_t i = 0; i < n; ++i) chunk.segment_offset[i] = table.offset[segments[i]];
     }
-    chunk.segment_tokens.resize(n);
-    for (std::size_t i = 0; i < n; ++i) chunk.segment_tokens[i] = table.tokens[segments[i]];
+    const auto tokens = std::span(order_.segment_tokens).subspan(segment_begin, n);
+    chunk.segment_tokens.assign(tokens.begin(), tokens.end());
 
     const std::size_t num_packs = pack_end - pack_begin;
     chunk.pack_cost.resize(num_packs);
     chunk.pack_targets.resize(count_targets_ ? num_packs : 0);
     chunk.pack_bucket.clear();
     chunk.pack_pad_tokens.clear();
-    for (std::size_t p = 0; p < num_packs; ++p) {
-        PackWork work;
-        std::uint32_t targets = 0;
-        for (std::uint64_t i = chunk.pack_begin[p]; i < chunk.pack_begin[p + 1]; ++i) {
-            work.add(chunk.segment_tokens[i]);
-            if (!table.targets.empty()) targets += table.targets[segments[i]];
+    for_each_pack(chunk, [&](std::size_t pack, const PackWork& work) {
+        chunk.pack_cost[pack] = work.cost(frame_.options.cost);
+        if (!count_targets_) return;
+        const std::uint64_t begin = chunk.pack_begin[pack];
+        const std::uint64_t end = chunk.pack_begin[pack + 1];
+        std::uint64_t targets = work.tokens - (end - begin);
+        if (!table.targets.empty()) {
+            targets = 0;
+            for (std::uint64_t i = begin; i < end; ++i) targets += table.targets[segments[i]];
         }
-        if (table.targets.empty()) {
-            targets =
-                static_cast<std::uint32_t>(work.tokens - (chunk.pack_begin[p + 1] - chunk.pack_begin[p]));
-        }
-        chunk.pack_cost[p] = work.cost(frame_.options.cost);
-        if (count_targets_) chunk.pack_targets[p] = targets;
-    }
+        chunk.pack_targets[pack] = static_cast<std::uint32_t>(targets);
+    });
     if (frame_.options.mode == PlanMode::bucket) {
         const LengthBuckets buckets(frame_.options.bucket_edges, frame_.options.bucket_overflow_max);
         chunk.pack_bucket.assign(order_.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_begin),

@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "plan/balance.h"
 #include "plan/batch_plan.h"
 #include "plan/epoch_order.h"
 #include "plan/plan_chunk.h"
@@ -32,6 +33,7 @@ struct PlanChunk {
     std::vector<std::uint32_t> pack_targets;     ///< Empty in a lengths-only plan.
     std::vector<std::uint16_t> pack_bucket;      ///< Bucket mode.
     std::vector<std::uint32_t> pack_pad_tokens;  ///< Bucket mode.
+    std::vector<PackWork> work_before;           ///< Scratch: (segments + 1) running sums.
 
     PlanChunkColumns columns() const;
 };

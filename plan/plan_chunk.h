@@ -25,7 +25,7 @@ struct PlanChunkColumns {
     std::uint64_t first_pack = 0;
     std::span<const std::uint64_t> step_begin;  ///< (steps + 1) in packs.
     std::span<const std::uint64_t> pack_begin;  ///< (P + 1) in segments.
-    /// (segments) as stored; the leaf covers u64 either way.
+    /// (segments) as stored; the leaf is the same either way.
     std::variant<std::span<const std::uint64_t>, std::span<const std::uint32_t>> segment_sample;
     std::span<const std::uint32_t> segment_offset;
     std::span<const std::uint32_t> segment_tokens;

@@ -19,7 +19,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint64_t plan_columns_version = 2;
+constexpr std::uint64_t plan_columns_version = 3;
 
 [[noreturn]] void refuse(const std::string& what) {
     throw Error(ErrorCode::corrupt_data, "plan: " + what + "; build it again or take an intact copy");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "io/base/contract.h"
 
@@ -19,26 +20,50 @@ std::vector<std::uint64_t> group_sizes(std::span<const std::uint64_t> offsets) {
     return sizes;
 }
 
+/// Elements made narrow at a time.
+constexpr std::size_t narrow_block = 4096;
+
+template <class Narrow, class T>
+void add_narrowed(FingerprintBuilder& builder, std::span<const T> values) {
+    if constexpr (sizeof(Narrow) == sizeof(T)) {
+        builder.raw(std::as_bytes(values));
+    } else {
+        std::array<Narrow, narrow_block> narrow;
+        while (!values.empty()) {
+            const std::size_t count = std::min(narrow.size(), values.size());
+            for (std::size_t i = 0; i < count; ++i) narrow[i] = static_cast<Narrow>(values[i]);
+            builder.raw(std::as_bytes(std::span(narrow).first(count)));
+            values = values.subspan(count);
+        }
+    }
+}
+
+/// Count, width and elements. The width is the least of 0, 1, 2, 4, 8 bytes that holds every element, so the
+/// stored type does not matter, and hashing, which costs most of a plan's time, is of few bytes.
+template <class T>
+void add_column(FingerprintBuilder& builder, std::span<const T> values) {
+    T bits = 0;
+    for (const T value : values) bits = static_cast<T>(bits | value);
+    const auto used = static_cast<std::size_t>(std::bit_width(bits) + 7) / 8;
+    const std::size_t width = used == 0 ? 0 : std::bit_ceil(used);
+    builder.add(std::uint64_t{values.size()}).add(std::uint64_t{width});
+    if (width == 1) add_narrowed<std::uint8_t>(builder, values);
+    if constexpr (sizeof(T) >= 2) {
+        if (width == 2) add_narrowed<std::uint16_t>(builder, values);
+    }
+    if constexpr (sizeof(T) >= 4) {
+        if (width == 4) add_narrowed<std::uint32_t>(builder, values);
+    }
+    if constexpr (sizeof(T) == 8) {
+        if (width == 8) add_narrowed<std::uint64_t>(builder, values);
+    }
+}
+
 /// A column that a plan may lack: a marker, and the rows if it is there.
 template <class T>
 void add_optional(FingerprintBuilder& builder, const std::optional<std::span<const T>>& column) {
     builder.add(std::uint64_t{column ? 1U : 0U});
-    if (column) builder.add_array(*column);
-}
-
-/// As u64, whatever the stored width.
-void add_samples(FingerprintBuilder& builder, std::span<const std::uint64_t> samples) {
-    builder.add_array(samples);
-}
-void add_samples(FingerprintBuilder& builder, std::span<const std::uint32_t> samples) {
-    builder.add(std::uint64_t{samples.size()});
-    std::array<std::uint64_t, 1024> wide{};
-    while (!samples.empty()) {
-        const std::size_t count = std::min(wide.size(), samples.size());
-        std::copy_n(samples.begin(), count, wide.begin());
-        builder.raw(std::as_bytes(std::span(wide).first(count)));
-        samples = samples.subspan(count);
-    }
+    if (column) add_column(builder, *column);
 }
 
 void add_options(FingerprintBuilder& builder, const PlanOptions& options) {
@@ -113,14 +138,14 @@ PlanChunkColumns chunk_of(const BatchPlan& plan, std::uint64_t step_begin, std::
 }
 
 Fingerprint fingerprint_chunk(const PlanChunkColumns& chunk) {
-    FingerprintBuilder builder("lockstep-plan-chunk-v1");
+    FingerprintBuilder builder("lockstep-plan-chunk-v2");
     builder.add(chunk.first_step).add(chunk.first_step + chunk.num_steps()).add(chunk.first_pack);
-    builder.add_array(std::span<const std::uint64_t>(group_sizes(chunk.step_begin)));
-    builder.add_array(std::span<const std::uint64_t>(group_sizes(chunk.pack_begin)));
-    std::visit([&](auto samples) { add_samples(builder, samples); }, chunk.segment_sample);
-    builder.add_array(chunk.segment_offset);
-    builder.add_array(chunk.segment_tokens);
-    builder.add_array(chunk.pack_cost);
+    add_column(builder, std::span<const std::uint64_t>(group_sizes(chunk.step_begin)));
+    add_column(builder, std::span<const std::uint64_t>(group_sizes(chunk.pack_begin)));
+    std::visit([&](auto samples) { add_column(builder, samples); }, chunk.segment_sample);
+    add_column(builder, chunk.segment_offset);
+    add_column(builder, chunk.segment_tokens);
+    add_column(builder, chunk.pack_cost);
     add_optional(builder, chunk.pack_targets);
     add_optional(builder, chunk.pack_bucket);
     add_optional(builder, chunk.pack_pad_tokens);

@@ -17,7 +17,7 @@ enum class PlanMode : std::uint8_t { pack = 0, bucket = 1 };
 enum class PackingPolicy : std::uint8_t {
     in_order = 0,             ///< Samples as they come; a new pack when the next does not fit.
     best_fit_decreasing = 1,  ///< By length classes (packing.h).
-    automatic = 2,            ///< Best-fit decreasing, or patterns where they need fewer packs.
+    automatic = 2,            ///< Best-fit decreasing, or what needs fewer packs (pack_automatically).
     patterns = 3,             ///< Cutting-stock patterns (pattern_packing.h).
     first_fit = 4,            ///< Samples as they come, each into the first pack with room.
     best_fit = 5,             ///< Samples as they come, each into the fullest pack with room.

@@ -78,16 +78,13 @@ double waste_of_padded_batches(std::span<const std::uint32_t> lengths, std::uint
     std::uint64_t padded = 0;
     std::uint64_t batch_segments = 0;
     std::uint64_t longest = 0;
-    for (const std::uint32_t length : lengths) {
-        const std::uint64_t longest_with = std::max<std::uint64_t>(longest, length);
-        if ((batch_segments + 1) * longest_with > token_budget) {
-            padded += batch_segments * longest;
-            batch_segments = 0;
-            longest = length;
-        } else {
-            longest = longest_with;
-        }
-        ++batch_segments;
+    // Without branches: where a batch ends nobody guesses.
+    for (const std::uint64_t length : lengths) {
+        const std::uint64_t longest_with = std::max(longest, length);
+        const std::uint64_t full = (batch_segments + 1) * longest_with > token_budget ? 1 : 0;
+        padded += full * batch_segments * longest;
+        batch_segments = (1 - full) * batch_segments + 1;
+        longest = full != 0 ? length : longest_with;
         tokens += length;
     }
     padded += batch_segments * longest;
@@ -158,28 +155,34 @@ void PlanStatsBuilder::add_step_balance(std::span<const std::uint64_t> costs) {
     std::uint64_t sum = 0;
     for (const std::uint64_t cost : costs) sum += cost;
     total_cost_ += static_cast<double>(sum);
-    scratch_costs_.assign(costs.begin(), costs.end());
-    std::ranges::sort(scratch_costs_, std::greater<>());
+    scratch_costs_.assign(costs.rbegin(), costs.rend());  // A balanced step ascends.
+    if (!std::ranges::is_sorted(scratch_costs_, std::greater<>())) {
+        std::ranges::sort(scratch_costs_, std::greater<>());
+    }
     for (std::size_t w = 0; w < std::size(world_sizes); ++w) {
         const std::uint32_t ranks = world_sizes[w];
-        if (ranks == 1 || ranks >= costs.size()) {
-            slowest_[w] += static_cast<double>(ranks == 1 ? sum : scratch_costs_.front());
-            continue;
-        }
-        const auto packs_per_rank_max = static_cast<std::uint32_t>((costs.size() + ranks - 1) / ranks);
-        scratch_loads_.assign(ranks, 0);
-        scratch_held_.assign(ranks, 0);
-        for (const std::uint64_t cost : scratch_costs_) {
-            std::size_t least = ranks;
-            for (std::size_t r = 0; r < ranks; ++r) {
-                if (scratch_held_[r] == packs_per_rank_max) continue;
-                if (least == ranks || scratch_loads_[r] < scratch_loads_[least]) least = r;
-            }
-            scratch_loads_[least] += cost;
-            ++scratch_held_[least];
-        }
-        slowest_[w] += static_cast<double>(*std::ranges::max_element(scratch_loads_));
+        const bool trivial = ranks == 1 || ranks >= costs.size();
+        slowest_[w] += static_cast<double>(!trivial     ? slowest_of(ranks)
+                                           : ranks == 1 ? sum
+                                                        : scratch_costs_.front());
     }
+}
+
+/// Of scratch_costs_ given out heaviest first, each to the least loaded rank that has a place.
+std::uint64_t PlanStatsBuilder::slowest_of(std::uint32_t ranks) {
+    constexpr std::uint64_t has_no_place = std::numeric_limits<std::uint64_t>::max();
+    const std::size_t places = (scratch_costs_.size() + ranks - 1) / ranks;
+    scratch_loads_.assign(ranks, 0);
+    scratch_held_.assign(ranks, 0);
+    std::uint64_t slowest = 0;
+    for (const std::uint64_t cost : scratch_costs_) {
+        std::size_t least = 0;
+        for (std::size_t r = 1; r < ranks; ++r) least = scratch_loads_[r] < scratch_loads_[least] ? r : least;
+        const std::uint64_t load = scratch_loads_[least] + cost;
+        slowest = std::max(slowest, load);
+        scratch_loads_[least] = ++scratch_held_[least] == places ? has_no_place : load;
+    }
+    return slowest;
 }
 
 void PlanStatsBuilder::add_shares(const PlanChunkColumns& chunk) {

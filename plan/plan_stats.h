@@ -29,6 +29,7 @@ class PlanStatsBuilder {
 
   private:
     void add_step_balance(std::span<const std::uint64_t> costs);
+    std::uint64_t slowest_of(std::uint32_t ranks);
     void add_shares(const PlanChunkColumns& chunk);
 
     const BatchPlan& head_;

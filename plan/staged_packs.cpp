@@ -155,6 +155,10 @@ void Stage::append_layout(EpochOrder& order, EpochDraws& draws) {
     for (const std::uint32_t pack : order_packs(num_packs_, pack_cost_, options_, draws.packs)) {
         const auto segments = layout_.pack(pack);
         order.segments.insert(order.segments.end(), segments.begin(), segments.end());
+        if (order.with_tokens) {
+            for (const SegmentIndex segment : segments)
+                order.segment_tokens.push_back(table_.tokens[segment]);
+        }
         order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
     }
 }
@@ -198,6 +202,11 @@ void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
     }
     order.segments.resize(begin + num_segments);
     const std::span<SegmentIndex> places = std::span(order.segments).subspan(begin);
+    if (order.with_tokens) {
+        order.segment_tokens.resize(order.segments.size());
+        const auto tokens = std::span(order.segment_tokens).subspan(begin);
+        for (std::size_t i = 0; i < places.size(); ++i) tokens[i] = classes_.tokens[places[i]];
+    }
     for (std::size_t i = 0; i < places.size(); ++i) {
         constexpr std::size_t ahead = 32;
         if (i + ahead < places.size()) __builtin_prefetch(&shuffled_[next_[places[i + ahead]]]);

@@ -3,6 +3,8 @@
 
 #include "coordinator/distribution.h"
 #include "io/base/error.h"
+#include "io/corpus.h"
+#include "io/length_cache.h"
 #include "launch/cli/plan_building.h"
 #include "launch/cli/plan_verbs.h"
 #include "launch/cli/world.h"
@@ -173,6 +175,15 @@ struct ValidateArguments {
     bool strict = false;
 };
 
+/// What opening a large file leaves for later: every block, ids, fingerprints.
+void verify_source(const std::string& file, const PlanInput& input) {
+    if (input.corpus()) {
+        input.corpus()->verify_everything();
+    } else if (is_column_file(file)) {
+        LengthCache::open_columns(file).verify_everything();
+    }
+}
+
 int run_validate(const Invocation& invocation, const ValidateArguments& arguments) {
     require_one_rank("batchplan validate");
     const auto begin = std::chrono::steady_clock::now();
@@ -184,6 +195,7 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
         inputs.push_back(PlanInput::open(
             file, name,
             plan.options.compat == PlanCompat::lazarus ? DuplicateIds::last_wins : DuplicateIds::refuse));
+        if (arguments.strict) verify_source(file, inputs.back());
     }
     bool rebuilt = false;
     if (!inputs.empty()) {
@@ -242,7 +254,7 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
                  [&invocation, validate] { return run_validate(invocation, *validate); });
     validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
     validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
-    validate_verb->add_flag("--strict", validate->strict, "Every file of the folder too");
+    validate_verb->add_flag("--strict", validate->strict, "Every file of the folder and of the sources too");
 
     add_plan_step(*noun, invocation);
     add_plan_where(*noun, invocation);

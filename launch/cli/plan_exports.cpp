@@ -156,7 +156,7 @@ void add_plan_exports(CLI::App& noun, Invocation& invocation) {
 
     auto out = std::make_shared<ExportArguments>();
     CLI::App* export_verb =
-        add_verb(noun, invocation, "export", "A plan for other programs: jsonl, npy, npz, torch-sampler",
+        add_verb(noun, invocation, "export", "A plan for other programs: jsonl, npy, npz, torch-sampler, lazarus",
                  "  lockstep batchplan export -p plan/ --to npz -d corpus.h5 -o batches/\n"
                  "  lockstep batchplan export -p plan/ --to torch-sampler -o sampler/     (docs/python.md)",
                  [&invocation, out] { return run_export(invocation, *out); });

@@ -21,7 +21,7 @@ import struct
 
 import numpy as np
 
-PLAN_FORMAT, PLAN_VERSION = "lockstep-plan", 2
+PLAN_FORMAT, PLAN_VERSION = "lockstep-plan", 3
 EXPORT_FORMAT, EXPORT_VERSION = "lockstep-plan-export", 1
 USER_BLOCK_MAGIC, USER_BLOCK_VERSION = b"LSTEPCOL", 1
 REQUIRED_COLUMNS = ("epoch_begin", "step_begin", "pack_begin", "pack_cost", "segment_sample",
@@ -74,9 +74,14 @@ class _Hash:
         self._sha.update(bytes.fromhex(value))
         return self
 
-    def array(self, values, dtype):
-        self.number(len(values))
-        self._sha.update(np.ascontiguousarray(values, dtype=dtype).tobytes())
+    def column(self, values):
+        """Count, width and elements, in the fewest bytes that hold every element: 0, 1, 2, 4 or 8."""
+        values = np.asarray(values)
+        used = (int(values.max()).bit_length() + 7) // 8 if len(values) else 0
+        width = 1 << (used - 1).bit_length() if used else 0
+        self.number(len(values)).number(width)
+        if width:
+            self._sha.update(np.ascontiguousarray(values, dtype=f"<u{width}").tobytes())
         return self
 
     def finish(self):
@@ -282,16 +287,15 @@ class Plan:
     def _leaf(self, begin, end):
         first, last = int(self.step_begin[begin]), int(self.step_begin[end])
         rows = slice(int(self.pack_begin[first]), int(self.pack_begin[last]))
-        node = _Hash("lockstep-plan-chunk-v1").number(begin).number(end).number(first)
-        node.array(np.diff(self.step_begin[begin:end + 1]), "<u8")
-        node.array(np.diff(self.pack_begin[first:last + 1]), "<u8")
-        node.array(self.segment_sample[rows], "<u8")
-        node.array(self.segment_offset[rows], "<u4").array(self.segment_tokens[rows], "<u4")
-        node.array(self.pack_cost[first:last], "<u8")
-        for column, dtype in ((self.pack_targets, "<u4"), (self.pack_bucket, "<u2"), (self.pack_pad_tokens, "<u4")):
+        node = _Hash("lockstep-plan-chunk-v2").number(begin).number(end).number(first)
+        node.column(np.diff(self.step_begin[begin:end + 1])).column(np.diff(self.pack_begin[first:last + 1]))
+        for column in (self.segment_sample, self.segment_offset, self.segment_tokens):
+            node.column(column[rows])
+        node.column(self.pack_cost[first:last])
+        for column in (self.pack_targets, self.pack_bucket, self.pack_pad_tokens):
             node.number(0 if column is None else 1)
             if column is not None:
-                node.array(column[first:last], dtype)
+                node.column(column[first:last])
         return node.finish()
 
     def _compare(self, what, expected, found):

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "tests/end_to_end/small_world.h"
 
@@ -48,6 +49,28 @@ void flip_byte(const std::string& path, std::streamoff at) {
 
 std::vector<std::string> ingest(const std::string& source, const std::string& output) {
     return {"ingest", "-d", source, "-t", "bytes", "-o", output};
+}
+
+TEST(BadInputTest, JsonAsksForTheErrorAsAnObjectToo) {
+    const auto expect_object = [](const ProgramResult& result, int code, const std::string& noun) {
+        expect_refused(result, code, noun);
+        const auto object = nlohmann::json::parse(result.out, nullptr, false);
+        ASSERT_TRUE(object.is_object()) << result.out;
+        EXPECT_EQ(object.value("code", -1), code);
+        EXPECT_NE(object.value("error", "").find(noun), std::string::npos) << result.out;
+    };
+    const std::vector<std::string> absent = {"batchplan", "info", "-p", "/nonexistent", "--json"};
+    expect_object(lockstep_here(absent), 66, "/nonexistent");
+    expect_object(lockstep_here({"batchplan", "info", "--json", "--no-such"}), 2, "--no-such");
+    expect_object(lockstep_here({"batchplan", "build", "-b", "-5", "--json"}), 2, "-5");
+    EXPECT_EQ(lockstep_here({"batchplan", "info", "-p", "/nonexistent"}).out, "");
+    // Ranks that fail together give one object.
+    std::vector<std::string> build = {"batchplan", "build", "-l", "/nonexistent", "-o", "p", "--json"};
+    const ProgramResult ranks = run_lockstep_program(2, build);
+    EXPECT_EQ(ranks.exit_code, 66) << ranks.err;
+    const auto object = nlohmann::json::parse(ranks.out, nullptr, false);
+    ASSERT_TRUE(object.is_object()) << ranks.out;
+    EXPECT_EQ(object.value("code", -1), 66);
 }
 
 TEST(BadInputTest, MissingFile) {

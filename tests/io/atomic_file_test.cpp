@@ -110,6 +110,27 @@ TEST(WriteFileAtomicallyTest, AFolderInTheWayIsReported) {
     EXPECT_FALSE(std::filesystem::exists(directory / "a.tmp"));
 }
 
+TEST(WriteFileTest, ReplacesWhatIsThere) {
+    const TemporaryDirectory directory;
+    write_file(directory / "a", "longer than the next");
+    write_file(directory / "a", "x");
+    EXPECT_EQ(directory.read("a"), "x");
+    EXPECT_EQ(failure_of([&] { write_file(directory / "none" / "a", "x"); }).code, ErrorCode::not_found);
+}
+
+TEST(SyncTogetherTest, NamesTheFileThatIsNotThere) {
+    const TemporaryDirectory directory;
+    write_file(directory / "a", "x");
+    write_file(directory / "b", "y");
+    sync_together({});
+    std::vector<std::filesystem::path> paths = {directory / ".", directory / "a", directory / "b"};
+    sync_together(paths);
+    paths.insert(paths.begin() + 1, directory / "gone");
+    const Failure failure = failure_of([&] { sync_together(paths); });
+    EXPECT_EQ(failure.code, ErrorCode::not_found);
+    EXPECT_THAT(failure.text, HasSubstr("gone"));
+}
+
 TEST(PublishFileTest, TheNameIsFreeUntilTheRename) {
     const TemporaryDirectory directory;
     std::vector<std::string> seen;

@@ -523,6 +523,20 @@ TEST(ColumnFileWriterTest, NothingAppearsWithoutPublish) {
     EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
 
+TEST(ColumnFileWriterTest, FinishedWithoutSyncItIsTheSameFile) {
+    const TemporaryDirectory directory;
+    const auto write = [&](const char* name, auto end) {
+        ColumnFileWriter writer(directory / name, "lockstep-test", 1);
+        writer.column("/large", view(random_words(large_words, 0)));
+        return end(writer);
+    };
+    const auto published = write("a.h5", [](ColumnFileWriter& writer) { return writer.publish(); });
+    const auto finished = write("b.h5", [](ColumnFileWriter& writer) { return writer.finish(); });
+    EXPECT_EQ(published.digest_hex, finished.digest_hex);
+    EXPECT_EQ(directory.read("a.h5"), directory.read("b.h5"));
+    EXPECT_FALSE(std::filesystem::exists(directory / "b.h5.tmp"));
+}
+
 TEST(ColumnFileWriterTest, OverwritesOnlyWhenTold) {
     const TemporaryDirectory directory;
     directory.write("a.h5", "precious");

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <set>
 
 #include "plan/shard.h"
 #include "tests/plan/plan_support.h"
@@ -46,6 +47,34 @@ TEST(OrderPacksTest, IsAPermutationThatKeepsPacksInTheirWindow) {
                                shuffled.begin() + static_cast<std::ptrdiff_t>(full)));
         std::sort(balanced.begin(), balanced.end());
         for (std::uint32_t i = 0; i < packs; ++i) EXPECT_EQ(balanced[i], i);
+    }
+}
+
+// Windows of 16 to 640 packs, of equal, near and far costs: each is as if sorted by comparison.
+TEST(OrderPacksTest, StepsOfAWindowAreSlicesOfItSortedByCost) {
+    for (const std::uint32_t packs_per_step : {1U, 2U, 3U, 4U, 40U}) {
+        for (const std::uint64_t range : {1ULL, 200ULL, 70'000ULL, ~0ULL}) {
+            PlanOptions options;
+            options.packs_per_step = packs_per_step;
+            PlanOptions plain = options;
+            plain.balance = false;
+            Dice dice(range % 1000 + packs_per_step);
+            std::vector<std::uint64_t> costs(packs_per_step * balance_window_steps);
+            for (std::uint64_t& cost : costs) cost = range == 1 ? 7 : dice.roll(0, range - 1);
+            const auto balanced = order_packs(costs, options, 2);
+            auto sorted = order_packs(costs, plain, 2);
+            std::ranges::stable_sort(sorted, {}, [&](std::uint32_t pack) { return costs[pack]; });
+            std::set<std::vector<std::uint32_t>> expected, found;
+            for (std::size_t begin = 0; begin < costs.size(); begin += packs_per_step) {
+                const auto step = [&](const std::vector<std::uint32_t>& order) {
+                    return std::vector(order.begin() + static_cast<std::ptrdiff_t>(begin),
+                                       order.begin() + static_cast<std::ptrdiff_t>(begin + packs_per_step));
+                };
+                expected.insert(step(sorted));
+                found.insert(step(balanced));
+            }
+            EXPECT_EQ(found, expected) << packs_per_step << " packs a step, costs below " << range;
+        }
     }
 }
 

@@ -1,3 +1,6 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -291,6 +294,58 @@ TEST(BuildPlanTest, SamplesWithoutTargetsAreStillFed) {
     validate_plan(plan, source);
 }
 
+/// As many lengths as wanted in the memory of a few: the same pages mapped again and again.
+class RepeatedLengths {
+  public:
+    RepeatedLengths(std::uint64_t count, std::uint32_t tokens) : count_(count) {
+        const int memory = memfd_create("lengths", 0);
+        const std::vector<std::uint32_t> block(block_bytes / sizeof(tokens), tokens);
+        EXPECT_EQ(write(memory, block.data(), block_bytes), static_cast<ssize_t>(block_bytes));
+        bytes_ = (count * sizeof(tokens) + block_bytes - 1) / block_bytes * block_bytes;
+        base_ = mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        EXPECT_NE(base_, MAP_FAILED);
+        for (std::size_t at = 0; at < bytes_; at += block_bytes) {
+            EXPECT_NE(mmap(static_cast<std::byte*>(base_) + at, block_bytes, PROT_READ,
+                           MAP_SHARED | MAP_FIXED | MAP_POPULATE, memory, 0),
+                      MAP_FAILED);
+        }
+        close(memory);
+    }
+    ~RepeatedLengths() { munmap(base_, bytes_); }
+    RepeatedLengths(const RepeatedLengths&) = delete;
+    RepeatedLengths& operator=(const RepeatedLengths&) = delete;
+    std::span<const std::uint32_t> view() const { return {static_cast<const std::uint32_t*>(base_), count_}; }
+
+  private:
+    static constexpr std::size_t block_bytes = std::size_t{64} << 20U;
+    std::uint64_t count_;
+    std::size_t bytes_ = 0;
+    void* base_ = nullptr;
+};
+
+// Looks at 2^32 lengths before it refuses: empty ones would not count. A few seconds.
+TEST(BuildPlanTest, SegmentsOfAnEpochStayBelow2To32) {
+    const RepeatedLengths lengths(std::uint64_t{1} << 32U, 5);
+    SourceLengths source;
+    source.sample_tokens = lengths.view();
+    expect_error(ErrorCode::invalid_argument, "2^32 segments",
+                 [&] { build_plan(PlanOptions(), std::span(&source, 1)); });
+}
+
+TEST(BuildPlanTest, SampleIdsAreNarrowUpTo2To32Samples) {
+    const auto narrow = [](std::initializer_list<std::uint64_t> counts) {
+        std::vector<PlanSource> sources;
+        for (const std::uint64_t count : counts) sources.emplace_back().num_samples = count;
+        return samples_are_narrow(sources);
+    };
+    constexpr std::uint64_t limit = std::uint64_t{1} << 32U;
+    EXPECT_TRUE(narrow({limit}));  // The last id is 2^32 − 1.
+    EXPECT_FALSE(narrow({limit + 1}));
+    EXPECT_TRUE(narrow({limit - 7, 7}));
+    EXPECT_FALSE(narrow({limit - 7, 8}));
+    EXPECT_FALSE(narrow({~std::uint64_t{0}, ~std::uint64_t{0}}));
+}
+
 // The names of three plans. A change here is a change of the format: every plan in the world gets another
 // name.
 TEST(BuildPlanTest, GoldenFingerprints) {
@@ -302,15 +357,15 @@ TEST(BuildPlanTest, GoldenFingerprints) {
     options.epochs = 2;
     options.long_policy = LongPolicy::split;
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "824ba48b6e166470b7d141ee1987fd30b19220d643e9c8014af39c97dc31d4e1");
+              "ee06984b5e0b4a2472e5b8b25323c9070f33989d18bf1f819b53ed32ff203f44");
     options.mode = PlanMode::bucket;
     add_random_spans(source, dice);
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "1f402a009a89f0bafabf41c679b3f16c38f6e01725c9d6f70d9e3166d7a50806");
+              "fc551a81c600e317f1f8add56d9e4d573c530f149df1a5fa3cb2f9f628a843a2");
     options.mode = PlanMode::pack;
     options.predictable = true;
     EXPECT_EQ(build_plan(options, source).fingerprints.plan.hex(),
-              "d44d33deae972205ee919dda1932dd514a35b6e8eabe10b0621dd1b9aa90f935");
+              "6acbe540ba08cff4930610f473295b9db3b562a33054ddc740015d3c24416766");
 }
 
 }  // namespace

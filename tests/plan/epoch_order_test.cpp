@@ -23,6 +23,36 @@ std::vector<std::uint32_t> longest_by_pack(const BatchPlan& plan) {
     return longest;
 }
 
+TEST(EpochOrderTest, GivesTheLengthsOfItsSegmentsIfAsked) {
+    SegmentTable table;
+    table.own_tokens = long_tailed_lengths(3, 2000, 512);
+    table.tokens = table.own_tokens;
+    for (const PackOrder order : {PackOrder::shuffle, PackOrder::in_order, PackOrder::length_stages}) {
+        for (const PlanMode mode : {PlanMode::pack, PlanMode::bucket}) {
+            if (mode == PlanMode::bucket && order == PackOrder::length_stages) continue;
+            PlanOptions options;
+            options.mode = mode;
+            options.token_budget = 512;
+            options.order = order;
+            options.stages = order == PackOrder::length_stages ? 3 : 0;
+            options.epochs = 2;
+            options.bucket_edges = {64, 256};
+            options.bucket_overflow_max = 512;
+            const auto epochs = make_epochs(effective_options(options), table, {});
+            EpochOrder made;
+            for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
+                made.with_tokens = epoch == 1;
+                epochs->make(epoch, made);
+                ASSERT_EQ(made.segments.size(), table.size());
+                ASSERT_EQ(made.segment_tokens.size(), epoch == 1 ? table.size() : 0);
+            }
+            for (std::size_t i = 0; i < table.size(); ++i) {
+                ASSERT_EQ(made.segment_tokens[i], table.tokens[made.segments[i]]);
+            }
+        }
+    }
+}
+
 TEST(EpochOrderTest, ShortToLongIsACurriculum) {
     const TestSource source = long_tailed(3000);
     PlanOptions options;

@@ -179,6 +179,46 @@ TEST(SequentialPackingTest, TieBreaksAreFixed) {
     EXPECT_EQ(best.pack_begin, (std::vector<SegmentIndex>{0, 3, 5}));
 }
 
+TEST(ThriftyBestFitTest, PlacesEverySegmentOnceWithinTheLimits) {
+    Dice dice(12);
+    for (int i = 0; i < 2000; ++i) {
+        const PackLimits limits{static_cast<std::uint32_t>(dice.roll(1, 500)),
+                                static_cast<std::uint32_t>(dice.coin() ? 0 : dice.roll(1, 6))};
+        const LengthClasses classes = classify_lengths(random_lengths(dice, limits.tokens_max));
+        expect_sound(thrifty_best_fit(classes.tokens, classes.sizes(), limits), classes, limits);
+    }
+}
+
+TEST(ThriftyBestFitTest, LeavesARemainderOnlyToSegmentsOfThatLength) {
+    // Three of 33 leave one token, and only ten segments have one: the eleventh pack would waste it.
+    const std::vector<std::uint32_t> tokens = {33, 22, 12, 1};
+    const std::vector<std::uint64_t> enough = {30, 12, 12, 10};
+    EXPECT_EQ(thrifty_best_fit(tokens, enough, {100}).item_class,
+              best_fit_decreasing(tokens, enough, {100}).item_class);
+    const std::vector<std::uint64_t> scarce = {66, 33, 33, 1};
+    const PackShapes careful = thrifty_best_fit(tokens, scarce, {100});
+    EXPECT_EQ(careful.shape_packs.front(), 33U);  // 33 33 22 12
+    EXPECT_EQ(std::vector(careful.shape(0).begin(), careful.shape(0).end()),
+              (std::vector<std::uint32_t>{0, 0, 1, 2}));
+    EXPECT_EQ(careful.num_packs(), 34U);  // And the one token.
+    EXPECT_GT(best_fit_decreasing(tokens, scarce, {100}).num_packs(), 33U);
+}
+
+TEST(ThriftyBestFitTest, ReachesTheBoundWhereScrapsAddUp) {
+    // 3 · 10^6 lengths: best-fit decreasing fills thousands of packs with equal segments to all but a token.
+    std::vector<std::uint32_t> tokens;
+    std::vector<std::uint64_t> segments;
+    for (std::uint32_t length = 1000; length > 0; --length) {
+        tokens.push_back(length);
+        segments.push_back(length < 8 ? 10 : 3000);
+    }
+    const std::uint64_t bound = packs_lower_bound(tokens, segments, {4096});
+    const std::uint64_t best_fit = best_fit_decreasing(tokens, segments, {4096}).num_packs();
+    EXPECT_GT(best_fit, bound + 1);
+    EXPECT_LE(thrifty_best_fit(tokens, segments, {4096}).num_packs(), bound + 1);
+    EXPECT_LE(pack_automatically(tokens, segments, {4096}).num_packs(), bound + 1);
+}
+
 TEST(PackShapesTest, NothingGivesNoPack) {
     for (const PackingPolicy policy : shaped_policies) EXPECT_EQ(packs_of({}, 8, policy), 0U);
     EXPECT_EQ(pack_in_order({}, {8}).num_packs(), 0U);

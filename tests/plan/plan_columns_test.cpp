@@ -122,9 +122,9 @@ TEST(PlanColumnsTest, AnUnknownColumnIsRefused) {
 
 TEST(PlanColumnsTest, ANewerVersionIsRefusedByNumber) {
     PlanColumns columns = to_columns(make_plan(PlanMode::pack));
-    columns.texts["format_version"] = "3";
-    expect_error(ErrorCode::incompatible_version, "version 3", [&] { from_columns(columns); });
-    for (const char* text : {"", "0", "1", "-1", "x", "1 ", "99999999999999999999999"}) {
+    columns.texts["format_version"] = "4";
+    expect_error(ErrorCode::incompatible_version, "version 4", [&] { from_columns(columns); });
+    for (const char* text : {"", "0", "1", "2", "-1", "x", "1 ", "99999999999999999999999"}) {
         columns.texts["format_version"] = text;
         expect_error(ErrorCode::corrupt_data, "version", [&] { from_columns(columns); });
     }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -5,6 +6,7 @@
 #include <set>
 
 #include "plan/batch_plan.h"
+#include "plan/plan_chunk.h"
 #include "tests/plan/plan_support.h"
 
 namespace lockstep {
@@ -136,6 +138,33 @@ TEST(PlanFingerprintTest, EveryOptionAndSettingCounts) {
         change(changed);
         distinct.add(changed, what);
     }
+}
+
+TEST(PlanFingerprintTest, TheStoredWidthDoesNotCount) {
+    const BatchPlan plan = sample_plan(PlanMode::pack);
+    PlanChunkColumns chunk = chunk_of(plan, 0, plan.num_steps());
+    const Fingerprint wide = fingerprint_chunk(chunk);
+    const std::vector<std::uint32_t> narrow(plan.segment_sample.begin(), plan.segment_sample.end());
+    chunk.segment_sample = std::span<const std::uint32_t>(narrow);
+    EXPECT_EQ(fingerprint_chunk(chunk), wide);
+}
+
+// A column is hashed at the least width that holds it: each step from one width to the next is another leaf.
+TEST(PlanFingerprintTest, ValuesOfEveryWidthCount) {
+    const BatchPlan plan = sample_plan(PlanMode::pack);
+    std::set<Fingerprint> seen;
+    std::size_t changes = 0;
+    for (const std::uint64_t value : {0ULL, 1ULL, 0xFFULL, 0x100ULL, 0xFFFFULL, 0x10000ULL, 0xFFFFFFFFULL,
+                                      0x100000000ULL, 0xFFFFFFFFFFULL, ~0ULL}) {
+        for (const std::size_t place : {std::size_t{0}, plan.pack_cost.size() - 1}) {
+            BatchPlan changed = plan;
+            std::ranges::fill(changed.pack_cost, 0);
+            changed.pack_cost[place] = value;
+            seen.insert(fingerprint_chunk(changed, 0, plan.num_steps()));
+            changes += value == 0 && place > 0 ? 0 : 1;
+        }
+    }
+    EXPECT_EQ(seen.size(), changes);
 }
 
 TEST(PlanFingerprintTest, NamesForPeopleDoNotCount) {
