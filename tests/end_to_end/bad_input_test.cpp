@@ -64,13 +64,6 @@ TEST(BadInputTest, JsonAsksForTheErrorAsAnObjectToo) {
     expect_object(lockstep_here({"batchplan", "info", "--json", "--no-such"}), 2, "--no-such");
     expect_object(lockstep_here({"batchplan", "build", "-b", "-5", "--json"}), 2, "-5");
     EXPECT_EQ(lockstep_here({"batchplan", "info", "-p", "/nonexistent"}).out, "");
-    // Ranks that fail together give one object.
-    std::vector<std::string> build = {"batchplan", "build", "-l", "/nonexistent", "-o", "p", "--json"};
-    const ProgramResult ranks = run_lockstep_program(2, build);
-    EXPECT_EQ(ranks.exit_code, 66) << ranks.err;
-    const auto object = nlohmann::json::parse(ranks.out, nullptr, false);
-    ASSERT_TRUE(object.is_object()) << ranks.out;
-    EXPECT_EQ(object.value("code", -1), 66);
 }
 
 TEST(BadInputTest, MissingFile) {
