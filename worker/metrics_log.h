@@ -1,7 +1,7 @@
 // worker/metrics_log.h
 //
-// metrics.jsonl and heartbeat.json: what people and plots watch. Without
-// authority: nothing is ever decided from them.
+// metrics.jsonl: what people and plots watch. Without authority: nothing is ever
+// decided from it.
 
 #pragma once
 
@@ -38,8 +38,6 @@ class MetricsLog {
 
     /// Append a line and pass it to the system. @throws Error{io_failure}.
     void append(const StepMetrics& metrics);
-    /// Replace run/heartbeat.json: step, phase, time. Failure is not an error.
-    void heartbeat(std::uint64_t step, const std::string& phase);
 
   private:
     std::filesystem::path run_;

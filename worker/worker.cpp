@@ -143,6 +143,10 @@ struct Worker::State {
     std::uint64_t packs_in_step() const { return window.step_packs[here() + 1] - first_pack(); }
     std::uint64_t targets_in_step() const { return window.step_targets[here()]; }
 
+    void enter(std::string_view phase) const {
+        if (owner.on_progress) owner.on_progress(phase, cursor.next_step, std::nullopt);
+        if (owner.hooks.on_phase) owner.hooks.on_phase(phase, cursor.next_step);
+    }
     void begin_fresh();
     std::vector<std::size_t> own_packs() const;
     LedgerRow compute_pack(std::size_t index, int attempt, StepVerdict& verdict);
@@ -231,6 +235,7 @@ std::vector<std::size_t> Worker::State::own_packs() const {
 
 LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdict& verdict) {
     const Clock::time_point begin = Clock::now();
+    if (owner.on_progress) owner.on_progress("forward", cursor.next_step, window.slice.pack[index]);
     build_batch(window.slice, index, cursor.next_step, samples, batch);
     if (owner.hooks.on_batch) owner.hooks.on_batch(batch);
     LedgerRow row;
@@ -289,7 +294,7 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
             verdict.report_failure();
         }
         if (owner.stop_requested && owner.stop_requested()) verdict.ask_to_stop();
-        if (owner.hooks.on_phase) owner.hooks.on_phase("exchange", cursor.next_step);
+        enter("exchange");
         verdict.agree(comm);
         if (verdict.failure()) agree_or_throw(comm, failure);
         if (!verdict.overflow() || verdict.non_finite()) return verdict;
@@ -306,9 +311,9 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
 void Worker::State::update(StepMetrics& metrics) {
     const ExactGradient slice_gradient = sum.reduce_scatter(static_cast<int>(cursor.scale_exponent));
     metrics.gradient_norm = sharded.gradient_norm(slice_gradient);
-    if (owner.hooks.on_phase) owner.hooks.on_phase("update", cursor.next_step);
+    enter("update");
     sharded.update(settings.optimizer, cursor.next_step, metrics.gradient_norm, slice_gradient);
-    if (owner.hooks.on_phase) owner.hooks.on_phase("all-gather", cursor.next_step);
+    enter("all-gather");
     sharded.all_gather_weights();
     model.set_weights(sharded.weights());
 }
@@ -324,7 +329,7 @@ void Worker::State::adapt_scale() {
 bool Worker::State::run_step(StepMetrics& metrics) {
     const Clock::time_point begin = Clock::now();
     comm.set_phase("step " + std::to_string(cursor.next_step));
-    if (owner.hooks.on_phase) owner.hooks.on_phase("forward", cursor.next_step);
+    enter("forward");
     std::vector<LedgerRow> step_rows;
     const StepVerdict verdict = compute_step(step_rows);
     metrics.step = cursor.next_step;
@@ -370,6 +375,7 @@ void Worker::State::commit(const WorkerOptions& options) {
 
 void Worker::State::ensure_window() {
     if (window_at_hand && cursor.next_step < window.slice.step_end) return;
+    if (owner.on_progress) owner.on_progress("plan", cursor.next_step, std::nullopt);
     comm.set_phase("fetching the plan from step " + std::to_string(cursor.next_step));
     window = owner.fetch_window(cursor.next_step);
     window_at_hand = true;
@@ -416,7 +422,6 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
                 }
                 warned_of_metrics = true;
             }
-            metrics_log->heartbeat(s.cursor.next_step, "train");
             if (on_step) on_step(metrics);
         }
         if (metrics.skipped && s.cursor.skipped_in_a_row >= skips_in_a_row_max) {
@@ -425,11 +430,11 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
         }
         const bool due = options.checkpoint_every > 0 && s.cursor.next_step % options.checkpoint_every == 0;
         if (due || s.cursor.next_step - s.base.step >= ledger_interval_max) {
-            if (hooks.on_phase) hooks.on_phase("save", s.cursor.next_step);
+            s.enter("save");
             s.commit(options);
         }
     }
-    if (hooks.on_phase) hooks.on_phase("save", s.cursor.next_step);
+    s.enter("save");
     s.commit(options);
     return {s.cursor.next_step, s.last_digest, stop_now && s.cursor.next_step < stop};
 }
