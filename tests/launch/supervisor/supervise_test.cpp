@@ -45,13 +45,12 @@ class VirtualJob : public SupervisedJob {
         code_.reset();
         asked_ = false;
         frozen_ = false;
-        step_ = generations_.empty() ? 0 : generations_.back();
-        started_ = now_;
+        step_ = first_step_ = generations_.empty() ? 0 : generations_.back();
         if (poisoned && step_ == *poisoned) code_ = 139;
     }
     std::optional<int> exit_code() override { return code_; }
     std::optional<Heartbeat> heartbeat() override {
-        if (now_ - started_ < 1) return std::nullopt;
+        if (now_ - start_times.back() < 1) return std::nullopt;
         Heartbeat beat;
         beat.pid = static_cast<std::int64_t>(start_times.size());
         beat.step = step_;
@@ -76,35 +75,25 @@ class VirtualJob : public SupervisedJob {
   private:
     void advance() {
         if (!running_ || code_ || frozen_) return;
-        const Start& plan =
-            starts.empty() ? Start{} : starts[std::min(starts.size(), start_times.size()) - 1];
-        if (now_ - started_ >= plan.dies_after) {
-            if (plan.freezes) {
-                frozen_ = true;
-            } else {
-                code_ = plan.code;
-            }
+        const Start plan = starts.empty() ? Start{} : starts[std::min(starts.size(), start_times.size()) - 1];
+        const double age = now_ - start_times.back();
+        if (age >= plan.dies_after) {
+            frozen_ = plan.freezes;
+            if (!frozen_) code_ = plan.code;
             return;
         }
-        const std::uint64_t begin = generations_.empty() ? 0 : generations_.back();
-        const auto done = static_cast<std::uint64_t>(std::max(0.0, now_ - started_ - 1));
-        step_ = std::max(step_, std::min(last_step, started_step(begin) + done));
-        if (step_ >= started_step(begin) + 5 || step_ == last_step || asked_) commit();
-        if (step_ == last_step) code_ = 0;
-        if (asked_) code_ = 75;
-    }
-    std::uint64_t started_step(std::uint64_t begin) const { return std::max(begin, offset_); }
-    void commit() {
-        if (generations_.empty() || generations_.back() < step_) generations_.push_back(step_);
-        offset_ = step_;
-        started_ = now_ - 1;
+        if (age < 1) return;
+        step_ = std::max(step_, std::min(last_step, first_step_ + static_cast<std::uint64_t>(age - 1)));
+        const std::uint64_t committed = generations_.empty() ? 0 : generations_.back();
+        const bool ends = step_ == last_step || asked_;
+        if (step_ > committed && (ends || step_ >= committed + 5)) generations_.push_back(step_);
+        if (ends) code_ = step_ == last_step ? 0 : 75;
     }
 
     double now_ = 0;
     bool running_ = false, asked_ = false, frozen_ = false;
     std::optional<int> code_;
-    std::uint64_t step_ = 0, offset_ = 0;
-    double started_ = 0;
+    std::uint64_t step_ = 0, first_step_ = 0;
 };
 
 SupervisorSettings quick() {
