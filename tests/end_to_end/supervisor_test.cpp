@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tests/end_to_end/small_world.h"
 
@@ -35,9 +38,13 @@ nlohmann::json report_of(const std::string& run) {
 
 /// Processes that have the run's folder on their command line.
 std::string survivors(const std::string& run) {
-    return run_program(
-               {"sh", "-c", "grep -lsaF -- \"$0\" /proc/[0-9]*/cmdline | grep -v \"/$$/\"; true", run})
-        .out;
+    std::string found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+        std::ostringstream line;
+        line << std::ifstream(entry.path() / "cmdline").rdbuf();
+        if (line.str().find(run) != std::string::npos) found += entry.path().string() + " ";
+    }
+    return found;
 }
 
 TEST(SupervisorTest, AKilledRankIsRestartedAndTheBitsAreTheSame) {
