@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* run_format = "lockstep-run";
-constexpr std::uint64_t run_format_version = 1;
+constexpr std::uint64_t run_format_version = 2;
 constexpr const char* revisions_format = "lockstep-run-revisions";
 constexpr std::uint64_t revisions_format_version = 1;
 
@@ -59,6 +59,16 @@ void read_revisions(const std::filesystem::path& run, std::vector<PlanInForce>& 
     }
 }
 
+/// A number of steps, as format version 1 has it.
+bool is_number(const std::string& text) {
+    return !text.empty() && text.size() < 20 && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+/// Version 2 added intervals by time and keep_every; a run without them is written as version 1.
+std::uint64_t version_needed(const RunRecord& record) {
+    return is_number(record.checkpoint_every) && record.keep_every == 0 ? 1 : run_format_version;
+}
+
 }  // namespace
 
 std::filesystem::path run_record_path(const std::filesystem::path& run) {
@@ -71,15 +81,20 @@ void write_run_record(const std::filesystem::path& run, const RunRecord& record)
         corpora.push_back({{"name", corpus.name}, {"path", corpus.path}, {"content", corpus.content.hex()}});
     }
     json object = {{"format", run_format},
-                   {"format_version", run_format_version},
+                   {"format_version", version_needed(record)},
                    {"tool_version", tool_version},
                    {"settings", json::parse(record.settings_json)},
                    {"numerics", record.numerics},
                    {"model", record.model.hex()},
                    {"plan", {{"path", record.plan_path}, {"fingerprint", record.plan.hex()}}},
                    {"corpora", corpora},
-                   {"checkpoint_every", record.checkpoint_every},
                    {"keep", record.keep}};
+    if (is_number(record.checkpoint_every)) {
+        object["checkpoint_every"] = std::stoull(record.checkpoint_every);
+    } else {
+        object["checkpoint_every"] = record.checkpoint_every;
+    }
+    if (record.keep_every != 0) object["keep_every"] = record.keep_every;
     if (!record.init_path.empty()) object["init"] = {{"path", record.init_path}};
     write_file_atomically(run_record_path(run), seal_json(object.dump()), Overwrite::no);
 }
@@ -130,7 +145,10 @@ RunRecord read_run_record(const std::filesystem::path& run) {
                                       Fingerprint::from_hex(corpus.at("content").get<std::string>())});
         }
         if (object.contains("init")) record.init_path = object["init"].at("path");
-        record.checkpoint_every = object.at("checkpoint_every");
+        const json& every = object.at("checkpoint_every");
+        record.checkpoint_every = every.is_number_unsigned() ? std::to_string(every.get<std::uint64_t>())
+                                                             : every.get<std::string>();
+        if (object.contains("keep_every")) record.keep_every = object["keep_every"];
         record.keep = object.at("keep");
         if (record.keep < 2) {
             throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': keep is below 2");

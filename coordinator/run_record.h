@@ -36,8 +36,9 @@ struct RunRecord {
     Fingerprint plan;
     std::vector<RunCorpus> corpora;
     std::string init_path;  ///< Absolute; the folder of the initial weights, empty if they are drawn.
-    std::uint64_t checkpoint_every = 0;
+    std::string checkpoint_every = "0";  ///< As --checkpoint-every has it; not understood here.
     std::uint64_t keep = 2;
+    std::uint64_t keep_every = 0;
     /// As read: the plan above from step 0, then the revisions the run changed over to (revisions.json),
     /// ascending by from_step. Not empty.
     std::vector<PlanInForce> plans;

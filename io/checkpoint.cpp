@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <set>
 #include <system_error>
 #include <type_traits>
@@ -15,6 +14,7 @@
 #include "io/commit_hook.h"
 #include "io/directory.h"
 #include "io/fingerprint_attribute.h"
+#include "io/generation_files.h"
 #include "io/manifest_check.h"
 
 namespace lockstep {
@@ -25,53 +25,6 @@ namespace fs = std::filesystem;
 // Names in the file; docs/formats/checkpoint.md describes them.
 constexpr std::string_view shard_format = "lockstep-shard";
 constexpr std::uint64_t shard_version = 1;
-constexpr std::string_view manifest_file = "manifest.json";
-constexpr std::string_view generation_prefix = "step-";
-
-std::string zero_padded(std::uint64_t number, std::size_t digits) {
-    const std::string text = std::to_string(number);
-    return std::string(text.size() < digits ? digits - text.size() : 0, '0') + text;
-}
-
-/// Step of a generation's directory name; none for any other name.
-std::optional<std::uint64_t> step_of_directory(const fs::path& directory) {
-    const std::string name = directory.filename().string();
-    if (!name.starts_with(generation_prefix)) return std::nullopt;
-    std::uint64_t step = 0;
-    const char* const begin = name.data() + generation_prefix.size();
-    const char* const end = name.data() + name.size();
-    const auto [last, failure] = std::from_chars(begin, end, step);
-    // Only the name we would give counts, so that two directories never mean one step.
-    if (failure != std::errc() || last != end || zero_padded(step, 8) != std::string_view(begin, end)) {
-        return std::nullopt;
-    }
-    return step;
-}
-
-/// Steps of all generation directories, committed or not, ascending.
-std::vector<std::uint64_t> generation_steps(const fs::path& run) {
-    std::vector<std::uint64_t> steps;
-    for (const fs::path& entry : directory_entries(run / "checkpoints")) {
-        if (const auto step = step_of_directory(entry)) steps.push_back(*step);
-    }
-    std::sort(steps.begin(), steps.end());
-    return steps;
-}
-
-fs::path manifest_path(const fs::path& run, std::uint64_t step) {
-    return generation_directory(run, step) / manifest_file;
-}
-
-Manifest read_manifest(const fs::path& run, std::uint64_t step) {
-    const fs::path path = manifest_path(run, step);
-    Manifest manifest = manifest_from_json(read_file(path), path.string());
-    if (manifest.step != step) {
-        throw Error(ErrorCode::corrupt_data, "manifest '" + path.string() + "' is of step " +
-                                                 std::to_string(manifest.step) +
-                                                 "; it was copied here, move the generation away");
-    }
-    return manifest;
-}
 
 // ---- Shards ----
 
@@ -140,6 +93,18 @@ ColumnFile open_shard(const fs::path& path, const ShardName& named, const Cursor
     return file;
 }
 
+void append_in_pieces(ColumnFileWriter& writer, std::string_view name, std::span<const float> values,
+                      const std::function<void()>& pause) {
+    constexpr std::size_t piece_elements = std::size_t{1} << 22U;  // 16 MiB
+    writer.begin_column(name, ColumnType::f32, values.size());
+    while (!values.empty()) {
+        if (pause) pause();
+        const auto piece = values.first(std::min(values.size(), piece_elements));
+        writer.append(name, piece);
+        values = values.subspan(piece.size());
+    }
+}
+
 // ---- Checking a generation ----
 
 void check_ledger(LedgerChains& ledger, const Manifest& manifest) {
@@ -163,10 +128,6 @@ void check_ledger(LedgerChains& ledger, const Manifest& manifest) {
 
 }  // namespace
 
-fs::path generation_directory(const fs::path& run, std::uint64_t step) {
-    return run / "checkpoints" / (std::string(generation_prefix) + zero_padded(step, 8));
-}
-
 std::string shard_file_name(Rank rank, WorldSize world_size) {
     LOCKSTEP_EXPECTS(rank.value >= 0 && rank.value < world_size.value);
     return "shard-" + zero_padded(static_cast<std::uint64_t>(rank.value), 5) + "-of-" +
@@ -175,7 +136,8 @@ std::string shard_file_name(Rank rank, WorldSize world_size) {
 
 ShardName write_shard(const fs::path& generation, Rank rank, WorldSize world_size, const Cursor& cursor,
                       std::uint64_t slice_begin, std::span<const float> weights,
-                      std::span<const float> adam_m, std::span<const float> adam_v) {
+                      std::span<const float> adam_m, std::span<const float> adam_v,
+                      const std::function<void()>& pause) {
     LOCKSTEP_EXPECTS(adam_m.size() == weights.size() && adam_v.size() == weights.size());
     const std::string name = shard_file_name(rank, world_size);
     const fs::path path = generation / name;
@@ -183,7 +145,7 @@ ShardName write_shard(const fs::path& generation, Rank rank, WorldSize world_siz
 
     const CommitScope scope("shard");
     create_directories_durably(generation);
-    if (path_exists(generation / manifest_file)) {
+    if (path_exists(generation / manifest_file_name)) {
         throw Error(ErrorCode::output_exists, "generation '" + generation.string() +
                                                   "' is committed; a shard of it is never written again");
     }
@@ -195,9 +157,9 @@ ShardName write_shard(const fs::path& generation, Rank rank, WorldSize world_siz
     writer.attribute("/", "rank", static_cast<std::uint64_t>(rank.value));
     writer.attribute("/", "world_size", static_cast<std::uint64_t>(world_size.value));
     write_cursor(writer, cursor);
-    writer.column<float>("/weights", weights);
-    writer.column<float>("/adam_m", adam_m);
-    writer.column<float>("/adam_v", adam_v);
+    append_in_pieces(writer, "/weights", weights, pause);
+    append_in_pieces(writer, "/adam_m", adam_m, pause);
+    append_in_pieces(writer, "/adam_v", adam_v, pause);
     const ColumnFileWriter::Published published = writer.publish();
     commit_point("published");
     return {.file = name,
@@ -209,7 +171,7 @@ ShardName write_shard(const fs::path& generation, Rank rank, WorldSize world_siz
 
 void write_manifest(const fs::path& run, const Manifest& manifest) {
     const fs::path generation = generation_directory(run, manifest.step);
-    const fs::path path = generation / manifest_file;
+    const fs::path path = manifest_path(run, manifest.step);
     if (const std::string problem = problem_of(manifest); !problem.empty()) {
         throw Error(ErrorCode::bug, "manifest '" + path.string() + "': " + problem);
     }
@@ -385,46 +347,6 @@ class Abandoned {
     fs::path directory_;
 };
 
-/// Manifest sound and its files there, at their lengths: what can be seen without reading them.
-bool looks_complete(const fs::path& run, std::uint64_t step) {
-    try {
-        const Manifest manifest = read_manifest(run, step);
-        if (manifest.ledger_head && !path_exists(run / "ledger" / manifest.ledger_head->file)) return false;
-        return std::all_of(manifest.shards.begin(), manifest.shards.end(), [&](const ShardName& shard) {
-            std::error_code failure;
-            return fs::file_size(generation_directory(run, step) / shard.file, failure) == shard.file_bytes &&
-                   !failure;
-        });
-    } catch (const Error&) {
-        return false;
-    }
-}
-
-void retire_generation(const fs::path& run, std::uint64_t step) {
-    const fs::path generation = generation_directory(run, step);
-    const CommitScope scope("prune");
-    commit_point("before-manifest");
-    // Synced before any shard goes: a manifest that a power cut brings back must find its shards.
-    remove_file(manifest_path(run, step));
-    sync_directory(generation);
-    commit_point("manifest-removed");
-    for (const fs::path& entry : directory_entries(generation)) {
-        const std::string name = entry.filename().string();
-        if (name.starts_with("shard-") && name.ends_with(".h5")) remove_file(entry);
-    }
-    remove_temporaries(generation);
-    commit_point("shards-removed");
-    std::error_code failure;
-    fs::remove(generation, failure);
-    if (failure) {
-        log_root(LogLevel::warning, "pruned generation '" + generation.string() +
-                                        "' is kept as a directory: " + failure.message());
-        return;
-    }
-    sync_directory(generation.parent_path());
-    commit_point("directory-removed");
-}
-
 }  // namespace
 
 std::vector<GenerationStatus> list_generations(const fs::path& run) {
@@ -476,27 +398,6 @@ void settle_run_directory(const fs::path& run, std::optional<std::uint64_t> step
         const std::string file = segment.filename().string();
         if (parse_ledger_segment_file(file) && chain.count(file) == 0)
             abandoned.take(fs::path("ledger") / file);
-    }
-}
-
-void prune_generations(const fs::path& run, std::size_t keep) {
-    if (keep < 2) {
-        throw Error(ErrorCode::invalid_argument,
-                    "cannot keep " + std::to_string(keep) +
-                        " generations (one may turn out damaged); keep at least 2");
-    }
-    const std::vector<std::uint64_t> steps = generation_steps(run);
-    std::vector<std::uint64_t> kept;  // Newest first.
-    for (auto step = steps.rbegin(); step != steps.rend() && kept.size() < keep; ++step) {
-        if (looks_complete(run, *step)) kept.push_back(*step);
-    }
-    if (kept.empty()) return;
-    for (const std::uint64_t step : steps) {
-        const bool committed = path_exists(manifest_path(run, step));
-        // Without a manifest and behind a generation: what an attempt or a cut-off pruning left.
-        const bool left_over = !committed && step < kept.front();
-        const bool old = kept.size() == keep && step < kept.back();
-        if (old || left_over) retire_generation(run, step);
     }
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -67,9 +68,11 @@ std::string shard_file_name(Rank rank, WorldSize world_size);
 
 /// Write and publish one shard. Spans are the rank's slice of weights and moments, all of slice_end −
 /// slice_begin.
+/// @param pause  called every 16 MiB; what it throws ends the attempt, and the temporary goes.
 ShardName write_shard(const std::filesystem::path& generation, Rank rank, WorldSize world_size,
                       const Cursor& cursor, std::uint64_t slice_begin, std::span<const float> weights,
-                      std::span<const float> adam_m, std::span<const float> adam_v);
+                      std::span<const float> adam_m, std::span<const float> adam_v,
+                      const std::function<void()>& pause = {});
 
 /// Publish manifest.json; the generation is committed when this returns.
 void write_manifest(const std::filesystem::path& run, const Manifest& manifest);
@@ -115,9 +118,5 @@ std::optional<Manifest> newest_valid_generation(const std::filesystem::path& run
 /// abandoned/; nothing is deleted. Remove temporaries. For rank 0, holding the lock, before training.
 void settle_run_directory(const std::filesystem::path& run, std::optional<std::uint64_t> step,
                           const std::optional<LedgerSegmentName>& head);
-
-/// Delete old generations, manifest first, keeping the newest `keep` (≥ 2) committed ones. Ledger segments
-/// stay.
-void prune_generations(const std::filesystem::path& run, std::size_t keep);
 
 }  // namespace lockstep

@@ -1,7 +1,6 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -10,7 +9,6 @@
 #include <vector>
 
 #include "io/base/contract.h"
-#include "kernels/scalar_math.h"
 #include "kernels/simd/kernel_table.h"
 
 namespace lockstep {
@@ -88,10 +86,10 @@ float score_scale(const AttentionShape& shape) {
 
 void attention_forward(ThreadPool& pool, const AttentionShape& shape,
                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, MatrixView out,
-                       std::span<float> log_sum_exp) {
+                       std::span<float> softmax_rows) {
     check_shape(shape, cu_seqlens, qkv);
     LOCKSTEP_EXPECTS(out.rows == qkv.rows && out.cols == shape.query_width());
-    LOCKSTEP_EXPECTS(log_sum_exp.size() == shape.num_heads * qkv.rows);
+    LOCKSTEP_EXPECTS(softmax_rows.size() == 2 * shape.num_heads * qkv.rows);
     const KernelTable& kernels = kernel_table();
     const std::size_t group = shape.num_heads / shape.num_kv_heads;
 
@@ -112,9 +110,7 @@ void attention_forward(ThreadPool& pool, const AttentionShape& shape,
         const Task& task = tasks[index];
         const float* const row = qkv.row(task.segment_begin);
         const float* const k = row + shape.query_width() + task.head / group * shape.head_dim;
-        float* const normalizer = log_sum_exp.data() + task.head * qkv.rows + task.segment_begin;
-        std::array<float, query_block> row_sum;
-        const std::size_t query_end = std::min(task.tokens, task.query_begin + query_block);
+        float* const row_max = softmax_rows.data() + task.head * qkv.rows + task.segment_begin;
         kernels.attention_forward({
             .q = row + task.head * shape.head_dim,
             .k = k,
@@ -122,30 +118,25 @@ void attention_forward(ThreadPool& pool, const AttentionShape& shape,
             .stride = qkv.stride,
             .out = out.row(task.segment_begin) + task.head * shape.head_dim,
             .out_stride = out.stride,
-            .row_max = normalizer,
-            .row_sum = row_sum.data(),
+            .row_max = row_max,
+            .row_inverse_sum = row_max + shape.num_heads * qkv.rows,
             .tokens = task.tokens,
             .query_begin = task.query_begin,
-            .query_end = query_end,
+            .query_end = std::min(task.tokens, task.query_begin + query_block),
             .head_dim = shape.head_dim,
             .scale = score_scale(shape),
             .workspace = thread_workspace(attention_forward_floats(shape.head_dim)),
         });
-        for (std::size_t i = task.query_begin; i < query_end; ++i) {
-            const double log_sum = exact_log(static_cast<double>(row_sum[i - task.query_begin]));
-            normalizer[i] = static_cast<float>(static_cast<double>(normalizer[i]) + log_sum);
-        }
     });
 }
 
 void attention_backward(ThreadPool& pool, const AttentionShape& shape,
-                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, ConstMatrixView out,
-                        ConstMatrixView d_out, std::span<const float> log_sum_exp, MatrixView d_qkv) {
+                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, ConstMatrixView d_out,
+                        std::span<const float> softmax_rows, MatrixView d_qkv) {
     check_shape(shape, cu_seqlens, qkv);
-    LOCKSTEP_EXPECTS(out.rows == qkv.rows && out.cols == shape.query_width());
     LOCKSTEP_EXPECTS(d_out.rows == qkv.rows && d_out.cols == shape.query_width());
     LOCKSTEP_EXPECTS(d_qkv.rows == qkv.rows && d_qkv.cols == qkv.cols);
-    LOCKSTEP_EXPECTS(log_sum_exp.size() == shape.num_heads * qkv.rows);
+    LOCKSTEP_EXPECTS(softmax_rows.size() == 2 * shape.num_heads * qkv.rows);
     const KernelTable& kernels = kernel_table();
     const std::size_t group = shape.num_heads / shape.num_kv_heads;
 
@@ -167,17 +158,17 @@ void attention_backward(ThreadPool& pool, const AttentionShape& shape,
         const std::size_t key_column = shape.query_width() + task.head * shape.head_dim;
         const float* const row = qkv.row(task.segment_begin);
         float* const d_row = d_qkv.row(task.segment_begin);
+        const float* const row_max = softmax_rows.data() + task.head * group * qkv.rows + task.segment_begin;
         kernels.attention_backward({
             .q = row + query_column,
             .k = row + key_column,
             .v = row + key_column + shape.kv_width(),
             .stride = qkv.stride,
-            .out = out.row(task.segment_begin) + query_column,
             .d_out = d_out.row(task.segment_begin) + query_column,
-            .out_stride = out.stride,
             .d_out_stride = d_out.stride,
-            .log_sum_exp = log_sum_exp.data() + task.head * group * qkv.rows + task.segment_begin,
-            .log_sum_exp_stride = qkv.rows,
+            .row_max = row_max,
+            .row_inverse_sum = row_max + shape.num_heads * qkv.rows,
+            .row_stride = qkv.rows,
             .d_q = d_row + query_column,
             .d_k = d_row + key_column,
             .d_v = d_row + key_column + shape.kv_width(),

@@ -32,15 +32,17 @@ struct AttentionShape {
 /// @param cu_seqlens    (segments + 1) running sum of lengths; first 0, last T.
 /// @param qkv           (T, qkv_width) per token: queries of all heads, then keys, then values.
 /// @param out           (T, query_width) written.
-/// @param log_sum_exp   (num_heads · T) written, head-major; kept for backward.
+/// @param softmax_rows  (2 · num_heads · T) written, head-major, for backward: of each query the largest
+/// scaled
+///                      score, then of each query 1 / Σ exp(score − largest).
 void attention_forward(ThreadPool& pool, const AttentionShape& shape,
                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, MatrixView out,
-                       std::span<float> log_sum_exp);
+                       std::span<float> softmax_rows);
 
-/// @param d_out   (T, query_width) gradient of `out`.
+/// @param d_out   (T, query_width) gradient of what forward wrote to `out`.
 /// @param d_qkv   (T, qkv_width) written.
 void attention_backward(ThreadPool& pool, const AttentionShape& shape,
-                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, ConstMatrixView out,
-                        ConstMatrixView d_out, std::span<const float> log_sum_exp, MatrixView d_qkv);
+                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, ConstMatrixView d_out,
+                        std::span<const float> softmax_rows, MatrixView d_qkv);
 
 }  // namespace lockstep

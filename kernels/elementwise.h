@@ -13,7 +13,7 @@ namespace lockstep {
 
 /// y += bias, for every row.
 void add_bias(ThreadPool& pool, MatrixView y, std::span<const float> bias);
-/// d_bias (width) written: sum over rows, ascending.
+/// d_bias (width) written: sum over rows, in ascending blocks of 32 (docs/numerics.md).
 void bias_gradient(ThreadPool& pool, ConstMatrixView d_y, std::span<float> d_bias);
 /// y += x.
 void add_to(ThreadPool& pool, ConstMatrixView x, MatrixView y);

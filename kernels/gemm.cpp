@@ -348,6 +348,16 @@ GemmBackend parse_gemm_backend(std::string_view text) {
         "'" + std::string(text) + "' is not a matrix product backend; use auto, openblas, own or reference");
 }
 
+std::string_view numerics_id(GemmNumerics numerics) {
+    switch (numerics) {
+        case GemmNumerics::fma256:
+            return "fma256-2";
+        case GemmNumerics::bf16:
+            return "bf16-2";
+    }
+    return "unknown";
+}
+
 std::string_view name_of(GemmNumerics numerics) {
     switch (numerics) {
         case GemmNumerics::fma256:

@@ -1,7 +1,7 @@
 // kernels/norm.h
 //
 // LayerNorm and RMSNorm over rows, forward and backward. Row sums by a fixed
-// 16-lane tree; sums over tokens in ascending token order.
+// 16-lane tree; sums over tokens in ascending blocks of 32 tokens.
 
 #pragma once
 

@@ -1,20 +1,32 @@
 // worker/generation_commit.h
 //
-// The commit protocol of a generation (DESIGN §7), collectively: rows to rank 0,
-// ledger root to all, shards by everyone, then ledger segment and manifest by
-// rank 0, which commits.
+// The commit protocol of a generation (DESIGN §7), beside the training. A step
+// waits for the snapshot alone; one thread a rank writes, hashes and syncs the
+// shard, rank 0's then ledger segment and manifest, whose rename is the commit.
+// That thread makes no MPI call: how far it is, and what came of it, travels in
+// the small all-reduce every step has anyway. At most one generation is in flight.
 
 #pragma once
 
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "io/checkpoint.h"
 #include "io/comm/communicator.h"
 #include "io/ledger.h"
-#include "worker/sharded_state.h"
+#include "io/retention.h"
+#include "worker/background_task.h"
+#include "worker/generation_cost.h"
+#include "worker/generation_messages.h"
+#include "worker/state_snapshot.h"
 
 namespace lockstep {
 
@@ -26,17 +38,81 @@ struct CommitBase {
     Fingerprint ledger_root = empty_ledger_root();
 };
 
-struct CommittedGeneration {
-    Fingerprint state_digest;
-    CommitBase next_base;
+struct CommitOptions {
+    std::filesystem::path run;
+    RetentionRule retention;
+    SnapshotMode snapshot = SnapshotMode::copy;
 };
 
-/// Collective. `cursor` holds everything but the ledger root, which is filled in.
-/// @param rows   this rank's packs of steps [base.step, cursor.next_step), in any order.
-/// @param keep   committed generations to keep, ≥ 2.
-/// @throws Error{io_failure} on every rank if any rank could not write; nothing committed is lost then.
-CommittedGeneration commit_generation(Communicator& comm, const std::filesystem::path& run,
-                                      ShardedState& state, std::uint64_t state_elements, Cursor& cursor,
-                                      const CommitBase& base, std::vector<LedgerRow> rows, std::size_t keep);
+class GenerationCommitter {
+  public:
+    /// Allocates what a snapshot needs. Everything borrowed outlives it.
+    GenerationCommitter(Communicator& comm, ThreadPool& pool, const ShardedState& state, CommitBase base,
+                        CommitOptions options);
+    /// Gives up what is in flight: it is then an attempt without a manifest.
+    ~GenerationCommitter();
+    GenerationCommitter(const GenerationCommitter&) = delete;
+    GenerationCommitter& operator=(const GenerationCommitter&) = delete;
+
+    /// Called on rank 0 for every generation once it is committed.
+    std::function<void(const GenerationCost&)> on_committed;
+
+    /// Collective. Snapshot of the state at `cursor`, which gets its ledger root; the rest happens beside the
+    /// steps that follow. Finishes the generation in flight first.
+    /// @param rows  this rank's packs of the steps since the last snapshot, in any order.
+    /// @throws as drain.
+    void begin(Cursor& cursor, std::span<const LedgerRow> rows);
+
+    bool in_flight() const { return stage_ != Stage::idle; }
+    /// Steps covered by the last snapshot, committed or in flight.
+    std::uint64_t snapshot_step() const;
+
+    /// What a rank has to say in a step; all ranks' words are added up.
+    static constexpr std::size_t report_words = 7;
+    using Report = std::array<std::int64_t, report_words>;
+    Report report() const;
+    /// Collective, with the sum of all ranks' reports of this step. Never waits for a disk.
+    /// After a failure nothing is in flight any more.
+    /// @throws AgreedError on every rank if any rank could not write; nothing committed is lost then.
+    void advance(const Report& sum);
+
+    /// Collective. Wait until what is in flight is committed. @throws as advance.
+    void drain();
+
+    /// What the next generation builds on. @pre nothing is in flight.
+    const CommitBase& base() const { return base_; }
+    /// Of the newest generation committed here; empty before the first.
+    const Fingerprint& state_digest() const { return state_digest_; }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    enum class Stage { idle, writing, committing };
+
+    LedgerSegment cut_segment(const Cursor& cursor, std::span<const LedgerRow> rows) const;
+    void write_own_shard();
+    void collect();
+    void commit();
+    void finish(const Fingerprint& state_digest);
+    void pause() const;
+
+    Communicator& comm_;
+    CommitOptions options_;
+    CommitBase base_;
+    StateSnapshot snapshot_;
+    Stage stage_ = Stage::idle;
+    Fingerprint state_digest_;
+
+    // Of the generation in flight. The thread and the loop never use the same at one time: BackgroundTask
+    // hands them over.
+    Cursor cursor_;
+    LedgerSegment segment_;             ///< Rank 0.
+    ShardReport shard_;                 ///< This rank's.
+    std::vector<ShardReport> reports_;  ///< Rank 0: everyone's.
+    Manifest manifest_;                 ///< Rank 0.
+    GenerationCost cost_;
+    Clock::time_point began_;
+    std::atomic<bool> given_up_ = false;
+    BackgroundTask task_;  ///< Last, so that it ends before what it uses.
+};
 
 }  // namespace lockstep

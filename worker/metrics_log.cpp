@@ -13,9 +13,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string metrics_path(const std::filesystem::path& run) {
-    return (run / "metrics.jsonl").string();
-}
+constexpr const char* metrics_name = "metrics.jsonl";
+constexpr const char* generations_name = "generations.jsonl";
 
 /// Keeps the lines of steps before `next_step`, in order; a torn last line goes.
 std::string cut_back(const std::string& text, std::uint64_t next_step) {
@@ -55,11 +54,24 @@ std::string to_json(const StepMetrics& m) {
     object["seconds"] = m.seconds;
     object["tokens_per_second"] = m.seconds > 0 ? static_cast<double>(m.tokens) / m.seconds : 0.0;
     if (m.skipped) object["skipped"] = true;
+    if (m.cross_check_agreed) object["cross_check"] = *m.cross_check_agreed ? "agreed" : "repeated";
     return object.dump();
 }
 
+std::string to_json(const GenerationCost& c) {
+    return ordered_json{{"step", c.step},
+                        {"bytes", c.bytes},
+                        {"waited_seconds", c.waited_seconds},
+                        {"copy_seconds", c.copy_seconds},
+                        {"stall_seconds", c.stall_seconds},
+                        {"write_seconds", c.write_seconds},
+                        {"durable_seconds", c.durable_seconds},
+                        {"processor_seconds", c.processor_seconds}}
+        .dump();
+}
+
 MetricsLog::MetricsLog(const std::filesystem::path& run, std::uint64_t next_step) : run_(run) {
-    const std::string path = metrics_path(run);
+    const std::string path = (run / metrics_name).string();
     if (std::filesystem::exists(path)) {
         const std::string text = read_file(path);
         const std::string kept = cut_back(text, next_step);
@@ -67,14 +79,24 @@ MetricsLog::MetricsLog(const std::filesystem::path& run, std::uint64_t next_step
     }
     lines_.open(path, std::ios::app);
     if (!lines_) throw Error(ErrorCode::io_failure, "cannot open '" + path + "' for appending");
+    generations_.open(run / generations_name, std::ios::app);
+}
+
+void MetricsLog::append_line(std::ofstream& file, const char* name, const std::string& line) {
+    file.clear();  // A disk that was full may have room again.
+    file << line << '\n' << std::flush;
+    if (!file) {
+        throw Error(ErrorCode::io_failure,
+                    "cannot append to '" + (run_ / name).string() + "'; free some space");
+    }
 }
 
 void MetricsLog::append(const StepMetrics& metrics) {
-    lines_.clear();  // A disk that was full may have room again.
-    lines_ << to_json(metrics) << '\n' << std::flush;
-    if (!lines_) {
-        throw Error(ErrorCode::io_failure, "cannot append to '" + metrics_path(run_) + "'; free some space");
-    }
+    append_line(lines_, metrics_name, to_json(metrics));
+}
+
+void MetricsLog::append(const GenerationCost& cost) {
+    append_line(generations_, generations_name, to_json(cost));
 }
 
 }  // namespace lockstep

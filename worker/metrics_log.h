@@ -1,7 +1,7 @@
 // worker/metrics_log.h
 //
-// metrics.jsonl: what people and plots watch. Without authority: nothing is ever
-// decided from it.
+// metrics.jsonl and generations.jsonl: what people and plots watch. Without
+// authority: nothing is ever decided from them.
 
 #pragma once
 
@@ -10,6 +10,8 @@
 #include <fstream>
 #include <optional>
 #include <string>
+
+#include "worker/generation_cost.h"
 
 namespace lockstep {
 
@@ -21,7 +23,8 @@ struct StepMetrics {
     std::uint64_t tokens = 0;
     std::uint64_t targets = 0;
     double seconds = 0;
-    bool skipped = false;  ///< Not finite: no update.
+    bool skipped = false;                    ///< Not finite: no update.
+    std::optional<bool> cross_check_agreed;  ///< Where a pack was checked: at once, or only once repeated.
 };
 
 /// 16 hexadecimal digits: the bits of a double.
@@ -38,10 +41,14 @@ class MetricsLog {
 
     /// Append a line and pass it to the system. @throws Error{io_failure}.
     void append(const StepMetrics& metrics);
+    /// Append to run/generations.jsonl, which is never cut back. @throws Error{io_failure}.
+    void append(const GenerationCost& cost);
 
   private:
+    void append_line(std::ofstream& file, const char* name, const std::string& line);
+
     std::filesystem::path run_;
-    std::ofstream lines_;
+    std::ofstream lines_, generations_;
 };
 
 }  // namespace lockstep

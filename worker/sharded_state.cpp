@@ -2,19 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <memory>
 
 #include "io/base/contract.h"
-#include "io/state_digest.h"
 #include "kernels/optimizer.h"
 #include "kernels/scalar_math.h"
 
 namespace lockstep {
 
 namespace {
-
-constexpr int leaf_tag = 101;
 
 /// Byte counts of all ranks' slices when an element takes `element_bytes` and stands for `stride` state
 /// elements.
@@ -94,73 +89,6 @@ void ShardedState::all_gather_weights() {
     const auto all = std::span(weights_);
     comm_.all_gather_v(std::as_bytes(all.subspan(slice_.begin, slice_.size())), std::as_writable_bytes(all),
                        weight_bytes_);
-}
-
-Fingerprint ShardedState::tree_root(std::span<const float> slice_values) {
-    const std::size_t total = layout_.size();
-    const WorldSize world = comm_.size();
-    const auto owner_of = [&](std::size_t element) {
-        int r = 0;
-        while (state_slice(total, Rank{r}, world).end <= element) ++r;
-        return Rank{r};
-    };
-
-    // A leaf is hashed by the rank that holds its first element; the others send it their part of that leaf.
-    const std::size_t first_own_leaf =
-        (slice_.begin + state_leaf_elements - 1) / state_leaf_elements * state_leaf_elements;
-    std::unique_ptr<PendingTransfer> sent;
-    if (slice_.size() > 0 && slice_.begin < first_own_leaf) {
-        const std::size_t end = std::min(slice_.end, first_own_leaf);
-        const std::size_t leaf_begin = first_own_leaf - state_leaf_elements;
-        sent =
-            comm_.send(std::as_bytes(slice_values.first(end - slice_.begin)), owner_of(leaf_begin), leaf_tag);
-    }
-
-    std::vector<Fingerprint> mine;
-    for (std::size_t leaf = first_own_leaf; leaf < slice_.end; leaf += state_leaf_elements) {
-        const std::size_t end = std::min(total, leaf + state_leaf_elements);
-        const auto local = slice_values.subspan(leaf - slice_.begin, std::min(end, slice_.end) - leaf);
-        if (end <= slice_.end) {
-            mine.push_back(state_leaf(local));
-            continue;
-        }
-        std::vector<float> whole(local.begin(), local.end());
-        whole.resize(end - leaf);
-        for (int r = comm_.rank().value + 1; r < world.value; ++r) {
-            const StateSlice other = state_slice(total, Rank{r}, world);
-            const std::size_t from = std::max(other.begin, leaf);
-            const std::size_t to = std::min(other.end, end);
-            if (from >= to) continue;
-            comm_
-                .receive(std::as_writable_bytes(std::span(whole).subspan(from - leaf, to - from)), Rank{r},
-                         leaf_tag)
-                ->wait();
-        }
-        mine.push_back(state_leaf(whole));
-    }
-    if (sent) sent->wait();
-
-    const auto gathered = comm_.gather(std::as_bytes(std::span(mine)), Rank{0});
-    Fingerprint root;
-    if (comm_.rank().value == 0) {
-        std::vector<Fingerprint> leaves;
-        for (const auto& bytes : gathered) {
-            const std::size_t count = bytes.size() / sizeof(Fingerprint);
-            const std::size_t at = leaves.size();
-            leaves.resize(at + count);
-            if (count > 0) std::memcpy(leaves.data() + at, bytes.data(), bytes.size());
-        }
-        root = state_tree_root(leaves);
-    }
-    comm_.broadcast(std::as_writable_bytes(std::span(root.bytes)), Rank{0});
-    return root;
-}
-
-Fingerprint ShardedState::digest(const Cursor& cursor) {
-    const Fingerprint weights = tree_root(slice_weights());
-    const Fingerprint m = tree_root(adam_m_);
-    const Fingerprint v = tree_root(adam_v_);
-    return state_digest(cursor, weights, m, v);
 }
 
 }  // namespace lockstep

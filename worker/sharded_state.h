@@ -44,12 +44,7 @@ class ShardedState {
     /// Collective. Every rank's slice of the weights to every rank.
     void all_gather_weights();
 
-    /// Collective. The state digest of this state at `cursor`, on every rank.
-    Fingerprint digest(const Cursor& cursor);
-
   private:
-    Fingerprint tree_root(std::span<const float> slice_values);
-
     Communicator& comm_;
     ThreadPool& pool_;
     const StateLayout& layout_;

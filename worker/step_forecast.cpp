@@ -68,7 +68,7 @@ double memory_rate(ThreadPool& pool, double seconds) {
 }  // namespace
 
 RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
-                       Activations activations, WorldSize world_size) {
+                       Activations activations, WorldSize world_size, SnapshotMode snapshot) {
     const std::size_t elements = StateLayout(config).size();
     const std::size_t slice = state_slice(elements, Rank{0}, world_size).size();
     RankMemory memory;
@@ -77,6 +77,7 @@ RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t 
     memory.moments = 2 * slice * sizeof(float);
     memory.exact_sum = ExactSum::bytes(elements, world_size);
     memory.scratch = gemm.scratch_bytes();
+    memory.snapshot = StateSnapshot::bytes(elements, world_size, snapshot);
     memory.transformer = transformer_memory(config, gemm, tokens_max, activations);
     return memory;
 }

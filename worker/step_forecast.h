@@ -11,6 +11,7 @@
 #include "io/base/ids.h"
 #include "kernels/gemm.h"
 #include "worker/model/transformer.h"
+#include "worker/state_snapshot.h"
 
 namespace lockstep {
 
@@ -21,13 +22,15 @@ struct RankMemory {
     std::size_t moments = 0;    ///< Adam's two, of this rank's slice.
     std::size_t exact_sum = 0;  ///< The gradient of a step, and what arrives of another rank's.
     std::size_t scratch = 0;    ///< Of the matrix products' threads.
+    std::size_t snapshot = 0;   ///< The copy generations are written from.
     TransformerMemory transformer;
     std::size_t total() const {
-        return program + weights + moments + exact_sum + scratch + transformer.total();
+        return program + weights + moments + exact_sum + scratch + snapshot + transformer.total();
     }
 };
 RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
-                       Activations activations, WorldSize world_size);
+                       Activations activations, WorldSize world_size,
+                       SnapshotMode snapshot = SnapshotMode::copy);
 
 /// What this rank does in a second, as a step would ask for it.
 struct MachineRate {

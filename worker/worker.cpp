@@ -14,17 +14,24 @@
 #include "io/comm/agreement.h"
 #include "io/ledger.h"
 #include "io/token_digest.h"
+#include "worker/cross_check.h"
 #include "worker/exact_sum.h"
 #include "worker/generation_commit.h"
 #include "worker/model/model_folder.h"
 #include "worker/model/transformer.h"
 #include "worker/sharded_state.h"
+#include "worker/step_verdict.h"
 
 namespace lockstep {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+/// [s]
+double now() {
+    return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+}
 
 double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -44,39 +51,8 @@ double canonical(double value) {
     return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
 }
 
-/// What all ranks must know of a step before anything is updated; summed over ranks.
-class StepVerdict {
-  public:
-    explicit StepVerdict(std::uint64_t packs) : values_(flag_count + packs, 0), packs_(packs) {}
-
-    void raise_overflow() { values_[0] = 1; }
-    void raise_non_finite() { values_[1] = 1; }
-    void ask_to_stop() { values_[2] = 1; }
-    void report_failure() { values_[3] = 1; }
-    void add_tokens(std::uint64_t tokens) { values_[4] += static_cast<std::int64_t>(tokens); }
-    void set_loss(std::uint64_t pack_in_step, double loss) {
-        if (pack_in_step < packs_) values_[flag_count + pack_in_step] = std::bit_cast<std::int64_t>(loss);
-    }
-
-    /// A pack's loss is set by one rank alone, so the integer sum carries its bits to all.
-    void agree(Communicator& comm) { comm.sum(values_); }
-
-    bool overflow() const { return values_[0] != 0; }
-    bool non_finite() const { return values_[1] != 0; }
-    bool stop() const { return values_[2] != 0; }
-    bool failure() const { return values_[3] != 0; }
-    std::uint64_t tokens() const { return static_cast<std::uint64_t>(values_[4]); }
-    double loss_sum() const {
-        double sum = 0;
-        for (std::uint64_t i = 0; i < packs_; ++i) sum += std::bit_cast<double>(values_[flag_count + i]);
-        return sum;
-    }
-
-  private:
-    static constexpr std::size_t flag_count = 5;
-    std::vector<std::int64_t> values_;
-    std::uint64_t packs_;
-};
+/// So often a step is repeated because two ranks differ; then the machine is not fit.
+constexpr int cross_check_repeats_max = 1;
 
 }  // namespace
 
@@ -113,11 +89,18 @@ struct Worker::State {
     StepWindow window;
     bool window_at_hand = false;
     Cursor cursor;
-    CommitBase base;
-    bool step_was_clean = true;  ///< No overflow in the present step.
-    bool committed = false;      ///< The present state is the newest generation.
-    Fingerprint last_digest;
-    std::vector<LedgerRow> rows;  ///< This rank's, since the last generation.
+    CommitBase base;              ///< Of the generation loaded; the committer goes on from it.
+    bool step_was_clean = true;   ///< No overflow in the present step.
+    bool in_snapshot = false;     ///< The present state is the newest generation, or on its way to be.
+    Fingerprint last_digest;      ///< Of the generation loaded, or committed last.
+    std::vector<LedgerRow> rows;  ///< This rank's, since the last snapshot.
+
+    // While a run goes on; none when only advancing in memory.
+    std::optional<GenerationCommitter> committer;
+    std::optional<CheckpointSchedule> schedule;
+    CrossCheckPlan cross_check{0, WorldSize{1}};
+    PackedBatch checked_batch;  ///< On the two ranks that compute it.
+    WorkerOutcome outcome;
 
     State(const Worker& w, Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s,
           const TrainSettings& t, Activations activations)
@@ -129,10 +112,10 @@ struct Worker::State {
           settings(t),
           model(t.model, g, std::max<std::size_t>(p.pack_tokens_max, 1), activations),
           sharded(c, g.pool(), model.layout()),
-          sum(c, g.pool(), model.layout().size()) {
+          sum(c, g.pool(), model.layout().size(), model.layout().padding()) {
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
-        cursor.numerics = name_of(settings.numerics);
+        cursor.numerics = numerics_id(settings.numerics);
         cursor.scale_exponent = settings.scale_exponent;
         cursor.ledger_root = empty_ledger_root();
     }
@@ -149,12 +132,22 @@ struct Worker::State {
     }
     void begin_fresh();
     std::vector<std::size_t> own_packs() const;
-    LedgerRow compute_pack(std::size_t index, int attempt, StepVerdict& verdict);
-    StepVerdict compute_step(std::vector<LedgerRow>& step_rows);
+    double forward_backward(const PackedBatch& of, int attempt, GradientSink sink);
+    PackImage compute_image(const PackedBatch& of, int attempt);
+    LedgerRow compute_pack(std::size_t index, int attempt, GradientDigest* digest, StepVerdict& verdict);
+    void compute_packs(int attempt, std::vector<LedgerRow>& step_rows, StepVerdict& verdict);
+    void check_as_second(int attempt, StepVerdict& verdict, std::optional<Error>& failure);
+    bool cross_check_holds(int attempt, const StepVerdict& verdict, int& repeats);
+    StepVerdict compute_step(std::vector<LedgerRow>& step_rows, StepMetrics& metrics);
     void update(StepMetrics& metrics);
     void adapt_scale();
-    bool run_step(StepMetrics& metrics);
-    void commit(const WorkerOptions& options);
+    struct StepWishes {
+        bool stop = false, generation = false;
+    };
+    StepWishes run_step(StepMetrics& metrics);
+    void begin_generation();
+    void begin_run(const WorkerOptions& options);
+    void train(std::uint64_t stop, const std::function<void(StepMetrics&)>& report);
     void ensure_window();
 };
 
@@ -197,7 +190,7 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
     s.base.parent = generation->step;
     s.base.ledger_head = generation->ledger_head;
     s.base.ledger_root = s.cursor.ledger_root;
-    s.committed = true;
+    s.in_snapshot = true;
     s.last_digest = generation->state_digest;
 }
 
@@ -233,7 +226,29 @@ std::vector<std::size_t> Worker::State::own_packs() const {
     return packs;
 }
 
-LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdict& verdict) {
+/// Loss and gradient as a step has them: every pack is scaled by the targets of its step, so that the sum
+/// over packs is the gradient of the mean.
+double Worker::State::forward_backward(const PackedBatch& of, int attempt, GradientSink sink) {
+    const float scale = static_cast<float>(1.0 / static_cast<double>(targets_in_step()));
+    if (!owner.hooks.on_gradient) return canonical(model.forward_backward(of, scale, sink));
+    gradient.resize(model.layout().size());
+    const double loss = canonical(model.forward_backward(of, scale, gradient));
+    owner.hooks.on_gradient(of, attempt, gradient);
+    sink(0, gradient);
+    return loss;
+}
+
+PackImage Worker::State::compute_image(const PackedBatch& of, int attempt) {
+    if (of.num_targets == 0) return {};
+    GradientDigest digest(gemm.pool());
+    const double loss = forward_backward(of, attempt, [&](std::size_t offset, std::span<const float> part) {
+        digest.add(offset, part, static_cast<int>(cursor.scale_exponent), packs_in_step());
+    });
+    return {digest.value(), std::bit_cast<std::uint64_t>(loss)};
+}
+
+LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDigest* digest,
+                                      StepVerdict& verdict) {
     const Clock::time_point begin = Clock::now();
     if (owner.on_progress) owner.on_progress("forward", cursor.next_step, window.slice.pack[index]);
     build_batch(window.slice, index, cursor.next_step, samples, batch);
@@ -248,23 +263,13 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdic
     row.event = PackEvent::no_target;
     if (owner.hooks.on_digested_batch) owner.hooks.on_digested_batch(batch);
     if (batch.num_targets > 0) {
-        // Every pack is scaled by the targets of its step, so that the sum over packs is the gradient of the
-        // mean.
-        const float scale = static_cast<float>(1.0 / static_cast<double>(targets_in_step()));
         const bool dropped = owner.hooks.drop_gradient && owner.hooks.drop_gradient(batch);
+        const int exponent = static_cast<int>(cursor.scale_exponent);
         ExactFlags flags;
-        const auto add = [&](std::size_t offset, std::span<const float> part) {
-            if (dropped) return;
-            flags |= sum.add(offset, part, static_cast<int>(cursor.scale_exponent), packs_in_step());
-        };
-        if (owner.hooks.on_gradient) {
-            gradient.resize(model.layout().size());
-            row.loss = canonical(model.forward_backward(batch, scale, gradient));
-            owner.hooks.on_gradient(batch, attempt, gradient);
-            add(0, gradient);
-        } else {
-            row.loss = canonical(model.forward_backward(batch, scale, add));
-        }
+        row.loss = forward_backward(batch, attempt, [&](std::size_t offset, std::span<const float> part) {
+            if (digest != nullptr) digest->add(offset, part, exponent, packs_in_step());
+            if (!dropped) flags |= sum.add(offset, part, exponent, packs_in_step());
+        });
         if (!dropped) sum.end_pack();
         row.event = PackEvent::trained;
         if (flags.overflow) verdict.raise_overflow();
@@ -277,26 +282,102 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, StepVerdic
     return row;
 }
 
-StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows) {
+void Worker::State::compute_packs(int attempt, std::vector<LedgerRow>& step_rows, StepVerdict& verdict) {
+    const std::vector<std::size_t> packs = own_packs();
+    const std::uint64_t step = cursor.next_step;
+    const bool checked = cross_check.checks(step) && cross_check.owner(step) == comm.rank();
+    checked_batch = PackedBatch();
+    const std::size_t checked_pack =
+        checked && !packs.empty() ? packs[cross_check.pack(step, packs.size())] : packs.size();
+    for (const std::size_t index : packs) {
+        if (index == packs.back()) sum.begin_last_pack();
+        if (!checked || index != checked_pack) {
+            step_rows.push_back(compute_pack(index, attempt, nullptr, verdict));
+            continue;
+        }
+        GradientDigest digest(gemm.pool());
+        step_rows.push_back(compute_pack(index, attempt, &digest, verdict));
+        checked_batch = batch;
+        if (batch.num_targets > 0) {
+            verdict.set_image(CrossCheckRole::owner,
+                              {digest.value(), std::bit_cast<std::uint64_t>(step_rows.back().loss)});
+        }
+    }
+}
+
+/// The second computation of a checked step's pack. Owner and checker meet here whatever became of their own
+/// packs.
+void Worker::State::check_as_second(int attempt, StepVerdict& verdict, std::optional<Error>& failure) {
+    const std::uint64_t step = cursor.next_step;
+    if (!cross_check.checks(step)) return;
+    const Rank first = cross_check.owner(step), second = cross_check.checker(step);
+    if (comm.rank() == first && first != second) {
+        send_batch(comm, failure ? PackedBatch() : checked_batch, second);
+    }
+    if (comm.rank() != second) return;
+    if (first != second) checked_batch = receive_batch(comm, first);
+    if (failure || checked_batch.token_ids.empty()) return;
+    try {
+        verdict.set_image(CrossCheckRole::checker, compute_image(checked_batch, attempt));
+    } catch (const std::exception& exception) {
+        failure = error_of(exception);
+        verdict.report_failure();
+    }
+}
+
+/// Collective. False: the step is to be computed again. @throws AgreedError{environment}.
+bool Worker::State::cross_check_holds(int attempt, const StepVerdict& verdict, int& repeats) {
+    if (!cross_check.checks(cursor.next_step)) return true;
+    const PackImage first = verdict.image(CrossCheckRole::owner);
+    const PackImage second = verdict.image(CrossCheckRole::checker);
+    ++outcome.cross_checks;
+    if (first == second) return true;
+    sum.discard();
+    const CrossCheckFinding finding =
+        find_the_odd_one(comm, cross_check, cursor.next_step, checked_batch, first, second,
+                         [&](const PackedBatch& of) { return compute_image(of, attempt); });
+    const std::string what = "step " + std::to_string(cursor.next_step) +
+                             ": a pack computed twice has different bits (gradient digest " +
+                             first.gradient.hex() + " and " + second.gradient.hex() + "): " + finding.text;
+    if (repeats >= cross_check_repeats_max) {
+        throw AgreedError(ErrorCode::environment,
+                          what +
+                              "; the repeated step differs again, so the run ends before the update; take "
+                              "that host out and resume");
+    }
+    ++repeats;
+    ++outcome.cross_check_repeats;
+    log_root(LogLevel::warning, what + "; the step is computed again");
+    return false;
+}
+
+StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepMetrics& metrics) {
     step_was_clean = true;
+    int repeats = 0;
     for (int attempt = 0;; ++attempt) {
         step_rows.clear();
         sum.clear();
         StepVerdict verdict(packs_in_step());
         std::optional<Error> failure;
         try {
-            for (const std::size_t index : own_packs()) {
-                step_rows.push_back(compute_pack(index, attempt, verdict));
-            }
+            compute_packs(attempt, step_rows, verdict);
         } catch (const std::exception& exception) {
             failure = error_of(exception);
             if (failure->code() == ErrorCode::peer_lost) throw;
             verdict.report_failure();
         }
+        check_as_second(attempt, verdict, failure);
         if (owner.stop_requested && owner.stop_requested()) verdict.ask_to_stop();
+        if (committer) verdict.set_commit_report(committer->report());
+        if (schedule && comm.rank().value == 0 && !committer->in_flight() && schedule->due_at(now())) {
+            verdict.ask_for_generation();
+        }
         enter("exchange");
         verdict.agree(comm);
+        if (verdict.failure() || verdict.overflow() || verdict.non_finite()) sum.discard();
         if (verdict.failure()) agree_or_throw(comm, failure);
+        if (!cross_check_holds(attempt, verdict, repeats)) continue;
+        if (cross_check.checks(cursor.next_step)) metrics.cross_check_agreed = repeats == 0;
         if (!verdict.overflow() || verdict.non_finite()) return verdict;
         // Too large for this scale: the whole step again, eight bits lower.
         cursor.scale_exponent -= scale_drop;
@@ -326,12 +407,12 @@ void Worker::State::adapt_scale() {
     }
 }
 
-bool Worker::State::run_step(StepMetrics& metrics) {
+Worker::State::StepWishes Worker::State::run_step(StepMetrics& metrics) {
     const Clock::time_point begin = Clock::now();
     comm.set_phase("step " + std::to_string(cursor.next_step));
     enter("forward");
     std::vector<LedgerRow> step_rows;
-    const StepVerdict verdict = compute_step(step_rows);
+    const StepVerdict verdict = compute_step(step_rows, metrics);
     metrics.step = cursor.next_step;
     metrics.learning_rate = learning_rate_at(settings.optimizer, cursor.next_step);
     metrics.tokens = verdict.tokens();
@@ -357,20 +438,20 @@ bool Worker::State::run_step(StepMetrics& metrics) {
     rows.insert(rows.end(), step_rows.begin(), step_rows.end());
     ++cursor.next_step;
     cursor.epoch = plan.epoch_of(cursor.next_step);
-    committed = false;
+    in_snapshot = false;
     metrics.seconds = seconds_since(begin);
-    return verdict.stop();
+    if (committer) committer->advance(verdict.commit_report());
+    return {verdict.stop(), verdict.generation_wanted()};
 }
 
-void Worker::State::commit(const WorkerOptions& options) {
-    if (committed) return;
-    comm.set_phase("committing step " + std::to_string(cursor.next_step));
-    const CommittedGeneration generation = commit_generation(
-        comm, options.run, sharded, model.layout().size(), cursor, base, std::move(rows), options.keep);
+void Worker::State::begin_generation() {
+    if (in_snapshot) return;
+    enter("save");
+    comm.set_phase("snapshot of step " + std::to_string(cursor.next_step));
+    schedule->began(now());
+    committer->begin(cursor, rows);
     rows.clear();
-    base = generation.next_base;
-    last_digest = generation.state_digest;
-    committed = true;
+    in_snapshot = true;
 }
 
 void Worker::State::ensure_window() {
@@ -390,53 +471,94 @@ void Worker::advance_to(std::uint64_t step) {
     }
 }
 
+void Worker::State::begin_run(const WorkerOptions& options) {
+    cross_check = CrossCheckPlan(options.cross_check_every, comm.size());
+    schedule.emplace(options.checkpoint_every, gemm.pool().size(), now());
+    outcome = {};
+    together(comm, "preparing to commit", [&] {
+        committer.emplace(comm, gemm.pool(), sharded, base,
+                          CommitOptions{options.run, options.retention, options.snapshot});
+    });
+}
+
+/// Steps up to `stop`, and the generations between; the last one is begun.
+void Worker::State::train(std::uint64_t stop, const std::function<void(StepMetrics&)>& report) {
+    const auto give_up_after_skips = [&] {
+        // All ranks know it, so all end in order.
+        throw AgreedError(ErrorCode::check_failed,
+                          std::to_string(cursor.skipped_in_a_row) +
+                              " steps in a row were not finite, the last one step " +
+                              std::to_string(cursor.next_step - 1) +
+                              "; look at its packs with train --step, or start a new run with a lower --lr");
+    };
+    if (cursor.next_step < stop && cursor.skipped_in_a_row >= skips_in_a_row_max) give_up_after_skips();
+    StepWishes wishes;
+    while (cursor.next_step < stop && !wishes.stop) {
+        ensure_window();
+        StepMetrics metrics;
+        wishes = run_step(metrics);
+        if (comm.rank().value == 0) report(metrics);
+        if (metrics.skipped && cursor.skipped_in_a_row >= skips_in_a_row_max) {
+            begin_generation();
+            give_up_after_skips();
+        }
+        if (wishes.generation || schedule->due_after(cursor.next_step) ||
+            cursor.next_step - committer->snapshot_step() >= ledger_interval_max) {
+            begin_generation();
+        }
+    }
+    begin_generation();
+    outcome.stopped_on_request = wishes.stop && cursor.next_step < stop;
+}
+
 WorkerOutcome Worker::run(const WorkerOptions& options) {
     State& s = *state_;
-    const std::uint64_t stop = std::min(options.stop_step, s.plan.num_steps);
     std::optional<MetricsLog> metrics_log;
     together(s.comm, "opening the metrics", [&] {
         if (s.comm.rank().value == 0) metrics_log.emplace(options.run, s.cursor.next_step);
     });
-    const auto give_up_after_skips = [&] {
-        // All ranks know it, so all end in order.
-        throw AgreedError(ErrorCode::check_failed,
-                          std::to_string(s.cursor.skipped_in_a_row) +
-                              " steps in a row were not finite, the last one step " +
-                              std::to_string(s.cursor.next_step - 1) +
-                              "; look at its packs with train --step, or start a new run with a lower --lr");
-    };
-    if (s.cursor.next_step < stop && s.cursor.skipped_in_a_row >= skips_in_a_row_max) give_up_after_skips();
-    bool stop_now = false;
     bool warned_of_metrics = false;
-    while (s.cursor.next_step < stop && !stop_now) {
-        s.ensure_window();
-        StepMetrics metrics;
-        stop_now = s.run_step(metrics);
-        if (metrics_log) {
-            // Without authority: a full disk is an error when a generation is written, not here.
-            try {
-                metrics_log->append(metrics);
-            } catch (const Error& error) {
-                if (!warned_of_metrics) {
-                    log_root(LogLevel::warning, std::string("metrics are incomplete: ") + error.what());
-                }
-                warned_of_metrics = true;
+    const auto log = [&](const auto& entry) {
+        // Without authority: a full disk is an error when a generation is written, not here.
+        try {
+            metrics_log->append(entry);
+        } catch (const Error& error) {
+            if (!warned_of_metrics) {
+                log_root(LogLevel::warning, std::string("metrics are incomplete: ") + error.what());
             }
+            warned_of_metrics = true;
+        }
+    };
+    s.begin_run(options);
+    double last_stall = 0;
+    s.committer->on_committed = [&](const GenerationCost& cost) {
+        s.schedule->learned(cost);
+        log(cost);
+        ++s.outcome.generations;
+        s.outcome.stall_seconds += last_stall;
+        last_stall = cost.stall_seconds;
+    };
+    try {
+        s.train(std::min(options.stop_step, s.plan.num_steps), [&](StepMetrics& metrics) {
+            log(metrics);
             if (on_step) on_step(metrics);
+        });
+    } catch (const AgreedError&) {
+        // All ranks are here for the same reason. What was snapped before it is as good as ever.
+        try {
+            s.committer->drain();
+        } catch (const AgreedError& error) {
+            log_root(LogLevel::warning, std::string("the generation in flight is lost: ") + error.what());
         }
-        if (metrics.skipped && s.cursor.skipped_in_a_row >= skips_in_a_row_max) {
-            s.commit(options);
-            give_up_after_skips();
-        }
-        const bool due = options.checkpoint_every > 0 && s.cursor.next_step % options.checkpoint_every == 0;
-        if (due || s.cursor.next_step - s.base.step >= ledger_interval_max) {
-            s.enter("save");
-            s.commit(options);
-        }
+        throw;
     }
-    s.enter("save");
-    s.commit(options);
-    return {s.cursor.next_step, s.last_digest, stop_now && s.cursor.next_step < stop};
+    s.committer->drain();
+    s.outcome.next_step = s.cursor.next_step;
+    if (!s.committer->state_digest().empty()) s.last_digest = s.committer->state_digest();
+    s.outcome.state_digest = s.last_digest;
+    s.base = s.committer->base();
+    s.committer.reset();
+    return s.outcome;
 }
 
 Worker::PackResult Worker::replay_pack(std::uint64_t step, const StepWindow& window, std::uint64_t pack,

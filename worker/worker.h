@@ -16,12 +16,15 @@
 
 #include "io/checkpoint.h"
 #include "io/comm/communicator.h"
+#include "io/retention.h"
 #include "kernels/gemm.h"
 #include "plan/plan_slice.h"
+#include "worker/checkpoint_schedule.h"
 #include "worker/metrics_log.h"
 #include "worker/model/transformer.h"
 #include "worker/packed_batch.h"
 #include "worker/replay.h"
+#include "worker/state_snapshot.h"
 #include "worker/train_settings.h"
 #include "worker/worker_hooks.h"
 
@@ -29,15 +32,22 @@ namespace lockstep {
 
 struct WorkerOptions {
     std::filesystem::path run;
-    std::uint64_t stop_step = 0;         ///< Absolute; training stops before this step.
-    std::uint64_t checkpoint_every = 0;  ///< Steps between generations; 0: only at the end.
-    std::size_t keep = 2;                ///< Committed generations to keep.
+    std::uint64_t stop_step = 0;  ///< Absolute; training stops before this step.
+    CheckpointInterval checkpoint_every;
+    RetentionRule retention;
+    SnapshotMode snapshot = SnapshotMode::copy;
+    std::uint64_t cross_check_every = 0;  ///< Steps between checks of one pack by two ranks; 0: none.
 };
 
 struct WorkerOutcome {
     std::uint64_t next_step = 0;
     Fingerprint state_digest;
     bool stopped_on_request = false;
+    // Rank 0.
+    std::uint64_t generations = 0;   ///< Committed by this start.
+    double stall_seconds = 0;        ///< What steps waited for them, the last one left out: it ends the run.
+    std::uint64_t cross_checks = 0;  ///< Packs computed by two ranks.
+    std::uint64_t cross_check_repeats = 0;
 };
 
 /// @param corpus_vocabulary  ids of all corpora are below this.
@@ -77,6 +87,9 @@ class Worker {
     void start(const std::optional<Manifest>& generation, const std::filesystem::path& run);
 
     /// Collective. Train up to options.stop_step; ends with a committed generation.
+    /// @throws AgreedError{environment} if two ranks hold different bits of a pack twice in a row, naming the
+    ///         odd one and its host; AgreedError{io_failure} if a generation cannot be written, on the step
+    ///         after it was noticed.
     WorkerOutcome run(const WorkerOptions& options);
 
     /// Collective. Train up to `step` in memory alone: nothing is written, logged or committed.

@@ -16,6 +16,8 @@ namespace lockstep {
 inline constexpr std::size_t attention_tile = 64;
 /// Query tiles that share one pass over the keys in forward.
 inline constexpr std::size_t attention_block_tiles = 4;
+/// Tokens of a block of the sums that make the gradients of gains and biases.
+inline constexpr std::size_t column_sum_block = 32;
 /// Columns of a block of the softmax sum over the vocabulary.
 inline constexpr std::size_t softmax_block = 1024;
 
@@ -25,8 +27,8 @@ struct AttentionForwardTask {
     std::size_t stride;      ///< Of q, k and v, token to token.
     float* out;              ///< As q.
     std::size_t out_stride;
-    float* row_max;  ///< (tokens) largest scaled score of each query, written.
-    float* row_sum;  ///< (query_end − query_begin) sum of exp(score − row_max), written.
+    float* row_max;          ///< (tokens) largest scaled score of each query, written.
+    float* row_inverse_sum;  ///< (tokens) 1 / sum of exp(score − row_max), written.
     std::size_t tokens;
     std::size_t query_begin,
         query_end;  ///< Begin is a multiple of the tile; at most attention_block_tiles tiles.
@@ -39,10 +41,10 @@ struct AttentionForwardTask {
 struct AttentionBackwardTask {
     const float *q, *k, *v;
     std::size_t stride;
-    const float *out, *d_out;  ///< First query head's columns.
-    std::size_t out_stride, d_out_stride;
-    const float* log_sum_exp;        ///< First query head, at the segment's first token.
-    std::size_t log_sum_exp_stride;  ///< From head to head.
+    const float* d_out;  ///< First query head's columns.
+    std::size_t d_out_stride;
+    const float *row_max, *row_inverse_sum;  ///< First query head, at the segment's first token.
+    std::size_t row_stride;                  ///< From head to head.
     float *d_q, *d_k, *d_v;
     std::size_t d_stride;
     std::size_t tokens;
@@ -62,8 +64,8 @@ constexpr std::size_t attention_forward_floats(std::size_t head_dim) {
 }
 constexpr std::size_t attention_backward_floats(std::size_t tokens, std::size_t head_dim) {
     const std::size_t tile = attention_tile * padded_to(head_dim, 16);
-    return 4 * padded_to(tokens, attention_tile) / attention_tile * tile + 5 * tile +
-           2 * attention_tile * attention_tile + 2 * attention_tile;
+    const std::size_t num_tiles = padded_to(tokens, attention_tile) / attention_tile;
+    return num_tiles * (4 * tile + 2 * attention_tile * attention_tile) + 5 * tile + 3 * attention_tile;
 }
 
 struct AdamWFactors {
@@ -93,7 +95,7 @@ struct KernelTable {
     void (*rms_norm_backward)(std::size_t n, const float* x, const float* gain, float rstd, const float* d_y,
                               float* d_x);
 
-    // Sums over rows for n columns, each an ascending chain. x may be null: then only d_bias, as a plain sum.
+    // Sums over rows for n columns: chains over column_sum_block rows, added in order. x may be null: then only d_bias, as a plain sum.
     /// d_gain, d_bias may be null; mean null means 0.
     void (*column_gradients)(std::size_t rows, std::size_t n, const float* x, std::size_t x_stride,
                              const float* mean, const float* rstd, const float* d_y, std::size_t d_y_stride,

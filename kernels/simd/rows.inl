@@ -194,17 +194,27 @@ void column_gradients(std::size_t rows, std::size_t n, const float* x, std::size
             gain_sum[g] = zero();
             bias_sum[g] = zero();
         }
-        for (std::size_t t = 0; t < rows; ++t) {
-            const float* const d_row = d_y + t * d_y_stride + begin;
-            for (std::size_t g = 0; g < groups && 16 * g < width; ++g) {
-                const std::size_t count = width - 16 * g < 16 ? width - 16 * g : 16;
-                const Vec d = load_group(d_row + 16 * g, count);
-                bias_sum[g] = add(bias_sum[g], d);
-                if (x != nullptr) {
-                    Vec a = load_group(x + t * x_stride + begin + 16 * g, count);
-                    if (mean != nullptr) a = sub(a, broadcast(mean[t]));
-                    gain_sum[g] = fma(d, mul(a, broadcast(rstd[t])), gain_sum[g]);
+        // In blocks, as these sums may cancel and a long chain keeps the rounding of its largest part.
+        for (std::size_t block = 0; block < rows; block += column_sum_block) {
+            const std::size_t end = rows - block < column_sum_block ? rows : block + column_sum_block;
+            Vec gain_part[groups] = {zero(), zero(), zero(), zero()};
+            Vec bias_part[groups] = {zero(), zero(), zero(), zero()};
+            for (std::size_t t = block; t < end; ++t) {
+                const float* const d_row = d_y + t * d_y_stride + begin;
+                for (std::size_t g = 0; g < groups && 16 * g < width; ++g) {
+                    const std::size_t count = width - 16 * g < 16 ? width - 16 * g : 16;
+                    const Vec d = load_group(d_row + 16 * g, count);
+                    bias_part[g] = add(bias_part[g], d);
+                    if (x != nullptr) {
+                        Vec a = load_group(x + t * x_stride + begin + 16 * g, count);
+                        if (mean != nullptr) a = sub(a, broadcast(mean[t]));
+                        gain_part[g] = fma(d, mul(a, broadcast(rstd[t])), gain_part[g]);
+                    }
                 }
+            }
+            for (std::size_t g = 0; g < groups; ++g) {
+                gain_sum[g] = add(gain_sum[g], gain_part[g]);
+                bias_sum[g] = add(bias_sum[g], bias_part[g]);
             }
         }
         for (std::size_t g = 0; g < groups && 16 * g < width; ++g) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/base/error.h"
+#include "io/base/large_pages.h"
 #include "kernels/attention.h"
 #include "kernels/speed_probe.h"
 #include "launch/cli/bench_measure.h"
@@ -34,7 +35,7 @@ class AttentionProbe {
           out_(tokens_ * shape.query_width()),
           d_out_(out_.size()),
           d_qkv_(qkv_.size()),
-          log_sum_exp_(tokens_ * shape.num_heads) {
+          softmax_(2 * tokens_ * shape.num_heads) {
         for (std::size_t i = 0; i <= segments; ++i) {
             cu_seqlens_.push_back(static_cast<std::int32_t>(i * segment_tokens));
         }
@@ -48,13 +49,12 @@ class AttentionProbe {
 
     void forward(ThreadPool& pool) {
         attention_forward(pool, shape_, cu_seqlens_, {qkv_.data(), tokens_, shape_.qkv_width()},
-                          {out_.data(), tokens_, shape_.query_width()}, log_sum_exp_);
+                          {out_.data(), tokens_, shape_.query_width()}, softmax_);
     }
     /// @pre forward ran.
     void backward(ThreadPool& pool) {
         attention_backward(pool, shape_, cu_seqlens_, {qkv_.data(), tokens_, shape_.qkv_width()},
-                           {out_.data(), tokens_, shape_.query_width()},
-                           {d_out_.data(), tokens_, shape_.query_width()}, log_sum_exp_,
+                           {d_out_.data(), tokens_, shape_.query_width()}, softmax_,
                            {d_qkv_.data(), tokens_, shape_.qkv_width()});
     }
 
@@ -62,7 +62,7 @@ class AttentionProbe {
     AttentionShape shape_;
     std::size_t tokens_;
     std::vector<std::int32_t> cu_seqlens_;
-    std::vector<float> qkv_, out_, d_out_, d_qkv_, log_sum_exp_;
+    LargeVector<float> qkv_, out_, d_out_, d_qkv_, softmax_;  ///< As the step has them.
 };
 
 /// Scores and weighted values of the causal half: two products of two operations each.

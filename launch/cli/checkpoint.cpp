@@ -2,6 +2,7 @@
 
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
+#include "launch/cli/checkpoint_prune.h"
 #include "launch/cli/invocation.h"
 
 namespace lockstep {
@@ -52,6 +53,7 @@ void add_checkpoint(CLI::App& app, Invocation& invocation) {
                               [&invocation, run] { return run_list(invocation, *run); });
     verb->add_option("run", *run, "Run folder")->required();
     add_checkpoint_export(*noun, invocation);
+    add_checkpoint_prune(*noun, invocation);
 }
 
 }  // namespace lockstep

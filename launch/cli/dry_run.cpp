@@ -21,6 +21,7 @@ std::vector<std::pair<std::string, std::size_t>> purposes_of(const RankMemory& m
             {"weight panels", memory.transformer.weight_panels},
             {"optimizer moments", memory.moments},
             {"exact gradient sum", memory.exact_sum},
+            {"snapshot", memory.snapshot},
             {"activations", memory.transformer.activations},
             {"logits", memory.transformer.logits},
             {"gradient at hand", memory.transformer.gradient},
@@ -47,7 +48,8 @@ int dry_run(const Invocation& invocation, World& world, const TrainingArguments&
         pool.emplace(threads);
         gemm.emplace(*pool, parse_gemm_backend(arguments.gemm), gemm_shapes(settings.model, tokens_max),
                      settings.numerics);
-        memory = rank_memory(settings.model, *gemm, tokens_max, activations, comm.size());
+        memory = rank_memory(settings.model, *gemm, tokens_max, activations, comm.size(),
+                             arguments.sync_checkpoints ? SnapshotMode::borrow : SnapshotMode::copy);
     });
     comm.barrier();
     together(comm, "measuring the machine",

@@ -90,14 +90,17 @@ void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
     const std::filesystem::path run = arguments.run;
     std::vector<std::string> rejected;
     point.generation = newest_valid_generation(run, rejected);
-    for (const std::string& reason : rejected) log_root(LogLevel::warning, reason);
     if (!rejected.empty() && !point.generation) {
+        for (const std::string& reason : rejected) log_root(LogLevel::warning, reason);
         throw Error(ErrorCode::corrupt_data, "none of the " + std::to_string(rejected.size()) +
                                                  " committed generations of '" + run.string() +
                                                  "' is valid; restore one from a copy, or start a new run");
     }
     if (!rejected.empty()) {
-        log_root(LogLevel::warning, "falling back to generation " + std::to_string(point.generation->step));
+        std::string reasons;
+        for (const std::string& reason : rejected) reasons += reason + "; ";
+        log_root(LogLevel::warning,
+                 reasons + "falling back to generation " + std::to_string(point.generation->step));
     }
     if (point.generation) check_generation(point.record, *point.generation, arguments.run);
     choose_plan(arguments, point);
@@ -192,9 +195,7 @@ void add_resume(CLI::App& app, Invocation& invocation) {
     verb->add_option("-p,--plan", arguments->plan,
                      "The run's plan, if it has moved, or a revision of it to go on with");
     verb->add_option("-d,--data", arguments->corpora, "[NAME=]CORPUS, if they have moved");
-    verb->add_option("--checkpoint-every", arguments->checkpoint_every,
-                     "Steps between generations (as the run has it)");
-    verb->add_option("--keep", arguments->keep, "Generations to keep, at least 2 (as the run has it)");
+    add_generation_options(*verb, *arguments, true);
     add_settings_options(*verb, *arguments);
     add_machine_options(*verb, *arguments);
 }

@@ -17,8 +17,8 @@ namespace lockstep {
 
 namespace {
 
-/// Steps between generations unless --checkpoint-every says otherwise.
-constexpr std::uint64_t default_checkpoint_every = 100;
+/// When generations are made unless --checkpoint-every says otherwise.
+constexpr const char* default_checkpoint_every = "100";
 
 struct TrainArguments {
     TrainingArguments training;
@@ -59,7 +59,7 @@ RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& set
                     const PlanAtHand& at_hand) {
     RunRecord record;
     record.settings_json = to_json(settings);
-    record.numerics = name_of(settings.numerics);
+    record.numerics = numerics_id(settings.numerics);
     record.model = fingerprint_of(settings);
     record.plan_path = absolute(arguments.plan);
     record.plan = at_hand.plan.fingerprints.plan;
@@ -70,6 +70,7 @@ RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& set
     if (!arguments.init.empty()) record.init_path = absolute(arguments.init);
     record.checkpoint_every = arguments.checkpoint_every.value_or(default_checkpoint_every);
     record.keep = arguments.keep.value_or(2);
+    record.keep_every = arguments.keep_every.value_or(0);
     return record;
 }
 
@@ -201,11 +202,9 @@ void add_train(CLI::App& app, Invocation& invocation) {
     verb->add_option("-p,--plan,--batch-plan", arguments->training.plan, "Plan folder; only rank 0 reads it");
     verb->add_option("-d,--data", arguments->training.corpora, "[NAME=]CORPUS, one a source of the plan");
     verb->add_option("-o,--output", arguments->training.run, "Run folder")->required();
-    verb->add_option("--checkpoint-every", arguments->training.checkpoint_every,
-                     "Steps between generations, 0 for only at the end (100)");
-    verb->add_option("--keep", arguments->training.keep, "Generations to keep, at least 2 (2)");
     verb->add_flag("--continue", arguments->continue_run,
                    "Continue the run in -o if there is one, as resume does; what a restart needs");
+    add_generation_options(*verb, arguments->training, false);
     add_settings_options(*verb, arguments->training);
     add_machine_options(*verb, arguments->training);
     CLI::Option* build_plan =

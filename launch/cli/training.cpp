@@ -1,6 +1,7 @@
 #include "launch/cli/training.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -155,6 +156,25 @@ void add_settings_options(CLI::App& verb, TrainingArguments& a) {
         ->group(group);
 }
 
+void add_generation_options(CLI::App& verb, TrainingArguments& a, bool as_the_run) {
+    const auto otherwise = [&](const char* value) {
+        return std::string(" (") + (as_the_run ? "as the run has it" : value) + ")";
+    };
+    const std::string group = "Generations";
+    verb.add_option("--checkpoint-every", a.checkpoint_every,
+                    "When a generation is made: steps as 100, 0 for only at the end; a time as 30s, 10m, 2h; "
+                    "or auto[:MTBF], by what one costs and the mean time between failures (4h)" +
+                        otherwise("100"))
+        ->group(group);
+    verb.add_option("--keep", a.keep, "Generations to keep, at least 2" + otherwise("2"))->group(group);
+    verb.add_option("--keep-every", a.keep_every,
+                    "Also keep the first generation of every so many steps, 0 for none" + otherwise("0"))
+        ->group(group);
+    verb.add_flag("--sync-checkpoints", a.sync_checkpoints,
+                  "Let the steps wait while a generation is written; saves the snapshot's memory")
+        ->group(group);
+}
+
 void add_machine_options(CLI::App& verb, TrainingArguments& a) {
     const std::string group = "This start";
     verb.add_option("--steps", a.steps, "Stop before this step of the plan (its last)")->group(group);
@@ -169,6 +189,9 @@ void add_machine_options(CLI::App& verb, TrainingArguments& a) {
         ->group(group);
     verb.add_flag("--recompute", a.recompute,
                   "Keep less of forward and compute it again in backward: less memory, the same bits")
+        ->group(group);
+    verb.add_option("--cross-check", a.cross_check,
+                    "Every so many steps two ranks compute one pack and compare their bits, 0 for never (0)")
         ->group(group);
     verb.add_flag("--quiet", a.quiet, "No progress line")->group(group);
 }
@@ -217,6 +240,7 @@ void begin_start(World& world, const TrainingArguments& arguments) {
         }
         parse_gemm_backend(arguments.gemm);
         if (arguments.numerics) parse_gemm_numerics(*arguments.numerics);
+        if (arguments.checkpoint_every) parse_checkpoint_interval(*arguments.checkpoint_every);
         if (arguments.run.empty())
             throw Error(ErrorCode::invalid_argument, "the run's folder is empty text; name one");
         if (arguments.keep && *arguments.keep < 2) {
@@ -235,13 +259,15 @@ void refuse_other_settings(const TrainSettings& run, const TrainingArguments& a,
 }
 
 void check_record(const RunRecord& record, const TrainingArguments& arguments) {
-    const auto known = {name_of(GemmNumerics::fma256), name_of(GemmNumerics::bf16)};
+    const std::array known = {numerics_id(GemmNumerics::fma256), numerics_id(GemmNumerics::bf16)};
     if (std::find(known.begin(), known.end(), record.numerics) == known.end()) {
-        throw Error(ErrorCode::incompatible_version,
-                    "the run follows numerics '" + record.numerics + "', this lockstep has fma256 and bf16");
+        throw Error(ErrorCode::incompatible_version, "the run follows numerics '" + record.numerics +
+                                                         "', this lockstep has '" + std::string(known[0]) +
+                                                         "' and '" + std::string(known[1]) +
+                                                         "'; go on with the version that began it");
     }
     const TrainSettings run = train_settings_from_json(record.settings_json);
-    if (name_of(run.numerics) != record.numerics) {
+    if (numerics_id(run.numerics) != record.numerics) {
         throw Error(ErrorCode::corrupt_data, "run.json: numerics is '" + record.numerics +
                                                  "', in its settings '" + std::string(name_of(run.numerics)) +
                                                  "'");
@@ -381,6 +407,33 @@ CorporaAtHand open_corpora(const std::vector<std::string>& corpora, const std::v
     return result;
 }
 
+namespace {
+
+/// What a start may choose for itself still has to be one choice, since collectives follow from it: rank 0's.
+WorkerOptions choose_options(Communicator& comm, const TrainingArguments& arguments, const RunRecord& record,
+                             const PlanSummary& plan) {
+    std::uint64_t chosen[] = {std::min(arguments.steps.value_or(plan.num_steps), plan.num_steps),
+                              arguments.keep.value_or(record.keep),
+                              arguments.keep_every.value_or(record.keep_every), arguments.cross_check,
+                              arguments.sync_checkpoints ? 1U : 0U};
+    comm.broadcast(std::as_writable_bytes(std::span(chosen)), Rank{0});
+    const std::string every = arguments.checkpoint_every.value_or(record.checkpoint_every);
+    const auto text = std::as_bytes(std::span(every.data(), every.size()));
+    std::vector<std::byte> bytes(text.begin(), text.end());
+    broadcast_bytes(comm, bytes, Rank{0});
+    WorkerOptions options;
+    options.run = arguments.run;
+    options.stop_step = chosen[0];
+    options.checkpoint_every =
+        parse_checkpoint_interval({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    options.retention = {chosen[1], chosen[2]};
+    options.cross_check_every = chosen[3];
+    options.snapshot = chosen[4] != 0 ? SnapshotMode::borrow : SnapshotMode::copy;
+    return options;
+}
+
+}  // namespace
+
 int train_run(const Invocation& invocation, World& world, const TrainingArguments& arguments,
               const PlanAtHand* plan, const RunRecord& record, const std::optional<Manifest>& generation,
               const std::vector<std::string>& corpora, const std::function<void()>& on_ready) {
@@ -429,13 +482,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
 
     const double blas_rate = measure_total_blas_rate(world, threads);
     const double flop = flop_per_token(settings.model, static_cast<double>(summary.mean_context));
-    // What a start may choose for itself still has to be one choice, since collectives follow from it: rank
-    // 0's.
-    std::uint64_t chosen[3] = {std::min(arguments.steps.value_or(summary.num_steps), summary.num_steps),
-                               arguments.checkpoint_every.value_or(record.checkpoint_every),
-                               arguments.keep.value_or(record.keep)};
-    comm.broadcast(std::as_writable_bytes(std::span(chosen)), Rank{0});
-    const std::uint64_t stop = chosen[0];
+    const WorkerOptions options = choose_options(comm, arguments, record, summary);
+    const std::uint64_t stop = options.stop_step;
     TrainingReport report(summary, stop, flop, blas_rate, arguments.quiet);
     worker->on_step = [&](const StepMetrics& metrics) { report.add(metrics); };
     log_root(LogLevel::info, "training " + with_commas(worker->parameters()) + " parameters, " +
@@ -447,11 +495,6 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     log_rank(LogLevel::debug,
              gemm->describe() + "; BLAS probe of all ranks " + fixed(blas_rate / 1e9, 0) + " GFLOP/s");
 
-    WorkerOptions options;
-    options.run = run;
-    options.stop_step = stop;
-    options.checkpoint_every = chosen[1];
-    options.keep = chosen[2];
     const WorkerOutcome outcome = worker->run(options);
 
     if (world.is_root()) {
@@ -479,7 +522,13 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                          {"peak_memory_bytes", peak_resident_bytes()},
                                          {"first_loss", nullptr},
                                          {"last_loss", nullptr},
+                                         {"generations", outcome.generations},
+                                         {"checkpoint_stall_seconds", outcome.stall_seconds},
                                          {"stopped", outcome.stopped_on_request}};
+        if (options.cross_check_every > 0) {
+            object["cross_checks"] = outcome.cross_checks;
+            object["cross_check_repeats"] = outcome.cross_check_repeats;
+        }
         if (report.first_loss()) object["first_loss"] = *report.first_loss();
         if (report.last_loss()) object["last_loss"] = *report.last_loss();
         invocation.give(object);

@@ -29,7 +29,10 @@ struct TrainingArguments {
     std::string model;
     std::string init;  ///< Folder of initial weights.
     std::string run;
-    std::optional<std::uint64_t> steps, checkpoint_every, keep, seed, warmup, schedule_steps;
+    std::optional<std::uint64_t> steps, keep, keep_every, seed, warmup, schedule_steps;
+    std::optional<std::string> checkpoint_every;
+    std::uint64_t cross_check = 0;
+    bool sync_checkpoints = false;
     std::optional<double> learning_rate, final_learning_rate, beta1, beta2, epsilon, weight_decay, clip;
     std::optional<std::int64_t> scale_exponent;
     std::optional<int> threads;
@@ -42,6 +45,8 @@ struct TrainingArguments {
 
 void add_settings_options(CLI::App& verb, TrainingArguments& arguments);
 void add_machine_options(CLI::App& verb, TrainingArguments& arguments);
+/// @param as_the_run  the values left out are the run's, not the defaults.
+void add_generation_options(CLI::App& verb, TrainingArguments& arguments, bool as_the_run);
 
 /// Settings of a new run. @param plan_steps horizon of the schedule unless given.
 TrainSettings settings_from(const TrainingArguments& arguments, const ModelConfig& model,

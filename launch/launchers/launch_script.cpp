@@ -51,11 +51,11 @@ std::string settings(const LaunchRequest& r) {
         "# Open MPI notices a host that is gone after 8 minutes unless told otherwise.\n"
         "export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=1 "
         "OMPI_MCA_oob_tcp_keepalive_probes=3\n"
-        "# Ranks that share a core must give way; ranks in containers may not read each other's memory.\n"
+        "# Ranks that share a core must give way. In containers, where ranks may not read each other's "
+        "memory, add:\n"
+        "# export OMPI_MCA_btl_vader_single_copy_mechanism=none\n"
         "export OMPI_MCA_mpi_yield_when_idle=" +
-        std::string(r.threads_per_rank == 1 ? "1" : "0") +
-        "\n"
-        "export OMPI_MCA_btl_vader_single_copy_mechanism=none\n";
+        std::string(r.threads_per_rank == 1 ? "1" : "0") + "\n";
     if (!r.interface.empty()) {
         text += "export OMPI_MCA_btl_tcp_if_include=" + r.interface +
                 " OMPI_MCA_oob_tcp_if_include=" + r.interface + "\n";
@@ -87,10 +87,12 @@ std::string supervised_line(const LaunchRequest& r) {
 /// bash's wait returns early when a trapped signal comes, so it is asked again while the job lives.
 std::string body(const LaunchRequest& r, const std::string& requeue) {
     std::string text =
-        "set -u\n" + settings(r) + "\n" + supervised_line(r) +
-        " &\njob=$!\n"
+        "set -u\n" + settings(r) +
+        "\njob=\n"
         "# The notice before the limit, and the system's own end: all ranks commit and stop, code 75.\n"
-        "trap 'kill -USR1 \"$job\" 2>/dev/null' USR1 TERM\n"
+        "trap 'test -n \"$job\" && kill -USR1 \"$job\" 2>/dev/null' USR1 TERM\n" +
+        supervised_line(r) +
+        " &\njob=$!\n"
         "wait \"$job\"\ncode=$?\n"
         "while kill -0 \"$job\" 2>/dev/null; do\n    wait \"$job\"\n    code=$?\ndone\n";
     if (!requeue.empty()) {

@@ -47,10 +47,10 @@ void attention(benchmark::State& state, bool backward) {
     ThreadPool pool(1);
     const std::vector<float> qkv = numbers(tokens * shape.qkv_width());
     const std::vector<float> d_out = numbers(tokens * shape.query_width());
-    std::vector<float> out(d_out.size()), d_qkv(qkv.size()), log_sum_exp(tokens * shape.num_heads);
+    std::vector<float> out(d_out.size()), d_qkv(qkv.size()), softmax(2 * tokens * shape.num_heads);
     const auto forward = [&] {
         attention_forward(pool, shape, cu_seqlens, {qkv.data(), tokens, shape.qkv_width()},
-                          {out.data(), tokens, shape.query_width()}, log_sum_exp);
+                          {out.data(), tokens, shape.query_width()}, softmax);
     };
     forward();
     for (auto _ : state) {
@@ -59,8 +59,7 @@ void attention(benchmark::State& state, bool backward) {
             continue;
         }
         attention_backward(pool, shape, cu_seqlens, {qkv.data(), tokens, shape.qkv_width()},
-                           {out.data(), tokens, shape.query_width()},
-                           {d_out.data(), tokens, shape.query_width()}, log_sum_exp,
+                           {d_out.data(), tokens, shape.query_width()}, softmax,
                            {d_qkv.data(), tokens, shape.qkv_width()});
     }
     // The causal half; backward makes five products where forward makes two.

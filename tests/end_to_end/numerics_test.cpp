@@ -3,7 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 
+#include "io/atomic_file.h"
+#include "io/base/error.h"
+#include "io/sealed_json.h"
 #include "tests/end_to_end/small_world.h"
 
 namespace lockstep::test {
@@ -90,6 +94,20 @@ TEST(NumericsTest, ARunKeepsItsNumerics) {
         EXPECT_EQ(run_lockstep_program(0, {"resume", run, "--steps", "4", "--numerics", of_run}).exit_code,
                   0);
     }
+}
+
+TEST(NumericsTest, ARunOfAnotherRevisionIsRefused) {
+    const std::string run = SmallWorld::get().fresh("run");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 2)).exit_code, 0);
+    const std::string path = run + "/run.json";
+    auto record = nlohmann::ordered_json::parse(unseal_json(read_file(path), path));
+    ASSERT_EQ(record["numerics"], "fma256-2");
+    record["numerics"] = "fma256";
+    std::ofstream(path) << seal_json(record.dump(2));
+    const auto refused = run_lockstep_program(0, {"resume", run, "--steps", "4"});
+    EXPECT_EQ(refused.exit_code, exit_code_of(ErrorCode::incompatible_version)) << refused.err;
+    EXPECT_NE(refused.err.find("'fma256'"), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find("'fma256-2'"), std::string::npos) << refused.err;
 }
 
 TEST(NumericsTest, WhatDoesNotExistIsRefused) {

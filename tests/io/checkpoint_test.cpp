@@ -11,6 +11,7 @@
 
 #include "io/base/error.h"
 #include "io/commit_hook.h"
+#include "io/retention.h"
 #include "tests/io/damage.h"
 #include "tests/io/error_of.h"
 #include "tests/io/manifest_edit.h"
@@ -121,7 +122,7 @@ TEST(GenerationTest, ADirectoryWithoutCheckpointsHasNone) {
     EXPECT_THAT(list_generations(run.path()), IsEmpty());
     EXPECT_EQ(newest_step(run.path()), std::nullopt);
     settle_run_directory(run.path(), std::nullopt, std::nullopt);
-    prune_generations(run.path(), 2);
+    prune_generations(run.path(), {2, 0});
     EXPECT_THAT(all_files(run.path()), IsEmpty());
 }
 
@@ -337,13 +338,13 @@ TEST(PruneTest, KeepsTheNewestAndAllOfTheLedger) {
     const TemporaryDirectory run;
     SmallRun small(run.path());
     for (const std::uint64_t step : {0U, 2U, 4U, 6U, 8U}) small.commit(step, 2);
-    prune_generations(run.path(), 2);
+    prune_generations(run.path(), {2, 0});
     EXPECT_THAT(valid_steps(run.path()), ElementsAre(6, 8));
     EXPECT_EQ(list_generations(run.path()).size(), 2U);
     std::size_t segments = 0;
     for (const auto& [name, bytes] : all_files(run.path())) segments += name.starts_with("ledger/") ? 1U : 0U;
     EXPECT_EQ(segments, 4U);
-    EXPECT_EQ(error_of([&] { prune_generations(run.path(), 1); }).code(), ErrorCode::invalid_argument);
+    EXPECT_EQ(error_of([&] { prune_generations(run.path(), {1, 0}); }).code(), ErrorCode::invalid_argument);
 }
 
 TEST(PruneTest, DoesNotCountTheDamagedAmongTheKept) {
@@ -352,7 +353,7 @@ TEST(PruneTest, DoesNotCountTheDamagedAmongTheKept) {
     for (const std::uint64_t step : {2U, 4U, 6U, 8U}) small.commit(step, 1);
     damage(generation_directory(run.path(), 8) / "manifest.json");
     fs::remove(generation_directory(run.path(), 6) / "shard-00000-of-00001.h5");
-    prune_generations(run.path(), 2);
+    prune_generations(run.path(), {2, 0});
     EXPECT_THAT(valid_steps(run.path()), ElementsAre(2, 4));
     EXPECT_EQ(list_generations(run.path()).size(), 4U);
 }
@@ -363,7 +364,7 @@ TEST(PruneTest, SweepsLeftOversButNotAnAttemptUnderWay) {
     for (const std::uint64_t step : {2U, 4U, 6U}) small.commit(step, 1);
     fs::remove(generation_directory(run.path(), 4) / "manifest.json");
     run.write("checkpoints/step-00000008/shard-00000-of-00001.h5.tmp", "being written");
-    prune_generations(run.path(), 2);
+    prune_generations(run.path(), {2, 0});
     EXPECT_THAT(valid_steps(run.path()), ElementsAre(2, 6));
     EXPECT_FALSE(fs::exists(generation_directory(run.path(), 4)));
     EXPECT_TRUE(fs::exists(run / "checkpoints/step-00000008/shard-00000-of-00001.h5.tmp"));
@@ -374,7 +375,7 @@ TEST(PruneTest, LeavesFilesThatAreNotOurs) {
     SmallRun small(run.path());
     for (const std::uint64_t step : {2U, 4U, 6U}) small.commit(step, 1);
     run.write("checkpoints/step-00000002/notes.txt", "mine");
-    prune_generations(run.path(), 2);
+    prune_generations(run.path(), {2, 0});
     EXPECT_EQ(run.read("checkpoints/step-00000002/notes.txt"), "mine");
     EXPECT_EQ(newest_step(run.path()), 6U);
 }
@@ -390,7 +391,7 @@ void commit_and_prune(const fs::path& run) {
     SmallRun small(run);
     small.resume(*newest);
     if (newest->step < 6) small.commit(6, 3);
-    prune_generations(run, 2);
+    prune_generations(run, {2, 0});
 }
 
 void two_generations(const fs::path& run) {

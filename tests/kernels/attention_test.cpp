@@ -18,7 +18,7 @@ std::vector<std::int32_t> running_sum(std::span<const std::size_t> lengths) {
 struct Pass {
     AttentionShape shape;
     std::size_t tokens = 0;
-    std::vector<float> qkv, d_out, out, log_sum_exp, d_qkv;
+    std::vector<float> qkv, d_out, out, softmax, d_qkv;
 
     Pass(ThreadPool& pool, const AttentionShape& s, std::span<const std::size_t> lengths,
          std::vector<float> qkv_in, std::vector<float> d_out_in)
@@ -26,20 +26,27 @@ struct Pass {
         const std::vector<std::int32_t> cu_seqlens = running_sum(lengths);
         tokens = static_cast<std::size_t>(cu_seqlens.back());
         out.assign(tokens * shape.query_width(), -1);
-        log_sum_exp.assign(tokens * shape.num_heads, -1);
+        softmax.assign(2 * tokens * shape.num_heads, -1);
         d_qkv.assign(tokens * shape.qkv_width(), -1);
         attention_forward(pool, shape, cu_seqlens, {qkv.data(), tokens, shape.qkv_width()},
-                          {out.data(), tokens, shape.query_width()}, log_sum_exp);
+                          {out.data(), tokens, shape.query_width()}, softmax);
         attention_backward(pool, shape, cu_seqlens, {qkv.data(), tokens, shape.qkv_width()},
-                           {out.data(), tokens, shape.query_width()},
-                           {d_out.data(), tokens, shape.query_width()}, log_sum_exp,
+                           {d_out.data(), tokens, shape.query_width()}, softmax,
                            {d_qkv.data(), tokens, shape.qkv_width()});
     }
 
     std::vector<float> everything() const {
         std::vector<float> all = out;
-        all.insert(all.end(), log_sum_exp.begin(), log_sum_exp.end());
+        all.insert(all.end(), softmax.begin(), softmax.end());
         all.insert(all.end(), d_qkv.begin(), d_qkv.end());
+        return all;
+    }
+
+    /// (num_heads · T) of each query's scores.
+    std::vector<float> log_sum_exp() const {
+        const std::size_t n = softmax.size() / 2;
+        std::vector<float> all(n);
+        for (std::size_t i = 0; i < n; ++i) all[i] = softmax[i] - std::log(softmax[n + i]);
         return all;
     }
 };
@@ -75,7 +82,7 @@ TEST(AttentionTest, MatchesTheFullSoftmax) {
             const Pass pass = random_pass(pool, shape, lengths);
             const Expected expected = reference_pass(shape, lengths, as_doubles(pass.qkv));
             EXPECT_LT(largest_error(pass.out, expected.out), 3e-6) << head_dim << " × " << tokens;
-            EXPECT_LT(largest_error(pass.log_sum_exp, expected.log_sum_exp), 2e-6)
+            EXPECT_LT(largest_error(pass.log_sum_exp(), expected.log_sum_exp), 2e-6)
                 << head_dim << " × " << tokens;
         }
     }
@@ -135,9 +142,9 @@ TEST(AttentionTest, PackedEqualsOneByOneAtAnyOffset) {
                                  rows(packed.d_out, shape.query_width()));
                 EXPECT_EQ(bits_of(alone.out), bits_of(rows(packed.out, shape.query_width()))) << n;
                 EXPECT_EQ(bits_of(alone.d_qkv), bits_of(rows(packed.d_qkv, shape.qkv_width()))) << n;
-                for (std::size_t head = 0; head < shape.num_heads; ++head) {
-                    const float* const p = packed.log_sum_exp.data() + head * packed.tokens + begin;
-                    EXPECT_EQ(bits_of({alone.log_sum_exp.data() + head * n, n}), bits_of({p, n})) << n;
+                for (std::size_t row = 0; row < 2 * shape.num_heads; ++row) {
+                    const float* const p = packed.softmax.data() + row * packed.tokens + begin;
+                    EXPECT_EQ(bits_of({alone.softmax.data() + row * n, n}), bits_of({p, n})) << n;
                 }
                 begin += n;
             }
@@ -165,7 +172,7 @@ TEST(AttentionTest, LargeScoresStayFinite) {
     const Pass pass = random_pass(pool, shape, lengths, 60.0F);
     const Expected expected = reference_pass(shape, lengths, as_doubles(pass.qkv));
     for (const float x : pass.everything()) ASSERT_TRUE(std::isfinite(x));
-    EXPECT_LT(largest_error(pass.log_sum_exp, expected.log_sum_exp), 1e-5);
+    EXPECT_LT(largest_error(pass.log_sum_exp(), expected.log_sum_exp), 1e-5);
     // Scores in the thousands are rounded to 2e-4, and so is the softmax.
     EXPECT_LT(largest_error(pass.out, expected.out), 5e-3);
 }
@@ -193,16 +200,17 @@ TEST(AttentionTest, WritesOnlyItsColumns) {
     const std::vector<std::int32_t> cu_seqlens = running_sum(lengths);
     const std::size_t tokens = dense.tokens;
     const std::size_t wide = shape.qkv_width() + 3;
-    std::vector<float> qkv(tokens * wide, 7), out(tokens * wide, 7), d_qkv(tokens * wide, 7), lse(tokens * 2);
+    std::vector<float> qkv(tokens * wide, 7), out(tokens * wide, 7), d_qkv(tokens * wide, 7),
+        softmax(tokens * 4);
     const MatrixView qkv_view(qkv.data(), tokens, shape.qkv_width(), wide);
     const MatrixView out_view(out.data(), tokens, shape.query_width(), wide);
     const MatrixView d_qkv_view(d_qkv.data(), tokens, shape.qkv_width(), wide);
     for (std::size_t t = 0; t < tokens; ++t) {
         std::copy_n(dense.qkv.data() + t * shape.qkv_width(), shape.qkv_width(), qkv_view.row(t));
     }
-    attention_forward(pool, shape, cu_seqlens, qkv_view, out_view, lse);
-    attention_backward(pool, shape, cu_seqlens, qkv_view, out_view,
-                       {dense.d_out.data(), tokens, shape.query_width()}, lse, d_qkv_view);
+    attention_forward(pool, shape, cu_seqlens, qkv_view, out_view, softmax);
+    attention_backward(pool, shape, cu_seqlens, qkv_view, {dense.d_out.data(), tokens, shape.query_width()},
+                       softmax, d_qkv_view);
     for (std::size_t t = 0; t < tokens; ++t) {
         for (std::size_t i = 0; i < wide; ++i) {
             const bool in_out = i < shape.query_width();

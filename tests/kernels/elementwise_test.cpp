@@ -130,21 +130,26 @@ TEST(SwigluTest, ExtremeGatesStayFinite) {
     EXPECT_EQ(a.swiglu_gradient(pool), (std::vector<float>{0, 0, 2, 2, 0, 0, 100.0F, 1e30F}));
 }
 
-TEST(BiasTest, IsAddedToEveryRowAndItsGradientIsTheAscendingSum) {
+TEST(BiasTest, IsAddedToEveryRowAndItsGradientIsTheSumOfBlocks) {
     ThreadPool pool(2);
-    std::vector<float> y = normals(50 * 21, 1);
+    constexpr std::size_t rows = 70, width = 21, block = 32;
+    std::vector<float> y = normals(rows * width, 1);
     const std::vector<float> before = y;
-    const std::vector<float> bias = normals(21, 2);
-    add_bias(pool, {y.data(), 50, 21}, bias);
-    std::vector<float> sum(21, 0.0F);
-    for (std::size_t t = 0; t < 50; ++t) {
-        for (std::size_t i = 0; i < 21; ++i) {
-            ASSERT_EQ(y[t * 21 + i], before[t * 21 + i] + bias[i]);
-            sum[i] += y[t * 21 + i];
+    const std::vector<float> bias = normals(width, 2);
+    add_bias(pool, {y.data(), rows, width}, bias);
+    std::vector<float> sum(width, 0.0F);
+    for (std::size_t begin = 0; begin < rows; begin += block) {
+        std::vector<float> part(width, 0.0F);
+        for (std::size_t t = begin; t < std::min(rows, begin + block); ++t) {
+            for (std::size_t i = 0; i < width; ++i) {
+                ASSERT_EQ(y[t * width + i], before[t * width + i] + bias[i]);
+                part[i] += y[t * width + i];
+            }
         }
+        for (std::size_t i = 0; i < width; ++i) sum[i] += part[i];
     }
-    std::vector<float> d_bias(21, 9);
-    bias_gradient(pool, MatrixView(y.data(), 50, 21), d_bias);
+    std::vector<float> d_bias(width, 9);
+    bias_gradient(pool, MatrixView(y.data(), rows, width), d_bias);
     EXPECT_EQ(bits_of(d_bias), bits_of(sum));
 }
 

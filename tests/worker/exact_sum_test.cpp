@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -53,16 +54,23 @@ using Deal = std::function<int(std::uint64_t pack, int world)>;
 std::vector<float> slice_sum(ExactSum& sum, Communicator& comm, std::size_t elements, std::uint64_t num_packs,
                              const Deal& deal, bool backwards) {
     sum.clear();
+    std::vector<std::uint64_t> own;
     for (std::uint64_t i = 0; i < num_packs; ++i) {
         const std::uint64_t pack = backwards ? num_packs - 1 - i : i;
-        if (deal(pack, comm.size().value) != comm.rank().value) continue;
-        // In two parts, the later one first.
+        if (deal(pack, comm.size().value) == comm.rank().value) own.push_back(pack);
+    }
+    for (const std::uint64_t pack : own) {
+        if (pack == own.back()) sum.begin_last_pack();
+        // Out of order, as tensors of a model come, and not where chunks end.
         const std::vector<float> gradient = gradient_of(pack, elements);
-        const std::size_t cut = elements / 2;
-        ExactFlags flags = sum.add(cut, std::span(gradient).subspan(cut), exponent, num_packs);
-        flags |= sum.add(0, std::span(gradient).first(cut), exponent, num_packs);
+        const std::size_t cut[] = {0, elements / 3, elements / 2, elements};
+        for (const std::size_t part : std::array<std::size_t, 3>{2, 0, 1}) {
+            const ExactFlags flags =
+                sum.add(cut[part], std::span(gradient).subspan(cut[part], cut[part + 1] - cut[part]),
+                        exponent, num_packs);
+            EXPECT_FALSE(flags.overflow || flags.non_finite);
+        }
         sum.end_pack();
-        EXPECT_FALSE(flags.overflow || flags.non_finite);
     }
     std::vector<float> slice(sum.slice().size(), 7.0F);
     ThreadPool pool(1);
@@ -97,6 +105,45 @@ TEST(ExactSumTest, IsTheExactSumHoweverPacksAreDealt) {
         expect_same_bits(slice_sum(sum, comm, elements, packs, in_turn, true), mine, "in turn, backwards");
         expect_same_bits(slice_sum(sum, comm, elements, packs, one_rank, false), mine, "all on one rank");
         expect_same_bits(slice_sum(sum, comm, elements, packs, shuffled, false), mine, "shuffled");
+    }
+}
+
+/// Three tensors with their padding, in chunks of more than one to a slice, given up and then summed.
+TEST(ExactSumTest, WhatWasDiscardedLeavesNothingBehind) {
+    Communicator& comm = test_communicator();
+    ThreadPool pool(1);
+    const std::size_t tensor = 3 * (std::size_t{1} << 21U) + 5 * state_block;
+    const std::size_t elements = 3 * tensor;
+    const std::size_t used = tensor - 100;
+    const std::vector<StateSlice> padding = {
+        {used, tensor}, {tensor + used, 2 * tensor}, {2 * tensor + used, elements}};
+    ExactSum sum(comm, pool, elements, padding);
+    const auto value = [&](int rank, std::size_t i, int attempt) {
+        return static_cast<float>(static_cast<int>(i % 1001) - 500) * static_cast<float>(rank + 1 + attempt);
+    };
+    const int me = comm.rank().value;
+    std::vector<float> gradient(tensor);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        sum.clear();
+        sum.begin_last_pack();
+        for (const std::size_t t : std::array<std::size_t, 3>{2, 0, 1}) {
+            // The first attempt breaks off on one rank.
+            if (attempt == 0 && me == 0 && t == 0) break;
+            for (std::size_t i = 0; i < used; ++i) gradient[i] = value(me, t * tensor + i, attempt);
+            sum.add(t * tensor, std::span(gradient).first(used), exponent, 1);
+        }
+        sum.end_pack();
+        if (attempt == 0) sum.discard();
+    }
+    const StateSlice slice = sum.slice();
+    std::vector<float> found(slice.size());
+    exact_to_float(pool, sum.reduce_scatter(exponent).sum, exponent, found);
+    for (std::size_t i = slice.begin; i < slice.end; ++i) {
+        double expected = 0;
+        for (int rank = 0; rank < comm.size().value && i % tensor < used; ++rank) {
+            expected += static_cast<double>(value(rank, i, 1));
+        }
+        ASSERT_EQ(static_cast<double>(found[i - slice.begin]), expected) << "element " << i;
     }
 }
 

@@ -66,6 +66,16 @@ StateLayout::StateLayout(const ModelConfig& config) : tensors_(list_tensors(conf
     }
 }
 
+std::vector<StateSlice> StateLayout::padding() const {
+    std::vector<StateSlice> ranges;
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+        const std::size_t begin = tensors_[i].offset + tensors_[i].elements();
+        const std::size_t end = i + 1 < tensors_.size() ? tensors_[i + 1].offset : size_;
+        if (begin < end) ranges.push_back({begin, end});
+    }
+    return ranges;
+}
+
 const TensorSpec* StateLayout::find(std::string_view name) const {
     const auto found =
         std::find_if(tensors_.begin(), tensors_.end(), [&](const TensorSpec& t) { return t.name == name; });

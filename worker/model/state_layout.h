@@ -32,6 +32,13 @@ struct TensorSpec {
     std::size_t elements() const { return rows * cols; }
 };
 
+/// Elements [begin, end) of the flat state.
+struct StateSlice {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    std::size_t size() const { return end - begin; }
+};
+
 class StateLayout {
   public:
     explicit StateLayout(const ModelConfig& config);
@@ -40,6 +47,8 @@ class StateLayout {
     /// All elements, padding included; a multiple of state_block.
     std::size_t size() const { return size_; }
     std::size_t parameters() const { return parameters_; }  ///< Without padding.
+    /// Elements of no tensor, ascending.
+    std::vector<StateSlice> padding() const;
     const TensorSpec& tensor(std::string_view name) const;
     const TensorSpec* find(std::string_view name) const;  ///< Null if this model has no such tensor.
 
@@ -49,13 +58,7 @@ class StateLayout {
     std::size_t parameters_ = 0;
 };
 
-/// Elements [begin, end) of one rank.
-struct StateSlice {
-    std::size_t begin = 0;
-    std::size_t end = 0;
-    std::size_t size() const { return end - begin; }
-};
-/// Whole blocks, as even as possible, in rank order; may be empty.
+/// What one rank owns: whole blocks, as even as possible, in rank order; may be empty.
 StateSlice state_slice(std::size_t state_elements, Rank rank, WorldSize world_size);
 
 /// Initial weights, keyed by (seed, tensor, element); padding is zero.

@@ -48,7 +48,7 @@ struct LayerActivations {
     float* rstd1 = nullptr;      // (T)
     float* qkv = nullptr;        // (T, qkv)
     float* attended = nullptr;   // (T, query)
-    float* lse = nullptr;        // (heads · T)
+    float* softmax = nullptr;    // (2 · heads · T) maxima and inverse sums
     float* x_mid = nullptr;      // (T, C) residual stream between attention and FFN
     float* normed2 = nullptr;    // (T, C)
     float* mean2 = nullptr;      // (T)
@@ -204,7 +204,7 @@ struct Transformer::State {
                  {&a.rstd1, t},
                  {&a.qkv, t * attention.qkv_width()},
                  {&a.attended, t * attention.query_width()},
-                 {&a.lse, t * config.heads},
+                 {&a.softmax, 2 * t * config.heads},
                  {&a.x_mid, t * c},
                  {&a.normed2, t * c},
                  {&a.mean2, t},
@@ -329,6 +329,10 @@ struct Transformer::State {
         gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no);
     }
 
+    std::span<float> softmax_rows(const LayerActivations& a, std::size_t tokens) const {
+        return {a.softmax, 2 * config.heads * tokens};
+    }
+
     static void copy(MatrixView from, MatrixView to) {
         std::copy_n(from.data, from.rows * from.cols, to.data);
     }
@@ -358,7 +362,7 @@ struct Transformer::State {
         norm_forward(places.attention_norm, x, normed1, a.mean1, a.rstd1);
         linear_forward(places.qkv, normed1, qkv, Accumulate::no);
         if (rotary) rotary->rotate(pool, attention, batch.position_ids, qkv);
-        attention_forward(pool, attention, batch.cu_seqlens, qkv, attended, {a.lse, config.heads * t});
+        attention_forward(pool, attention, batch.cu_seqlens, qkv, attended, softmax_rows(a, t));
         copy(x, x_mid);
         linear_forward(places.attention_out, attended, x_mid, Accumulate::yes);
 
@@ -406,7 +410,7 @@ struct Transformer::State {
         const MatrixView d_q(d_qkv, t, attention.qkv_width());
         linear_backward(places.attention_out, sink, attended, d, d_attended);
         attention_backward(pool, attention, batch.cu_seqlens, MatrixView(a.qkv, t, attention.qkv_width()),
-                           attended, d_attended, {a.lse, config.heads * t}, d_q);
+                           d_attended, softmax_rows(a, t), d_q);
         if (rotary) rotary->rotate_back(pool, attention, batch.position_ids, d_q);
         linear_backward(places.qkv, sink, MatrixView(a.normed1, t, config.width), d_q, d_normed);
         norm_backward(places.attention_norm, sink, MatrixView(a.x, t, config.width), a.mean1, a.rstd1,

@@ -1,0 +1,107 @@
+#include "io/retention.h"
+
+#include <algorithm>
+#include <string>
+#include <system_error>
+
+#include "io/atomic_file.h"
+#include "io/base/error.h"
+#include "io/base/log.h"
+#include "io/commit_hook.h"
+#include "io/directory.h"
+#include "io/generation_files.h"
+
+namespace lockstep {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Manifest sound and its files there, at their lengths: what can be seen without reading them.
+bool looks_complete(const fs::path& run, std::uint64_t step) {
+    try {
+        const Manifest manifest = read_manifest(run, step);
+        if (manifest.ledger_head && !path_exists(run / "ledger" / manifest.ledger_head->file)) return false;
+        return std::all_of(manifest.shards.begin(), manifest.shards.end(), [&](const ShardName& shard) {
+            std::error_code failure;
+            return fs::file_size(generation_directory(run, step) / shard.file, failure) == shard.file_bytes &&
+                   !failure;
+        });
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+void retire_generation(const fs::path& run, std::uint64_t step) {
+    const fs::path generation = generation_directory(run, step);
+    const CommitScope scope("prune");
+    commit_point("before-manifest");
+    // Synced before any shard goes: a manifest that a power cut brings back must find its shards.
+    remove_file(manifest_path(run, step));
+    sync_directory(generation);
+    commit_point("manifest-removed");
+    for (const fs::path& entry : directory_entries(generation)) {
+        const std::string name = entry.filename().string();
+        if (name.starts_with("shard-") && name.ends_with(".h5")) remove_file(entry);
+    }
+    remove_temporaries(generation);
+    commit_point("shards-removed");
+    std::error_code failure;
+    fs::remove(generation, failure);
+    if (failure) {
+        log_root(LogLevel::warning, "pruned generation '" + generation.string() +
+                                        "' is kept as a directory: " + failure.message());
+        return;
+    }
+    sync_directory(generation.parent_path());
+    commit_point("directory-removed");
+}
+
+}  // namespace
+
+std::vector<std::uint64_t> kept_generations(std::span<const std::uint64_t> steps, const RetentionRule& rule) {
+    std::vector<std::uint64_t> kept;
+    std::uint64_t last_interval = 0;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        const std::uint64_t interval = rule.every == 0 ? 0 : steps[i] / rule.every;
+        const bool first_of_interval = interval > last_interval;
+        last_interval = interval;
+        if (first_of_interval || steps.size() - i <= rule.newest) kept.push_back(steps[i]);
+    }
+    return kept;
+}
+
+PruneResult plan_pruning(const fs::path& run, const RetentionRule& rule) {
+    if (rule.newest < 2) {
+        throw Error(ErrorCode::invalid_argument,
+                    "cannot keep " + std::to_string(rule.newest) +
+                        " generations (one may turn out damaged); keep at least 2");
+    }
+    const std::vector<std::uint64_t> steps = generation_steps(run);
+    std::vector<std::uint64_t> complete;
+    for (const std::uint64_t step : steps) {
+        if (looks_complete(run, step)) complete.push_back(step);
+    }
+    PruneResult result;
+    if (complete.empty()) return result;
+    result.kept = kept_generations(complete, rule);
+    // Behind fewer complete ones than are to be kept, a damaged one may still be mended.
+    const std::uint64_t old_before =
+        complete.size() >= rule.newest ? complete[complete.size() - rule.newest] : 0;
+    for (const std::uint64_t step : steps) {
+        const bool committed = path_exists(manifest_path(run, step));
+        // Without a manifest and behind a generation: what an attempt or a cut-off pruning left.
+        const bool left_over = !committed && step < complete.back();
+        const bool kept = std::binary_search(result.kept.begin(), result.kept.end(), step);
+        if (left_over || (step < old_before && !kept)) result.removed.push_back(step);
+    }
+    return result;
+}
+
+PruneResult prune_generations(const fs::path& run, const RetentionRule& rule) {
+    PruneResult result = plan_pruning(run, rule);
+    for (const std::uint64_t step : result.removed) retire_generation(run, step);
+    return result;
+}
+
+}  // namespace lockstep

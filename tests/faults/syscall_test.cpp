@@ -1,0 +1,144 @@
+// P4 for the system: each system call of a save fails once, in every way it can, or
+// the process ends there. Afterwards the generation before or the next one is the
+// newest, and the save repeated ends in the state of the one never disturbed.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/directory.h"
+#include "io/state_digest.h"
+#include "tests/support/program.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+ProgramResult save(const fs::path& run, int step, const Environment& environment = {}) {
+    return run_program({LOCKSTEP_SAVER, run.string(), std::to_string(step)}, environment);
+}
+
+Environment with_fault(const std::string& spec) {
+    return {{"LD_PRELOAD", LOCKSTEP_SYSCALL_SHIM}, {"LOCKSTEP_FAULT", spec}};
+}
+
+/// Generations 2 and 4, to be copied for every case; the save under test makes 6 and prunes 2.
+class SyscallTest : public testing::Test {
+  protected:
+    SyscallTest() {
+        fs::create_directories(directory_ / "before");
+        for (const int step : {2, 4}) EXPECT_EQ(save(directory_ / "before", step).exit_code, 0);
+        const fs::path undisturbed = fresh();
+        EXPECT_EQ(save(undisturbed, 6,
+                       {{"LD_PRELOAD", LOCKSTEP_SYSCALL_SHIM},
+                        {"LOCKSTEP_FAULT_LOG", (directory_ / "log").string()}})
+                      .exit_code,
+                  0);
+        calls_ = lines_of(directory_ / "log");
+        before_ = newest(directory_ / "before");
+        after_ = newest(undisturbed);
+    }
+
+    fs::path fresh() {
+        const fs::path run = directory_ / ("run-" + std::to_string(number_++));
+        fs::copy(directory_ / "before", run, fs::copy_options::recursive);
+        return run;
+    }
+
+    /// Of the newest generation; every committed one must be valid, and hold what its manifest says.
+    static Fingerprint newest(const fs::path& run) {
+        Fingerprint digest;
+        for (const GenerationStatus& status : list_generations(run)) {
+            if (!status.committed) continue;
+            EXPECT_TRUE(status.valid) << status.problem;
+            if (!status.valid) return {};
+            const GenerationReader reader = GenerationReader::open(run, *status.manifest);
+            digest = state_digest_of(reader, status.manifest->state_elements);
+            EXPECT_EQ(digest, status.manifest->state_digest);
+        }
+        return digest;
+    }
+
+    void expect_neighbour_and_recovery(const fs::path& run, bool saved) {
+        const Fingerprint found = newest(run);
+        EXPECT_TRUE(found == after_ || (!saved && found == before_)) << "a third state, " << found.hex();
+        const ProgramResult again = save(run, 6);
+        EXPECT_EQ(again.exit_code, 0) << again.err;
+        EXPECT_EQ(newest(run), after_);
+        for (const auto& entry : fs::recursive_directory_iterator(run)) {
+            EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
+        }
+    }
+
+    TemporaryDirectory directory_;
+    int number_ = 0;
+    std::vector<std::string> calls_;
+    Fingerprint before_, after_;
+};
+
+TEST_F(SyscallTest, ASaveMakesTheCallsItIsKnownFor) {
+    for (const char* name : {"open", "write", "pwrite", "fsync", "ftruncate", "close", "mkdir", "unlink"}) {
+        EXPECT_NE(std::count(calls_.begin(), calls_.end(), name), 0) << name;
+    }
+    EXPECT_GE(std::count(calls_.begin(), calls_.end(), "rename") +
+                  std::count(calls_.begin(), calls_.end(), "renameat2"),
+              3)
+        << "shard, ledger segment, manifest";
+}
+
+TEST_F(SyscallTest, AFailureLeavesTheGenerationBeforeOrTheNext) {
+    for (const char* error : {"ENOSPC", "EIO", "EDQUOT"}) {
+        for (std::size_t call = 0; call < calls_.size(); ++call) {
+            const fs::path run = fresh();
+            SCOPED_TRACE(std::string(error) + " of call " + std::to_string(call) + " (" + calls_[call] + ")");
+            const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":" + error));
+            EXPECT_TRUE(result.exit_code == 0 || result.exit_code == 74) << result.exit_code << result.err;
+            EXPECT_LE(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+            EXPECT_EQ(result.exit_code == 0 && result.err.empty(), result.err.empty()) << "no silent failure";
+            expect_neighbour_and_recovery(run, result.exit_code == 0);
+            if (HasFailure()) return;
+            fs::remove_all(run);
+        }
+    }
+}
+
+TEST_F(SyscallTest, InterruptedCallsAndShortWritesAreContinued) {
+    for (const char* what : {"EINTR", "short"}) {
+        for (std::size_t call = 0; call < calls_.size(); ++call) {
+            // The system interrupts none of these once they have begun.
+            const bool never = calls_[call] != "open" && calls_[call] != "write" &&
+                               calls_[call] != "pwrite" && calls_[call] != "fsync" &&
+                               calls_[call] != "ftruncate" && calls_[call] != "close";
+            if (never) continue;
+            const fs::path run = fresh();
+            SCOPED_TRACE(std::string(what) + " of call " + std::to_string(call) + " (" + calls_[call] + ")");
+            const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":" + what));
+            EXPECT_EQ(result.exit_code, 0) << result.err;
+            EXPECT_EQ(newest(run), after_);
+            if (HasFailure()) return;
+            fs::remove_all(run);
+        }
+    }
+}
+
+TEST_F(SyscallTest, KilledAtAnyCallANeighbourLoads) {
+    for (std::size_t call = 0; call < calls_.size(); ++call) {
+        const fs::path run = fresh();
+        SCOPED_TRACE("killed at call " + std::to_string(call) + " (" + calls_[call] + ")");
+        const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":kill"));
+        EXPECT_EQ(result.exit_code, 137) << result.err;
+        expect_neighbour_and_recovery(run, false);
+        if (HasFailure()) return;
+        fs::remove_all(run);
+    }
+}
+
+}  // namespace
+}  // namespace lockstep::test

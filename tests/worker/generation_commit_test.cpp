@@ -1,0 +1,313 @@
+#include "worker/generation_commit.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "io/atomic_file.h"
+#include "io/base/error.h"
+#include "io/comm/agreement.h"
+#include "io/commit_hook.h"
+#include "io/directory.h"
+#include "io/state_digest.h"
+#include "tests/support/mpi_main.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+ModelConfig small_config() {
+    ModelConfig config;
+    config.family = ModelFamily::gpt2;
+    config.layers = 1;
+    config.width = 64;
+    config.heads = config.kv_heads = 2;
+    config.head_dim = 32;
+    config.ffn = 128;
+    config.positions = 32;
+    config.vocabulary = 6000;  // More than one leaf.
+    return config;
+}
+
+/// One run directory, seen by all ranks.
+std::string shared_folder() {
+    static const TemporaryDirectory own;
+    Communicator& comm = test_communicator();
+    static int number = 0;
+    const std::string name = (own.path() / std::to_string(number++)).string();
+    std::vector<std::byte> bytes;
+    if (comm.rank().value == 0) {
+        const auto raw = std::as_bytes(std::span(name.data(), name.size()));
+        bytes.assign(raw.begin(), raw.end());
+    }
+    broadcast_bytes(comm, bytes, Rank{0});
+    const std::string folder(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (comm.rank().value == 0) create_directories_durably(folder);
+    comm.barrier();
+    return folder;
+}
+
+/// Holds every thread that passes a commit point until it is opened.
+class Gate {
+  public:
+    explicit Gate(std::string point) {
+        set_commit_hook([this, point = std::move(point)](std::string_view at) {
+            if (at != point) return;
+            std::unique_lock lock(mutex_);
+            changed_.wait(lock, [this] { return open_; });
+        });
+    }
+    ~Gate() { set_commit_hook({}); }
+    Gate(const Gate&) = delete;
+    Gate& operator=(const Gate&) = delete;
+    void open() {
+        const std::lock_guard lock(mutex_);
+        open_ = true;
+        changed_.notify_all();
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool open_ = false;
+};
+
+/// What training has at a step boundary, without training.
+class GenerationCommitTest : public testing::Test {
+  protected:
+    GenerationCommitTest() {
+        state_.initialize(3);
+        cursor_.numerics = "fma256";
+        cursor_.plan.bytes[0] = 1;
+        cursor_.model.bytes[0] = 2;
+        cursor_.ledger_root = empty_ledger_root();
+    }
+
+    bool is_root() const { return comm_.rank().value == 0; }
+
+    std::unique_ptr<GenerationCommitter> committer(const fs::path& run,
+                                                   SnapshotMode mode = SnapshotMode::copy,
+                                                   RetentionRule rule = {}) {
+        return std::make_unique<GenerationCommitter>(comm_, pool_, state_, CommitBase{},
+                                                     CommitOptions{run, rule, mode});
+    }
+
+    /// One step: a row, and a state that shows the step.
+    void step() {
+        LedgerRow row;
+        row.step = cursor_.next_step;
+        row.pack = cursor_.next_step * static_cast<std::uint64_t>(comm_.size().value) +
+                   static_cast<std::uint64_t>(comm_.rank().value);
+        row.tokens = 10;
+        row.loss = 0.5;
+        rows_.push_back(row);
+        for (float& w : state_.weights()) w += 1.0F;
+        ++cursor_.next_step;
+    }
+
+    void begin(GenerationCommitter& committer) {
+        committer.begin(cursor_, rows_);
+        rows_.clear();
+    }
+
+    /// What the step's own all-reduce does. @return whether a generation is still in flight.
+    bool advance(GenerationCommitter& committer) {
+        GenerationCommitter::Report report = committer.report();
+        comm_.sum(report);
+        committer.advance(report);
+        return committer.in_flight();
+    }
+
+    Fingerprint digest_on_disk(const fs::path& run, std::uint64_t step) {
+        for (const GenerationStatus& status : list_generations(run)) {
+            if (status.step != step) continue;
+            EXPECT_TRUE(status.valid) << status.problem;
+            const GenerationReader reader = GenerationReader::open(run, *status.manifest);
+            const Fingerprint found = state_digest_of(reader, status.manifest->state_elements);
+            EXPECT_EQ(found, status.manifest->state_digest);
+            return found;
+        }
+        ADD_FAILURE() << "no generation " << step;
+        return {};
+    }
+
+    Communicator& comm_ = test_communicator();
+    ThreadPool pool_{2};
+    StateLayout layout_{small_config()};
+    ShardedState state_{comm_, pool_, layout_};
+    Cursor cursor_;
+    std::vector<LedgerRow> rows_;
+};
+
+TEST_F(GenerationCommitTest, HoldsTheStateAtTheSnapshotWhateverComesAfter) {
+    const fs::path run = shared_folder();
+    const auto commits = committer(run);
+    step();
+    begin(*commits);
+    const float at_snapshot = state_.weights()[0];
+    EXPECT_TRUE(commits->in_flight());
+    EXPECT_EQ(commits->snapshot_step(), 1U);
+    while (advance(*commits)) step();
+    EXPECT_EQ(commits->base().step, 1U);
+    if (is_root()) {
+        EXPECT_EQ(digest_on_disk(run, 1), commits->state_digest());
+        std::vector<std::string> rejected;
+        const GenerationReader reader = GenerationReader::open(run, *newest_valid_generation(run, rejected));
+        std::vector<float> first(1);
+        reader.read_weights(0, first);
+        EXPECT_EQ(first[0], at_snapshot);
+    }
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, AStepNeverWaitsForTheDisk) {
+    const fs::path run = shared_folder();
+    const auto commits = committer(run);
+    Gate gate("shard:written");
+    step();
+    begin(*commits);
+    for (int i = 0; i < 20; ++i) {
+        step();
+        EXPECT_TRUE(advance(*commits)) << "nothing can be committed while the shards are held";
+    }
+    EXPECT_FALSE(path_exists(generation_directory(run, 1) / "manifest.json"));
+    gate.open();
+    commits->drain();
+    EXPECT_FALSE(commits->in_flight());
+    if (is_root()) {
+        EXPECT_EQ(digest_on_disk(run, 1), commits->state_digest());
+    }
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, TheSameBytesAsWhenTheStepsWait) {
+    const auto files_of = [&](SnapshotMode mode) {
+        state_.initialize(3);
+        cursor_.next_step = 0;
+        cursor_.ledger_root = empty_ledger_root();
+        const fs::path run = shared_folder();
+        const auto commits = committer(run, mode, {8, 0});
+        for (int i = 0; i < 4; ++i) {
+            step();
+            if (i == 0 || i == 3) begin(*commits);
+            advance(*commits);
+        }
+        commits->drain();
+        std::map<std::string, std::string> files;
+        if (is_root()) {
+            for (const auto& entry : fs::recursive_directory_iterator(run)) {
+                if (entry.is_regular_file())
+                    files[fs::relative(entry.path(), run).string()] = read_file(entry.path());
+            }
+        }
+        comm_.barrier();
+        return files;
+    };
+    const auto beside = files_of(SnapshotMode::copy);
+    EXPECT_TRUE(beside == files_of(SnapshotMode::borrow));
+    if (is_root()) {
+        EXPECT_EQ(beside.size(), 4U + 2U * static_cast<std::size_t>(comm_.size().value));
+    }
+}
+
+TEST_F(GenerationCommitTest, OneInFlightTheNextWaitsForIt) {
+    const fs::path run = shared_folder();
+    const auto commits = committer(run, SnapshotMode::copy, {2, 4});
+    std::vector<GenerationCost> costs;
+    commits->on_committed = [&](const GenerationCost& cost) { costs.push_back(cost); };
+    for (int i = 0; i < 12; ++i) {
+        step();
+        if (i % 2 == 1) begin(*commits);
+        advance(*commits);
+    }
+    commits->drain();
+    if (is_root()) {
+        ASSERT_EQ(costs.size(), 6U);
+        for (std::size_t i = 0; i < costs.size(); ++i) {
+            EXPECT_EQ(costs[i].step, 2 * (i + 1));
+            EXPECT_GT(costs[i].bytes, layout_.size() * 12);
+            EXPECT_GE(costs[i].stall_seconds, costs[i].copy_seconds + costs[i].waited_seconds);
+            EXPECT_GE(costs[i].durable_seconds, costs[i].write_seconds);
+        }
+        std::vector<std::uint64_t> steps;
+        for (const GenerationStatus& status : list_generations(run)) {
+            EXPECT_TRUE(status.valid) << status.problem;
+            steps.push_back(status.step);
+        }
+        EXPECT_EQ(steps, (std::vector<std::uint64_t>{4, 8, 10, 12})) << "two newest, and one of every four";
+    } else {
+        EXPECT_TRUE(costs.empty());
+    }
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) {
+    const fs::path run = shared_folder();
+    const auto commits = committer(run);
+    const Rank victim{comm_.size().value - 1};
+    if (comm_.rank() == victim) {
+        set_commit_hook([](std::string_view at) {
+            if (at == "shard:written") throw Error(ErrorCode::io_failure, "no space left for 'the shard'");
+        });
+    }
+    step();
+    begin(*commits);
+    std::string message;
+    try {
+        while (advance(*commits)) step();
+    } catch (const AgreedError& error) {
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        message = error.what();
+    }
+    set_commit_hook({});
+    EXPECT_NE(message.find("no space left for 'the shard'"), std::string::npos) << message;
+    if (comm_.size().value > 1) {
+        EXPECT_EQ(message.find("rank " + std::to_string(victim.value)), 0U) << message;
+    }
+    EXPECT_FALSE(commits->in_flight()) << "so that draining has nothing to wait for";
+    commits->drain();
+    comm_.barrier();
+    EXPECT_FALSE(path_exists(generation_directory(run, 1) / "manifest.json"));
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, AManifestThatCannotBeWrittenIsAnErrorOfAll) {
+    const fs::path run = shared_folder();
+    const auto commits = committer(run);
+    set_commit_hook([](std::string_view at) {
+        if (at == "manifest:before-write") throw Error(ErrorCode::io_failure, "quota");
+    });
+    step();
+    begin(*commits);
+    EXPECT_THROW(commits->drain(), AgreedError);
+    set_commit_hook({});
+    EXPECT_FALSE(commits->in_flight());
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, GivenUpItIsAnAttemptThatIsSwept) {
+    const fs::path run = shared_folder();
+    {
+        const auto commits = committer(run);
+        Gate gate("shard:before-write");
+        step();
+        begin(*commits);
+        gate.open();
+    }
+    comm_.barrier();
+    if (is_root()) {
+        const auto generations = list_generations(run);
+        for (const GenerationStatus& status : generations) EXPECT_FALSE(status.committed);
+        settle_run_directory(run, std::nullopt, std::nullopt);
+        EXPECT_TRUE(list_generations(run).empty());
+    }
+    comm_.barrier();
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,31 @@
+// worker/generation_messages.h
+//
+// What ranks tell rank 0 about a generation, as bytes between identical binaries.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/ledger.h"
+#include "worker/state_snapshot.h"
+
+namespace lockstep {
+
+std::vector<std::byte> encode_rows(std::span<const LedgerRow> rows);
+/// Appends to `rows`. @throws Error{bug} if the bytes are no whole number of rows.
+void decode_rows(std::span<const std::byte> bytes, std::vector<LedgerRow>& rows);
+
+/// One rank's part of a generation, written and hashed.
+struct ShardReport {
+    ShardName shard;
+    StateLeaves leaves;
+};
+std::vector<std::byte> encode_report(const ShardReport& report);
+/// @throws Error{bug}.
+ShardReport decode_report(std::span<const std::byte> bytes);
+
+}  // namespace lockstep

@@ -1,0 +1,78 @@
+// worker/state_snapshot.h
+//
+// The state of one rank at a step boundary, held still while a generation is
+// written from it: this rank's slices of weights and moments, and the pieces of
+// other ranks' slices that end the tree leaves which begin in this one. With it a
+// thread can write and hash without asking anybody.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "io/base/fingerprint.h"
+#include "io/base/large_pages.h"
+#include "io/checkpoint.h"
+#include "io/comm/communicator.h"
+#include "kernels/thread_pool.h"
+#include "worker/sharded_state.h"
+
+namespace lockstep {
+
+enum class SnapshotMode : std::uint8_t {
+    copy,    ///< Into buffers allocated once: the state may change at once.
+    borrow,  ///< No second copy: the state must not change until the generation is written.
+};
+
+/// Digests of the tree leaves that begin in one rank's slice (io/state_digest.h): weights, first and second
+/// moments.
+using StateLeaves = std::array<std::vector<Fingerprint>, 3>;
+
+class StateSnapshot {
+  public:
+    /// @param state  outlives the snapshot.
+    StateSnapshot(Communicator& comm, ThreadPool& pool, const ShardedState& state, SnapshotMode mode);
+
+    /// What the copies of one rank take; 0 when borrowing.
+    static std::size_t bytes(std::size_t state_elements, WorldSize world_size, SnapshotMode mode);
+
+    /// Collective. The state as it is now.
+    void take();
+
+    std::size_t state_elements() const { return total_; }  ///< Of the whole flat state.
+    StateSlice slice() const { return slice_; }
+    std::span<const float> weights() const { return parts_[0].values; }
+    std::span<const float> adam_m() const { return parts_[1].values; }
+    std::span<const float> adam_v() const { return parts_[2].values; }
+
+    /// Local; any thread, as long as nobody takes. @param pause  called between leaves; may throw.
+    StateLeaves leaves(const std::function<void()>& pause = {}) const;
+
+  private:
+    struct Part {
+        LargeVector<float> copy;
+        std::span<const float> values;  ///< (slice_.size())
+        std::vector<float> tail;        ///< What follows the slice in the last leaf that begins in it.
+    };
+    std::array<std::span<const float>, 3> present() const;
+    void exchange_tails();
+    std::vector<Fingerprint> leaves_of(const Part& part, const std::function<void()>& pause) const;
+
+    Communicator& comm_;
+    ThreadPool& pool_;
+    const ShardedState& state_;
+    SnapshotMode mode_;
+    StateSlice slice_;
+    std::size_t total_;
+    std::size_t first_leaf_;  ///< First element of the first leaf that begins in the slice.
+    std::array<Part, 3> parts_;
+};
+
+/// The state digest of the ranks' leaves, in rank order.
+Fingerprint state_digest_of_leaves(const Cursor& cursor, std::span<const StateLeaves> by_rank);
+
+}  // namespace lockstep

@@ -1,0 +1,68 @@
+// worker/step_verdict.h
+//
+// What all ranks must know of a step before anything is updated: one small integer
+// sum over the ranks.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "io/comm/communicator.h"
+#include "worker/cross_check.h"
+#include "worker/generation_commit.h"
+
+namespace lockstep {
+
+class StepVerdict {
+  public:
+    explicit StepVerdict(std::uint64_t packs) : values_(losses_begin + packs, 0), packs_(packs) {}
+
+    void raise_overflow() { values_[overflow_at] = 1; }
+    void raise_non_finite() { values_[non_finite_at] = 1; }
+    void ask_to_stop() { values_[stop_at] = 1; }
+    void ask_for_generation() { values_[generation_at] = 1; }
+    void report_failure() { values_[failure_at] = 1; }
+    void add_tokens(std::uint64_t tokens) { values_[tokens_at] += static_cast<std::int64_t>(tokens); }
+    /// A pack's loss is set by one rank alone, so the integer sum carries its bits to all.
+    void set_loss(std::uint64_t pack_in_step, double loss);
+    void set_commit_report(const GenerationCommitter::Report& report);
+    /// By the pack's own rank, and by the one that checks it.
+    void set_image(CrossCheckRole role, const PackImage& image);
+
+    /// Collective.
+    void agree(Communicator& comm) { comm.sum(values_); }
+
+    bool overflow() const { return values_[overflow_at] != 0; }
+    bool non_finite() const { return values_[non_finite_at] != 0; }
+    bool stop() const { return values_[stop_at] != 0; }
+    bool generation_wanted() const { return values_[generation_at] != 0; }
+    bool failure() const { return values_[failure_at] != 0; }
+    std::uint64_t tokens() const { return static_cast<std::uint64_t>(values_[tokens_at]); }
+    double loss_sum() const;  ///< In plan order.
+    GenerationCommitter::Report commit_report() const;
+    PackImage image(CrossCheckRole role) const;
+
+  private:
+    enum Place : std::size_t {
+        overflow_at,
+        non_finite_at,
+        stop_at,
+        generation_at,
+        failure_at,
+        tokens_at,
+        commit_at,
+        images_at = commit_at + GenerationCommitter::report_words,
+        losses_begin = images_at + 2 * PackImage::words,
+    };
+    std::size_t place_of(CrossCheckRole role) const {
+        return images_at + static_cast<std::size_t>(role) * PackImage::words;
+    }
+
+    std::vector<std::int64_t> values_;
+    std::uint64_t packs_;
+};
+
+}  // namespace lockstep
