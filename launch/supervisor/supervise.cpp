@@ -1,6 +1,7 @@
 #include "launch/supervisor/supervise.h"
 
 #include <algorithm>
+#include <csignal>
 
 #include "io/base/error.h"
 
@@ -121,15 +122,18 @@ class Supervision {
         note(attempt, beat);
         job_.end();
         attempt.ended = elapsed();
-        end.exit_code = code.value_or(128 + 9);
+        end.exit_code = code.value_or(128 + SIGKILL);
         end.hung = watch.hung();
         end.stop_requested = job_.stop_requests() > 0;
         end.step = attempt.last_step;
         const std::vector<std::uint64_t> after = job_.generations();
         if (!after.empty()) end.generation_after = after.back();
         end.older_generation = after.size() > 1;
-        // A stop that was ours; had the job died on the way, the policy would speak.
-        grow_ = grow_ && end.exit_code == exit_code_of(ErrorCode::stopped) && !end.stop_requested;
+        // A stop that was ours, in order or by a launcher script that SIGUSR1 ends; had the job died on the
+        // way, the policy would speak.
+        const bool as_asked =
+            end.exit_code == exit_code_of(ErrorCode::stopped) || end.exit_code == 128 + SIGUSR1;
+        grow_ = grow_ && as_asked && !end.stop_requested;
         attempt.exit_code = end.exit_code;
         attempt.hung = end.hung;
         outcome_.attempts.push_back(attempt);
