@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
 #include "io/base/error.h"
 
@@ -40,7 +41,7 @@ std::string holder(int descriptor) {
 
 }  // namespace
 
-RunLock::RunLock(const std::filesystem::path& run) {
+RunLock::RunLock(const std::filesystem::path& run, std::chrono::milliseconds patience) {
     const std::string path = (run / "LOCK").string();
     descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0) {
@@ -53,9 +54,14 @@ RunLock::RunLock(const std::filesystem::path& run) {
     };
     // Belongs to the open file, which ends with the process. LOCK stays: unlinking it
     // would let a third process lock another file of the same name.
+    const auto give_up_at = std::chrono::steady_clock::now() + patience;
     while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno == EWOULDBLOCK) {
+            if (std::chrono::steady_clock::now() < give_up_at) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(50));
+                continue;
+            }
             give_up(ErrorCode::environment, "run '" + run.string() + "' is in use by " + holder(descriptor_) +
                                                 "; wait for it or stop it");
         }

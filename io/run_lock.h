@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 
 namespace lockstep {
@@ -13,7 +14,8 @@ class RunLock {
   public:
     /// @throws Error{io_failure} read-only or missing directory; Error{environment} held by another process
     ///         (the message names host and pid of the holder).
-    explicit RunLock(const std::filesystem::path& run);
+    /// @param patience how long to wait for a holder to go.
+    explicit RunLock(const std::filesystem::path& run, std::chrono::milliseconds patience = {});
     ~RunLock();
     RunLock(const RunLock&) = delete;
     RunLock& operator=(const RunLock&) = delete;

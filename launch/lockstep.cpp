@@ -14,6 +14,7 @@
 #include "io/base/log.h"
 #include "kernels/blas_runtime.h"
 #include "launch/cli/invocation.h"
+#include "launch/cli/supervisor_verbs.h"
 
 namespace lockstep {
 
@@ -150,6 +151,9 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
     add_doctor(app, invocation);
     add_batching(app, invocation);
     add_bench(app, invocation);
+    add_run(app, invocation);
+    add_chaos(app, invocation);
+    add_launch(app, invocation);
     try {
         // Known before the parse, which may fail.
         invocation.json = std::any_of(argv + 1, argv + argc, [](const char* argument) {

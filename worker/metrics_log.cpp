@@ -1,10 +1,8 @@
 #include "worker/metrics_log.h"
 
 #include <bit>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "io/atomic_file.h"
 #include "io/base/error.h"
@@ -99,21 +97,6 @@ void MetricsLog::append(const StepMetrics& metrics) {
 
 void MetricsLog::append(const GenerationCost& cost) {
     append_line(generations_, generations_name, to_json(cost));
-}
-
-void MetricsLog::heartbeat(std::uint64_t step, const std::string& phase) {
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const ordered_json object = {
-        {"step", step},
-        {"phase", phase},
-        {"unix_seconds", std::chrono::duration_cast<std::chrono::seconds>(now).count()}};
-    const std::filesystem::path temporary = run_ / "heartbeat.json.tmp";
-    {
-        std::ofstream file(temporary);
-        file << object.dump() << '\n';
-    }
-    std::error_code ignored;
-    std::filesystem::rename(temporary, run_ / "heartbeat.json", ignored);
 }
 
 }  // namespace lockstep

@@ -1,7 +1,7 @@
 // worker/metrics_log.h
 //
-// metrics.jsonl, generations.jsonl and heartbeat.json: what people and plots watch.
-// Without authority: nothing is ever decided from them.
+// metrics.jsonl and generations.jsonl: what people and plots watch. Without
+// authority: nothing is ever decided from them.
 
 #pragma once
 
@@ -43,8 +43,6 @@ class MetricsLog {
     void append(const StepMetrics& metrics);
     /// Append to run/generations.jsonl, which is never cut back. @throws Error{io_failure}.
     void append(const GenerationCost& cost);
-    /// Replace run/heartbeat.json: step, phase, time. Failure is not an error.
-    void heartbeat(std::uint64_t step, const std::string& phase);
 
   private:
     void append_line(std::ofstream& file, const char* name, const std::string& line);

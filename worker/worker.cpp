@@ -132,6 +132,10 @@ struct Worker::State {
     void receive_weights(std::span<float> weights, const Fingerprint& named,
                          const std::function<void(std::span<float>)>& load, const char* what);
     void begin_frozen();
+    void enter(std::string_view phase) const {
+        if (owner.on_progress) owner.on_progress(phase, cursor.next_step, std::nullopt);
+        if (owner.hooks.on_phase) owner.hooks.on_phase(phase, cursor.next_step);
+    }
     void begin_fresh();
     void weights_changed();
     std::vector<std::size_t> own_packs() const;
@@ -288,6 +292,7 @@ PackImage Worker::State::compute_image(const PackedBatch& of, int attempt) {
 LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDigest* digest,
                                       StepVerdict& verdict) {
     const Clock::time_point begin = Clock::now();
+    if (owner.on_progress) owner.on_progress("forward", cursor.next_step, window.slice.pack[index]);
     build_batch(window.slice, index, cursor.next_step, samples, batch);
     if (owner.hooks.on_batch) owner.hooks.on_batch(batch);
     LedgerRow row;
@@ -409,7 +414,7 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepM
         if (committer && comm.rank().value == 0 && !committer->in_flight() && schedule->due_at(now())) {
             verdict.ask_for_generation();
         }
-        if (owner.hooks.on_phase) owner.hooks.on_phase("exchange", cursor.next_step);
+        enter("exchange");
         verdict.agree(comm);
         if (verdict.failure() || verdict.overflow() || verdict.non_finite()) sum.discard();
         if (verdict.failure()) agree_or_throw(comm, failure);
@@ -429,9 +434,9 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepM
 void Worker::State::update(StepMetrics& metrics) {
     const ExactGradient slice_gradient = sum.reduce_scatter(static_cast<int>(cursor.scale_exponent));
     metrics.gradient_norm = sharded.gradient_norm(slice_gradient);
-    if (owner.hooks.on_phase) owner.hooks.on_phase("update", cursor.next_step);
+    enter("update");
     sharded.update(settings.optimizer, cursor.next_step, metrics.gradient_norm, slice_gradient);
-    if (owner.hooks.on_phase) owner.hooks.on_phase("all-gather", cursor.next_step);
+    enter("all-gather");
     sharded.all_gather_weights();
     weights_changed();
 }
@@ -447,7 +452,7 @@ void Worker::State::adapt_scale() {
 Worker::State::StepWishes Worker::State::run_step(StepMetrics& metrics) {
     const Clock::time_point begin = Clock::now();
     comm.set_phase("step " + std::to_string(cursor.next_step));
-    if (owner.hooks.on_phase) owner.hooks.on_phase("forward", cursor.next_step);
+    enter("forward");
     std::vector<LedgerRow> step_rows;
     const StepVerdict verdict = compute_step(step_rows, metrics);
     metrics.step = cursor.next_step;
@@ -483,7 +488,7 @@ Worker::State::StepWishes Worker::State::run_step(StepMetrics& metrics) {
 
 void Worker::State::begin_generation() {
     if (in_snapshot) return;
-    if (owner.hooks.on_phase) owner.hooks.on_phase("save", cursor.next_step);
+    enter("save");
     comm.set_phase("snapshot of step " + std::to_string(cursor.next_step));
     schedule->began(now());
     committer->begin(cursor, rows);
@@ -493,6 +498,7 @@ void Worker::State::begin_generation() {
 
 void Worker::State::ensure_window() {
     if (window_at_hand && cursor.next_step < window.slice.step_end) return;
+    if (owner.on_progress) owner.on_progress("plan", cursor.next_step, std::nullopt);
     comm.set_phase("fetching the plan from step " + std::to_string(cursor.next_step));
     window = owner.fetch_window(cursor.next_step);
     window_at_hand = true;
@@ -577,7 +583,6 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
     try {
         s.train(std::min(options.stop_step, s.plan.num_steps), [&](StepMetrics& metrics) {
             log(metrics);
-            metrics_log->heartbeat(s.cursor.next_step, "train");
             if (on_step) on_step(metrics);
         });
     } catch (const AgreedError&) {

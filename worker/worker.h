@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "io/checkpoint.h"
@@ -69,6 +70,10 @@ class Worker {
     std::function<StepWindow(std::uint64_t step)> fetch_window;
     /// Asked once a step on every rank; when any says yes, all commit and stop.
     std::function<bool()> stop_requested;
+    /// This rank is now at work here; called for every phase and every pack, so that silence can be told
+    /// from work.
+    std::function<void(std::string_view phase, std::uint64_t step, std::optional<std::uint64_t> pack)>
+        on_progress;
     /// Rank 0, after every step.
     std::function<void(const StepMetrics&)> on_step;
     /// Rank 0: fill the model's flat state, where the settings name initial weights.

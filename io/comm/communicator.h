@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -45,6 +46,10 @@ class Communicator {
     virtual void set_phase(std::string phase) = 0;
     /// Deadline of each single operation. Default 600 s.
     virtual void set_timeout(std::chrono::milliseconds timeout) = 0;
+
+    /// What is known of a rank that fell silent ("rank 2 on host n3, last in step 12"), for error messages.
+    /// Asked once, when an operation is given up. Must not communicate.
+    virtual void set_witness(std::function<std::string(Rank)>) {}
 
     virtual void barrier() = 0;
     /// Root's bytes to everyone; sizes must agree on all ranks. Any length (chunked beyond 2^30 bytes).

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <thread>
 #include <utility>
 
@@ -36,7 +37,9 @@ constexpr std::size_t message_bytes_max = std::size_t{1} << 30U;
 /// Collectives run through a buffer of our own of this size (see Orphan).
 constexpr std::size_t bounce_bytes_max = std::size_t{16} << 20U;
 /// How long a rank that gave up waits for signs of life before it names the silent ones.
-constexpr std::chrono::milliseconds ping_time{1000};
+constexpr std::chrono::milliseconds ping_time{500};
+/// Silent ranks described one by one in a message; of more, only the numbers are said.
+constexpr std::size_t described_ranks_max = 4;
 
 /// Operations left unfinished for ever. While there is one, MPI is not finalized: it might wait for it.
 int abandoned_operations = 0;
@@ -143,6 +146,7 @@ class MpiCommunicator : public Communicator {
     WorldSize size() const override { return WorldSize{size_}; }
     void set_phase(std::string phase) override { phase_ = std::move(phase); }
     void set_timeout(std::chrono::milliseconds timeout) override { timeout_ = timeout; }
+    void set_witness(std::function<std::string(Rank)> witness) override { witness_ = std::move(witness); }
 
     void barrier() override {
         expect_sound("barrier");
@@ -262,14 +266,24 @@ class MpiCommunicator : public Communicator {
         if (silent.empty()) {
             message += "still waiting for " + ranks_text(suspects) + ", alive but waiting for something else";
         } else {
-            message += "not heard from " + ranks_text(silent) + ", dead, stopped or far behind";
+            message += "not heard from " + silent_text(silent) + ", dead, stopped or far behind";
         }
-        throw Error(ErrorCode::peer_lost, message + "; resume the run, or allow more time");
+        throw Error(ErrorCode::peer_lost,
+                    message + "; resume the run, or allow more time with --hang-timeout");
     }
 
   private:
     std::string where(const char* operation) const {
         return phase_.empty() ? std::string(operation) : phase_ + ": " + operation;
+    }
+
+    std::string silent_text(const std::vector<int>& silent) const {
+        if (!witness_ || silent.size() > described_ranks_max) return ranks_text(silent);
+        std::string text;
+        for (const int rank : silent) {
+            text += (text.empty() ? "" : " and ") + witness_(Rank{rank});
+        }
+        return text;
     }
 
     void wait_collective(const char* operation, MPI_Request request) {
@@ -392,6 +406,7 @@ class MpiCommunicator : public Communicator {
     int size_ = 1;
     std::string phase_;
     std::chrono::milliseconds timeout_{600'000};
+    std::function<std::string(Rank)> witness_;
     bool lost_ = false;
     std::vector<std::byte> bounce_;
     std::vector<Orphan> orphans_;

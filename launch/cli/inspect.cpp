@@ -117,7 +117,9 @@ int inspect_columns(const Invocation& invocation, const std::filesystem::path& p
 int inspect_json(const Invocation& invocation, const std::filesystem::path& path) {
     const std::string text = read_file(path);
     const auto parsed = ordered_json::parse(text, nullptr, false);
-    const bool without_authority = path.filename() == "stats.json" || path.filename() == "heartbeat.json";
+    const bool without_authority = path.filename() == "stats.json" || path.filename() == "heartbeat.json" ||
+                                   path.filename() == "supervisor.json" ||
+                                   path.parent_path().filename() == "heartbeat";
     if (!parsed.is_object())
         throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' is not a JSON object");
     if (!without_authority) unseal_json(text, path.string());

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <optional>
 
@@ -116,58 +117,70 @@ void share_text(Communicator& comm, std::string& text) {
     text.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-int run_resume(const Invocation& invocation, const TrainingArguments& arguments) {
-    return run_in_world([&](World& world) {
-        begin_start(world, arguments);
-        Communicator& comm = *world.comm;
-        ResumePoint point;
-        std::optional<RunLock> lock;
-        std::string manifest_json;
-        together(comm, "finding the point to resume", [&] {
-            // Every rank needs the folder anyway, for its shard.
-            point.record = read_run_record(arguments.run);
-            check_record(point.record, arguments);
-            if (!world.is_root()) return;
-            lock.emplace(arguments.run);
-            const TrainSettings settings = train_settings_from_json(point.record.settings_json);
-            check_init(settings, arguments);
-            check_init_adapter(settings, arguments);
-            find_resume_point(arguments, point);
-            if (point.generation) manifest_json = to_json(*point.generation);
-        });
-        std::int64_t finished = point.finished ? 1 : 0;
-        comm.sum(std::span(&finished, 1));
-        share_text(comm, manifest_json);
-        if (!manifest_json.empty() && !world.is_root())
-            point.generation = manifest_from_json(manifest_json, "rank 0's manifest");
-        if (finished != 0) {
-            if (world.is_root()) {
-                invocation.say("run '" + arguments.run + "' is finished at step " +
-                               std::to_string(point.generation->step) + "; nothing to do");
-                invocation.say("state digest " + point.generation->state_digest.hex());
-                invocation.give({{"run", arguments.run},
-                                 {"next_step", point.generation->step},
-                                 {"state_digest", point.generation->state_digest.hex()},
-                                 {"finished", true}});
-            }
-            return 0;
-        }
-        const auto settle = [&] {
-            const auto& generation = point.generation;
-            settle_run_directory(arguments.run, generation ? std::optional(generation->step) : std::nullopt,
-                                 generation ? generation->ledger_head : std::nullopt);
-            if (point.plans != point.record.plans) write_run_revisions(arguments.run, point.plans);
-            if (point.plans.size() > 1) {
-                log_root(LogLevel::info, "plan " + point.plans.back().plan.brief() + "… in force from step " +
-                                             std::to_string(point.plans.back().from_step));
-            }
-        };
-        return train_run(invocation, world, arguments, point.plan ? &*point.plan : nullptr, point.record,
-                         point.generation, corpora_of_run(point.record, arguments.corpora), settle);
-    });
+/// A restart may come before the last process of the job it replaces is gone.
+constexpr std::chrono::seconds lock_patience{10};
+
+/// -p as the command that started the run has it: one of the run's plans, which goes on with its latest.
+void accept_own_plan(const RunRecord& record, TrainingArguments& arguments) {
+    if (arguments.plan.empty()) return;
+    const Fingerprint named = PlanFile::open(arguments.plan).head().fingerprints.plan;
+    if (named == record.plans.back().plan) return;
+    const bool own = std::any_of(record.plans.begin(), record.plans.end(),
+                                 [&](const PlanInForce& plan) { return plan.plan == named; });
+    if (own) arguments.plan.clear();
 }
 
 }  // namespace
+
+int resume_in_world(const Invocation& invocation, World& world, TrainingArguments arguments,
+                    bool own_plan_named) {
+    Communicator& comm = *world.comm;
+    ResumePoint point;
+    std::optional<RunLock> lock;
+    std::string manifest_json;
+    together(comm, "finding the point to resume", [&] {
+        // Every rank needs the folder anyway, for its shard.
+        point.record = read_run_record(arguments.run);
+        check_record(point.record, arguments);
+        if (!world.is_root()) return;
+        if (own_plan_named) accept_own_plan(point.record, arguments);
+        lock.emplace(arguments.run, own_plan_named ? lock_patience : std::chrono::seconds(0));
+        const TrainSettings settings = train_settings_from_json(point.record.settings_json);
+        check_init(settings, arguments);
+        check_init_adapter(settings, arguments);
+        find_resume_point(arguments, point);
+        if (point.generation) manifest_json = to_json(*point.generation);
+    });
+    std::int64_t finished = point.finished ? 1 : 0;
+    comm.sum(std::span(&finished, 1));
+    share_text(comm, manifest_json);
+    if (!manifest_json.empty() && !world.is_root())
+        point.generation = manifest_from_json(manifest_json, "rank 0's manifest");
+    if (finished != 0) {
+        if (world.is_root()) {
+            invocation.say("run '" + arguments.run + "' is finished at step " +
+                           std::to_string(point.generation->step) + "; nothing to do");
+            invocation.say("state digest " + point.generation->state_digest.hex());
+            invocation.give({{"run", arguments.run},
+                             {"next_step", point.generation->step},
+                             {"state_digest", point.generation->state_digest.hex()},
+                             {"finished", true}});
+        }
+        return 0;
+    }
+    const auto settle = [&] {
+        const auto& generation = point.generation;
+        settle_run_directory(arguments.run, generation ? std::optional(generation->step) : std::nullopt,
+                             generation ? generation->ledger_head : std::nullopt);
+        if (point.plans != point.record.plans) write_run_revisions(arguments.run, point.plans);
+        if (point.plans.size() > 1) {
+            log_root(LogLevel::info, "plan " + point.plans.back().plan.brief() + "… in force from step " +
+                                         std::to_string(point.plans.back().from_step));
+        }
+    };
+    return train_run(invocation, world, arguments, point.plan ? &*point.plan : nullptr, point.record,
+                     point.generation, corpora_of_run(point.record, arguments.corpora), settle);
+}
 
 void add_resume(CLI::App& app, Invocation& invocation) {
     auto arguments = std::make_shared<TrainingArguments>();
@@ -175,7 +188,12 @@ void add_resume(CLI::App& app, Invocation& invocation) {
                               "  mpirun -n 3 lockstep resume run/        (any number of ranks)\n"
                               "  lockstep resume run/ --steps 500\n"
                               "  lockstep resume run/ -p revision/       (batchplan exclude)",
-                              [&invocation, arguments] { return run_resume(invocation, *arguments); });
+                              [&invocation, arguments] {
+                                  return run_in_world([&](World& world) {
+                                      begin_start(world, *arguments);
+                                      return resume_in_world(invocation, world, *arguments, false);
+                                  });
+                              });
     verb->add_option("run", arguments->run, "Run folder")->required();
     verb->add_option("-p,--plan", arguments->plan,
                      "The run's plan, if it has moved, or a revision of it to go on with");

@@ -25,6 +25,7 @@ struct TrainArguments {
     TrainingArguments training;
     PlanBuildArguments build;
     bool build_plan = false;
+    bool continue_run = false;
     bool dry_run = false;
     std::optional<std::uint64_t> replay_step, replay_pack;
     std::string dump;
@@ -105,7 +106,9 @@ RunRecord prepare_run(const Invocation& invocation, TrainArguments& arguments,
     TrainingArguments& training = arguments.training;
     if (training.plan.empty()) throw Error(ErrorCode::invalid_argument, "train needs -p PLAN");
     refuse_existing_run(training.run);
-    if (arguments.build_plan) {
+    // A continued start may find the plan that an earlier one finished.
+    const bool built = arguments.continue_run && path_exists(std::filesystem::path(training.plan));
+    if (arguments.build_plan && !built) {
         if (arguments.build.inputs.empty()) arguments.build.inputs = training.corpora;
         arguments.build.output = training.plan;
         build_and_save_plan(invocation, arguments.build, nullptr);
@@ -123,6 +126,16 @@ RunRecord prepare_run(const Invocation& invocation, TrainArguments& arguments,
     if (!training.init.empty()) settings.init = init_fingerprint(training.init, model.config);
     check_fit(summarize(at_hand->plan), vocabulary, settings);
     return record_of(training, settings, *at_hand);
+}
+
+/// Collective. Rank 0's answer: it alone has to see the folder as it is.
+bool run_exists(World& world, const std::string& run) {
+    std::int64_t exists = 0;
+    together(*world.comm, "looking for the run", [&] {
+        if (world.is_root() && path_exists(run_record_path(run))) exists = 1;
+    });
+    world.comm->sum(std::span(&exists, 1));
+    return exists != 0;
 }
 
 int run_train(const Invocation& invocation, TrainArguments arguments) {
@@ -143,6 +156,9 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
     return run_in_world([&](World& world) {
         TrainingArguments& training = arguments.training;
         begin_start(world, training);
+        if (arguments.continue_run && !arguments.dry_run && run_exists(world, training.run)) {
+            return resume_in_world(invocation, world, training, true);
+        }
         std::optional<PlanAtHand> at_hand;
         std::optional<RunLock> lock;
         RunRecord record;
@@ -185,12 +201,15 @@ void add_train(CLI::App& app, Invocation& invocation) {
                  "  lockstep train -p plan/ -d corpus.h5 --init model/ -o run/\n"
                  "  lockstep train -p plan/ -d corpus.h5 --init model/ --lora-rank 16 --lora-targets "
                  "all-linear -o run/\n"
+                 "  lockstep train -p plan/ -d corpus.h5 -m tiny -o run/ --continue     (start or resume)\n"
                  "  lockstep train -p plan/ -d corpus.h5 -m gpt2-124m -o run/ --dry-run\n"
                  "  lockstep train -o run/ --step 120 --pack 963        (look at one pack again)",
                  [&invocation, arguments] { return run_train(invocation, *arguments); });
     verb->add_option("-p,--plan,--batch-plan", arguments->training.plan, "Plan folder; only rank 0 reads it");
     verb->add_option("-d,--data", arguments->training.corpora, "[NAME=]CORPUS, one a source of the plan");
     verb->add_option("-o,--output", arguments->training.run, "Run folder")->required();
+    verb->add_flag("--continue", arguments->continue_run,
+                   "Continue the run in -o if there is one, as resume does; what a restart needs");
     add_generation_options(*verb, arguments->training, false);
     add_settings_options(*verb, arguments->training);
     add_machine_options(*verb, arguments->training);

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <filesystem>
 
@@ -34,6 +35,31 @@ double measure_total_blas_rate(World& world, int threads) {
     auto total = static_cast<std::int64_t>(mine);
     world.comm->sum(std::span(&total, 1));
     return static_cast<double>(total);
+}
+
+/// The second line behind the deadlines of collectives: MPI itself, or a disk, may never return.
+constexpr std::chrono::seconds watch_grace{5};
+constexpr double default_hang_timeout = 600;
+
+std::unique_ptr<ProgressWatch> watch_progress(const World& world, const TrainingArguments& arguments) {
+    const auto timeout = std::chrono::milliseconds(
+        static_cast<std::int64_t>(arguments.hang_timeout.value_or(default_hang_timeout) * 1000));
+    ProgressWatchOptions options;
+    options.run = arguments.run;
+    options.rank = world.comm->rank();
+    options.world_size = world.comm->size();
+    // Fewer beats on a large world: they all go to one file system.
+    options.interval = std::chrono::milliseconds(
+        std::clamp<std::int64_t>(timeout.count() / 8, 100, 1000 + 10L * world.comm->size().value));
+    options.least_interval = std::chrono::milliseconds(50 + world.comm->size().value);
+    options.patience = timeout + watch_grace;
+    options.on_stuck = [](const Heartbeat& where) {
+        log_rank(LogLevel::error,
+                 describe(Rank{where.rank}, where) +
+                     ": no progress within --hang-timeout; this process ends, resume the run");
+        std::_Exit(exit_code_of(ErrorCode::peer_lost));
+    };
+    return std::make_unique<ProgressWatch>(std::move(options));
 }
 
 /// rank-00003.log
@@ -424,6 +450,10 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     const PlanSummary& summary = distribution.summary();
     const int threads = arguments.threads.value_or(default_threads(world));
 
+    world.watch = watch_progress(world, arguments);
+    comm.set_witness([run](Rank rank) { return describe(rank, read_heartbeat(run, rank)); });
+    stop_on_termination_signals();
+
     CorporaAtHand data;
     std::optional<ThreadPool> pool;
     std::optional<Gemm> gemm;
@@ -448,6 +478,10 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     worker->load_initial_adapters = initial_adapters_of(record, arguments, settings);
     worker->fetch_window = [&](std::uint64_t step) { return distribution.fetch(step); };
     worker->stop_requested = stop_signal_seen;
+    worker->on_progress = [&watch = *world.watch](std::string_view phase, std::uint64_t step,
+                                                  std::optional<std::uint64_t> pack) {
+        watch.at(phase, step, pack);
+    };
     together(comm, "publishing the run", [&] {
         if (world.is_root()) on_ready();
     });

@@ -114,6 +114,11 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
               const PlanAtHand* plan, const RunRecord& record, const std::optional<Manifest>& generation,
               const std::vector<std::string>& corpora, const std::function<void()>& on_ready);
 
+/// Collective. Continue the run from its newest valid generation: `resume`, and `train --continue`.
+/// @param own_plan_named  -p may name any plan the run has followed, as the command that started it does.
+int resume_in_world(const Invocation& invocation, World& world, TrainingArguments arguments,
+                    bool own_plan_named);
+
 /// Paths of "[NAME=]FILE" arguments, in the order of the plan's sources: by name where one is given.
 /// @throws Error{invalid_argument} on a name the plan does not have, or another number of files.
 std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,

@@ -1,8 +1,10 @@
 #include "launch/cli/world.h"
 
 #include <sched.h>
+#include <unistd.h>
 #include <algorithm>
 #include <csignal>
+#include <ctime>
 #include <optional>
 
 #include "io/base/error.h"
@@ -17,13 +19,28 @@ namespace {
 
 volatile std::sig_atomic_t stop_signal = 0;
 
+volatile std::time_t first_stop_signal = 0;
+
+/// Only what a handler may do: clock_gettime, sigaction and _exit.
 extern "C" void note_stop_signal(int) {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (stop_signal != 0 && now.tv_sec - first_stop_signal > 1) _exit(exit_code_of(ErrorCode::stopped));
+    if (stop_signal == 0) first_stop_signal = now.tv_sec;
     stop_signal = 1;
+}
+
+void install_stop_handler(int signal) {
+    struct sigaction action {};
+    action.sa_handler = note_stop_signal;
+    action.sa_flags = SA_RESTART;
+    sigaction(signal, &action, nullptr);
 }
 
 /// Errors that one rank alone has met: the others cannot know, so the job ends.
 int end_job(World& world, ErrorCode code, const std::string& message) {
     log_rank(LogLevel::error, message);
+    if (world.watch) world.watch->ending();
     if (world.comm->size().value > 1) world.comm->abort(exit_code_of(code));
     return exit_code_of(code);
 }
@@ -43,6 +60,8 @@ int run_guarded(World& world, const std::function<int(World&)>& body) {
 }  // namespace
 
 int run_in_world(const std::function<int(World&)>& body) {
+    stop_signal_seen();                    // From now on the signal asks, it does not kill.
+    std::unique_ptr<ProgressWatch> watch;  // Outlives MPI: finalizing can hang too.
     std::optional<MpiEnvironment> mpi;
     World world;
     if (launched_by_mpi()) {
@@ -53,8 +72,9 @@ int run_in_world(const std::function<int(World&)>& body) {
         world.comm = make_serial_communicator();
     }
     log_identify(world.comm->rank(), world.comm->size());
-    stop_signal_seen();  // From now on the signal asks, it does not kill.
     const int code = run_guarded(world, body);
+    watch = std::move(world.watch);
+    if (watch) watch->ending();
     world.comm.reset();
     return code;
 }
@@ -68,13 +88,15 @@ int default_threads(const World& world) {
 
 bool stop_signal_seen() {
     static const bool installed = [] {
-        struct sigaction action {};
-        action.sa_handler = note_stop_signal;
-        action.sa_flags = SA_RESTART;
-        sigaction(SIGUSR1, &action, nullptr);
+        install_stop_handler(SIGUSR1);
         return true;
     }();
     return installed && stop_signal != 0;
+}
+
+void stop_on_termination_signals() {
+    install_stop_handler(SIGTERM);
+    install_stop_handler(SIGINT);
 }
 
 }  // namespace lockstep

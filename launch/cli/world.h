@@ -9,12 +9,14 @@
 #include <memory>
 
 #include "io/comm/communicator.h"
+#include "worker/progress_watch.h"
 
 namespace lockstep {
 
 struct World {
     std::unique_ptr<Communicator> comm;
     int ranks_on_node = 1;
+    std::unique_ptr<ProgressWatch> watch;  ///< Once training is prepared.
     bool is_root() const { return comm->rank().value == 0; }
 };
 
@@ -26,6 +28,11 @@ int run_in_world(const std::function<int(World&)>& body);
 int default_threads(const World& world);
 
 /// SIGUSR1 asks the run to stop at the next step; returns whether it came. Installed by the first call.
+/// A second one, two seconds or more after the first, ends the process at once with code 75: signals closer
+/// together are one request that came by two ways.
 bool stop_signal_seen();
+
+/// SIGTERM and SIGINT ask like SIGUSR1 from now on. For the time of training: before, they end the process.
+void stop_on_termination_signals();
 
 }  // namespace lockstep

@@ -5,6 +5,8 @@
 //                                        of the commit path, "shard:written", with STEP counted in commits
 //                                        from 0).
 // LOCKSTEP_TEST_STOP=RANK:STEP           SIGUSR1 to this rank when it begins the step.
+// LOCKSTEP_TEST_FREEZE=RANK:PHASE:STEP   SIGSTOP to this rank when it enters the phase of that step.
+// LOCKSTEP_TEST_ONCE=FILE                kill and freeze only while this file does not exist; then it does.
 // LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, record-twice, swap, shift-target,
 // change-token, drop-gradient: wrong
 //                                        on purpose, at step 3.
@@ -50,6 +52,12 @@ int own_rank() {
     for (;;) pause();
 }
 
+/// False if an earlier start has been here; a supervised program must not fail for ever.
+bool first_time() {
+    const std::string file = variable("LOCKSTEP_TEST_ONCE");
+    return file.empty() || symlink("once", file.c_str()) == 0;
+}
+
 void install_kill(const std::string& spec, WorkerHooks& hooks) {
     const std::size_t first = spec.find(':');
     const std::size_t last = spec.rfind(':');
@@ -57,7 +65,7 @@ void install_kill(const std::string& spec, WorkerHooks& hooks) {
     const std::string phase = spec.substr(first + 1, last - first - 1);
     const std::uint64_t step = std::stoull(spec.substr(last + 1));
     hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
-        if (at == phase && now == step) die();
+        if (at == phase && now == step && first_time()) die();
     };
     set_commit_hook([=, seen = std::make_shared<std::uint64_t>(0)](std::string_view point) {
         if (point == phase && (*seen)++ == step) die();
@@ -98,6 +106,17 @@ void install_stop(const std::string& spec, WorkerHooks& hooks) {
     const std::uint64_t step = std::stoull(spec.substr(colon + 1));
     hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
         if (at == "forward" && now == step) raise(SIGUSR1);
+    };
+}
+
+void install_freeze(const std::string& spec, WorkerHooks& hooks) {
+    const std::size_t first = spec.find(':');
+    const std::size_t last = spec.rfind(':');
+    if (std::stoi(spec.substr(0, first)) != own_rank()) return;
+    const std::string phase = spec.substr(first + 1, last - first - 1);
+    const std::uint64_t step = std::stoull(spec.substr(last + 1));
+    hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
+        if (at == phase && now == step && first_time()) raise(SIGSTOP);
     };
 }
 
@@ -180,6 +199,7 @@ int main(int argc, char** argv) {
     if (const std::string spec = variable("LOCKSTEP_TEST_STOP"); !spec.empty()) install_stop(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FAIL"); !spec.empty()) install_failure(spec);
     if (const std::string spec = variable("LOCKSTEP_TEST_FAULT"); !spec.empty()) install_fault(spec, hooks);
+    if (const std::string spec = variable("LOCKSTEP_TEST_FREEZE"); !spec.empty()) install_freeze(spec, hooks);
     if (const std::string name = variable("LOCKSTEP_TEST_MUTATION"); !name.empty())
         install_mutation(name, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FORCE"); !spec.empty()) install_force(spec, hooks);

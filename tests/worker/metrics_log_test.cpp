@@ -91,17 +91,6 @@ TEST(MetricsLogTest, ATornLastLineGoes) {
     }
 }
 
-TEST(MetricsLogTest, TheHeartbeatSaysWhereTheRunIs) {
-    const TemporaryDirectory run;
-    MetricsLog log(run.path(), 0);
-    log.heartbeat(7, "forward");
-    log.heartbeat(8, "exchange");
-    const json beat = json::parse(run.read("heartbeat.json"));
-    EXPECT_EQ(beat["step"], 8);
-    EXPECT_EQ(beat["phase"], "exchange");
-    EXPECT_GT(beat["unix_seconds"], 1600000000);
-}
-
 TEST(MetricsLogTest, ARunThatCannotBeWrittenIsAnError) {
     const TemporaryDirectory run;
     const Error error = error_of([&] { MetricsLog(run / "nowhere", 0); });

@@ -1,0 +1,240 @@
+#include "launch/cli/chaos_kills.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "coordinator/run_record.h"
+#include "io/base/error.h"
+#include "io/base/log.h"
+#include "io/checkpoint.h"
+#include "io/directory.h"
+#include "launch/cli/invocation.h"
+#include "launch/supervisor/chaos_job.h"
+#include "launch/supervisor/run_report.h"
+
+namespace lockstep {
+
+namespace {
+
+/// A start that stands still for so long is a finding, not a wait.
+constexpr double hang_timeout = 60;
+/// Runs may end before their kill is due; more of them than this and the schedule does not fit the command.
+constexpr std::uint64_t fruitless_runs_max = 20;
+
+struct EndState {
+    std::uint64_t step = 0;
+    Fingerprint state_digest, ledger_root;
+    friend bool operator==(const EndState&, const EndState&) = default;
+};
+
+std::string to_text(const EndState& state) {
+    return "step " + std::to_string(state.step) + ", state " + state.state_digest.brief() +
+           "…, ledger root " + state.ledger_root.brief() + "…";
+}
+
+/// @throws Error{check_failed} if there is no valid generation.
+EndState end_state(const std::filesystem::path& run) {
+    std::vector<std::string> rejected;
+    const auto generation = newest_valid_generation(run, rejected);
+    if (!generation || !rejected.empty()) {
+        throw Error(ErrorCode::check_failed, "'" + run.string() + "' ends without a valid generation" +
+                                                 (rejected.empty() ? "" : ": " + rejected.front()));
+    }
+    return {generation->step, generation->state_digest, generation->cursor.ledger_root};
+}
+
+struct Round {
+    std::uint64_t seed = 0;
+    std::uint64_t kills = 0;
+    std::uint64_t starts = 0;
+    std::string failure;  ///< Empty: as it should be.
+};
+
+class ChaosKills {
+  public:
+    ChaosKills(const Invocation& invocation, const ChaosKillsArguments& arguments)
+        : invocation_(invocation),
+          a_(arguments),
+          self_(std::filesystem::read_symlink("/proc/self/exe").string()) {}
+
+    int run() {
+        if (!directory_entries(a_.output).empty()) {
+            throw Error(ErrorCode::output_exists,
+                        "'" + a_.output + "' is not empty; choose another -o for the runs");
+        }
+        create_directories_durably(a_.output);
+        read_command();
+        run_undisturbed();
+        std::uint64_t kills = 0, fruitless = 0;
+        while (kills < a_.kills && fruitless < fruitless_runs_max) {
+            const Round round =
+                run_round(a_.seed + rounds_.size(), std::min(a_.kills_per_run, a_.kills - kills));
+            if (stopped_) return exit_code_of(ErrorCode::stopped);
+            rounds_.push_back(round);
+            kills += round.kills;
+            fruitless = round.kills == 0 ? fruitless + 1 : 0;
+            report(round, kills);
+        }
+        return give_result(kills);
+    }
+
+  private:
+    /// The command as one that mpirun starts, whatever was given.
+    void read_command() {
+        std::vector<std::string> words = a_.command;
+        if (words.size() == 1 && path_exists(run_record_path(words[0]))) {
+            model_run_ = words[0];
+            words = {self_, "resume", words[0]};
+            if (const auto steps = committed_steps(model_run_); !steps.empty()) {
+                words.insert(words.end(), {"--steps", std::to_string(steps.back())});
+            }
+        } else if (words[0] == "train" || words[0] == "resume") {
+            words.insert(words.begin(), self_);
+        }
+        command_ = parse_job_command(words, "");
+        if (command_.verb == command_.words.size()) {
+            throw Error(ErrorCode::invalid_argument, "chaos needs a lockstep train command, or a run folder");
+        }
+        if (command_.words[command_.verb] == "resume" && model_run_.empty()) model_run_ = command_.run;
+        if (!command_.launcher) {
+            std::vector<std::string> launched = {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1"};
+            launched.insert(launched.end(), command_.words.begin(), command_.words.end());
+            command_ = parse_job_command(launched, "");
+        }
+    }
+
+    /// A new folder for the command; where it resumes a run, with that run's record and nothing else.
+    JobCommand command_in(const std::filesystem::path& run) const {
+        if (!model_run_.empty()) {
+            for (const char* folder : {"logs", "ledger", "checkpoints"})
+                create_directories_durably(run / folder);
+            std::filesystem::copy_file(run_record_path(model_run_), run_record_path(run));
+        }
+        return moved_to(command_, run);
+    }
+
+    LocalJobOptions options_for(const std::filesystem::path& run) const {
+        LocalJobOptions options;
+        options.command = command_in(run);
+        options.hang_timeout = hang_timeout;
+        options.output = run.string() + ".log";
+        options.say = [this](const std::string& line) { log_rank(LogLevel::debug, line); };
+        return options;
+    }
+
+    void run_undisturbed() {
+        const std::filesystem::path run = std::filesystem::path(a_.output) / "undisturbed";
+        LocalJob job(options_for(run));
+        const SupervisorOutcome outcome = supervise(job, {});
+        if (outcome.exit_code != 0) {
+            throw Error(ErrorCode::check_failed, "the undisturbed run ended with code " +
+                                                     std::to_string(outcome.exit_code) + "; see '" +
+                                                     run.string() + ".log'");
+        }
+        wanted_ = end_state(run);
+        run_seconds_ = outcome.seconds;
+        training_seconds_ = productive_seconds(run, 0);
+        invocation_.say("undisturbed: " + to_text(wanted_) + ", " + fixed(run_seconds_, 1) + " s");
+    }
+
+    Round run_round(std::uint64_t seed, std::uint64_t kills) {
+        const std::filesystem::path run = std::filesystem::path(a_.output) / ("seed-" + std::to_string(seed));
+        Round round;
+        round.seed = seed;
+        SupervisorSettings settings;
+        settings.watch.patience_seconds = hang_timeout + 5;
+        settings.restart.back_off_first_seconds = 0;
+        settings.restart.same_step_max = 1 << 20;
+        settings.poll_seconds = 0.01;
+        {
+            ChaosJob job(options_for(run), KillSchedule(seed, kills, a_.ranks_max), run_seconds_,
+                         training_seconds_);
+            const SupervisorOutcome outcome = supervise(job, settings);
+            stopped_ = job.stop_requests() > 0;
+            round.kills = job.kills();
+            round.starts = outcome.attempts.size();
+            if (outcome.exit_code != 0 && !stopped_) {
+                round.failure = "the run ended with code " + std::to_string(outcome.exit_code);
+            }
+        }
+        if (!stopped_ && round.failure.empty()) round.failure = check(run);
+        if (!stopped_ && round.failure.empty()) {
+            std::filesystem::remove_all(run);
+            std::filesystem::remove(run.string() + ".log");
+        }
+        return round;
+    }
+
+    std::string check(const std::filesystem::path& run) const {
+        try {
+            const EndState found = end_state(run);
+            if (found != wanted_) return "expected " + to_text(wanted_) + "; found " + to_text(found);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        Processes processes;
+        const pid_t verify = processes.start({self_, "verify", run.string()}, {}, run.string() + ".log");
+        while (!processes.exit_code(verify)) processes.wait(1);
+        const int code = *processes.exit_code(verify);
+        return code == 0 ? "" : "verify ended with code " + std::to_string(code);
+    }
+
+    void report(const Round& round, std::uint64_t kills) const {
+        const std::string what = "seed " + std::to_string(round.seed) + ": " + std::to_string(round.kills) +
+                                 " kill(s), " + std::to_string(round.starts) + " start(s); " +
+                                 std::to_string(kills) + " of " + std::to_string(a_.kills) + " kills";
+        if (round.failure.empty()) {
+            invocation_.say(what);
+            return;
+        }
+        log_rank(LogLevel::error,
+                 what + ": " + round.failure + "; its schedule again: lockstep chaos --seed " +
+                     std::to_string(round.seed) + " --kills " + std::to_string(a_.kills_per_run) +
+                     " …; the run is in '" + a_.output + "/seed-" + std::to_string(round.seed) + "'");
+    }
+
+    int give_result(std::uint64_t kills) const {
+        auto failures = nlohmann::ordered_json::array();
+        std::uint64_t starts = 0;
+        for (const Round& round : rounds_) {
+            starts += round.starts;
+            if (!round.failure.empty()) failures.push_back({{"seed", round.seed}, {"what", round.failure}});
+        }
+        const bool sound = failures.empty() && kills >= a_.kills;
+        invocation_.say((sound ? "nothing lost: " : "FAILED: ") + std::to_string(kills) + " kill(s) in " +
+                        std::to_string(rounds_.size()) + " run(s) of " + std::to_string(starts) +
+                        " start(s), " + std::to_string(failures.size()) + " failure(s)");
+        if (kills < a_.kills) {
+            log_rank(LogLevel::error,
+                     "the runs end before they can be killed; give the command more --steps");
+        }
+        invocation_.give({{"kills", kills},
+                          {"runs", rounds_.size()},
+                          {"starts", starts},
+                          {"failures", failures},
+                          {"step", wanted_.step},
+                          {"state_digest", wanted_.state_digest.hex()},
+                          {"ledger_root", wanted_.ledger_root.hex()}});
+        return sound ? 0 : exit_code_of(ErrorCode::check_failed);
+    }
+
+    const Invocation& invocation_;
+    ChaosKillsArguments a_;
+    std::string self_;
+    std::filesystem::path model_run_;  ///< A run whose record is copied; empty: the command starts its own.
+    JobCommand command_;
+    EndState wanted_;
+    double run_seconds_ = 0, training_seconds_ = 0;
+    bool stopped_ = false;
+    std::vector<Round> rounds_;
+};
+
+}  // namespace
+
+int chaos_kills(const Invocation& invocation, const ChaosKillsArguments& arguments) {
+    require_one_rank("chaos");
+    return ChaosKills(invocation, arguments).run();
+}
+
+}  // namespace lockstep

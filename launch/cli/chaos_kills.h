@@ -1,0 +1,28 @@
+// launch/cli/chaos_kills.h
+//
+// `chaos --kills`: a run that is killed again and again must end in the bits of
+// the one that was left alone.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lockstep {
+
+struct Invocation;
+
+struct ChaosKillsArguments {
+    std::vector<std::string> command;
+    std::string output;
+    std::uint64_t kills = 100;
+    std::uint64_t seed = 1;
+    std::uint64_t kills_per_run = 10;
+    int ranks_max = 4;
+};
+
+/// @return exit code: 0, or 1 when a killed run ended otherwise than the undisturbed one.
+int chaos_kills(const Invocation& invocation, const ChaosKillsArguments& arguments);
+
+}  // namespace lockstep

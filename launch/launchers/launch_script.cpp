@@ -1,0 +1,263 @@
+#include "launch/launchers/launch_script.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <utility>
+
+#include "io/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, LaunchSystem>, 6> systems = {{
+    {"mpirun", LaunchSystem::mpirun},
+    {"slurm", LaunchSystem::slurm},
+    {"pbs", LaunchSystem::pbs},
+    {"lsf", LaunchSystem::lsf},
+    {"flux", LaunchSystem::flux},
+    {"kubernetes", LaunchSystem::kubernetes},
+}};
+
+std::string number(int value) {
+    return std::to_string(value);
+}
+
+std::string joined(const std::vector<std::string>& words) {
+    std::string text;
+    for (const std::string& word : words) text += (text.empty() ? "" : " ") + shell_quoted(word);
+    return text;
+}
+
+int ranks(const LaunchRequest& r) {
+    return r.nodes * r.ranks_per_node;
+}
+
+/// HH:MM:SS in minutes, rounded up.
+int limit_minutes(const LaunchRequest& r) {
+    int hours = 0, minutes = 0, seconds = 0;
+    char rest = 0;
+    if (std::sscanf(r.time_limit.c_str(), "%d:%2d:%2d%c", &hours, &minutes, &seconds, &rest) != 3 ||
+        hours < 0 || minutes < 0 || minutes > 59 || seconds < 0 || seconds > 59) {
+        throw Error(ErrorCode::invalid_argument, "--time '" + r.time_limit + "' is not HH:MM:SS");
+    }
+    return hours * 60 + minutes + (seconds > 0 ? 1 : 0);
+}
+
+/// What Open MPI needs to know on any system, as environment: it reaches every host's daemon.
+std::string settings(const LaunchRequest& r) {
+    std::string text =
+        "# Open MPI notices a host that is gone after 8 minutes unless told otherwise.\n"
+        "export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=1 "
+        "OMPI_MCA_oob_tcp_keepalive_probes=3\n"
+        "# Ranks that share a core must give way. In containers, where ranks may not read each other's "
+        "memory, add:\n"
+        "# export OMPI_MCA_btl_vader_single_copy_mechanism=none\n"
+        "export OMPI_MCA_mpi_yield_when_idle=" +
+        std::string(r.threads_per_rank == 1 ? "1" : "0") + "\n";
+    if (!r.interface.empty()) {
+        text += "export OMPI_MCA_btl_tcp_if_include=" + r.interface +
+                " OMPI_MCA_oob_tcp_if_include=" + r.interface + "\n";
+    }
+    return text;
+}
+
+/// What follows "lockstep" on every rank.
+std::vector<std::string> train_words(const LaunchRequest& r) {
+    std::vector<std::string> words = r.train;
+    if (std::find(words.begin(), words.end(), "--threads") == words.end()) {
+        words.insert(words.end(), {"--threads", number(r.threads_per_rank)});
+    }
+    return words;
+}
+
+/// Ranks side by side on their nodes, each with cores of its own for its threads.
+std::string mpirun_line(const LaunchRequest& r) {
+    return "mpirun -n " + number(ranks(r)) + " --map-by ppr:" + number(r.ranks_per_node) +
+           ":node:PE=" + number(r.threads_per_rank) + " --bind-to core " + shell_quoted(r.lockstep) + " " +
+           joined(train_words(r));
+}
+
+std::string supervised_line(const LaunchRequest& r) {
+    return shell_quoted(r.lockstep) + " run -- " + mpirun_line(r);
+}
+
+/// The part every shell script shares: start, pass the notice on, and give back the code.
+/// bash's wait returns early when a trapped signal comes, so it is asked again while the job lives.
+std::string body(const LaunchRequest& r, const std::string& requeue) {
+    std::string text =
+        "set -u\n" + settings(r) +
+        "\njob=\n"
+        "# The notice before the limit, and the system's own end: all ranks commit and stop, code 75.\n"
+        "trap 'test -n \"$job\" && kill -USR1 \"$job\" 2>/dev/null' USR1 TERM\n" +
+        supervised_line(r) +
+        " &\njob=$!\n"
+        "wait \"$job\"\ncode=$?\n"
+        "while kill -0 \"$job\" 2>/dev/null; do\n    wait \"$job\"\n    code=$?\ndone\n";
+    if (!requeue.empty()) {
+        text +=
+            "# Stopped and resumable: queue it again. The same command continues the run.\n"
+            "if [ \"$code\" -eq 75 ]; then\n    " +
+            requeue + "\nfi\n";
+    }
+    return text + "exit \"$code\"\n";
+}
+
+std::string mpirun_script(const LaunchRequest& r) {
+    return "#!/bin/bash\n# Hosts: add --hostfile FILE after mpirun, or run: lockstep run --hosts n1:" +
+           number(r.ranks_per_node) + ",n2:" + number(r.ranks_per_node) + " -- mpirun …\n" + body(r, "");
+}
+
+std::string slurm_script(const LaunchRequest& r) {
+    return "#!/bin/bash\n#SBATCH --job-name=" + r.job_name + "\n#SBATCH --nodes=" + number(r.nodes) +
+           "\n#SBATCH --ntasks-per-node=" + number(r.ranks_per_node) +
+           "\n#SBATCH --cpus-per-task=" + number(r.threads_per_rank) + "\n#SBATCH --time=" + r.time_limit +
+           "\n#SBATCH --signal=B:USR1@" + number(r.notice_seconds) +
+           "\n#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --output=%x-%j.out\n" +
+           body(r, "scontrol requeue \"$SLURM_JOB_ID\"");
+}
+
+std::string pbs_script(const LaunchRequest& r) {
+    const int cores = r.ranks_per_node * r.threads_per_rank;
+    return "#!/bin/bash\n#PBS -N " + r.job_name + "\n#PBS -l select=" + number(r.nodes) +
+           ":ncpus=" + number(cores) + ":mpiprocs=" + number(r.ranks_per_node) +
+           ":ompthreads=" + number(r.threads_per_rank) + "\n#PBS -l walltime=" + r.time_limit +
+           "\n#PBS -r y\n#PBS -j oe\ncd \"$PBS_O_WORKDIR\"\n" +
+           // PBS gives no notice of its own, so the script keeps the time.
+           "( sleep " + number(limit_minutes(r) * 60 - r.notice_seconds) + " && kill -USR1 $$ ) &\n" +
+           body(r, "qsub \"$0\"");
+}
+
+std::string lsf_script(const LaunchRequest& r) {
+    const int minutes = limit_minutes(r);
+    char limit[32];
+    std::snprintf(limit, sizeof limit, "%d:%02d", minutes / 60, minutes % 60);
+    const int notice = (r.notice_seconds + 59) / 60;
+    return "#!/bin/bash\n#BSUB -J " + r.job_name + "\n#BSUB -n " + number(ranks(r)) +
+           "\n#BSUB -R \"span[ptile=" + number(r.ranks_per_node) + "] affinity[core(" +
+           number(r.threads_per_rank) + ")]\"\n#BSUB -W " + limit + "\n#BSUB -wa USR1 -wt " + number(notice) +
+           "\n#BSUB -r\n#BSUB -Q \"75\"\n#BSUB -o %J.out\n"
+           "# Code 75 is queued again by -Q.\n" +
+           body(r, "");
+}
+
+std::string flux_script(const LaunchRequest& r) {
+    return "#!/bin/bash\n#flux: --job-name=" + r.job_name + "\n#flux: -N " + number(r.nodes) +
+           "\n#flux: -n " + number(ranks(r)) + "\n#flux: -c " + number(r.threads_per_rank) + "\n#flux: -t " +
+           number(limit_minutes(r)) + "m\n#flux: --signal=USR1@" + number(r.notice_seconds) +
+           "s\n#flux: --output={{name}}-{{id}}.out\n" + body(r, "flux batch \"$0\"");
+}
+
+std::string yaml_quoted(const std::string& text) {
+    std::string quoted = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') quoted += '\\';
+        quoted += c;
+    }
+    return quoted + "\"";
+}
+
+std::string yaml_list(const std::vector<std::string>& words) {
+    std::string text = "[";
+    for (const std::string& word : words) text += (text.size() == 1 ? "" : ", ") + yaml_quoted(word);
+    return text + "]";
+}
+
+/// An MPIJob of the Kubeflow MPI operator (v2beta1). The supervisor is the launcher's main program, so a
+/// pod that is evicted (TERM) commits and ends with 75, and the launcher's back-off starts it again.
+std::string kubernetes_manifest(const LaunchRequest& r) {
+    std::vector<std::string> command = {r.lockstep,  "run",  "--", "mpirun",         "--allow-run-as-root",
+                                        "--bind-to", "none", "-n", number(ranks(r)), r.lockstep};
+    for (const std::string& word : train_words(r)) command.push_back(word);
+    const std::string cores = number(r.ranks_per_node * r.threads_per_rank);
+    const std::string pod =
+        "          volumes:\n"
+        "            - name: shared-memory\n"
+        "              emptyDir: {medium: Memory, sizeLimit: 2Gi}\n"
+        "            - name: runs\n"
+        "              persistentVolumeClaim: {claimName: lockstep-runs}\n";
+    const std::string mounts =
+        "              volumeMounts:\n"
+        "                - {name: shared-memory, mountPath: /dev/shm}\n"
+        "                - {name: runs, mountPath: /runs}\n";
+    return "apiVersion: kubeflow.org/v2beta1\nkind: MPIJob\nmetadata:\n  name: " + r.job_name +
+           "\nspec:\n  slotsPerWorker: " + number(r.ranks_per_node) +
+           "\n  runPolicy:\n    cleanPodPolicy: Running\n    backoffLimit: 1000\n  mpiReplicaSpecs:\n"
+           "    Launcher:\n      replicas: 1\n      restartPolicy: OnFailure\n      template:\n        "
+           "spec:\n"
+           "          terminationGracePeriodSeconds: " +
+           number(r.notice_seconds) + "\n" + pod +
+           "          containers:\n            - name: launcher\n              image: " +
+           yaml_quoted(r.image) +
+           "\n              workingDir: /runs\n              command: " + yaml_list(command) +
+           "\n              env:\n"
+           "                - {name: OMPI_MCA_oob_tcp_keepalive_time, value: \"3\"}\n"
+           "                - {name: OMPI_MCA_oob_tcp_keepalive_intvl, value: \"1\"}\n"
+           "                - {name: OMPI_MCA_oob_tcp_keepalive_probes, value: \"3\"}\n"
+           "                - {name: OMPI_MCA_btl_vader_single_copy_mechanism, value: none}\n"
+           "                - {name: OMPI_MCA_mpi_yield_when_idle, value: \"1\"}\n" +
+           mounts + "    Worker:\n      replicas: " + number(r.nodes) +
+           "\n      template:\n        spec:\n          terminationGracePeriodSeconds: " +
+           number(r.notice_seconds) + "\n" + pod +
+           "          containers:\n            - name: worker\n              image: " + yaml_quoted(r.image) +
+           "\n              resources:\n                limits: {cpu: \"" + cores + "\"}\n" + mounts;
+}
+
+}  // namespace
+
+LaunchSystem parse_launch_system(std::string_view name) {
+    std::string known;
+    for (const auto& [text, system] : systems) {
+        if (text == name) return system;
+        known += (known.empty() ? "" : ", ") + std::string(text);
+    }
+    throw Error(ErrorCode::invalid_argument, "--print '" + std::string(name) + "' is not one of " + known);
+}
+
+std::string shell_quoted(const std::string& word) {
+    constexpr std::string_view plain =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/=:,+@%";
+    if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+    std::string quoted = "'";
+    for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return quoted + "'";
+}
+
+std::string launch_script(const LaunchRequest& r) {
+    if (r.train.empty() || (r.train[0] != "train" && r.train[0] != "resume")) {
+        throw Error(ErrorCode::invalid_argument,
+                    "write what to train after --, as in lockstep launch --print slurm -- train -p plan/ …");
+    }
+    if (r.nodes < 1 || r.ranks_per_node < 1 || r.threads_per_rank < 1) {
+        throw Error(ErrorCode::invalid_argument, "nodes, ranks per node and threads are 1 or more");
+    }
+    constexpr std::string_view name_characters = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    if (r.job_name.empty() || r.job_name.find_first_not_of(name_characters) != std::string::npos) {
+        throw Error(
+            ErrorCode::invalid_argument,
+            "--name '" + r.job_name + "': lower-case letters, digits and dashes work on every system");
+    }
+    if (limit_minutes(r) * 60 <= r.notice_seconds) {
+        throw Error(ErrorCode::invalid_argument, "--time " + r.time_limit +
+                                                     " is not longer than the notice of " +
+                                                     number(r.notice_seconds) + " s");
+    }
+    switch (r.system) {
+        case LaunchSystem::mpirun:
+            return mpirun_script(r);
+        case LaunchSystem::slurm:
+            return slurm_script(r);
+        case LaunchSystem::pbs:
+            return pbs_script(r);
+        case LaunchSystem::lsf:
+            return lsf_script(r);
+        case LaunchSystem::flux:
+            return flux_script(r);
+        case LaunchSystem::kubernetes:
+            return kubernetes_manifest(r);
+    }
+    throw Error(ErrorCode::bug, "a launch system without a script");
+}
+
+}  // namespace lockstep

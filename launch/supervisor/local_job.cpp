@@ -1,0 +1,139 @@
+#include "launch/supervisor/local_job.h"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+
+#include <unistd.h>
+
+#include "io/atomic_file.h"
+#include "io/base/error.h"
+#include "io/checkpoint.h"
+#include "io/directory.h"
+#include "io/run_lock.h"
+
+namespace lockstep {
+
+namespace {
+
+/// What a job maps changes while it starts, hardly afterwards.
+constexpr double note_interval_starting = 0.2;
+constexpr double note_interval_training = 10;
+constexpr std::chrono::seconds lock_patience{10};
+
+/// mpirun's own slowness, where the user has not decided otherwise: it gives ranks of a job that failed a
+/// second to end, twice, and notices a host that is gone only after minutes.
+EnvironmentValues launcher_settings() {
+    EnvironmentValues values = {{"OMPI_MCA_odls_base_sigkill_timeout", "0"},
+                                {"OMPI_MCA_oob_tcp_keepalive_time", "3"},
+                                {"OMPI_MCA_oob_tcp_keepalive_intvl", "1"},
+                                {"OMPI_MCA_oob_tcp_keepalive_probes", "3"}};
+    std::erase_if(values, [](const auto& value) { return std::getenv(value.first.c_str()) != nullptr; });
+    return values;
+}
+
+}  // namespace
+
+std::vector<std::uint64_t> committed_steps(const std::filesystem::path& run) {
+    std::vector<std::uint64_t> steps;
+    for (const std::filesystem::path& entry : directory_entries(run / "checkpoints")) {
+        const std::string name = entry.filename().string();
+        const std::string prefix = "step-";
+        if (!name.starts_with(prefix) || !path_exists(entry / "manifest.json")) continue;
+        const std::string digits = name.substr(prefix.size());
+        if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos) continue;
+        steps.push_back(std::strtoull(digits.c_str(), nullptr, 10));
+    }
+    std::sort(steps.begin(), steps.end());
+    return steps;
+}
+
+std::filesystem::path quarantine_generation(const std::filesystem::path& run, std::uint64_t step) {
+    const RunLock lock(run, lock_patience);
+    const std::filesystem::path from = generation_directory(run, step);
+    const std::filesystem::path folder = run / "abandoned";
+    create_directories_durably(folder);
+    std::filesystem::path to = folder / ("quarantined-" + from.filename().string());
+    for (int copy = 1; path_exists(to); ++copy) {
+        to = folder / ("quarantined-" + from.filename().string() + "-" + std::to_string(copy));
+    }
+    std::filesystem::rename(from, to);
+    sync_directory(folder);
+    sync_directory(from.parent_path());
+    return to;
+}
+
+LocalJob::LocalJob(LocalJobOptions options) : options_(std::move(options)) {
+    if (options_.hosts.empty()) return;
+    if (!options_.command.launcher) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--hosts needs a command that begins with mpirun; write lockstep run --hosts … -- mpirun "
+                    "lockstep train …");
+    }
+    hosts_ = std::make_unique<HostPool>(processes_, options_.hosts, options_.probe,
+                                        options_.probe_deadline_seconds);
+}
+
+double LocalJob::now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::optional<int> LocalJob::ranks_available() {
+    if (!hosts_) return std::nullopt;
+    const int slots = total_slots(hosts_->ask());
+    // More slots than the command asks for stay spare.
+    return options_.command.ranks ? std::min(slots, *options_.command.ranks) : slots;
+}
+
+std::optional<int> LocalJob::ranks_in_reach() {
+    if (!hosts_ || now() < next_probe_) return std::nullopt;
+    const auto slots = hosts_->slots_in_reach();
+    if (!slots) return std::nullopt;
+    next_probe_ = now() + options_.probe_interval_seconds;
+    return options_.command.ranks ? std::min(*slots, *options_.command.ranks) : *slots;
+}
+
+void LocalJob::start(std::optional<int> ranks) {
+    remove_heartbeats(options_.command.run);
+    JobStart start;
+    start.ranks = ranks;
+    if (hosts_) start.hosts = to_text(hosts_->alive());
+    start.hang_timeout = options_.hang_timeout;
+    child_ = processes_.start(words_of(options_.command, start), launcher_settings(), options_.output);
+    next_note_ = now() + note_interval_starting;
+    next_probe_ = now() + options_.probe_interval_seconds;
+}
+
+std::optional<int> LocalJob::exit_code() {
+    return processes_.exit_code(child_);
+}
+
+std::optional<Heartbeat> LocalJob::heartbeat() {
+    const auto beat = read_heartbeat(options_.command.run, Rank{0});
+    if (now() >= next_note_) {
+        leftovers_.note(descendants_of(getpid()));
+        next_note_ = now() + (beat && beat->training ? note_interval_training : note_interval_starting);
+    }
+    return beat;
+}
+
+void LocalJob::ask_to_stop() {
+    processes_.signal(child_, SIGUSR1);
+}
+
+void LocalJob::end() {
+    leftovers_.note(descendants_of(getpid()));
+    processes_.kill_all();
+    leftovers_.sweep();
+}
+
+std::vector<std::uint64_t> LocalJob::generations() {
+    return committed_steps(options_.command.run);
+}
+
+std::string LocalJob::quarantine(std::uint64_t generation) {
+    return quarantine_generation(options_.command.run, generation).string();
+}
+
+}  // namespace lockstep

@@ -1,0 +1,93 @@
+#include "launch/supervisor/restart_policy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+
+#include "io/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr int signal_base = 128;
+
+std::string place(const AttemptEnd& end) {
+    return end.step ? "in step " + std::to_string(*end.step) : std::string("before its first step");
+}
+
+std::string how(const AttemptEnd& end) {
+    return end.hung ? std::string("stood still") : "ended with code " + std::to_string(end.exit_code);
+}
+
+/// Its state alone can be to blame: nothing was trained on it, and nobody outside killed the process.
+bool blames_generation(const AttemptEnd& end) {
+    const bool from_outside =
+        !end.hung && (end.exit_code == signal_base + SIGKILL || end.exit_code == signal_base + SIGTERM);
+    return end.generation_after && end.older_generation && !from_outside &&
+           (!end.step || *end.step <= *end.generation_after);
+}
+
+}  // namespace
+
+bool means_killed(int exit_code) {
+    // 205 is mpirun's own for a lost daemon.
+    return exit_code == exit_code_of(ErrorCode::peer_lost) || exit_code == signal_base + SIGKILL ||
+           exit_code == signal_base + SIGSEGV || exit_code == signal_base + SIGTERM || exit_code == 205;
+}
+
+RestartDecision RestartPolicy::after(const AttemptEnd& end) {
+    using What = RestartDecision::What;
+    const int stopped = exit_code_of(ErrorCode::stopped);
+    if (end.exit_code == 0 && !end.hung) return {What::finish, 0, 0, "the run is done"};
+    if (end.exit_code == stopped && !end.hung) {
+        return {What::finish, stopped, 0, "stopped on request; the same command continues the run"};
+    }
+    const bool killed = end.hung || means_killed(end.exit_code);
+    if (end.stop_requested && (killed || end.exit_code == signal_base + SIGUSR1)) {
+        // It did not get as far as a new generation; the one before stands.
+        return {What::finish, stopped, 0,
+                "stopped on request; the newest generation stands, the same command continues the run"};
+    }
+    if (!killed) {
+        return {What::finish, end.exit_code, 0,
+                "the command " + how(end) + ", which a restart would not change"};
+    }
+    return after_death(end);
+}
+
+RestartDecision RestartPolicy::after_death(const AttemptEnd& end) {
+    using What = RestartDecision::What;
+    const std::string death = "the job " + how(end) + " " + place(end);
+    const int lost = exit_code_of(ErrorCode::peer_lost);
+    fruitless_ = end.generation_after != end.generation_before ? 1 : fruitless_ + 1;
+    const bool same = end.step == last_step_ && end.generation_after == last_generation_;
+    same_ = same && same_ > 0 ? same_ + 1 : 1;
+    last_step_ = end.step;
+    last_generation_ = end.generation_after;
+
+    if (same_ >= settings_.same_step_max) {
+        const std::string loop = death + " " + std::to_string(same_) + " times in a row";
+        same_ = 0;
+        if (!blames_generation(end)) {
+            return {What::finish, lost, 0, loop + "; a crash loop is not restarted: look at its logs"};
+        }
+        ++restarts_;
+        fruitless_ = 0;
+        return {What::quarantine_and_restart, 0, 0,
+                loop + ", always on generation " + std::to_string(*end.generation_after)};
+    }
+    if (settings_.restarts_max && restarts_ >= *settings_.restarts_max) {
+        return {What::finish, lost, 0,
+                death + "; it was restarted " + std::to_string(restarts_) + " times, as often as allowed"};
+    }
+    ++restarts_;
+    double delay = 0;
+    if (fruitless_ > 1) {
+        delay = std::min(settings_.back_off_max_seconds,
+                         settings_.back_off_first_seconds * std::exp2(std::min(fruitless_ - 2, 60)));
+    }
+    return {What::restart, 0, delay, death};
+}
+
+}  // namespace lockstep

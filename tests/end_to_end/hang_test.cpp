@@ -1,0 +1,51 @@
+// P5: it never hangs silently. A rank that is stopped in the middle of a step is named, with where it was,
+// and the job ends with code 76; what was committed goes on to the same bits.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/end_to_end/small_world.h"
+
+namespace lockstep::test {
+namespace {
+
+constexpr int steps = 20;
+
+TEST(HangTest, AStoppedRankIsNamedWithHostStepPhaseAndPack) {
+    const std::string run = SmallWorld::get().fresh("frozen");
+    const auto frozen = run_hooked_program(3, train_arguments(run, steps, {"--hang-timeout", "2"}),
+                                           {{"LOCKSTEP_TEST_FREEZE", "2:exchange:13"}});
+    EXPECT_EQ(frozen.exit_code, 76) << frozen.err;
+    EXPECT_THAT(frozen.err,
+                testing::ContainsRegex("step 13: [a-z_]+ was not complete after 2 s; "
+                                       "not heard from rank 2 on host [^ ]+, last in step 1[0-3], "));
+    const auto resumed =
+        run_lockstep_program(2, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+}
+
+TEST(ContinueTest, TheSameTrainCommandStartsAndContinuesARun) {
+    const std::string run = SmallWorld::get().fresh("continued");
+    const auto first = run_hooked_program(2, train_arguments(run, steps, {"--continue"}),
+                                          {{"LOCKSTEP_TEST_KILL", "1:update:9"}});
+    ASSERT_EQ(first.exit_code, 137) << first.err;
+    const auto second = run_lockstep_program(3, train_arguments(run, steps, {"--continue"}));
+    ASSERT_EQ(second.exit_code, 0) << second.err;
+    EXPECT_THAT(second.err, testing::HasSubstr("steps 6 to 20"));
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+    const auto third = run_lockstep_program(0, train_arguments(run, steps, {"--continue"}));
+    EXPECT_EQ(third.exit_code, 0) << third.err;
+    EXPECT_THAT(third.out, testing::HasSubstr("finished"));
+}
+
+TEST(ContinueTest, OtherSettingsAreRefusedAsInResume) {
+    const std::string run = SmallWorld::get().fresh("other");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 2)).exit_code, 0);
+    const auto other = run_lockstep_program(0, train_arguments(run, 4, {"--continue", "--lr", "0.5"}));
+    EXPECT_EQ(other.exit_code, 2) << other.err;
+    EXPECT_THAT(other.err, testing::HasSubstr("a run keeps its settings"));
+}
+
+}  // namespace
+}  // namespace lockstep::test

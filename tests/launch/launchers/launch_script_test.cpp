@@ -1,0 +1,113 @@
+// Scripts are compared with golden texts and read by bash; LOCKSTEP_TEST_WRITE_GOLDEN=1 writes them anew.
+
+#include "launch/launchers/launch_script.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "io/base/error.h"
+#include "tests/support/program.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+struct System {
+    const char* name;
+    const char* file;
+    bool is_shell;
+};
+
+constexpr System systems[] = {
+    {"mpirun", "mpirun.sh", true}, {"slurm", "slurm.sh", true}, {"pbs", "pbs.sh", true},
+    {"lsf", "lsf.sh", true},       {"flux", "flux.sh", true},   {"kubernetes", "kubernetes.yaml", false},
+};
+
+LaunchRequest request_for(const char* system) {
+    LaunchRequest request;
+    request.system = parse_launch_system(system);
+    request.train = {"train", "-p",   "/runs/plan", "-d",     "web=/runs/web corpus.h5",
+                     "-m",    "tiny", "-o",         "/runs/a"};
+    request.nodes = 4;
+    request.ranks_per_node = 8;
+    request.threads_per_rank = 2;
+    request.time_limit = "12:30:00";
+    request.interface = "eth0";
+    return request;
+}
+
+class LaunchScriptTest : public testing::TestWithParam<System> {};
+
+TEST_P(LaunchScriptTest, IsTheGoldenText) {
+    const std::string script = launch_script(request_for(GetParam().name));
+    const std::string path = std::string(LOCKSTEP_TEST_DATA) + "/launch/" + GetParam().file;
+    if (std::getenv("LOCKSTEP_TEST_WRITE_GOLDEN") != nullptr) std::ofstream(path) << script;
+    std::ostringstream golden;
+    golden << std::ifstream(path).rdbuf();
+    EXPECT_EQ(script, golden.str()) << path;
+}
+
+TEST_P(LaunchScriptTest, ShellsReadIt) {
+    const TemporaryDirectory folder;
+    const std::string script = launch_script(request_for(GetParam().name));
+    const auto file = folder.write("script", script);
+    if (GetParam().is_shell) {
+        const auto result = test::run_program({"bash", "-n", file.string()});
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        EXPECT_THAT(script, testing::HasSubstr("'web=/runs/web corpus.h5'"));
+        EXPECT_THAT(script, testing::HasSubstr("kill -USR1 \"$job\""));
+    } else {
+        EXPECT_THAT(script, testing::HasSubstr("\"web=/runs/web corpus.h5\""));
+    }
+    EXPECT_THAT(script, testing::HasSubstr("keepalive_time"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Systems, LaunchScriptTest, testing::ValuesIn(systems),
+                         [](const auto& name) { return std::string(name.param.name); });
+
+// The shell part does what it says: a notice reaches the job, its code comes back, and 75 queues again.
+TEST(LaunchScriptBehaviourTest, ANoticeIsPassedOnAndCode75QueuesAgain) {
+    const TemporaryDirectory folder;
+    LaunchRequest request = request_for("slurm");
+    request.lockstep = (folder / "job").string();
+    folder.write("job", "#!/bin/sh\ntrap 'exit 75' USR1\n: > " + (folder / "ready").string() +
+                            "\nwhile :; do sleep 0.05; done\n");
+    folder.write("bin/scontrol", "#!/bin/sh\necho \"$@\" > " + (folder / "requeued").string() + "\n");
+    const auto script = folder.write("script", launch_script(request));
+    const auto result = test::run_program(
+        {"sh", "-c",
+         "chmod +x job bin/scontrol; PATH=$PWD/bin:$PATH SLURM_JOB_ID=42 bash ./script & p=$!; "
+         "while ! test -e ready; do sleep 0.05; done; kill -USR1 $p; wait $p; code=$?; "
+         "while kill -0 $p 2>/dev/null; do wait $p; code=$?; done; exit $code"},
+        {}, folder.path());
+    EXPECT_EQ(result.exit_code, 75) << result.err;
+    EXPECT_EQ(folder.read("requeued"), "requeue 42\n");
+}
+
+TEST(LaunchRequestTest, NonsenseIsRefused) {
+    const auto refused = [](auto change) {
+        LaunchRequest request = request_for("slurm");
+        change(request);
+        EXPECT_THROW(launch_script(request), Error);
+    };
+    refused([](LaunchRequest& r) { r.train.clear(); });
+    refused([](LaunchRequest& r) { r.train = {"verify", "run"}; });
+    refused([](LaunchRequest& r) { r.nodes = 0; });
+    refused([](LaunchRequest& r) { r.time_limit = "1h"; });
+    refused([](LaunchRequest& r) { r.time_limit = "0:05:00"; });
+    refused([](LaunchRequest& r) { r.job_name = "a b"; });
+    EXPECT_THROW(parse_launch_system("cron"), Error);
+}
+
+TEST(ShellQuotedTest, WordsComeBackAsTheyWere) {
+    EXPECT_EQ(shell_quoted("a-b_c/d.e=f:1,2"), "a-b_c/d.e=f:1,2");
+    EXPECT_EQ(shell_quoted(""), "''");
+    EXPECT_EQ(shell_quoted("it's $HOME"), "'it'\\''s $HOME'");
+}
+
+}  // namespace
+}  // namespace lockstep
