@@ -1,0 +1,40 @@
+// Answers the parity tests: one JSON request a line, one JSON answer a line.
+//   {"tokenizer": PATH, "pattern": NAME, "specials": "text"|"parse"}        opens
+//   {"texts": [...]} -> {"ids": [[...]], "decoded": [...]}                   encodes and decodes again
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "io/tokenizer/tokenizer_files.h"
+
+int main() {
+    std::unique_ptr<lockstep::Tokenizer> tokenizer;
+    for (std::string line; std::getline(std::cin, line);) {
+        nlohmann::json answer = nlohmann::json::object();
+        try {
+            const nlohmann::json request = nlohmann::json::parse(line);
+            if (request.contains("tokenizer")) {
+                lockstep::TokenizerFileOptions options;
+                options.pattern = request.value("pattern", "");
+                if (request.value("specials", "text") == "parse")
+                    options.policy.literal = lockstep::LiteralSpecials::parse;
+                tokenizer = lockstep::load_tokenizer(request.at("tokenizer").get<std::string>(), options);
+                const auto again = lockstep::make_tokenizer_from_description(tokenizer->description_json());
+                answer["fingerprint"] = tokenizer->fingerprint().hex();
+                answer["fingerprint_again"] = again->fingerprint().hex();
+                answer["before"] = tokenizer->ids_before();
+                answer["after"] = tokenizer->ids_after();
+            } else {
+                for (const auto& text : request.at("texts")) {
+                    std::vector<std::uint32_t> ids;
+                    tokenizer->encode(text.get_ref<const std::string&>(), ids);
+                    answer["decoded"].push_back(tokenizer->decode(ids));
+                    answer["ids"].push_back(std::move(ids));
+                }
+            }
+        } catch (const std::exception& error) {
+            answer["error"] = error.what();
+        }
+        std::cout << answer.dump() << std::endl;
+    }
+}
