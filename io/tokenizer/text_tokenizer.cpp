@@ -40,6 +40,7 @@ class TextTokenizer : public Tokenizer {
         }
         for (std::size_t id = 0; id < tokens_.size(); ++id)
             if (kind_[id] != Kind::absent) ids_.set(tokens_[id], static_cast<std::uint32_t>(id));
+        mark_specials();
         find_added();
     }
 
@@ -82,8 +83,8 @@ class TextTokenizer : public Tokenizer {
         }
         std::vector<std::string> tokens;
         for (const std::uint32_t id : ids) {
-            const std::string& token = token_text(id);
-            if (kind_[id] != Kind::special && kind_[id] != Kind::absent) tokens.push_back(token);
+            token_text(id);
+            if (kind_[id] != Kind::special && kind_[id] != Kind::absent) tokens.push_back(decoded_[id]);
         }
         parts_.decoder->apply(tokens);
         std::string text;
@@ -166,6 +167,17 @@ class TextTokenizer : public Tokenizer {
         return tokens_[id];
     }
 
+    /// A token is special by its text: a vocabulary may hold that text twice.
+    void mark_specials() {
+        TokenIndex special;
+        for (const AddedToken& token : parts_.added)
+            if (token.special) special.set(token.content, token.id);
+        for (std::size_t id = 0; id < tokens_.size(); ++id)
+            if (kind_[id] != Kind::absent && special.find(tokens_[id]) != TokenIndex::none)
+                kind_[id] = Kind::special;
+        decoded_ = tokens_;
+    }
+
     /// Special tokens are looked for first where patterns are equal.
     void find_added() {
         std::vector<AddedToken> ordered = parts_.added;
@@ -176,6 +188,8 @@ class TextTokenizer : public Tokenizer {
         for (const AddedToken& token : ordered) {
             std::string pattern = token.content;
             if (token.normalized && parts_.normalizer) parts_.normalizer->apply(pattern);
+            // The reference decodes such a token to what it was found as.
+            decoded_[token.id] = pattern;
             (token.normalized ? late : raw).push_back(token);
             (token.normalized ? late_patterns : raw_patterns).push_back(std::move(pattern));
         }
@@ -187,6 +201,7 @@ class TextTokenizer : public Tokenizer {
                         std::vector<std::uint32_t>& ids) const {
         if (text.empty()) return;
         if (parts_.normalizer) {
+            if (parts_.pre_tokenizer.looks_at_start) at_start = at_start && !first_vanishes(text);
             scratch.normalized.assign(text);
             parts_.normalizer->apply(scratch.normalized);
             text = scratch.normalized;
@@ -201,6 +216,15 @@ class TextTokenizer : public Tokenizer {
                             at_start && segment.begin == 0, scratch, ids);
             }
         }
+    }
+
+    /// True if nothing is left of the first character: what follows then does not begin the document.
+    bool first_vanishes(std::string_view text) const {
+        std::size_t end = 0;
+        take_code_point(text, end);
+        std::string first(text.substr(0, end));
+        parts_.normalizer->apply(first);
+        return first.empty();
     }
 
     void encode_text(std::string_view text, bool at_start, Scratch& scratch,
@@ -254,6 +278,7 @@ class TextTokenizer : public Tokenizer {
 
     TokenizerParts parts_;
     std::vector<std::string> tokens_;
+    std::vector<std::string> decoded_;  ///< What decoders are given.
     std::vector<Kind> kind_;
     TokenIndex ids_;
     AddedTokenFinder raw_, normalized_;

@@ -238,6 +238,7 @@ void add_steps(const Component& component, bool last, PreTokenizerPlan& plan) {
                                    component.flag_or("invert", false)));
     } else if (type == "Metaspace") {
         steps.push_back(std::make_unique<MetaspaceStep>(component));
+        plan.looks_at_start = true;
     } else if (type == "Digits") {
         steps.push_back(character_step(is_numeric, component.flag_or("individual_digits", false)
                                                        ? Behavior::isolated
