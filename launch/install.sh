@@ -19,9 +19,13 @@ This distribution has no apt-get. Install these, under the names your distributi
   Open MPI, Boost.Serialization, serial HDF5 (and its tools), OpenBLAS (pthread variant)
   spdlog, CLI11, nlohmann-json, simdjson, xxHash, OpenSSL, PCRE2, SentencePiece, GoogleTest and GoogleMock, RapidCheck, Google Benchmark
   Python 3 with NumPy and h5py (tests, and the Python reader of plans), the fortune files (the quick start's texts)
+  Node.js >= 18 with npm (tests of tokenizers)
 TEXT
     exit 78
 fi
+
+# The tokenizers are tested against engines that run under node; one of another origin will do.
+if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then packages+=(nodejs npm); fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -32,7 +32,9 @@ const ByteMap& byte_map() {
 
 }  // namespace
 
-char32_t character_of_byte(unsigned char byte) { return byte_map().characters[byte]; }
+char32_t character_of_byte(unsigned char byte) {
+    return byte_map().characters[byte];
+}
 
 std::string mapped_bytes(std::string_view bytes) {
     std::string text;
@@ -60,7 +62,11 @@ std::string lossy_utf8(std::string_view bytes) {
     };
     for (std::size_t at = 0; at < bytes.size();) {
         const unsigned lead = byte(at);
-        std::size_t size = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+        std::size_t size = lead < 0x80                   ? 1
+                           : lead >= 0xC2 && lead < 0xE0 ? 2
+                           : lead >= 0xE0 && lead < 0xF0 ? 3
+                           : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                         : 0;
         // The second byte's range depends on the first; the others are plain continuations.
         const unsigned least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
         const unsigned most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;

@@ -29,6 +29,7 @@ FingerprintBuilder begin_tokenizer_fingerprint(std::string_view type, const Spec
                                                std::string_view unicode_tables);
 
 /// Descriptions of tokenizers that came from files; null for another type.
-std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description, const SpecialsPolicy& policy);
+std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description,
+                                               const SpecialsPolicy& policy);
 
 }  // namespace lockstep

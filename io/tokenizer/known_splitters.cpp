@@ -8,8 +8,7 @@
 namespace lockstep {
 
 namespace split_pattern {
-const std::string_view gpt2 =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+const std::string_view gpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 const std::string_view cl100k =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 const std::string_view qwen2 =
@@ -79,8 +78,8 @@ class Scan {
             c = ((lead & 0x0FU) << 12U) | ((data_[at + 1] & 0x3FU) << 6U) | (data_[at + 2] & 0x3FU);
         } else {
             next = at + 4;
-            c = ((lead & 0x07U) << 18U) | ((data_[at + 1] & 0x3FU) << 12U) |
-                ((data_[at + 2] & 0x3FU) << 6U) | (data_[at + 3] & 0x3FU);
+            c = ((lead & 0x07U) << 18U) | ((data_[at + 1] & 0x3FU) << 12U) | ((data_[at + 2] & 0x3FU) << 6U) |
+                (data_[at + 3] & 0x3FU);
         }
         return tables_.all[c];
     }
@@ -101,7 +100,8 @@ class Scan {
         return at;
     }
 
-    /// End of the apostrophe's ending that begins at `at` ('s 't 'm 'd 're 've 'll), or `at` if there is none.
+    /// End of the apostrophe's ending that begins at `at` ('s 't 'm 'd 're 've 'll), or `at` if there is
+    /// none.
     template <bool any_case>
     std::size_t contraction(std::size_t at) const {
         if (byte(at) != '\'') return at;

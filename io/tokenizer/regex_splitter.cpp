@@ -118,7 +118,8 @@ class Translation {
             if (in_class_) refuse(pattern_, "has \\W in a class, which is not supported");
             text_ += "[^" + std::string(word_set) + "]";
         } else if (std::string_view("sSdDrntfxAz").find(c) != std::string_view::npos ||
-                   (static_cast<unsigned char>(c) < 0x80 && std::isalnum(static_cast<unsigned char>(c)) == 0)) {
+                   (static_cast<unsigned char>(c) < 0x80 &&
+                    std::isalnum(static_cast<unsigned char>(c)) == 0)) {
             text_ += '\\';
             text_ += c;
         } else {
@@ -147,7 +148,8 @@ class Translation {
 
     void code_point() {
         const std::string_view digits = pattern_.substr(std::min(at_ + 2, pattern_.size())).substr(0, 4);
-        if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos)
+        if (digits.size() != 4 ||
+            digits.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos)
             refuse(pattern_, "has \\u without four hexadecimal digits");
         text_ += "\\x{" + std::string(digits) + "}";
         at_ += 6;
@@ -160,13 +162,15 @@ class Translation {
 };
 
 const char* category_name(Category category) {
-    constexpr std::array names{"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No",
-                               "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs",
-                               "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
+    constexpr std::array names{"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
+                               "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
+                               "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
     return names.at(static_cast<std::size_t>(category));
 }
 
-std::size_t utf8_bytes(char32_t c) { return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4; }
+std::size_t utf8_bytes(char32_t c) {
+    return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+}
 
 /// Characters that PCRE2's tables put elsewhere than ours, with what is put in their place.
 class Substitutes {
@@ -237,9 +241,8 @@ class Substitutes {
                              pcre2_match_data_free);
         std::size_t checked = 0;
         while (checked < run.size()) {
-            const int found =
-                pcre2_match(place->second.get(), reinterpret_cast<PCRE2_SPTR>(run.data()), run.size(), checked,
-                            PCRE2_NO_UTF_CHECK, data.get(), nullptr);
+            const int found = pcre2_match(place->second.get(), reinterpret_cast<PCRE2_SPTR>(run.data()),
+                                          run.size(), checked, PCRE2_NO_UTF_CHECK, data.get(), nullptr);
             const PCRE2_SIZE* at = pcre2_get_ovector_pointer(data.get());
             const std::size_t begin = found > 0 ? at[0] : run.size();
             const std::size_t end = found > 0 ? at[1] : run.size();
@@ -273,14 +276,16 @@ struct RegexPattern::State {
     void each(std::string_view original, const Take& take) const {
         const std::optional<std::string> copy = Substitutes::get().applied(original);
         const std::string_view text = copy ? std::string_view(*copy) : original;
-        const MatchData data(pcre2_match_data_create_from_pattern(code.get(), nullptr), pcre2_match_data_free);
+        const MatchData data(pcre2_match_data_create_from_pattern(code.get(), nullptr),
+                             pcre2_match_data_free);
         std::size_t at = 0;
         std::optional<std::size_t> last_end;
         while (at <= text.size()) {
-            const int found = pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                                          PCRE2_NO_UTF_CHECK, data.get(), match_context());
+            const int found = pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                          at, PCRE2_NO_UTF_CHECK, data.get(), match_context());
             if (found == PCRE2_ERROR_NOMATCH) return;
-            if (found < 0) refuse(shown, "needs more than this text allows (PCRE2 error " + std::to_string(found) + ")");
+            if (found < 0)
+                refuse(shown, "needs more than this text allows (PCRE2 error " + std::to_string(found) + ")");
             const PCRE2_SIZE* place = pcre2_get_ovector_pointer(data.get());
             const std::size_t begin = place[0], end = place[1];
             if (begin == end && last_end == end) {

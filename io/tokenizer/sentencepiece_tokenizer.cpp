@@ -14,7 +14,8 @@ namespace {
 
 class SentencePieceTokenizer : public Tokenizer {
   public:
-    SentencePieceTokenizer(std::string_view model, const SpecialsPolicy& policy) : model_(model), policy_(policy) {
+    SentencePieceTokenizer(std::string_view model, const SpecialsPolicy& policy)
+        : model_(model), policy_(policy) {
         const auto status = processor_.LoadFromSerializedProto(model_);
         if (!status.ok()) {
             throw Error(ErrorCode::corrupt_data,
@@ -81,9 +82,10 @@ class SentencePieceTokenizer : public Tokenizer {
     }
     void require_known(std::uint32_t id) const {
         if (id < vocabulary_size()) return;
-        throw Error(ErrorCode::invalid_argument, "token id " + std::to_string(id) +
-                                                     " is beyond the vocabulary of the SentencePiece model (" +
-                                                     std::to_string(vocabulary_size()) + ")");
+        throw Error(ErrorCode::invalid_argument,
+                    "token id " + std::to_string(id) +
+                        " is beyond the vocabulary of the SentencePiece model (" +
+                        std::to_string(vocabulary_size()) + ")");
     }
 
     std::string model_;
@@ -93,7 +95,8 @@ class SentencePieceTokenizer : public Tokenizer {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model, const SpecialsPolicy& policy) {
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model,
+                                                        const SpecialsPolicy& policy) {
     return std::make_unique<SentencePieceTokenizer>(model, policy);
 }
 

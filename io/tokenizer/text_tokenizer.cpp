@@ -66,8 +66,8 @@ class TextTokenizer : public Tokenizer {
                 if (segment.is_token) {
                     ids.push_back(segment.id);
                 } else {
-                    encode_segment(text.substr(segment.begin, segment.end - segment.begin), segment.begin == 0,
-                                   *scratch, ids);
+                    encode_segment(text.substr(segment.begin, segment.end - segment.begin),
+                                   segment.begin == 0, *scratch, ids);
                 }
             }
         }
@@ -97,28 +97,33 @@ class TextTokenizer : public Tokenizer {
         if (parts_.raw_tokens || kind_[id] != Kind::plain || !parts_.pre_tokenizer.byte_level) return token;
         return unmapped_bytes(token).value_or(token);
     }
-    bool is_special(std::uint32_t id) const override { return id < kind_.size() && kind_[id] == Kind::special; }
+    bool is_special(std::uint32_t id) const override {
+        return id < kind_.size() && kind_[id] == Kind::special;
+    }
     std::optional<std::uint32_t> id_of(std::string_view token) const override {
         const std::uint32_t id = ids_.find(token);
         return id == TokenIndex::none ? std::nullopt : std::optional(id);
     }
 
     std::string description_json() const override {
-        nlohmann::json description = describe(parts_.description.at("type").get<std::string>(), parts_.policy);
+        nlohmann::json description =
+            describe(parts_.description.at("type").get<std::string>(), parts_.policy);
         description.update(parts_.description);
         return description.dump();
     }
 
     Fingerprint fingerprint() const override {
-        FingerprintBuilder builder = begin_tokenizer_fingerprint("text", parts_.policy, unicode_tables_version);
+        FingerprintBuilder builder =
+            begin_tokenizer_fingerprint("text", parts_.policy, unicode_tables_version);
         builder.add(static_cast<std::uint64_t>(tokens_.size()));
         for (std::size_t id = 0; id < tokens_.size(); ++id)
             builder.add(static_cast<std::uint64_t>(kind_[id])).add(tokens_[id]);
         builder.add(static_cast<std::uint64_t>(parts_.added.size()));
         for (const AddedToken& token : parts_.added) {
             builder.add(token.content).add(std::uint64_t{token.id});
-            builder.add((token.special ? 1U : 0U) | (token.normalized ? 2U : 0U) | (token.single_word ? 4U : 0U) |
-                        (token.strip_left ? 8U : 0U) | std::uint64_t{token.strip_right ? 16U : 0U});
+            builder.add((token.special ? 1U : 0U) | (token.normalized ? 2U : 0U) |
+                        (token.single_word ? 4U : 0U) | (token.strip_left ? 8U : 0U) |
+                        std::uint64_t{token.strip_right ? 16U : 0U});
         }
         builder.add(parts_.components);
         parts_.model->add_to(builder);
@@ -161,8 +166,8 @@ class TextTokenizer : public Tokenizer {
     const std::string& token_text(std::uint32_t id) const {
         if (id >= tokens_.size()) {
             throw Error(ErrorCode::invalid_argument, "token id " + std::to_string(id) +
-                                                         " is beyond the vocabulary of '" + parts_.name + "' (" +
-                                                         std::to_string(tokens_.size()) + ")");
+                                                         " is beyond the vocabulary of '" + parts_.name +
+                                                         "' (" + std::to_string(tokens_.size()) + ")");
         }
         return tokens_[id];
     }

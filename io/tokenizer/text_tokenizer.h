@@ -33,8 +33,8 @@ struct TokenizerParts {
     std::vector<std::uint32_t> before, after;  ///< What the post-processor adds.
     std::optional<std::uint32_t> bos, eos, pad;
     std::string chat_template;
-    bool raw_tokens = false;   ///< The vocabulary holds bytes as they are, not mapped.
-    std::string components;    ///< Canonical text of normalizer and pre-tokenizer, for the fingerprint.
+    bool raw_tokens = false;     ///< The vocabulary holds bytes as they are, not mapped.
+    std::string components;      ///< Canonical text of normalizer and pre-tokenizer, for the fingerprint.
     nlohmann::json description;  ///< From which an equal tokenizer is built; without the policy.
 };
 

@@ -38,7 +38,10 @@ const std::vector<Encoding>& encodings() {
         {"p50k_edit",
          split_pattern::gpt2,
          p50k,
-         {{"<|endoftext|>", 50256}, {"<|fim_prefix|>", 50281}, {"<|fim_middle|>", 50282}, {"<|fim_suffix|>", 50283}}},
+         {{"<|endoftext|>", 50256},
+          {"<|fim_prefix|>", 50281},
+          {"<|fim_middle|>", 50282},
+          {"<|fim_suffix|>", 50283}}},
         {"cl100k_base",
          split_pattern::cl100k,
          cl100k,
@@ -67,7 +70,8 @@ const std::vector<Encoding>& encodings() {
 
 std::string known_names() {
     std::string names;
-    for (const Encoding& encoding : encodings()) names += (names.empty() ? "" : ", ") + std::string(encoding.name);
+    for (const Encoding& encoding : encodings())
+        names += (names.empty() ? "" : ", ") + std::string(encoding.name);
     return names;
 }
 
@@ -87,7 +91,8 @@ std::vector<VocabularyEntry> read_ranks(std::string_view text) {
         if (line.ends_with('\r')) line.remove_suffix(1);
         if (line.empty()) continue;
         const std::size_t space = line.find(' ');
-        if (space == std::string_view::npos) refuse(line_number, "expected a base64 token, a space and a rank");
+        if (space == std::string_view::npos)
+            refuse(line_number, "expected a base64 token, a space and a rank");
         auto token = base64_decoded(line.substr(0, space));
         if (!token || token->empty()) refuse(line_number, "the token is not base64");
         std::uint32_t rank = 0;
@@ -106,9 +111,9 @@ void require_unique(std::vector<VocabularyEntry>& entries) {
               [](const VocabularyEntry& a, const VocabularyEntry& b) { return a.token < b.token; });
     for (std::size_t i = 1; i < entries.size(); ++i) {
         if (entries[i].token == entries[i - 1].token)
-            throw Error(ErrorCode::corrupt_data, "tiktoken ranks: ranks " + std::to_string(entries[i - 1].id) +
-                                                     " and " + std::to_string(entries[i].id) +
-                                                     " are the same token");
+            throw Error(ErrorCode::corrupt_data, "tiktoken ranks: ranks " +
+                                                     std::to_string(entries[i - 1].id) + " and " +
+                                                     std::to_string(entries[i].id) + " are the same token");
     }
     std::sort(entries.begin(), entries.end(),
               [](const VocabularyEntry& a, const VocabularyEntry& b) { return a.id < b.id; });
@@ -125,7 +130,8 @@ void require_unique(std::vector<VocabularyEntry>& entries) {
         if (entry.token.size() == 1) bytes[static_cast<unsigned char>(entry.token[0])] = true;
     for (std::size_t b = 0; b < 256; ++b) {
         if (!bytes[b])
-            throw Error(ErrorCode::corrupt_data, "tiktoken ranks: no token for the byte " + std::to_string(b) +
+            throw Error(ErrorCode::corrupt_data, "tiktoken ranks: no token for the byte " +
+                                                     std::to_string(b) +
                                                      "; such texts could not be tokenized");
     }
 }
@@ -164,7 +170,8 @@ std::unique_ptr<Tokenizer> make_tiktoken_tokenizer(std::string_view ranks, std::
     parts.model = make_byte_pair_model(parts.vocabulary, rules_of_ranks(parts.vocabulary), options);
     const bool known = sha256(std::as_bytes(std::span(ranks))).hex() == encoding.ranks_sha256;
     if (known) {
-        for (const Special& special : encoding.specials) parts.added.push_back({special.text, special.id, true});
+        for (const Special& special : encoding.specials)
+            parts.added.push_back({special.text, special.id, true});
         parts.eos = 50256;
         for (const Special& special : encoding.specials)
             if (std::string_view(special.text) == "<|endoftext|>") parts.eos = special.id;

@@ -42,7 +42,9 @@ class Tokenizer {
     /// Bytes a token stands for; a special's own text. @throws Error{invalid_argument} beyond the vocabulary.
     virtual std::string token_bytes(std::uint32_t id) const { return decode({&id, 1}); }
     /// True for tokens that are no text: BOS, EOS, control tokens.
-    virtual bool is_special(std::uint32_t id) const { return id == bos_id() || id == eos_id() || id == pad_id(); }
+    virtual bool is_special(std::uint32_t id) const {
+        return id == bos_id() || id == eos_id() || id == pad_id();
+    }
     /// The id of a token by its text as the vocabulary has it.
     virtual std::optional<std::uint32_t> id_of(std::string_view) const { return std::nullopt; }
     /// The chat template (Jinja) that came with the tokenizer; empty if none did.

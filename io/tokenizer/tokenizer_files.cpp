@@ -21,7 +21,8 @@ std::string read_file(const std::filesystem::path& path) {
     }
     const std::uintmax_t bytes = std::filesystem::file_size(path, failure);
     if (!failure && bytes > file_bytes_max) {
-        throw Error(ErrorCode::corrupt_data, "tokenizer '" + path.string() + "' has " + std::to_string(bytes) +
+        throw Error(ErrorCode::corrupt_data, "tokenizer '" + path.string() + "' has " +
+                                                 std::to_string(bytes) +
                                                  " bytes; a vocabulary has less than 2^30");
     }
     std::ifstream stream(path, std::ios::binary);
@@ -49,7 +50,8 @@ std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const To
                     "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
     }
     if (extension == ".json") return load_json(path, options.policy);
-    if (extension == ".tiktoken") return make_tiktoken_tokenizer(read_file(path), options.pattern, options.policy);
+    if (extension == ".tiktoken")
+        return make_tiktoken_tokenizer(read_file(path), options.pattern, options.policy);
     if (extension == ".model") return make_sentencepiece_tokenizer(read_file(path), options.policy);
     throw Error(ErrorCode::invalid_argument,
                 "tokenizer '" + path.string() +
@@ -58,7 +60,8 @@ std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const To
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path, const TokenizerFileOptions& options) {
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
+                                          const TokenizerFileOptions& options) {
     std::error_code failure;
     if (!std::filesystem::exists(path, failure))
         throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
@@ -81,7 +84,8 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path, con
     }
 }
 
-std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description, const SpecialsPolicy& policy) {
+std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description,
+                                               const SpecialsPolicy& policy) {
     const auto text = [&](const char* name) {
         const auto field = description.find(name);
         if (field == description.end() || !field->is_string())
@@ -90,11 +94,13 @@ std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description
         return field->get<std::string>();
     };
     const std::string type = text("type");
-    if (type == "tokenizer.json") return make_json_tokenizer(text("file"), text("config"), text("chat_template"), policy);
+    if (type == "tokenizer.json")
+        return make_json_tokenizer(text("file"), text("config"), text("chat_template"), policy);
     if (type == "tiktoken") return make_tiktoken_tokenizer(text("ranks"), text("encoding"), policy);
     if (type == "sentencepiece") {
         const auto model = base64_decoded(text("model"));
-        if (!model) throw Error(ErrorCode::corrupt_data, "tokenizer description: field 'model' is not base64");
+        if (!model)
+            throw Error(ErrorCode::corrupt_data, "tokenizer description: field 'model' is not base64");
         return make_sentencepiece_tokenizer(*model, policy);
     }
     return nullptr;

@@ -39,7 +39,8 @@ std::vector<VocabularyEntry> vocabulary_of(const Component& model) {
     if (!vocabulary.object.is_object()) vocabulary.refuse("not an object of tokens and ids");
     std::vector<VocabularyEntry> entries;
     entries.reserve(vocabulary.object.size());
-    for (const auto& [token, id] : vocabulary.object.items()) entries.push_back({token, id_of(model, token, id)});
+    for (const auto& [token, id] : vocabulary.object.items())
+        entries.push_back({token, id_of(model, token, id)});
     std::sort(entries.begin(), entries.end(),
               [](const VocabularyEntry& a, const VocabularyEntry& b) { return a.id < b.id; });
     for (std::size_t i = 1; i < entries.size(); ++i) {
@@ -49,7 +50,8 @@ std::vector<VocabularyEntry> vocabulary_of(const Component& model) {
         }
     }
     if (!entries.empty() && entries.back().id > 64 * entries.size() + (1U << 20U))
-        vocabulary.refuse("the id " + std::to_string(entries.back().id) + " is far beyond the number of tokens");
+        vocabulary.refuse("the id " + std::to_string(entries.back().id) +
+                          " is far beyond the number of tokens");
     return entries;
 }
 
@@ -81,7 +83,8 @@ std::vector<MergeRule> rules_of(const Component& model, const IdMap& ids, std::s
     rules.reserve(merges.size());
     std::uint32_t rank = 0;
     for (std::size_t i = 0; i < merges.size(); ++i) {
-        if (merges[i].is_string() && merges[i].get_ref<const std::string&>().starts_with("#version")) continue;
+        if (merges[i].is_string() && merges[i].get_ref<const std::string&>().starts_with("#version"))
+            continue;
         const auto [left, right] = merge_pair(model, merges[i], i);
         const auto id = [&](const std::string& token) {
             const auto place = ids.find(token);
@@ -90,8 +93,8 @@ std::vector<MergeRule> rules_of(const Component& model, const IdMap& ids, std::s
                              "', which is not in the vocabulary");
             return place->second;
         };
-        rules.push_back({id(left), id(right), rank++,
-                         id(left + right.substr(std::min(prefix_bytes, right.size())))});
+        rules.push_back(
+            {id(left), id(right), rank++, id(left + right.substr(std::min(prefix_bytes, right.size())))});
     }
     return rules;
 }
@@ -186,7 +189,9 @@ std::vector<AddedToken> added_tokens_of(const json& file, const IdMap& vocabular
             tokens[again->second] = token;
             continue;
         }
-        token.id = known != vocabulary.end() ? known->second : largest && *largest >= size ? *largest + 1 : size;
+        token.id = known != vocabulary.end()     ? known->second
+                   : largest && *largest >= size ? *largest + 1
+                                                 : size;
         largest = std::max(largest.value_or(0), token.id);
         places[token.content] = tokens.size();
         tokens.push_back(std::move(token));
@@ -200,7 +205,8 @@ class Surroundings {
     void read(const Component& post) {
         const std::string type = post.type();
         if (type == "Sequence") {
-            for (std::size_t i = 0; i < post.array("processors").size(); ++i) read(post.part("processors", i));
+            for (std::size_t i = 0; i < post.array("processors").size(); ++i)
+                read(post.part("processors", i));
         } else if (type == "TemplateProcessing") {
             read_template(post);
         } else if (type == "BertProcessing" || type == "RobertaProcessing") {
@@ -236,7 +242,8 @@ class Surroundings {
             } else if (item.object.contains("SpecialToken")) {
                 const std::string name = item.part("SpecialToken").text("id");
                 const Component special = post.part("special_tokens");
-                if (!special.object.contains(name)) item.refuse("special token '" + name + "' is not defined");
+                if (!special.object.contains(name))
+                    item.refuse("special token '" + name + "' is not defined");
                 const Component definition{special.object.at(name), special.place + "." + name};
                 for (const json& id : definition.array("ids")) {
                     if (!id.is_number_unsigned()) definition.refuse("an id is not a number");
@@ -276,9 +283,11 @@ void find_specials(TokenizerParts& parts, const IdMap& vocabulary, const json& c
     parts.pad = configured(config, "pad_token", ids);
     if (!parts.bos && !parts.before.empty()) parts.bos = parts.before.back();
     if (!parts.eos && !parts.after.empty()) parts.eos = parts.after.front();
-    if (!parts.bos) parts.bos = first_named(ids, {"<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "[CLS]"});
+    if (!parts.bos)
+        parts.bos = first_named(ids, {"<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "[CLS]"});
     if (!parts.eos)
-        parts.eos = first_named(ids, {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]"});
+        parts.eos =
+            first_named(ids, {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]"});
     if (!parts.pad) parts.pad = first_named(ids, {"<pad>", "[PAD]", "<|pad|>"});
 }
 
@@ -372,7 +381,9 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::strin
         return root.has(name) ? without_nulls(file.at(name)).dump() : std::string("null");
     };
     parts.components = canonical("normalizer") + "\n" + canonical("pre_tokenizer");
-    parts.description = {{"type", "tokenizer.json"}, {"file", std::string(text)}, {"config", std::string(config_text)},
+    parts.description = {{"type", "tokenizer.json"},
+                         {"file", std::string(text)},
+                         {"config", std::string(config_text)},
                          {"chat_template", std::string(chat_template)}};
     return make_text_tokenizer(std::move(parts));
 }

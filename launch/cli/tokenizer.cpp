@@ -39,7 +39,9 @@ std::string coloured(const Tokenizer& tokenizer, const std::vector<std::uint32_t
     return line;
 }
 
-bool colours() { return isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr; }
+bool colours() {
+    return isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
 
 std::string joined(const std::vector<std::uint32_t>& ids) {
     std::string line;
@@ -168,8 +170,8 @@ int run_compare(const Invocation& invocation, const CompareArguments& arguments)
     invocation.say(std::string("fingerprints ") + (same ? "are equal" : "differ") + "; vocabularies " +
                    with_commas(a->vocabulary_size()) + " and " + with_commas(b->vocabulary_size()));
     invocation.say(with_commas(different) + " of " + with_commas(texts) + " texts have other ids; " +
-                   with_commas(tokens_a) + " and " + with_commas(tokens_b) + " tokens (" + fixed(per(tokens_a), 2) +
-                   " and " + fixed(per(tokens_b), 2) + " bytes a token)");
+                   with_commas(tokens_a) + " and " + with_commas(tokens_b) + " tokens (" +
+                   fixed(per(tokens_a), 2) + " and " + fixed(per(tokens_b), 2) + " bytes a token)");
     invocation.give({{"same_fingerprint", same},
                      {"texts", texts},
                      {"texts_different", different},
@@ -215,9 +217,10 @@ void add_tokenizer(CLI::App& app, Invocation& invocation) {
     add_tokenizer_options(*verb, *fingerprint);
 
     auto compare = std::make_shared<CompareArguments>();
-    verb = add_verb(*group, invocation, "compare", "Two tokenizers on the same texts; exit code 1 if ids differ",
-                    "  lockstep tokenizer compare -t old/tokenizer.json --with new/tokenizer.json -d texts/",
-                    [&invocation, compare] { return run_compare(invocation, *compare); });
+    verb =
+        add_verb(*group, invocation, "compare", "Two tokenizers on the same texts; exit code 1 if ids differ",
+                 "  lockstep tokenizer compare -t old/tokenizer.json --with new/tokenizer.json -d texts/",
+                 [&invocation, compare] { return run_compare(invocation, *compare); });
     add_tokenizer_options(*verb, compare->common);
     add_text_options(*verb, compare->common);
     verb->add_option("--with", compare->other, "The other tokenizer")->required();

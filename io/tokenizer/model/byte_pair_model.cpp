@@ -55,7 +55,9 @@ class BytePairModel : public TokenModel {
             .add(options_.end_suffix)
             .add(static_cast<std::uint64_t>(rules_.size()));
         for (const MergeRule& rule : rules_)
-            builder.add(std::uint64_t{rule.left}).add(std::uint64_t{rule.right}).add(std::uint64_t{rule.rank});
+            builder.add(std::uint64_t{rule.left})
+                .add(std::uint64_t{rule.right})
+                .add(std::uint64_t{rule.rank});
     }
 
   private:

@@ -25,8 +25,10 @@ class PrefixTree {
                 next = static_cast<std::uint32_t>(ids_.size());
                 ids_.push_back(nowhere);
                 edges_.push_back({node, byte, 0, next});
-                if (2 * edges_.size() > capacity_) rebuild();
-                else insert(edges_.back());
+                if (2 * edges_.size() > capacity_)
+                    rebuild();
+                else
+                    insert(edges_.back());
             }
             node = next;
         }
@@ -71,7 +73,8 @@ class PrefixTree {
 /// The most probable spelling. On equal scores the earliest start wins, so the longest last piece.
 class UnigramModel : public TokenModel {
   public:
-    UnigramModel(std::vector<UnigramPiece> pieces, std::optional<std::uint32_t> unknown_id, bool byte_fallback)
+    UnigramModel(std::vector<UnigramPiece> pieces, std::optional<std::uint32_t> unknown_id,
+                 bool byte_fallback)
         : pieces_(std::move(pieces)), unknown_id_(unknown_id), byte_fallback_(byte_fallback) {
         double least = std::numeric_limits<double>::infinity();
         for (std::size_t i = 0; i < pieces_.size(); ++i) {

@@ -48,7 +48,8 @@ std::size_t white_space_bytes(std::string_view text) {
 
 }  // namespace
 
-AddedTokenFinder::AddedTokenFinder(const std::vector<AddedToken>& tokens, const std::vector<std::string>& patterns)
+AddedTokenFinder::AddedTokenFinder(const std::vector<AddedToken>& tokens,
+                                   const std::vector<std::string>& patterns)
     : tokens_(tokens) {
     for (std::size_t i = 0; i < tokens.size(); ++i)
         if (!patterns[i].empty()) add(patterns[i], static_cast<std::uint32_t>(i));
@@ -109,7 +110,8 @@ std::vector<TextSegment> AddedTokenFinder::find(std::string_view text, LiteralSp
             const AddedToken& token = tokens_[match.token];
             if (token.special && specials == LiteralSpecials::text) continue;
             std::size_t begin = match.begin, end = match.end;
-            if (token.single_word && (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end))))
+            if (token.single_word &&
+                (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end))))
                 continue;
             // What the last match took is not taken again.
             if (token.strip_left) begin = std::max(white_space_begin(text.substr(0, begin)), done);

@@ -18,8 +18,8 @@ struct AddedToken {
     std::string content;
     std::uint32_t id = 0;
     bool special = false;
-    bool normalized = false;   ///< Found in the normalized text, else in the raw one.
-    bool single_word = false;  ///< Only where no word character touches it.
+    bool normalized = false;                       ///< Found in the normalized text, else in the raw one.
+    bool single_word = false;                      ///< Only where no word character touches it.
     bool strip_left = false, strip_right = false;  ///< Swallows white space on that side.
 };
 

@@ -10,9 +10,15 @@ namespace lockstep {
 namespace {
 
 // A unit holds a label, an offset to its children (scaled if bit 9 is set) and whether it has a leaf.
-std::uint32_t label_of(std::uint32_t unit) { return unit & 0x800000FFU; }
-std::uint32_t offset_of(std::uint32_t unit) { return (unit >> 10U) << ((unit & 0x200U) >> 6U); }
-bool has_leaf(std::uint32_t unit) { return ((unit >> 8U) & 1U) != 0; }
+std::uint32_t label_of(std::uint32_t unit) {
+    return unit & 0x800000FFU;
+}
+std::uint32_t offset_of(std::uint32_t unit) {
+    return (unit >> 10U) << ((unit & 0x200U) >> 6U);
+}
+bool has_leaf(std::uint32_t unit) {
+    return ((unit >> 8U) & 1U) != 0;
+}
 
 }  // namespace
 

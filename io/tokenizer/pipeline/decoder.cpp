@@ -107,9 +107,17 @@ class WordPieceDecoder : public Decoder {
 
   private:
     static void clean(std::string& token) {
-        for (const auto& [from, to] : {std::pair{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"},
-                                       {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"},
-                                       {" 've", "'ve"}, {" 're", "'re"}})
+        for (const auto& [from, to] : {std::pair{" .", "."},
+                                       {" ?", "?"},
+                                       {" !", "!"},
+                                       {" ,", ","},
+                                       {" ' ", "'"},
+                                       {" n't", "n't"},
+                                       {" 'm", "'m"},
+                                       {" do not", " don't"},
+                                       {" 's", "'s"},
+                                       {" 've", "'ve"},
+                                       {" 're", "'re"}})
             replace_all(token, from, to);
     }
 

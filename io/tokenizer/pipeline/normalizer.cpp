@@ -84,7 +84,8 @@ class ReplaceNormalizer : public Normalizer {
         } else {
             if (literal_.empty()) return;
             std::size_t done = 0;
-            for (std::size_t at = text.find(literal_); at != std::string::npos; at = text.find(literal_, done)) {
+            for (std::size_t at = text.find(literal_); at != std::string::npos;
+                 at = text.find(literal_, done)) {
                 out.append(text, done, at - done).append(content_);
                 done = at + literal_.size();
             }
@@ -170,9 +171,10 @@ class BertNormalizer : public Normalizer {
     }
 
     static bool is_ideograph(char32_t c) {
-        return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
-               (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) ||
-               (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+        return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) ||
+               (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
+               (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+               (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
     }
 
     static void set_ideographs_apart(std::string& text) {

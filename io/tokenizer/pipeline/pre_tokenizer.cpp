@@ -74,12 +74,17 @@ std::vector<SplitPiece> character_matches(std::string_view text, const Test& tes
     return pieces;
 }
 
-bool is_white(char32_t c) { return properties_of(c).is_white_space(); }
+bool is_white(char32_t c) {
+    return properties_of(c).is_white_space();
+}
 bool is_punctuation(char32_t c) {
-    const bool ascii = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
+    const bool ascii =
+        (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
     return ascii || properties_of(c).is_punctuation();
 }
-bool is_numeric(char32_t c) { return properties_of(c).is_numeric(); }
+bool is_numeric(char32_t c) {
+    return properties_of(c).is_numeric();
+}
 
 /// Steps that only cut: `find` gives matches and gaps of a piece.
 template <class Find>
@@ -116,8 +121,8 @@ std::unique_ptr<PreTokenizer> cutting_step(Find find, Behavior behavior, bool in
 }
 
 std::unique_ptr<PreTokenizer> split_step(const std::string& regex, Behavior behavior, bool invert) {
-    return cutting_step(
-        [pattern = RegexPattern(regex)](std::string_view text) { return pattern.find(text); }, behavior, invert);
+    return cutting_step([pattern = RegexPattern(regex)](std::string_view text) { return pattern.find(text); },
+                        behavior, invert);
 }
 
 std::unique_ptr<PreTokenizer> character_step(bool (*test)(char32_t), Behavior behavior) {
@@ -253,7 +258,8 @@ void add_steps(const Component& component, bool last, PreTokenizerPlan& plan) {
     } else if (type == "Whitespace") {
         // \w+|[^\w\s]+ without the gaps: runs of one kind.
         steps.push_back(character_step(is_white, Behavior::removed));
-        steps.push_back(character_step([](char32_t c) { return properties_of(c).is_word(); }, Behavior::contiguous));
+        steps.push_back(
+            character_step([](char32_t c) { return properties_of(c).is_word(); }, Behavior::contiguous));
     } else {
         component.refuse_type();
     }

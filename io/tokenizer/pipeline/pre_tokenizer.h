@@ -37,9 +37,9 @@ struct PreTokenizerPlan {
     /// Pieces hold bytes as mapped characters, since a step after the map looked at them; they are mapped
     /// back at the end.
     bool mapped = false;
-    bool model_maps = false;  ///< The model takes mapped characters, not bytes.
-    bool looks_at_start = false;  ///< Some step treats the document's first piece in its own way.
-    std::unique_ptr<Splitter> splitter;               ///< If one pattern is all there is to it.
+    bool model_maps = false;             ///< The model takes mapped characters, not bytes.
+    bool looks_at_start = false;         ///< Some step treats the document's first piece in its own way.
+    std::unique_ptr<Splitter> splitter;  ///< If one pattern is all there is to it.
     std::vector<std::unique_ptr<PreTokenizer>> steps;  ///< Otherwise, in order; none: the text is one piece.
 };
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "io/tokenizer/utf8.h"
 #include "io/tokenizer/unicode/mappings.h"
 #include "io/tokenizer/unicode/tables.h"
+#include "io/tokenizer/utf8.h"
 
 namespace lockstep {
 

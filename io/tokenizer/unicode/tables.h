@@ -20,11 +20,53 @@ constexpr std::string_view unicode_tables_version = "16.0.0/1";
 
 /// General category; the values are stored in tables.inc.
 enum class Category : std::uint8_t {
-    Cn, Lu, Ll, Lt, Lm, Lo, Mn, Mc, Me, Nd, Nl, No, Pc, Pd, Ps, Pe, Pi, Pf, Po, Sm, Sc, Sk, So, Zs, Zl, Zp, Cc, Cf, Cs, Co,
+    Cn,
+    Lu,
+    Ll,
+    Lt,
+    Lm,
+    Lo,
+    Mn,
+    Mc,
+    Me,
+    Nd,
+    Nl,
+    No,
+    Pc,
+    Pd,
+    Ps,
+    Pe,
+    Pi,
+    Pf,
+    Po,
+    Sm,
+    Sc,
+    Sk,
+    So,
+    Zs,
+    Zl,
+    Zp,
+    Cc,
+    Cf,
+    Cs,
+    Co,
 };
 
 enum class GraphemeBreak : std::uint8_t {
-    other, cr, lf, control, extend, zwj, regional_indicator, prepend, spacing_mark, l, v, t, lv, lvt,
+    other,
+    cr,
+    lf,
+    control,
+    extend,
+    zwj,
+    regional_indicator,
+    prepend,
+    spacing_mark,
+    l,
+    v,
+    t,
+    lv,
+    lvt,
 };
 
 /// All that is known of one character.
@@ -40,11 +82,11 @@ class CharacterProperties {
     bool is_word() const { return has(6); }  ///< \w: alphabetic, mark, digit, connector, joiner.
 
     // As the reference engine's components see it.
-    bool is_numeric() const { return has(7); }            ///< Digits.
-    bool is_punctuation() const { return has(8); }        ///< Punctuation, Bert.
-    bool is_nonspacing_mark() const { return has(9); }    ///< What Bert strips.
-    bool is_combining_mark() const { return has(10); }    ///< What StripAccents strips.
-    bool is_control() const { return has(11); }           ///< What Bert's clean-up removes.
+    bool is_numeric() const { return has(7); }          ///< Digits.
+    bool is_punctuation() const { return has(8); }      ///< Punctuation, Bert.
+    bool is_nonspacing_mark() const { return has(9); }  ///< What Bert strips.
+    bool is_combining_mark() const { return has(10); }  ///< What StripAccents strips.
+    bool is_control() const { return has(11); }         ///< What Bert's clean-up removes.
     bool is_pictographic() const { return has(16); }
     GraphemeBreak grapheme_break() const { return static_cast<GraphemeBreak>((bits_ >> 12U) & 0xFU); }
     /// Rank of the canonical combining class; 0: a starter.
