@@ -150,6 +150,7 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
     add_checkpoint(app, invocation);
     add_doctor(app, invocation);
     add_batching(app, invocation);
+    add_tokenizer(app, invocation);
     add_bench(app, invocation);
     add_run(app, invocation);
     add_chaos(app, invocation);

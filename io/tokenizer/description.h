@@ -28,4 +28,8 @@ SpecialsPolicy policy_of(const nlohmann::json& description);
 FingerprintBuilder begin_tokenizer_fingerprint(std::string_view type, const SpecialsPolicy& policy,
                                                std::string_view unicode_tables);
 
+/// Descriptions of tokenizers that came from files; null for another type.
+std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description,
+                                               const SpecialsPolicy& policy);
+
 }  // namespace lockstep

@@ -5,6 +5,7 @@
 
 #include "io/base/error.h"
 #include "io/tokenizer/description.h"
+#include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/utf8.h"
 
 namespace lockstep {
@@ -109,17 +110,41 @@ std::unique_ptr<Tokenizer> make_tokenizer_from_description(std::string_view desc
             refuse(error.what());
         }
     }
+    if (auto loaded = make_file_tokenizer(description, policy)) return loaded;
     throw Error(ErrorCode::incompatible_version,
-                "tokenizer description is of type '" + type + "'; this build knows bytes and chars");
+                "tokenizer description is of type '" + type +
+                    "'; this build knows bytes, chars, tokenizer.json, tiktoken and sentencepiece");
+}
+
+std::vector<std::uint32_t> Tokenizer::ids_before() const {
+    if (!adds_bos() || !bos_id()) return {};
+    return {*bos_id()};
+}
+
+std::vector<std::uint32_t> Tokenizer::ids_after() const {
+    if (!adds_eos() || !eos_id()) return {};
+    return {*eos_id()};
+}
+
+void append_ids_before(const Tokenizer& tokenizer, const SpecialsPolicy& policy,
+                       std::vector<std::uint32_t>& ids) {
+    if (policy.bos != AddSpecial::automatic) return;
+    const std::vector<std::uint32_t> before = tokenizer.ids_before();
+    ids.insert(ids.end(), before.begin(), before.end());
+}
+
+void append_ids_after(const Tokenizer& tokenizer, const SpecialsPolicy& policy,
+                      std::vector<std::uint32_t>& ids) {
+    if (policy.eos != AddSpecial::automatic) return;
+    const std::vector<std::uint32_t> after = tokenizer.ids_after();
+    ids.insert(ids.end(), after.begin(), after.end());
 }
 
 void encode_document(const Tokenizer& tokenizer, const SpecialsPolicy& policy, std::string_view text,
                      std::vector<std::uint32_t>& ids) {
-    const auto bos = tokenizer.bos_id();
-    const auto eos = tokenizer.eos_id();
-    if (policy.bos == AddSpecial::automatic && tokenizer.adds_bos() && bos) ids.push_back(*bos);
+    append_ids_before(tokenizer, policy, ids);
     tokenizer.encode(text, ids);
-    if (policy.eos == AddSpecial::automatic && tokenizer.adds_eos() && eos) ids.push_back(*eos);
+    append_ids_after(tokenizer, policy, ids);
 }
 
 void collect_code_points(std::string_view text, std::vector<char32_t>& ascending_unique) {

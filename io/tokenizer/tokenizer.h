@@ -1,7 +1,8 @@
 // io/tokenizer/tokenizer.h
 //
 // Text to token ids and back. Built in: `bytes` (256 byte values, EOS 256) and
-// `chars` (the code points of a training text, sorted). Later ones load files.
+// `chars` (the code points of a training text, sorted). The others come from
+// files: tokenizer_files.h.
 
 #pragma once
 
@@ -33,6 +34,22 @@ class Tokenizer {
     virtual bool adds_bos() const { return false; }
     virtual bool adds_eos() const { return true; }
 
+    /// The ids that stand before and after every document under AddSpecial::automatic. Usually BOS and EOS;
+    /// a post-processor may name others.
+    virtual std::vector<std::uint32_t> ids_before() const;
+    virtual std::vector<std::uint32_t> ids_after() const;
+
+    /// Bytes a token stands for; a special's own text. @throws Error{invalid_argument} beyond the vocabulary.
+    virtual std::string token_bytes(std::uint32_t id) const { return decode({&id, 1}); }
+    /// True for tokens that are no text: BOS, EOS, control tokens.
+    virtual bool is_special(std::uint32_t id) const {
+        return id == bos_id() || id == eos_id() || id == pad_id();
+    }
+    /// The id of a token by its text as the vocabulary has it.
+    virtual std::optional<std::uint32_t> id_of(std::string_view) const { return std::nullopt; }
+    /// The chat template (Jinja) that came with the tokenizer; empty if none did.
+    virtual std::string chat_template() const { return {}; }
+
     /// Ids of `text`, appended to `ids`; no BOS or EOS. Thread-safe.
     /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an
     /// unknown character.
@@ -61,6 +78,12 @@ std::unique_ptr<Tokenizer> make_chars_tokenizer(std::vector<char32_t> code_point
                                                 SpecialsPolicy policy = {});
 /// @throws Error{corrupt_data, incompatible_version}.
 std::unique_ptr<Tokenizer> make_tokenizer_from_description(std::string_view description_json);
+
+/// What the policy adds before and after a document.
+void append_ids_before(const Tokenizer& tokenizer, const SpecialsPolicy& policy,
+                       std::vector<std::uint32_t>& ids);
+void append_ids_after(const Tokenizer& tokenizer, const SpecialsPolicy& policy,
+                      std::vector<std::uint32_t>& ids);
 
 /// A document's ids with the specials the policy adds.
 void encode_document(const Tokenizer& tokenizer, const SpecialsPolicy& policy, std::string_view text,

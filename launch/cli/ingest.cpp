@@ -8,6 +8,7 @@
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/column_file.h"
+#include "io/tokenizer/tokenizer_files.h"
 #include "launch/cli/progress.h"
 
 namespace lockstep {
@@ -45,8 +46,7 @@ std::unique_ptr<Tokenizer> make_tokenizer(const DocumentArguments& arguments, co
         }
         return make_chars_tokenizer(std::move(code_points), policy);
     }
-    throw Error(ErrorCode::invalid_argument,
-                "tokenizer '" + arguments.tokenizer + "' is unknown; this version has bytes and chars");
+    return load_tokenizer(arguments.tokenizer, {policy, arguments.pattern});
 }
 
 /// Tokens of prompt and response apart, so that the boundary is exact; specials as for a whole document.
@@ -57,15 +57,11 @@ TokenizedDocument tokenize(const Tokenizer& tokenizer, const SpecialsPolicy& pol
         encode_document(tokenizer, policy, document.text, ids);
         return {ids, false, {}, document};
     }
-    std::vector<std::uint32_t> specials;
-    encode_document(tokenizer, policy, {}, specials);
-    const bool begins = !specials.empty() && tokenizer.bos_id() && specials.front() == *tokenizer.bos_id();
-    const bool ends = specials.size() > (begins ? 1U : 0U);
-    if (begins) ids.push_back(specials.front());
+    append_ids_before(tokenizer, policy, ids);
     tokenizer.encode(document.prompt, ids);
     const auto begin = static_cast<std::uint32_t>(ids.size());
     tokenizer.encode(document.text.substr(document.prompt.size()), ids);
-    if (ends) ids.push_back(specials.back());
+    append_ids_after(tokenizer, policy, ids);
     return {ids, true, {begin, static_cast<std::uint32_t>(ids.size())}, document};
 }
 
@@ -164,7 +160,11 @@ int run_ingest(const Invocation& invocation, const IngestArguments& arguments) {
 void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
     verb.add_option("-d,--data", arguments.files, "Files or folders: *.jsonl is JSONL, all else plain text")
         ->required();
-    verb.add_option("-t,--tokenizer", arguments.tokenizer, "bytes or chars")->required();
+    verb.add_option("-t,--tokenizer", arguments.tokenizer,
+                    "bytes, chars, or a tokenizer.json, its folder, a .tiktoken or a SentencePiece .model")
+        ->required();
+    verb.add_option("--pattern", arguments.pattern,
+                    ".tiktoken of unknown ranks: the encoding whose pattern it follows (cl100k_base, …)");
     verb.add_option("--document", arguments.document, "Plain text: file, line, blank or separator:STR");
     verb.add_option("--text-field", arguments.options.text_field, "JSONL: field that holds the text");
     verb.add_option("--key-field", arguments.options.key_field, "JSONL: field that holds your id");

@@ -19,6 +19,7 @@ namespace lockstep {
 struct DocumentArguments {
     std::vector<std::string> files;
     std::string tokenizer;
+    std::string pattern;  ///< Of .tiktoken files.
     std::string document = "file";
     std::string bos = "auto", eos = "auto", specials = "text";
     DocumentOptions options;

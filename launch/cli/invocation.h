@@ -43,6 +43,7 @@ void add_checkpoint(CLI::App& app, Invocation& invocation);
 void add_checkpoint_export(CLI::App& checkpoint, Invocation& invocation);
 void add_doctor(CLI::App& app, Invocation& invocation);
 void add_batching(CLI::App& app, Invocation& invocation);
+void add_tokenizer(CLI::App& app, Invocation& invocation);
 void add_bench(CLI::App& app, Invocation& invocation);
 // Below `bench`.
 void add_bench_plan(CLI::App& bench, Invocation& invocation);

@@ -61,15 +61,17 @@ RestartDecision RestartPolicy::after_death(const AttemptEnd& end) {
     const std::string death = "the job " + how(end) + " " + place(end);
     const int lost = exit_code_of(ErrorCode::peer_lost);
     fruitless_ = end.generation_after != end.generation_before ? 1 : fruitless_ + 1;
-    const bool same = end.step == last_step_ && end.generation_after == last_generation_;
-    same_ = same && same_ > 0 ? same_ + 1 : 1;
+    const bool same = same_ > 0 && end.step == last_step_;
+    same_ = same ? same_ + 1 : 1;
+    // A generation is written beside the steps: when the loop begins, the newest may not yet be.
+    one_generation_ = !same || (one_generation_ && end.generation_after == last_generation_);
     last_step_ = end.step;
     last_generation_ = end.generation_after;
 
     if (same_ >= settings_.same_step_max) {
         const std::string loop = death + " " + std::to_string(same_) + " times in a row";
         same_ = 0;
-        if (!blames_generation(end)) {
+        if (!one_generation_ || !blames_generation(end)) {
             return {What::finish, lost, 0, loop + "; a crash loop is not restarted: look at its logs"};
         }
         ++restarts_;

@@ -17,7 +17,7 @@ struct RestartSettings {
     /// restart comes at once. [s]
     double back_off_first_seconds = 1;
     double back_off_max_seconds = 60;
-    /// Deaths in a row at the same step, with the same newest generation, that make a crash loop.
+    /// Deaths in a row at the same step, or before the first, that make a crash loop.
     int same_step_max = 3;
     std::optional<std::uint64_t> restarts_max;  ///< None: as long as it takes.
 };
@@ -56,8 +56,9 @@ class RestartPolicy {
 
     RestartSettings settings_;
     std::uint64_t restarts_ = 0;
-    int fruitless_ = 0;  ///< Deaths in a row without a new generation.
-    int same_ = 0;       ///< Deaths in a row at the same place.
+    int fruitless_ = 0;           ///< Deaths in a row without a new generation.
+    int same_ = 0;                ///< Deaths in a row at the same place.
+    bool one_generation_ = true;  ///< All of them with the same newest generation.
     std::optional<std::uint64_t> last_step_, last_generation_;
 };
 

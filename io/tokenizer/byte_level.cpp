@@ -1,0 +1,88 @@
+#include "io/tokenizer/byte_level.h"
+
+#include <array>
+#include <cstdint>
+
+#include "io/tokenizer/utf8.h"
+
+namespace lockstep {
+
+namespace {
+
+struct ByteMap {
+    std::array<char32_t, 256> characters{};
+    std::array<std::int16_t, 0x144> bytes{};
+
+    ByteMap() {
+        bytes.fill(-1);
+        char32_t spare = 0x100;
+        for (char32_t b = 0; b < 256; ++b) {
+            const bool printable =
+                (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || (b >= 0xAE && b <= 0xFF);
+            characters[b] = printable ? b : spare++;
+            bytes[characters[b]] = static_cast<std::int16_t>(b);
+        }
+    }
+};
+
+const ByteMap& byte_map() {
+    static const ByteMap map;
+    return map;
+}
+
+}  // namespace
+
+char32_t character_of_byte(unsigned char byte) {
+    return byte_map().characters[byte];
+}
+
+std::string mapped_bytes(std::string_view bytes) {
+    std::string text;
+    text.reserve(bytes.size() * 2);
+    for (const char b : bytes) append_utf8(character_of_byte(static_cast<unsigned char>(b)), text);
+    return text;
+}
+
+std::optional<std::string> unmapped_bytes(std::string_view token) {
+    const ByteMap& map = byte_map();
+    std::string bytes;
+    for (std::size_t at = 0; at < token.size();) {
+        const char32_t c = take_code_point(token, at);
+        if (c >= map.bytes.size() || map.bytes[c] < 0) return std::nullopt;
+        bytes += static_cast<char>(map.bytes[c]);
+    }
+    return bytes;
+}
+
+std::string lossy_utf8(std::string_view bytes) {
+    std::string text;
+    text.reserve(bytes.size());
+    const auto byte = [&](std::size_t at) -> unsigned {
+        return at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0U;
+    };
+    for (std::size_t at = 0; at < bytes.size();) {
+        const unsigned lead = byte(at);
+        std::size_t size = lead < 0x80                   ? 1
+                           : lead >= 0xC2 && lead < 0xE0 ? 2
+                           : lead >= 0xE0 && lead < 0xF0 ? 3
+                           : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                         : 0;
+        // The second byte's range depends on the first; the others are plain continuations.
+        const unsigned least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+        const unsigned most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+        std::size_t good = size == 0 ? 0 : 1;
+        while (good > 0 && good < size && byte(at + good) >= (good == 1 ? least : 0x80U) &&
+               byte(at + good) <= (good == 1 ? most : 0xBFU))
+            ++good;
+        if (size != 0 && good == size) {
+            text.append(bytes, at, size);
+            at += size;
+        } else {
+            text += "\uFFFD";
+            at += good == 0 ? 1 : good;
+        }
+    }
+    return text;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,76 @@
+// io/tokenizer/merge_table.h
+//
+// Byte pair merging: which two neighbours become which symbol, and the loop that
+// applies it, lowest rank first and leftmost among equals.
+
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace lockstep {
+
+/// One rule: `left` and `right` become `result`. Lower ranks go first.
+struct MergeRule {
+    std::uint32_t left = 0, right = 0, rank = 0, result = 0;
+};
+
+class MergeTable {
+  public:
+    static constexpr std::uint32_t no_rank = 0xFFFFFFFFU;
+
+    struct Found {
+        std::uint32_t rank = no_rank;
+        std::uint32_t result = 0;
+    };
+
+    MergeTable() = default;
+    /// The later of two rules for the same pair wins.
+    explicit MergeTable(const std::vector<MergeRule>& rules);
+
+    Found find(std::uint32_t left, std::uint32_t right) const {
+        const std::uint64_t key = key_of(left, right);
+        for (std::size_t at = slot_of(key);; at = (at + 1) & mask_) {
+            const Slot& slot = slots_[at];
+            if (slot.key == key) return slot.found;
+            if (slot.key == empty) return {};
+        }
+    }
+
+    /// Space for merging, kept between pieces.
+    struct Scratch {
+        struct Link {
+            std::uint32_t id, previous, next;
+        };
+        struct Candidate {
+            std::uint32_t rank, at, left, right;
+        };
+        std::vector<std::uint32_t> ranks, results;
+        std::vector<Link> links;
+        std::vector<Candidate> heap;
+    };
+
+    /// Merges `symbols` in place until no rule applies. O(n log n).
+    void merge(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
+
+  private:
+    struct Slot {
+        std::uint64_t key;
+        Found found;
+    };
+    static constexpr std::uint64_t empty = ~std::uint64_t{0};
+
+    static std::uint64_t key_of(std::uint32_t left, std::uint32_t right) {
+        return (std::uint64_t{left} << 32U) | right;
+    }
+    std::size_t slot_of(std::uint64_t key) const { return (key * 0x9E3779B97F4A7C15ULL) >> shift_; }
+
+    void merge_short(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
+    void merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
+
+    std::vector<Slot> slots_{2, Slot{empty, {}}};
+    std::size_t mask_ = 1;
+    unsigned shift_ = 63;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,43 @@
+// io/tokenizer/text_tokenizer.h
+//
+// The pipeline all file tokenizers but SentencePiece's run in: added tokens of
+// the raw text, normalization, added tokens of the normalized text, pieces, ids.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "io/tokenizer/model/token_model.h"
+#include "io/tokenizer/pipeline/added_tokens.h"
+#include "io/tokenizer/pipeline/decoder.h"
+#include "io/tokenizer/pipeline/normalizer.h"
+#include "io/tokenizer/pipeline/pre_tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
+
+namespace lockstep {
+
+struct TokenizerParts {
+    std::string name;
+    SpecialsPolicy policy;
+    std::vector<VocabularyEntry> vocabulary;  ///< As the file spells it (byte-level tokens mapped).
+    std::vector<AddedToken> added;
+    std::unique_ptr<Normalizer> normalizer;  ///< May be null.
+    PreTokenizerPlan pre_tokenizer;
+    std::unique_ptr<TokenModel> model;
+    std::unique_ptr<Decoder> decoder;
+    std::vector<std::uint32_t> before, after;  ///< What the post-processor adds.
+    std::optional<std::uint32_t> bos, eos, pad;
+    std::string chat_template;
+    bool raw_tokens = false;     ///< The vocabulary holds bytes as they are, not mapped.
+    std::string components;      ///< Canonical text of normalizer and pre-tokenizer, for the fingerprint.
+    nlohmann::json description;  ///< From which an equal tokenizer is built; without the policy.
+};
+
+std::unique_ptr<Tokenizer> make_text_tokenizer(TokenizerParts parts);
+
+}  // namespace lockstep

@@ -1,0 +1,109 @@
+#include "io/tokenizer/tokenizer_files.h"
+
+#include <cerrno>
+#include <fstream>
+
+#include "io/base/error.h"
+#include "io/tokenizer/base64.h"
+#include "io/tokenizer/description.h"
+
+namespace lockstep {
+
+namespace {
+
+/// Vocabularies are megabytes; what is larger is some other file.
+constexpr std::uintmax_t file_bytes_max = std::uintmax_t{1} << 30U;
+
+std::string read_file(const std::filesystem::path& path) {
+    std::error_code failure;
+    if (!std::filesystem::is_regular_file(path, failure)) {
+        throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' is no file");
+    }
+    const std::uintmax_t bytes = std::filesystem::file_size(path, failure);
+    if (!failure && bytes > file_bytes_max) {
+        throw Error(ErrorCode::corrupt_data, "tokenizer '" + path.string() + "' has " +
+                                                 std::to_string(bytes) +
+                                                 " bytes; a vocabulary has less than 2^30");
+    }
+    std::ifstream stream(path, std::ios::binary);
+    if (!stream) throw_errno("read tokenizer", path.string(), errno);
+    return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+std::string read_if_there(const std::filesystem::path& path) {
+    std::error_code absent;
+    return std::filesystem::exists(path, absent) ? read_file(path) : std::string();
+}
+
+std::unique_ptr<Tokenizer> load_json(const std::filesystem::path& file, const SpecialsPolicy& policy) {
+    const std::filesystem::path folder = file.parent_path();
+    // The configuration belongs to the folder Hugging Face saves, not to a file of another name.
+    const bool saved = file.filename() == "tokenizer.json";
+    return make_json_tokenizer(read_file(file), saved ? read_if_there(folder / "tokenizer_config.json") : "",
+                               saved ? read_if_there(folder / "chat_template.jinja") : "", policy);
+}
+
+std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const TokenizerFileOptions& options) {
+    const std::string extension = path.extension().string();
+    if (extension != ".tiktoken" && !options.pattern.empty()) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
+    }
+    if (extension == ".json") return load_json(path, options.policy);
+    if (extension == ".tiktoken")
+        return make_tiktoken_tokenizer(read_file(path), options.pattern, options.policy);
+    if (extension == ".model") return make_sentencepiece_tokenizer(read_file(path), options.policy);
+    throw Error(ErrorCode::invalid_argument,
+                "tokenizer '" + path.string() +
+                    "' has no known ending; expected .json, .tiktoken, .model or a folder (or bytes, chars)");
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
+                                          const TokenizerFileOptions& options) {
+    std::error_code failure;
+    if (!std::filesystem::exists(path, failure))
+        throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
+    std::filesystem::path file = path;
+    if (std::filesystem::is_directory(path, failure)) {
+        for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+            file = path / name;
+            if (std::filesystem::exists(file, failure)) break;
+        }
+        if (!std::filesystem::exists(file, failure)) {
+            throw Error(ErrorCode::not_found,
+                        "folder '" + path.string() + "' has neither tokenizer.json nor tokenizer.model");
+        }
+    }
+    try {
+        return load_file(file, options);
+    } catch (const Error& error) {
+        if (std::string_view(error.what()).find(file.string()) != std::string_view::npos) throw;
+        throw Error(error.code(), "'" + file.string() + "': " + error.what());
+    }
+}
+
+std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description,
+                                               const SpecialsPolicy& policy) {
+    const auto text = [&](const char* name) {
+        const auto field = description.find(name);
+        if (field == description.end() || !field->is_string())
+            throw Error(ErrorCode::corrupt_data,
+                        std::string("tokenizer description: no text in field '") + name + "'");
+        return field->get<std::string>();
+    };
+    const std::string type = text("type");
+    if (type == "tokenizer.json")
+        return make_json_tokenizer(text("file"), text("config"), text("chat_template"), policy);
+    if (type == "tiktoken") return make_tiktoken_tokenizer(text("ranks"), text("encoding"), policy);
+    if (type == "sentencepiece") {
+        const auto model = base64_decoded(text("model"));
+        if (!model)
+            throw Error(ErrorCode::corrupt_data, "tokenizer description: field 'model' is not base64");
+        return make_sentencepiece_tokenizer(*model, policy);
+    }
+    return nullptr;
+}
+
+}  // namespace lockstep

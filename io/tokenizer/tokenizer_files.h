@@ -1,0 +1,39 @@
+// io/tokenizer/tokenizer_files.h
+//
+// Tokenizers as people have them: a Hugging Face `tokenizer.json` (or the folder
+// it was saved in), OpenAI's `.tiktoken` ranks, a SentencePiece `.model`. A
+// component that is not supported is refused by its name, never approximated.
+
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "io/tokenizer/tokenizer.h"
+
+namespace lockstep {
+
+struct TokenizerFileOptions {
+    SpecialsPolicy policy;
+    /// `.tiktoken` files of unknown ranks: the encoding whose pattern they follow ("cl100k_base").
+    std::string pattern;
+};
+
+/// @param path  a file, or a folder with tokenizer.json (and tokenizer_config.json, chat_template.jinja).
+/// @throws Error{not_found}; Error{corrupt_data} saying where the file is wrong; Error{invalid_argument}
+///         naming an unsupported component, or if a `.tiktoken` file's pattern is not known.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
+                                          const TokenizerFileOptions& options = {});
+
+/// The contents alone, for tests and descriptions. `config` is tokenizer_config.json, may be empty.
+std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view file, std::string_view config,
+                                               std::string_view chat_template, const SpecialsPolicy& policy);
+/// @param encoding  "r50k_base", "p50k_base", "p50k_edit", "cl100k_base", "o200k_base", "o200k_harmony";
+///                  empty: by the ranks' SHA-256.
+std::unique_ptr<Tokenizer> make_tiktoken_tokenizer(std::string_view ranks, std::string_view encoding,
+                                                   const SpecialsPolicy& policy);
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model, const SpecialsPolicy& policy);
+
+}  // namespace lockstep

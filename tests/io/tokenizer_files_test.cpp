@@ -1,0 +1,233 @@
+#include "io/tokenizer/tokenizer_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "io/base/error.h"
+#include "io/tokenizer/base64.h"
+#include "io/tokenizer/byte_level.h"
+#include "tests/io/error_of.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::vector<std::uint32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
+    std::vector<std::uint32_t> ids;
+    tokenizer.encode(text, ids);
+    return ids;
+}
+
+/// Byte level: 256 bytes, then "he", "ll", "hell", "hello", and one special.
+json small_file() {
+    json vocabulary = json::object();
+    for (unsigned b = 0; b < 256; ++b) vocabulary[mapped_bytes(std::string(1, static_cast<char>(b)))] = b;
+    vocabulary["he"] = 256;
+    vocabulary["ll"] = 257;
+    vocabulary["hell"] = 258;
+    vocabulary["hello"] = 259;
+    return {
+        {"version", "1.0"},
+        {"added_tokens",
+         {{{"id", 260}, {"content", "<|endoftext|>"}, {"special", true}, {"normalized", false}}}},
+        {"normalizer", nullptr},
+        {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+        {"post_processor", nullptr},
+        {"decoder", {{"type", "ByteLevel"}}},
+        {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"h e", "l l", "he ll", "hell o"}}}}};
+}
+
+std::unique_ptr<Tokenizer> small(const json& file = small_file(),
+                                 LiteralSpecials specials = LiteralSpecials::text) {
+    SpecialsPolicy policy;
+    policy.literal = specials;
+    return make_json_tokenizer(file.dump(), "", "", policy);
+}
+
+Error refused(const json& file) {
+    return error_of([&] { small(file); });
+}
+
+TEST(JsonTokenizerTest, MergesByRankAndDecodesBack) {
+    const auto tokenizer = small();
+    EXPECT_THAT(encode(*tokenizer, "hello shell"), ElementsAre(259, 32, 115, 258));
+    EXPECT_EQ(tokenizer->decode(encode(*tokenizer, "hello é\n")), "hello é\n");
+    EXPECT_EQ(tokenizer->vocabulary_size(), 261U);
+    EXPECT_EQ(tokenizer->eos_id(), 260U);
+    EXPECT_THAT(tokenizer->ids_after(), ElementsAre(260));
+}
+
+TEST(JsonTokenizerTest, LiteralSpecialsAreTextUnlessParsed) {
+    EXPECT_EQ(encode(*small(), "a<|endoftext|>").size(), 14U);
+    EXPECT_THAT(encode(*small(small_file(), LiteralSpecials::parse), "a<|endoftext|>"), ElementsAre(97, 260));
+}
+
+TEST(JsonTokenizerTest, ItsDescriptionBuildsAnEqualOne) {
+    const auto tokenizer = small();
+    const auto again = make_tokenizer_from_description(tokenizer->description_json());
+    EXPECT_EQ(again->fingerprint(), tokenizer->fingerprint());
+    EXPECT_EQ(encode(*again, "hello"), encode(*tokenizer, "hello"));
+}
+
+TEST(JsonTokenizerTest, TheFingerprintIsOfTheEffectiveTokenizer) {
+    json pairs = small_file();
+    pairs["model"]["merges"] = json::parse(R"([["h","e"],["l","l"],["he","ll"],["hell","o"]])");
+    EXPECT_EQ(small(pairs)->fingerprint(), small()->fingerprint());
+    json other = small_file();
+    other["model"]["merges"] = {"l l", "h e", "he ll", "hell o"};
+    EXPECT_NE(small(other)->fingerprint(), small()->fingerprint());
+    json normalized = small_file();
+    normalized["normalizer"] = {{"type", "NFC"}};
+    EXPECT_NE(small(normalized)->fingerprint(), small()->fingerprint());
+}
+
+TEST(JsonTokenizerTest, TemplatesSayWhatStandsAround) {
+    json file = small_file();
+    file["post_processor"] = {{"type", "RobertaProcessing"}, {"cls", {"<s>", 1}}, {"sep", {"</s>", 2}}};
+    const auto tokenizer = small(file);
+    EXPECT_THAT(tokenizer->ids_before(), ElementsAre(1));
+    EXPECT_THAT(tokenizer->ids_after(), ElementsAre(2));
+}
+
+TEST(JsonTokenizerTest, TruncatedTextIsRefusedWithItsLine) {
+    std::string text = small_file().dump(1);
+    text.resize(text.size() / 2);
+    const Error error = error_of([&] { make_json_tokenizer(text, "", "", {}); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("line "));
+}
+
+TEST(JsonTokenizerTest, EveryCutIsRefusedOrReadAsBefore) {
+    const std::string text = small_file().dump();
+    for (std::size_t size = 0; size < text.size(); size += 37)
+        EXPECT_EQ(error_of([&] { make_json_tokenizer(text.substr(0, size), "", "", {}); }).code(),
+                  ErrorCode::corrupt_data);
+}
+
+TEST(JsonTokenizerTest, WhatIsWrongIsNamed) {
+    json file = small_file();
+    file["model"]["merges"].push_back("hello w");
+    EXPECT_THAT(refused(file).what(), HasSubstr("merges[4] needs the token 'hellow'"));
+    file = small_file();
+    file["model"]["merges"][0] = "h  e";
+    EXPECT_THAT(refused(file).what(), HasSubstr("merges[0]"));
+    file = small_file();
+    file["model"]["vocab"]["again"] = 5;
+    EXPECT_THAT(refused(file).what(), HasSubstr("both have the id 5"));
+    file = small_file();
+    file["model"]["vocab"]["far"] = 2000000000;
+    EXPECT_THAT(refused(file).what(), HasSubstr("far beyond"));
+    file = small_file();
+    file["model"]["vocab"]["minus"] = -1;
+    EXPECT_THAT(refused(file).what(), HasSubstr("minus"));
+    file = small_file();
+    file["version"] = "2.0";
+    EXPECT_EQ(refused(file).code(), ErrorCode::incompatible_version);
+    file = small_file();
+    file.erase("model");
+    EXPECT_THAT(refused(file).what(), HasSubstr("model"));
+}
+
+TEST(JsonTokenizerTest, UnsupportedComponentsAreRefusedByName) {
+    for (const char* place : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
+        json file = small_file();
+        file[place] = {{"type", "Telepathy"}};
+        const Error error = refused(file);
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(error.what(), HasSubstr(place));
+        EXPECT_THAT(error.what(), HasSubstr("Telepathy"));
+    }
+    json file = small_file();
+    file["model"]["dropout"] = 0.1;
+    EXPECT_THAT(refused(file).what(), HasSubstr("dropout"));
+    file = small_file();
+    file["pre_tokenizer"] = {
+        {"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "[a-z&&[^b]]+"}}}};
+    EXPECT_THAT(refused(file).what(), HasSubstr("&&"));
+}
+
+std::string byte_ranks() {
+    std::string text;
+    for (unsigned b = 0; b < 256; ++b)
+        text += base64_encoded(std::string(1, static_cast<char>(b))) + " " + std::to_string(b) + "\n";
+    return text;
+}
+
+TEST(TiktokenTest, UnknownRanksNeedAPattern) {
+    const Error error = error_of([] { make_tiktoken_tokenizer(byte_ranks(), "", {}); });
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(), HasSubstr("--pattern"));
+    EXPECT_EQ(error_of([] { make_tiktoken_tokenizer(byte_ranks(), "cl9", {}); }).code(),
+              ErrorCode::invalid_argument);
+    const auto tokenizer = make_tiktoken_tokenizer(byte_ranks() + "YWI= 256\n", "cl100k_base", {});
+    EXPECT_THAT(encode(*tokenizer, "abc"), ElementsAre(256, 99));
+    EXPECT_EQ(tokenizer->eos_id(), 257U);
+    const auto again = make_tokenizer_from_description(tokenizer->description_json());
+    EXPECT_EQ(again->fingerprint(), tokenizer->fingerprint());
+}
+
+TEST(TiktokenTest, BadRanksAreRefusedWithTheirLine) {
+    for (const char* line : {"YWI=", "YWI= x", "Y!!= 256", " 256", "YWI= 256 7"}) {
+        const Error error =
+            error_of([&] { make_tiktoken_tokenizer(byte_ranks() + line + "\n", "cl100k_base", {}); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << line;
+        EXPECT_THAT(error.what(), HasSubstr("line 257")) << line;
+    }
+    for (const char* line : {"YQ== 256\n", "YWI= 5\n", "YWI= 2000000000\n"}) {
+        EXPECT_EQ(error_of([&] { make_tiktoken_tokenizer(byte_ranks() + line, "cl100k_base", {}); }).code(),
+                  ErrorCode::corrupt_data)
+            << line;
+    }
+    EXPECT_EQ(error_of([] { make_tiktoken_tokenizer("YWI= 0\n", "cl100k_base", {}); }).code(),
+              ErrorCode::corrupt_data);
+}
+
+TEST(LoadTokenizerTest, PathsThatAreNoTokenizersAreRefused) {
+    const TemporaryDirectory directory;
+    const auto path = directory.path() / "x.model";
+    std::ofstream(path) << "no model";
+    EXPECT_EQ(error_of([&] { load_tokenizer(path); }).code(), ErrorCode::corrupt_data);
+    EXPECT_EQ(error_of([&] { load_tokenizer(directory.path()); }).code(), ErrorCode::not_found);
+    EXPECT_EQ(error_of([&] { load_tokenizer(directory.path() / "absent.json"); }).code(),
+              ErrorCode::not_found);
+    std::ofstream(directory.path() / "x.txt") << "text";
+    EXPECT_EQ(error_of([&] { load_tokenizer(directory.path() / "x.txt"); }).code(),
+              ErrorCode::invalid_argument);
+}
+
+TEST(LoadTokenizerTest, AFolderBringsItsConfiguration) {
+    const TemporaryDirectory directory;
+    std::ofstream(directory.path() / "tokenizer.json") << small_file().dump();
+    std::ofstream(directory.path() / "tokenizer_config.json")
+        << R"({"eos_token": "hello", "pad_token": {"content": "he"}, "chat_template": "{{ x }}"})";
+    const auto tokenizer = load_tokenizer(directory.path());
+    EXPECT_EQ(tokenizer->eos_id(), 259U);
+    EXPECT_EQ(tokenizer->pad_id(), 256U);
+    EXPECT_EQ(tokenizer->chat_template(), "{{ x }}");
+}
+
+TEST(JsonTokenizerTest, ThreadsEncodeAlike) {
+    const auto tokenizer = small();
+    const std::string text = "hello shell, hello é world 12345 \n\n hell";
+    const std::vector<std::uint32_t> expected = encode(*tokenizer, text);
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong = 0;
+    for (int t = 0; t < 4; ++t)
+        threads.emplace_back([&] {
+            for (int i = 0; i < 200; ++i) wrong += encode(*tokenizer, text) != expected ? 1 : 0;
+        });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0);
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,70 @@
+// Answers the parity tests: one JSON request a line, one JSON answer a line.
+//   {"tokenizer": PATH, "pattern": NAME, "specials": "text"|"parse"}        opens
+//   {"texts": [...]} -> {"ids": [[...]], "decoded": [...]}                   encodes and decodes again
+//   {"measure": PATH} -> {"seconds": CPU time, "tokens": N}                  a file of texts divided by NUL
+
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "io/tokenizer/tokenizer_files.h"
+
+namespace {
+
+double cpu_seconds() {
+    return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+nlohmann::json measured(const lockstep::Tokenizer& tokenizer, const std::string& path) {
+    std::ifstream stream(path, std::ios::binary);
+    const std::string all{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+    std::vector<std::uint32_t> ids;
+    std::uint64_t tokens = 0;
+    const double begin = cpu_seconds();
+    for (std::size_t at = 0; at < all.size();) {
+        const std::size_t end = std::min(all.find('\0', at), all.size());
+        ids.clear();
+        tokenizer.encode(std::string_view(all).substr(at, end - at), ids);
+        tokens += ids.size();
+        at = end + 1;
+    }
+    return {{"seconds", cpu_seconds() - begin}, {"tokens", tokens}};
+}
+
+}  // namespace
+
+int main() {
+    std::unique_ptr<lockstep::Tokenizer> tokenizer;
+    for (std::string line; std::getline(std::cin, line);) {
+        nlohmann::json answer = nlohmann::json::object();
+        try {
+            const nlohmann::json request = nlohmann::json::parse(line);
+            if (request.contains("tokenizer")) {
+                lockstep::TokenizerFileOptions options;
+                options.pattern = request.value("pattern", "");
+                if (request.value("specials", "text") == "parse")
+                    options.policy.literal = lockstep::LiteralSpecials::parse;
+                tokenizer = lockstep::load_tokenizer(request.at("tokenizer").get<std::string>(), options);
+                const auto again = lockstep::make_tokenizer_from_description(tokenizer->description_json());
+                answer["fingerprint"] = tokenizer->fingerprint().hex();
+                answer["fingerprint_again"] = again->fingerprint().hex();
+                answer["before"] = tokenizer->ids_before();
+                answer["after"] = tokenizer->ids_after();
+            } else if (request.contains("measure")) {
+                answer = measured(*tokenizer, request.at("measure").get<std::string>());
+            } else {
+                for (const auto& text : request.at("texts")) {
+                    std::vector<std::uint32_t> ids;
+                    tokenizer->encode(text.get_ref<const std::string&>(), ids);
+                    answer["decoded"].push_back(tokenizer->decode(ids));
+                    answer["ids"].push_back(std::move(ids));
+                }
+            }
+        } catch (const std::exception& error) {
+            answer["error"] = error.what();
+        }
+        std::cout << answer.dump() << std::endl;
+    }
+}
