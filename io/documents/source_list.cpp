@@ -3,25 +3,31 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <fstream>
 #include <set>
 #include <utility>
 
 #include "io/base/error.h"
+#include "io/documents/document.h"
 #include "io/documents/source_kind.h"
 
 namespace lockstep {
 
 namespace {
 
-/// Text files hold no NUL byte; indices, images and archives nearly always do near their beginning.
+/// Text files hold no NUL byte; indices, images, fonts and archives nearly always do near their beginning.
 bool looks_binary(const std::filesystem::path& path) {
     constexpr std::size_t looked_at = 8192;
     std::array<char, looked_at> head{};
-    std::ifstream stream(path, std::ios::binary);
-    stream.read(head.data(), head.size());
-    const auto got = static_cast<std::size_t>(stream.gcount());
-    return std::memchr(head.data(), 0, got) != nullptr;
+    try {
+        const SourceKind kind = source_kind_of(path);
+        if (kind.is_table()) return false;
+        const DocumentOptions defaults;
+        const auto stream = open_stream(path, kind.compression, 0, defaults.expansion_max);
+        const std::size_t got = stream->read(head);
+        return std::memchr(head.data(), 0, got) != nullptr;
+    } catch (const Error&) {
+        return false;  // Reading it will say what is wrong.
+    }
 }
 
 std::filesystem::path index_beside(std::filesystem::path tokens) {
@@ -87,7 +93,7 @@ class SourceList {
                 leave_out(path, "an index (*.dat)");
             } else if (path.extension() == ".bin" && std::filesystem::exists(index_beside(path))) {
                 leave_out(path, "the tokens of an index (*.idx)");
-            } else if (looks_binary(path) && source_kind_of(path) == SourceKind{}) {
+            } else if (looks_binary(path)) {
                 leave_out(path, "binary");
             } else {
                 candidates.push_back(path);

@@ -10,6 +10,7 @@
 
 #include "io/base/error.h"
 #include "io/documents/document_reader.h"
+#include "io/documents/source_list.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -159,6 +160,16 @@ TEST_P(CompressedTest, ALineWithoutEndIsRefusedAtTheLimit) {
 
 TEST_P(CompressedTest, ABadLineIsNamedByItsNumberInside) {
     EXPECT_THAT(error_of(write(GetParam().compress(lines(5) + "{}\n"))).what(), HasSubstr(":6: no field"));
+}
+
+TEST_P(CompressedTest, InAFolderCompressedBinariesAreLeftOut) {
+    write(GetParam().compress(lines(3)));
+    write(GetParam().compress(std::string("\0\1\0\0font", 8)), "font.ttf");
+    std::vector<std::string> left_out;
+    const auto sources = expand_sources({directory_.path().string()}, left_out);
+    EXPECT_EQ(sources.size(), 1U);
+    ASSERT_EQ(left_out.size(), 1U);
+    EXPECT_THAT(left_out.front(), HasSubstr("binary"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, CompressedTest, testing::Values(Codec{".gz", gzip}, Codec{".zst", zstd}),
