@@ -372,6 +372,20 @@ std::vector<std::pair<std::string, std::uint64_t>> Corpus::left_out() const {
     return result;
 }
 
+std::string Corpus::ingest_record() const {
+    return state_->file.has_attribute("/", corpus_format::ingest_attribute)
+               ? state_->file.attribute_text("/", corpus_format::ingest_attribute)
+               : std::string();
+}
+
+std::span<const std::byte> Corpus::stored_tokens(std::uint64_t begin, std::uint64_t end) const {
+    LOCKSTEP_EXPECTS(begin <= end && end <= num_samples());
+    std::span<const std::byte> bytes;
+    state_->with_tokens(state_->sample_begin[begin], state_->sample_begin[end],
+                        [&](auto tokens) { bytes = std::as_bytes(tokens); });
+    return bytes;
+}
+
 void Corpus::verify_everything() const {
     state_->file.verify_everything();
     state_->check_content();

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -54,6 +55,23 @@ struct SampleRecord {
     Digest source_digest;             ///< Of the document's bytes.
 };
 
+/// One sample whose tokens lie elsewhere, stored as the corpus will store them.
+struct StoredSample {
+    std::uint64_t num_tokens = 0;
+    bool has_loss_spans = false;
+    std::span<const LossSpan> loss_spans;
+    std::string_view key;
+    std::uint32_t source_index = 0;
+    std::uint64_t source_offset = 0;
+    Digest source_digest;
+};
+
+/// What a corpus is known by, as it was published.
+struct PublishedCorpus {
+    std::uint64_t num_samples = 0, num_tokens = 0;
+    Fingerprint content, lengths;
+};
+
 /// Collects samples in order and publishes the corpus. Tokens are spooled beside `path`, so memory stays
 /// bounded by the per-sample columns.
 class CorpusWriter {
@@ -72,8 +90,18 @@ class CorpusWriter {
     /// Documents left out, by reason ("bad_line", "empty"); recorded in the corpus.
     void count_left_out(std::string_view reason, std::uint64_t documents);
 
-    /// @throws Error{invalid_argument} if no sample was added.
-    void publish();
+    /// How the documents were cut, as JSON: enough to find them in their sources again. No part of any
+    /// fingerprint.
+    void set_ingest_record(std::string_view json);
+
+    /// @throws Error{invalid_argument} if no sample was added or an id is repeated.
+    PublishedCorpus publish();
+
+    /// Instead of `add`: the tokens are asked for once, by `publish`.
+    void add_stored(const StoredSample& sample);
+    using TokenSink = std::function<void(std::span<const std::byte>)>;
+    /// @param give  hands the tokens of all samples, in order and in any pieces of whole tokens, to the sink.
+    PublishedCorpus publish(const std::function<void(const TokenSink&)>& give);
 
   private:
     struct State;
@@ -119,6 +147,12 @@ class Corpus {
     std::vector<SourceFile> sources() const;
     /// (reason, documents) of what ingest left out.
     std::vector<std::pair<std::string, std::uint64_t>> left_out() const;
+
+    /// As CorpusWriter::set_ingest_record; empty for corpora without.
+    std::string ingest_record() const;
+
+    /// Tokens of samples [begin, end) as they are stored: u16 or u32 (corpus_format::token_type).
+    std::span<const std::byte> stored_tokens(std::uint64_t sample_begin, std::uint64_t sample_end) const;
 
     void verify_everything() const;
 

@@ -19,6 +19,7 @@ namespace lockstep::corpus_format {
 
 inline constexpr std::string_view format = "lockstep-corpus";
 inline constexpr std::uint64_t version = 1;
+inline constexpr std::string_view ingest_attribute = "ingest";
 
 namespace columns {
 inline constexpr std::string_view tokens = "/tokens";

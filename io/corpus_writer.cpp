@@ -13,6 +13,7 @@
 #include "io/corpus.h"
 #include "io/corpus_format.h"
 #include "io/fingerprint_attribute.h"
+#include "io/length_keys.h"
 #include "io/posix_file.h"
 
 namespace lockstep {
@@ -61,23 +62,19 @@ class TokenSpool {
         num_tokens_ += tokens.size();
     }
 
-    /// Copy everything into a column and hash it on the way.
-    Fingerprint unload(ColumnFileWriter& file) {
+    /// Hand everything over, in order.
+    void unload(const CorpusWriter::TokenSink& sink) {
         flush();
-        file.begin_column(columns::tokens, type_, num_tokens_);
-        corpus_format::TokenTree tree;
         std::vector<std::byte> piece(spool_buffer_bytes);
         std::uint64_t rest = num_tokens_ * column_type_bytes(type_);
         for (std::uint64_t offset = 0; rest != 0;) {
             const auto part =
                 std::span(piece).first(static_cast<std::size_t>(std::min<std::uint64_t>(rest, piece.size())));
             file_.read_at(offset, part);
-            tree.update(part);
-            append(file, part);
+            sink(part);
             offset += part.size();
             rest -= part.size();
         }
-        return tree.finish(num_tokens_, type_);
     }
 
   private:
@@ -96,22 +93,51 @@ class TokenSpool {
         buffer_.clear();
     }
 
-    void append(ColumnFileWriter& file, std::span<const std::byte> bytes) const {
-        // The buffer is a whole number of tokens and aligned for any of them.
-        if (type_ == ColumnType::u16) {
-            file.append(columns::tokens,
-                        std::span(reinterpret_cast<const std::uint16_t*>(bytes.data()), bytes.size() / 2));
-        } else {
-            file.append(columns::tokens,
-                        std::span(reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / 4));
-        }
-    }
-
     ColumnType type_;
     PosixFile file_;
     std::vector<std::byte> buffer_;
     std::vector<std::uint16_t> narrow_;
     std::uint64_t num_tokens_ = 0;
+};
+
+/// Tokens on their way into the column: stored, fingerprinted and looked at for the greatest.
+class TokenColumn {
+  public:
+    TokenColumn(ColumnFileWriter& file, ColumnType type, std::uint64_t num_tokens)
+        : file_(file), type_(type), num_tokens_(num_tokens) {
+        file.begin_column(columns::tokens, type, num_tokens);
+    }
+
+    void append(std::span<const std::byte> bytes) {
+        tree_.update(bytes);
+        if (type_ == ColumnType::u16) {
+            append_as<std::uint16_t>(bytes);
+        } else {
+            append_as<std::uint32_t>(bytes);
+        }
+    }
+    Fingerprint finish() { return tree_.finish(num_tokens_, type_); }
+    std::uint32_t max_token_id() const { return max_token_id_; }
+    std::uint64_t appended() const { return appended_; }
+
+  private:
+    /// The bytes are whole tokens, aligned for them.
+    template <class T>
+    void append_as(std::span<const std::byte> bytes) {
+        const std::span tokens(reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T));
+        T greatest = 0;
+        for (const T token : tokens) greatest = std::max(greatest, token);
+        max_token_id_ = std::max(max_token_id_, std::uint32_t{greatest});
+        appended_ += tokens.size();
+        file_.append(columns::tokens, tokens);
+    }
+
+    ColumnFileWriter& file_;
+    ColumnType type_;
+    std::uint64_t num_tokens_;
+    corpus_format::TokenTree tree_;
+    std::uint32_t max_token_id_ = 0;
+    std::uint64_t appended_ = 0;
 };
 
 CorpusTokenizer checked_tokenizer(const CorpusTokenizer& tokenizer) {
@@ -142,7 +168,8 @@ struct CorpusWriter::State {
     CorpusTokenizer tokenizer;
     Overwrite overwrite;
     TokenSpool spool;
-    std::uint32_t max_token_id = 0;
+    std::uint64_t num_tokens = 0;
+    std::string ingest_record;
     std::vector<SourceFile> sources;
     std::map<std::string, std::uint64_t, std::less<>> left_out;
 
@@ -168,30 +195,32 @@ struct CorpusWriter::State {
         throw Error(ErrorCode::invalid_argument, "sample " + std::to_string(num_samples()) + ": " + problem);
     }
 
-    void check(const SampleRecord& sample) const {
-        if (sample.tokens.size() >= sample_tokens_end) {
-            refuse(std::to_string(sample.tokens.size()) + " tokens, expected fewer than 2^32");
+    void check(const StoredSample& sample) const {
+        if (sample.num_tokens >= sample_tokens_end) {
+            refuse(std::to_string(sample.num_tokens) + " tokens, expected fewer than 2^32");
         }
         if (sample.source_index >= sources.size()) {
             refuse("source " + std::to_string(sample.source_index) + " is not one of the " +
                    std::to_string(sources.size()) + " sources added");
         }
-        const auto beyond = std::ranges::find_if(
-            sample.tokens, [&](std::uint32_t token) { return token >= tokenizer.vocabulary_size; });
-        if (beyond != sample.tokens.end()) {
-            refuse("token id " + std::to_string(*beyond) + " at position " +
-                   std::to_string(beyond - sample.tokens.begin()) + " is beyond the vocabulary of " +
-                   std::to_string(tokenizer.vocabulary_size) + " tokens");
-        }
         check_spans(sample);
     }
 
-    void check_spans(const SampleRecord& sample) const {
+    void check_tokens(std::span<const std::uint32_t> tokens) const {
+        const auto beyond = std::ranges::find_if(
+            tokens, [&](std::uint32_t token) { return token >= tokenizer.vocabulary_size; });
+        if (beyond == tokens.end()) return;
+        refuse("token id " + std::to_string(*beyond) + " at position " +
+               std::to_string(beyond - tokens.begin()) + " is beyond the vocabulary of " +
+               std::to_string(tokenizer.vocabulary_size) + " tokens");
+    }
+
+    void check_spans(const StoredSample& sample) const {
         std::uint32_t end = 0;
         for (const LossSpan& span : sample.loss_spans) {
-            if (span.begin < end || span.end < span.begin || span.end > sample.tokens.size()) {
+            if (span.begin < end || span.end < span.begin || span.end > sample.num_tokens) {
                 refuse("loss span [" + std::to_string(span.begin) + ", " + std::to_string(span.end) +
-                       ") is not ascending within its " + std::to_string(sample.tokens.size()) + " tokens");
+                       ") is not ascending within its " + std::to_string(sample.num_tokens) + " tokens");
             }
             end = span.end;
         }
@@ -205,7 +234,7 @@ struct CorpusWriter::State {
     }
 
     /// Where no spans are given the whole sample is trained, which among samples with spans must be said.
-    void add_spans(const SampleRecord& sample) {
+    void add_spans(const StoredSample& sample) {
         if (!sample.has_loss_spans && loss_span_begin.empty()) return;
         if (loss_span_begin.empty()) {
             loss_span_begin.push_back(0);
@@ -217,23 +246,29 @@ struct CorpusWriter::State {
         if (sample.has_loss_spans) {
             for (const LossSpan& span : sample.loss_spans) add_span(span.begin, span.end);
         } else {
-            add_span(0, sample.tokens.size());
+            add_span(0, sample.num_tokens);
         }
         loss_span_begin.push_back(loss_spans.size() / 2);
     }
 
     void add(const SampleRecord& sample) {
+        check_tokens(sample.tokens);
+        add({sample.tokens.size(), sample.has_loss_spans, sample.loss_spans, sample.key, sample.source_index,
+             sample.source_offset, sample.source_digest});
+        spool.add(sample.tokens);
+    }
+
+    void add(const StoredSample& sample) {
         check(sample);
         add_spans(sample);
-        for (const std::uint32_t token : sample.tokens) max_token_id = std::max(max_token_id, token);
-        spool.add(sample.tokens);
         keys.add(sample.key);
         has_keys = has_keys || !sample.key.empty();
         source_index.push_back(sample.source_index);
         source_offset.push_back(sample.source_offset);
         source_digest.push_back(sample.source_digest.low);
         source_digest.push_back(sample.source_digest.high);
-        sample_begin.push_back(spool.num_tokens());
+        num_tokens += sample.num_tokens;
+        sample_begin.push_back(num_tokens);
     }
 
     void write_samples(ColumnFileWriter& file) const {
@@ -274,7 +309,8 @@ struct CorpusWriter::State {
         file.column<std::uint64_t>(columns::reason_documents, documents);
     }
 
-    void write_attributes(ColumnFileWriter& file, const Fingerprint& token_root) const {
+    PublishedCorpus write_attributes(ColumnFileWriter& file, const Fingerprint& token_root,
+                                     std::uint32_t max_token_id) const {
         corpus_format::Content content;
         content.tokenizer = tokenizer.fingerprint;
         content.vocabulary_size = tokenizer.vocabulary_size;
@@ -286,10 +322,11 @@ struct CorpusWriter::State {
             content.key_begin = keys.begin;
             content.key_bytes = keys.bytes;
         }
-        write_fingerprint(file, "/", "content_fingerprint", corpus_format::fingerprint_of(content));
-        write_fingerprint(
-            file, "/", "lengths_fingerprint",
-            corpus_format::lengths_fingerprint_of(sample_begin, content.key_begin, content.key_bytes));
+        const PublishedCorpus published{
+            num_samples(), num_tokens, corpus_format::fingerprint_of(content),
+            corpus_format::lengths_fingerprint_of(sample_begin, content.key_begin, content.key_bytes)};
+        write_fingerprint(file, "/", "content_fingerprint", published.content);
+        write_fingerprint(file, "/", "lengths_fingerprint", published.lengths);
         write_fingerprint(file, "/", "tokenizer_fingerprint", tokenizer.fingerprint);
         file.attribute("/", "tokenizer", std::string_view(tokenizer.description_json));
         file.attribute("/", "vocabulary_size", tokenizer.vocabulary_size);
@@ -299,9 +336,31 @@ struct CorpusWriter::State {
             if (id) file.attribute("/", name, std::uint64_t{*id});
         }
         file.attribute("/", "num_samples", num_samples());
-        file.attribute("/", "num_tokens", spool.num_tokens());
-        if (spool.num_tokens() != 0) file.attribute("/", "max_token_id", std::uint64_t{max_token_id});
+        file.attribute("/", "num_tokens", num_tokens);
+        if (num_tokens != 0) file.attribute("/", "max_token_id", std::uint64_t{max_token_id});
         file.attribute("/", "tool_version", std::string_view(LOCKSTEP_VERSION));
+        if (!ingest_record.empty())
+            file.attribute("/", corpus_format::ingest_attribute, std::string_view(ingest_record));
+        return published;
+    }
+
+    std::string place_of(std::uint64_t sample) const {
+        return "sample " + std::to_string(sample) + " ('" + sources[source_index[sample]].name + "' at " +
+               std::to_string(source_offset[sample]) + ")";
+    }
+
+    /// Samples without an id are not alike for that.
+    void refuse_repeated_keys() const {
+        if (!has_keys) return;
+        for (const RepeatedKey& repeated : find_repeated_keys(keys.begin, keys.bytes)) {
+            const std::uint64_t begin = keys.begin[repeated.index];
+            const std::string key = keys.bytes.substr(begin, keys.begin[repeated.index + 1] - begin);
+            if (key.empty()) continue;
+            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': " + place_of(repeated.index) +
+                                                     " has the id '" + key + "' of " +
+                                                     place_of(repeated.first) +
+                                                     "; ids name one sample each, see --key-field");
+        }
     }
 };
 
@@ -329,20 +388,44 @@ void CorpusWriter::count_left_out(std::string_view reason, std::uint64_t documen
     if (documents != 0) state_->left_out[std::string(reason)] += documents;
 }
 
-void CorpusWriter::publish() {
+void CorpusWriter::add_stored(const StoredSample& sample) {
+    LOCKSTEP_EXPECTS(state_->spool.num_tokens() == 0);
+    state_->add(sample);
+}
+
+void CorpusWriter::set_ingest_record(std::string_view json) {
+    state_->ingest_record = json;
+}
+
+PublishedCorpus CorpusWriter::publish() {
+    return publish([this](const TokenSink& sink) { state_->spool.unload(sink); });
+}
+
+PublishedCorpus CorpusWriter::publish(const std::function<void(const TokenSink&)>& give) {
     if (state_->num_samples() == 0) {
         throw Error(
             ErrorCode::invalid_argument,
             "'" + state_->path.string() + "' would hold no sample; check that the sources contain documents");
     }
+    state_->refuse_repeated_keys();
     ColumnFileWriter file(state_->path, std::string(corpus_format::format), corpus_format::version,
                           state_->overwrite);
-    const Fingerprint token_root = state_->spool.unload(file);
+    TokenColumn tokens(file, corpus_format::token_type(state_->tokenizer.vocabulary_size),
+                       state_->num_tokens);
+    give([&](std::span<const std::byte> bytes) { tokens.append(bytes); });
+    LOCKSTEP_EXPECTS(tokens.appended() == state_->num_tokens);
+    if (state_->num_tokens != 0 && tokens.max_token_id() >= state_->tokenizer.vocabulary_size) {
+        throw Error(ErrorCode::invalid_argument,
+                    "token id " + std::to_string(tokens.max_token_id()) + " is beyond the vocabulary of " +
+                        std::to_string(state_->tokenizer.vocabulary_size) + " tokens");
+    }
+    const Fingerprint token_root = tokens.finish();
     state_->write_samples(file);
     state_->write_sources(file);
     state_->write_left_out(file);
-    state_->write_attributes(file, token_root);
+    const PublishedCorpus published = state_->write_attributes(file, token_root, tokens.max_token_id());
     file.publish();
+    return published;
 }
 
 }  // namespace lockstep

@@ -7,7 +7,7 @@ packages=(
     openmpi-bin libopenmpi-dev libboost-serialization-dev
     libhdf5-dev hdf5-tools libopenblas-pthread-dev
     libspdlog-dev libcli11-dev nlohmann-json3-dev libsimdjson-dev libxxhash-dev libssl-dev
-    libpcre2-dev libsentencepiece-dev
+    libpcre2-dev libsentencepiece-dev zlib1g-dev libzstd-dev libsnappy-dev
     libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
     python3 python3-numpy python3-h5py fortunes fortunes-min
 )
@@ -17,7 +17,8 @@ if ! command -v apt-get >/dev/null 2>&1; then
 This distribution has no apt-get. Install these, under the names your distribution gives them, and go on:
   a C++20 compiler (gcc >= 12 or clang >= 14), CMake >= 3.25, Ninja, pkg-config
   Open MPI, Boost.Serialization, serial HDF5 (and its tools), OpenBLAS (pthread variant)
-  spdlog, CLI11, nlohmann-json, simdjson, xxHash, OpenSSL, PCRE2, SentencePiece, GoogleTest and GoogleMock, RapidCheck, Google Benchmark
+  spdlog, CLI11, nlohmann-json, simdjson, xxHash, OpenSSL, PCRE2, SentencePiece, zlib, zstd, Snappy
+  GoogleTest and GoogleMock, RapidCheck, Google Benchmark
   Python 3 with NumPy and h5py (tests, and the Python reader of plans), the fortune files (the quick start's texts)
   Node.js >= 18 with npm (tests of tokenizers)
 TEXT

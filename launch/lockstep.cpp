@@ -141,6 +141,7 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
     app.require_subcommand(1);
     app.failure_message(CLI::FailureMessage::simple);
     add_ingest(app, invocation);
+    add_corpus(app, invocation);
     add_lengths(app, invocation);
     add_batchplan(app, invocation);
     add_train(app, invocation);

@@ -7,6 +7,7 @@
 #include "io/length_cache.h"
 #include "launch/cli/plan_building.h"
 #include "launch/cli/plan_verbs.h"
+#include "launch/cli/training.h"
 #include "launch/cli/world.h"
 #include "plan/shard.h"
 
@@ -203,6 +204,9 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
         for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
         validate_plan(plan, lengths);
         if (arguments.strict) rebuilt = check_rebuilt_plan(plan, lengths);
+        for (const PlanInput& input : inputs) {
+            if (input.corpus() != nullptr) warn_of_drift(*input.corpus());
+        }
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     const std::string checked =

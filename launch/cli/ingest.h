@@ -4,13 +4,16 @@
 
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "coordinator/ingest/tokenize_document.h"
 #include "io/corpus.h"
-#include "io/document_reader.h"
+#include "io/documents/document_reader.h"
+#include "io/documents/source_list.h"
 #include "io/tokenizer/tokenizer.h"
 #include "launch/cli/invocation.h"
 
@@ -27,14 +30,6 @@ struct DocumentArguments {
 
 void add_document_options(CLI::App& verb, DocumentArguments& arguments);
 
-/// One document as tokens.
-struct TokenizedDocument {
-    std::span<const std::uint32_t> tokens;
-    bool has_loss_span = false;
-    LossSpan loss_span;  ///< Of the response, with prompt and response.
-    const Document& document;
-};
-
 struct TokenizedTotals {
     std::uint64_t documents = 0, tokens = 0, bytes = 0, bad_lines = 0, empty = 0;
 };
@@ -43,12 +38,23 @@ struct TokenizedTotals {
 struct TokenizeVisitor {
     std::function<void(const Tokenizer&)> on_tokenizer;
     std::function<std::uint32_t(const std::string& name)> on_source;  ///< Returns the source's index.
-    std::function<void(const TokenizedDocument&)> on_document;
+    std::function<void(const Document&, const TokenizedDocument&)> on_document;
     std::function<void(std::uint32_t index, const SourceSummary&)> on_source_end;
 };
 
-/// Read all documents, tokenize them, and show progress. `chars` reads the sources twice: first for its
-/// vocabulary.
+/// The documents' options as parsed. @throws Error{invalid_argument}.
+DocumentOptions document_options(const DocumentArguments& arguments);
+SpecialsPolicy specials_policy(const DocumentArguments& arguments);
+/// Files and folders of -d; what is left out is said.
+std::vector<std::filesystem::path> list_sources(const DocumentArguments& arguments);
+/// The tokenizer of -t; `chars` reads the sources for its vocabulary.
+std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
+                                            const std::vector<std::filesystem::path>& sources);
+
+/// "tokenized 12 MB of 1 GB, 80.1 MB/s, ETA 0:12".
+std::string ingest_progress_text(std::uint64_t done, std::uint64_t total, double seconds);
+
+/// Read all documents, tokenize them, and show progress, by one thread.
 TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const TokenizeVisitor& visitor);
 
 }  // namespace lockstep

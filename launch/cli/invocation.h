@@ -31,6 +31,7 @@ CLI::App* add_verb(CLI::App& parent, Invocation& invocation, const std::string& 
                    const std::string& description, const std::string& examples, std::function<int()> action);
 
 void add_ingest(CLI::App& app, Invocation& invocation);
+void add_corpus(CLI::App& app, Invocation& invocation);
 void add_lengths(CLI::App& app, Invocation& invocation);
 void add_batchplan(CLI::App& app, Invocation& invocation);
 void add_plan_import(CLI::App& batchplan, Invocation& invocation);

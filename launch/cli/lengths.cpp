@@ -39,7 +39,7 @@ int run_build(const Invocation& invocation, const BuildArguments& arguments) {
         columns.tokenizer_hash = tokenizer.fingerprint().hex();
     };
     visitor.on_source = [next = std::uint32_t{0}](const std::string&) mutable { return next++; };
-    visitor.on_document = [&](const TokenizedDocument& item) {
+    visitor.on_document = [&](const Document& document, const TokenizedDocument& item) {
         if (item.tokens.size() > std::numeric_limits<std::uint32_t>::max()) {
             throw Error(ErrorCode::invalid_argument,
                         "document " + std::to_string(columns.sample_tokens.size()) + " has " +
@@ -47,8 +47,8 @@ int run_build(const Invocation& invocation, const BuildArguments& arguments) {
                             " tokens; at most 2^32 - 1 can be addressed, divide it");
         }
         columns.sample_tokens.push_back(static_cast<std::uint32_t>(item.tokens.size()));
-        columns.add_key(item.document.key);
-        any_key = any_key || !item.document.key.empty();
+        columns.add_key(document.key);
+        any_key = any_key || !document.key.empty();
         any_span = any_span || item.has_loss_span;
         // A token can be predicted unless it is the sample's first.
         const std::uint64_t begin = item.has_loss_span ? std::max<std::uint64_t>(item.loss_span.begin, 1) : 1;

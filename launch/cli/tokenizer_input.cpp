@@ -4,7 +4,8 @@
 #include <iterator>
 
 #include "io/base/error.h"
-#include "io/document_reader.h"
+#include "io/documents/document_reader.h"
+#include "io/documents/source_list.h"
 #include "io/tokenizer/tokenizer_files.h"
 
 namespace lockstep {

@@ -7,8 +7,10 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
+#include <random>
 
 #include "coordinator/distribution.h"
+#include "coordinator/ingest/drift.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/base/process_memory.h"
@@ -25,6 +27,8 @@ namespace lockstep {
 namespace {
 
 constexpr double probe_seconds = 0.15;
+/// Samples tokenized again at every start; others each time, so that in the long run all are.
+constexpr std::uint64_t drift_samples = 64;
 
 /// Rate of plain OpenBLAS products with the threads of all ranks at once [flop/s]: what "share of the BLAS
 /// rate" is a share of.
@@ -342,6 +346,11 @@ std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,
     return paths;
 }
 
+void warn_of_drift(const Corpus& corpus) {
+    const DriftReport report = check_drift(corpus, drift_samples, std::random_device()());
+    if (!report.note.empty()) log_root(LogLevel::info, report.note);
+}
+
 PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
     PlanAtHand at_hand;
     at_hand.plan = load_plan(plan_path, PlanCheck::content);
@@ -349,6 +358,7 @@ PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std
         at_hand.inputs.push_back(PlanInput::open(path, ""));
     }
     at_hand.bound = bind_plan(at_hand.plan, at_hand.inputs);
+    for (const PlanInput& input : at_hand.inputs) warn_of_drift(*input.corpus());
     return at_hand;
 }
 

@@ -75,6 +75,10 @@ void check_init(const TrainSettings& run, const TrainingArguments& arguments);
 /// The bits of a folder's weights for this model. Holds one copy of the weights while it looks.
 Fingerprint init_fingerprint(const std::string& folder, const ModelConfig& model);
 
+/// Stop if the corpus' tokenizer or some of its documents changed since it was made; say what cannot be
+/// checked. @throws Error{fingerprint_mismatch}.
+void warn_of_drift(const Corpus& corpus);
+
 /// A plan with its corpora as rank 0 holds them.
 struct PlanAtHand {
     BatchPlan plan;

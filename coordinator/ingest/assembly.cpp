@@ -1,0 +1,236 @@
+#include "coordinator/ingest/assembly.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <unordered_set>
+
+#include "coordinator/ingest/piece_work.h"
+#include "coordinator/ingest/tokenize_document.h"
+#include "io/base/error.h"
+#include "io/corpus_format.h"
+#include "io/directory.h"
+#include "io/ingest_piece.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr std::size_t copy_bytes = std::size_t{4} << 20U;
+
+/// Where a sample goes.
+enum class Destination : std::uint8_t { corpus, validation, nowhere };
+
+struct DigestHash {
+    std::size_t operator()(const Digest& digest) const { return digest.low; }
+};
+
+class Assembly {
+  public:
+    Assembly(const IngestJob& job, const Tokenizer& tokenizer,
+             const std::function<std::filesystem::path(std::size_t)>& piece_path,
+             std::vector<SourceIdentity> identities, const IngestOutputs& outputs)
+        : job_(job),
+          type_(corpus_format::token_type(tokenizer.vocabulary_size())),
+          piece_path_(piece_path),
+          identities_(std::move(identities)),
+          validation_path_(outputs.validation),
+          corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer), outputs.overwrite) {
+        if (job.filter.validation_share > 0) {
+            validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer), outputs.overwrite);
+            validation_end_ = static_cast<std::uint64_t>(std::ldexp(job.filter.validation_share, 32));
+        }
+        for (const IngestSource& source : job.sources) {
+            add_source({source.name, 0, {}});
+        }
+    }
+
+    IngestTotals run() {
+        destinations_.resize(job_.pieces.size());
+        for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) sort_out(piece);
+        for (std::uint32_t i = 0; i < identities_.size(); ++i) {
+            const SourceFile source{job_.sources[i].name, identities_[i].bytes, identities_[i].digest};
+            corpus_.set_source(i, source);
+            if (validation_) validation_->set_source(i, source);
+            totals_.source_bytes += identities_[i].bytes;
+        }
+        corpus_.count_left_out("bad_line", totals_.bad);
+        corpus_.count_left_out("duplicate", totals_.duplicates);
+        corpus_.count_left_out("empty", totals_.empty);
+        corpus_.count_left_out("too_short", totals_.too_short);
+        corpus_.count_left_out("too_long", totals_.too_long);
+        if (kept_[0] + kept_[1] == 0) {
+            throw Error(ErrorCode::invalid_argument,
+                        "no documents were found; a corpus needs at least one (check -d, --document, "
+                        "--text-field and the length filters)");
+        }
+        require_both_filled();
+        publish();
+        return totals_;
+    }
+
+  private:
+    void add_source(const SourceFile& source) {
+        corpus_.add_source(source);
+        if (validation_) validation_->add_source(source);
+    }
+
+    void sort_out(std::size_t piece) {
+        const PieceFile file(piece_path_(piece), type_);
+        const PieceSamples& samples = file.samples();
+        count_bad(samples);
+        totals_.empty += samples.left_out.empty() ? 0 : samples.left_out[0];
+        totals_.too_short += samples.left_out.empty() ? 0 : samples.left_out[1];
+        totals_.too_long += samples.left_out.empty() ? 0 : samples.left_out[2];
+        for (std::size_t i = 0; i < samples.pipe_source.size(); ++i) {
+            identities_[samples.pipe_source[i]] = {
+                samples.pipe_identity[3 * i],
+                Digest{samples.pipe_identity[3 * i + 1], samples.pipe_identity[3 * i + 2]}};
+        }
+        std::vector<Destination>& destinations = destinations_[piece];
+        destinations.reserve(samples.size());
+        std::size_t key_begin = 0;
+        std::size_t span_begin = 0;
+        for (std::size_t i = 0; i < samples.size(); ++i) {
+            StoredSample sample;
+            sample.num_tokens = samples.tokens[i];
+            sample.has_loss_spans = samples.num_spans[i] != PieceSamples::no_spans;
+            spans_.clear();
+            for (std::uint32_t s = 0; sample.has_loss_spans && s < samples.num_spans[i]; ++s, span_begin += 2)
+                spans_.push_back({samples.spans[span_begin], samples.spans[span_begin + 1]});
+            sample.loss_spans = spans_;
+            sample.key = {samples.keys.data() + key_begin, samples.key_bytes[i]};
+            key_begin += samples.key_bytes[i];
+            sample.source_index = samples.source_index[i];
+            sample.source_offset = samples.source_offset[i];
+            sample.source_digest = {samples.source_digest[2 * i], samples.source_digest[2 * i + 1]};
+            destinations.push_back(
+                destination_of({samples.text_digest[2 * i], samples.text_digest[2 * i + 1]}));
+            deliver(destinations.back(), sample);
+        }
+    }
+
+    /// By the text alone, so that repetitions of one never stand on both sides.
+    Destination destination_of(const Digest& text) {
+        if (job_.filter.dedup && !seen_.insert(text).second) {
+            ++totals_.duplicates;
+            return Destination::nowhere;
+        }
+        return text.high >> 32U < validation_end_ ? Destination::validation : Destination::corpus;
+    }
+
+    void deliver(Destination destination, const StoredSample& sample) {
+        if (destination == Destination::nowhere) return;
+        ++kept_[static_cast<std::size_t>(destination)];
+        if (validation_) refuse_key_of_both(sample);
+        (destination == Destination::corpus ? corpus_ : *validation_).add_stored(sample);
+    }
+
+    /// Within one corpus its writer finds repeated ids.
+    void refuse_key_of_both(const StoredSample& sample) {
+        if (sample.key.empty()) return;
+        const Digest key = digest_of(std::as_bytes(std::span(sample.key.data(), sample.key.size())));
+        if (keys_.insert(key).second) return;
+        throw Error(ErrorCode::corrupt_data,
+                    "'" + job_.sources[sample.source_index].name + "' at " +
+                        std::to_string(sample.source_offset) + ": the id '" + std::string(sample.key) +
+                        "' stands further up already; ids name one sample each, see --key-field");
+    }
+
+    void count_bad(const PieceSamples& samples) {
+        std::size_t text_begin = 0;
+        for (std::size_t i = 0; i < samples.bad_source.size(); ++i) {
+            const IngestSource& source = job_.sources[samples.bad_source[i]];
+            const std::string problem(samples.bad_problems.data() + text_begin, samples.bad_bytes[i]);
+            text_begin += samples.bad_bytes[i];
+            if (++totals_.bad > job_.document.skip_bad_max) {
+                throw Error(ErrorCode::corrupt_data,
+                            bad_document_message(source.name, source.kind, samples.bad_offset[i], problem,
+                                                 job_.document));
+            }
+        }
+    }
+
+    void require_both_filled() const {
+        if (!validation_ || (kept_[0] != 0 && kept_[1] != 0)) return;
+        throw Error(ErrorCode::invalid_argument,
+                    "a validation share of " + std::to_string(job_.filter.validation_share) + " of " +
+                        std::to_string(kept_[0] + kept_[1]) +
+                        " documents leaves one of the two corpora empty; choose another share");
+    }
+
+    void publish() {
+        const std::string record = ingest_record_of(job_.document, job_.policy);
+        corpus_.set_ingest_record(record);
+        if (validation_) {
+            validation_->set_ingest_record(record);
+            totals_.validation = validation_->publish(
+                [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::validation, sink); });
+        }
+        try {
+            totals_.corpus = corpus_.publish(
+                [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::corpus, sink); });
+        } catch (...) {
+            if (validation_) remove_file(validation_path_);  // One of two is half an output.
+            throw;
+        }
+    }
+
+    void copy_tokens(Destination destination, const CorpusWriter::TokenSink& sink) {
+        for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
+            const PieceFile file(piece_path_(piece), type_);
+            copy_piece(file, destinations_[piece], destination, sink);
+        }
+    }
+
+    /// The whole piece is read, so that its digest can be compared.
+    void copy_piece(const PieceFile& file, const std::vector<Destination>& destinations,
+                    Destination destination, const CorpusWriter::TokenSink& sink) {
+        const std::size_t token_bytes = column_type_bytes(type_);
+        DigestStream digest;
+        std::uint64_t offset = 0;
+        for (std::size_t i = 0; i < destinations.size();) {
+            std::uint64_t bytes = 0;
+            const Destination run = destinations[i];
+            for (; i < destinations.size() && destinations[i] == run; ++i)
+                bytes += file.samples().tokens[i] * token_bytes;
+            while (bytes != 0) {
+                buffer_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(bytes, copy_bytes)));
+                file.read(offset, buffer_);
+                digest.update(buffer_);
+                if (run == destination) sink(buffer_);
+                offset += buffer_.size();
+                bytes -= buffer_.size();
+            }
+        }
+        if (digest.value() != file.token_digest()) {
+            throw Error(ErrorCode::corrupt_data,
+                        "a piece of an interrupted ingest is damaged; its folder is removed, ingest again");
+        }
+    }
+
+    const IngestJob& job_;
+    ColumnType type_;
+    const std::function<std::filesystem::path(std::size_t)>& piece_path_;
+    std::vector<SourceIdentity> identities_;
+    std::filesystem::path validation_path_;
+    CorpusWriter corpus_;
+    std::optional<CorpusWriter> validation_;
+    std::uint64_t validation_end_ = 0;
+    std::vector<std::vector<Destination>> destinations_;
+    std::unordered_set<Digest, DigestHash> seen_, keys_;
+    std::uint64_t kept_[2] = {0, 0};
+    std::vector<LossSpan> spans_;
+    std::vector<std::byte> buffer_;
+    IngestTotals totals_;
+};
+
+}  // namespace
+
+IngestTotals assemble(const IngestJob& job, const Tokenizer& tokenizer,
+                      const std::function<std::filesystem::path(std::size_t)>& piece_path,
+                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs) {
+    return Assembly(job, tokenizer, piece_path, std::move(identities), outputs).run();
+}
+
+}  // namespace lockstep

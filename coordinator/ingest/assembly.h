@@ -1,0 +1,38 @@
+// coordinator/ingest/assembly.h
+//
+// The pieces of an ingest, in order, to one corpus or two: what is repeated, bad
+// or for validation is decided here, where everything is known.
+
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+#include "coordinator/ingest/ingest_job.h"
+#include "io/corpus.h"
+#include "io/documents/document_reader.h"
+
+namespace lockstep {
+
+struct IngestOutputs {
+    std::filesystem::path corpus;
+    std::filesystem::path validation;  ///< Used when the job has a validation share.
+    Overwrite overwrite = Overwrite::no;
+};
+
+struct IngestTotals {
+    PublishedCorpus corpus;
+    std::optional<PublishedCorpus> validation;
+    std::uint64_t source_bytes = 0, bad = 0, empty = 0, too_short = 0, too_long = 0, duplicates = 0;
+    std::uint64_t pieces_found = 0;  ///< Done by an earlier start.
+};
+
+/// @param identities  of the sources, in order; pipes' are taken from the pieces.
+/// @throws Error{corrupt_data} for a repeated id and for more bad documents than are tolerated;
+///         Error{invalid_argument} if a corpus would be empty. Nothing is published then.
+IngestTotals assemble(const IngestJob& job, const Tokenizer& tokenizer,
+                      const std::function<std::filesystem::path(std::size_t)>& piece_path,
+                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs);
+
+}  // namespace lockstep

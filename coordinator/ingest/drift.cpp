@@ -1,0 +1,164 @@
+#include "coordinator/ingest/drift.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "coordinator/ingest/ingest_job.h"
+#include "coordinator/ingest/tokenize_document.h"
+#include "io/base/error.h"
+#include "io/base/philox.h"
+#include "io/documents/reread.h"
+
+namespace lockstep {
+
+namespace {
+
+/// Compressed files are read from their start, so only documents near it are read again.
+constexpr std::uint64_t compressed_bytes_max = std::uint64_t{32} << 20U;
+
+class DriftCheck {
+  public:
+    DriftCheck(const Corpus& corpus, std::uint64_t samples, std::uint64_t seed)
+        : corpus_(corpus), sources_(corpus.sources()) {
+        const Philox random(seed, "drift-samples");
+        std::set<std::uint64_t> chosen;
+        const std::uint64_t wanted = std::min(samples, corpus.num_samples());
+        for (std::uint64_t draw = 0; chosen.size() < wanted && draw < 4 * wanted; ++draw)
+            chosen.insert(random.below(draw, corpus.num_samples()));
+        for (const std::uint64_t sample : chosen) {
+            const Corpus::Provenance from = corpus.provenance(sample);
+            by_source_[from.source_index][from.source_offset] = sample;
+        }
+    }
+
+    DriftReport run() {
+        const std::string record = corpus_.ingest_record();
+        if (record.empty()) {
+            report_.note = name() +
+                           ": it does not record how its documents were cut; only fingerprints "
+                           "were checked (ingest it again to check its documents too)";
+            return report_;
+        }
+        check_tokenizer();
+        const IngestRecord how = parse_ingest_record(record);
+        for (const auto& [source, samples] : by_source_) check_source(how, source, samples);
+        if (report_.samples_unreadable != 0) {
+            report_.note = name() + ": " + std::to_string(report_.samples_unreadable) + " of " +
+                           std::to_string(report_.samples_unreadable + report_.samples_checked) +
+                           " samples were not tokenized again, only fingerprints checked (" + why_ + ")";
+        }
+        return report_;
+    }
+
+  private:
+    std::string name() const { return "corpus '" + corpus_.path().string() + "'"; }
+
+    [[noreturn]] void changed(const std::string& what) const {
+        throw Error(ErrorCode::fingerprint_mismatch, name() + ": " + what);
+    }
+
+    void check_tokenizer() {
+        tokenizer_ = make_tokenizer_from_description(corpus_.tokenizer().description_json);
+        const Fingerprint found = tokenizer_->fingerprint();
+        const Fingerprint expected = corpus_.tokenizer().fingerprint;
+        if (found == expected) return;
+        std::string where =
+            describe_tokenizer_change(corpus_.tokenizer().description_json, tokenizer_->description_json());
+        if (where.empty()) where = "its description is the same, so this version's tables or rules changed";
+        changed("its tokenizer is " + found.brief() + "… in this version, expected " + expected.brief() +
+                "… (" + where + "); use the version that made it, or ingest again");
+    }
+
+    /// As recorded, seen from here or from the corpus' folder.
+    std::optional<std::filesystem::path> find(const std::string& recorded) const {
+        const std::filesystem::path path = recorded;
+        for (const auto& candidate : {path, corpus_.path().parent_path() / path}) {
+            std::error_code absent;
+            if (std::filesystem::is_regular_file(candidate, absent)) return candidate;
+        }
+        return std::nullopt;
+    }
+
+    void unreadable(std::uint64_t samples, const std::string& why) {
+        if (samples != 0 && why_.empty()) why_ = why;
+        report_.samples_unreadable += samples;
+    }
+
+    void check_source(const IngestRecord& how, std::uint32_t source,
+                      const std::map<std::uint64_t, std::uint64_t>& samples) {
+        const SourceFile& recorded = sources_[source];
+        const auto path = find(recorded.name);
+        if (!path) {
+            unreadable(samples.size(), "'" + recorded.name + "' is not there");
+            return;
+        }
+        std::vector<std::uint64_t> offsets;
+        for (const auto& [offset, sample] : samples) offsets.push_back(offset);
+        std::set<std::uint64_t> seen;
+        std::uint64_t beyond = 0;
+        try {
+            beyond = reread_documents(
+                *path, how.document, offsets, compressed_bytes_max, [&](const Document& document) {
+                    seen.insert(document.source_offset);
+                    check_document(how.policy, recorded, samples.at(document.source_offset), document);
+                });
+        } catch (const Error& error) {
+            if (error.code() == ErrorCode::fingerprint_mismatch) throw;
+            changed("its source changed since it was ingested: " + std::string(error.what()) + "; " + advice);
+        }
+        unreadable(beyond, "they lie deep inside '" + recorded.name + "', which is compressed");
+        for (const auto& [offset, sample] : samples) {
+            if (beyond != 0 && offset > compressed_bytes_max) continue;
+            if (!seen.contains(offset))
+                changed(document_text(sample, recorded, offset) + " is gone; " + advice);
+        }
+    }
+
+    std::string document_text(std::uint64_t sample, const SourceFile& source, std::uint64_t offset) const {
+        std::string text = "the document of sample " + std::to_string(sample);
+        if (corpus_.has_keys() && !corpus_.key(sample).empty())
+            text += " ('" + std::string(corpus_.key(sample)) + "')";
+        return text + ", '" + source.name + "' at " + std::to_string(offset) + ",";
+    }
+
+    void check_document(const SpecialsPolicy& policy, const SourceFile& source, std::uint64_t sample,
+                        const Document& document) {
+        const std::string what = document_text(sample, source, document.source_offset);
+        if (document.digest != corpus_.provenance(sample).source_digest)
+            changed(what + " was changed since it was ingested; " + advice);
+        const TokenizedDocument again = tokenize_document(*tokenizer_, policy, document, ids_);
+        stored_.resize(corpus_.sample_tokens(sample));
+        corpus_.read_tokens(sample, 0, stored_);
+        if (!std::ranges::equal(again.tokens, stored_)) {
+            const auto at = std::ranges::mismatch(again.tokens, stored_).in1 - again.tokens.begin();
+            changed(what + " is the same, but this version's tokenizer gives " +
+                    std::to_string(again.tokens.size()) + " tokens, expected " +
+                    std::to_string(stored_.size()) + " (they differ from token " + std::to_string(at) +
+                    " on); use the version that made the corpus, or ingest again");
+        }
+        ++report_.samples_checked;
+    }
+
+    static constexpr const char* advice = "restore the source, or ingest it again and plan anew";
+
+    const Corpus& corpus_;
+    std::vector<SourceFile> sources_;
+    std::map<std::uint32_t, std::map<std::uint64_t, std::uint64_t>> by_source_;
+    std::unique_ptr<Tokenizer> tokenizer_;
+    std::vector<std::uint32_t> ids_, stored_;
+    std::string why_;
+    DriftReport report_;
+};
+
+}  // namespace
+
+DriftReport check_drift(const Corpus& corpus, std::uint64_t samples, std::uint64_t seed) {
+    return DriftCheck(corpus, samples, seed).run();
+}
+
+}  // namespace lockstep

@@ -1,0 +1,33 @@
+// coordinator/ingest/drift.h
+//
+// Has anything a corpus was made from changed since? Its tokenizer is built again
+// and its fingerprint compared; then some samples are read again from their
+// recorded sources and tokenized again. What is gone cannot be compared, and is
+// said, not refused.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "io/corpus.h"
+
+namespace lockstep {
+
+struct DriftReport {
+    std::uint64_t samples_checked = 0;
+    std::uint64_t samples_unreadable = 0;  ///< Source absent, or too far inside a compressed file.
+    std::string note;                      ///< One line for people: what could not be checked; may be empty.
+};
+
+/// @param samples  how many to tokenize again, at random.
+/// @param seed     of the choice.
+/// @throws Error{fingerprint_mismatch} naming what changed: the tokenizer (which part of its description),
+///         the document, or the ids this version gives for an unchanged document.
+DriftReport check_drift(const Corpus& corpus, std::uint64_t samples, std::uint64_t seed);
+
+/// Where two tokenizer descriptions (JSON) differ, for people: "model/merges: 49,990 entries, expected
+/// 50,000"; empty if nowhere.
+std::string describe_tokenizer_change(const std::string& expected_json, const std::string& found_json);
+
+}  // namespace lockstep

@@ -1,0 +1,226 @@
+#include "coordinator/ingest/ingest.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "coordinator/ingest/piece_work.h"
+#include "io/base/error.h"
+#include "io/base/log.h"
+#include "io/comm/agreement.h"
+#include "io/corpus_format.h"
+#include "io/directory.h"
+#include "io/ingest_piece.h"
+#include "io/run_lock.h"
+
+namespace lockstep {
+
+namespace {
+
+using nlohmann::json;
+
+/// A rank may read for long while the others wait; that a process died is seen by mpirun.
+constexpr std::chrono::hours patience{24 * 30};
+
+std::filesystem::path piece_path(const std::filesystem::path& folder, std::size_t piece) {
+    char name[32];
+    std::snprintf(name, sizeof name, "piece-%08zu", piece);
+    return folder / name;
+}
+
+void require_parent(const std::filesystem::path& output) {
+    const std::filesystem::path parent = std::filesystem::absolute(output).parent_path();
+    std::error_code absent;
+    if (std::filesystem::is_directory(parent, absent)) return;
+    throw Error(ErrorCode::not_found, "'" + parent.string() + "' is no folder, to write '" +
+                                          output.filename().string() + "' into; make it first");
+}
+
+bool keeps_work(ErrorCode code) {
+    return code == ErrorCode::io_failure || code == ErrorCode::peer_lost || code == ErrorCode::stopped ||
+           code == ErrorCode::environment;
+}
+
+/// Rank 0's hold on the work folder.
+class WorkFolder {
+  public:
+    /// @return pieces that an earlier start left behind are kept if they are of this very job.
+    WorkFolder(const std::filesystem::path& folder, const std::string& job, bool resumable)
+        : folder_(folder) {
+        create_directories_durably(folder_);
+        lock_.emplace(folder_);
+        const std::filesystem::path job_path = folder_ / "job.json";
+        if (resumable && path_exists(job_path) && read_file(job_path) == job) return;
+        for (const auto& entry : directory_entries(folder_)) {
+            if (entry.filename() != "LOCK") remove_file(entry);
+        }
+        write_file_atomically(job_path, job, Overwrite::yes);
+    }
+    void remove() {
+        std::error_code ignored;
+        std::filesystem::remove_all(folder_, ignored);
+        lock_.reset();
+    }
+
+  private:
+    std::filesystem::path folder_;
+    std::optional<RunLock> lock_;
+};
+
+class IngestRun {
+  public:
+    IngestRun(Communicator& comm, const IngestOutputs& outputs, int threads, const IngestProgress& progress)
+        : comm_(comm),
+          outputs_(outputs),
+          threads_(threads),
+          progress_(progress),
+          folder_(ingest_work_folder(outputs.corpus)) {}
+
+    std::optional<IngestTotals> run(const std::function<IngestJob()>& make_job) {
+        try {
+            prepare(make_job);
+            work();
+            return finish();
+        } catch (const Error& error) {
+            if (work_folder_ && !keeps_work(error.code())) work_folder_->remove();
+            throw;
+        }
+    }
+
+  private:
+    bool is_root() const { return comm_.rank().value == 0; }
+
+    void prepare(const std::function<IngestJob()>& make_job) {
+        std::string text;
+        together(comm_, "dividing the sources", [&] {
+            if (!is_root()) return;
+            require_writable_output(outputs_.corpus, outputs_.overwrite);
+            require_parent(outputs_.corpus);
+            job_ = make_job();
+            if (job_.filter.validation_share > 0)
+                require_writable_output(outputs_.validation, outputs_.overwrite);
+            const std::string job = job_.to_json();
+            work_folder_.emplace(folder_, job, !job_.has_pipe());
+            tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
+            text = json({job, missing_pieces()}).dump();
+        });
+        std::vector<std::byte> bytes(text.size());
+        std::memcpy(bytes.data(), text.data(), text.size());
+        broadcast_bytes(comm_, bytes, Rank{0});
+        together(comm_, "making the tokenizer", [&] {
+            const json message =
+                json::parse(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+            missing_ = message[1].get<std::vector<std::size_t>>();
+            if (is_root()) return;
+            job_ = IngestJob::from_json(message[0].get<std::string>());
+            tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
+        });
+    }
+
+    std::vector<std::size_t> missing_pieces() const {
+        const ColumnType type = corpus_format::token_type(tokenizer_->vocabulary_size());
+        std::vector<std::size_t> missing;
+        for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
+            if (!PieceFile::is_sound(piece_path(folder_, piece), type)) missing.push_back(piece);
+        }
+        return missing;
+    }
+
+    /// This rank's run of the pieces that are missing: ranks take about equal bytes, in order.
+    std::span<const std::size_t> own_pieces() const {
+        std::vector<std::uint64_t> bytes_before{0};
+        for (const std::size_t piece : missing_)
+            bytes_before.push_back(bytes_before.back() + job_.bytes_of(job_.pieces[piece]) + 1);
+        const auto ranks = static_cast<std::uint64_t>(comm_.size().value);
+        const auto rank = static_cast<std::uint64_t>(comm_.rank().value);
+        const auto first = [&](std::uint64_t r) {
+            const std::uint64_t bytes = bytes_before.back() / ranks * r;
+            return r == ranks ? missing_.size()
+                              : static_cast<std::size_t>(std::ranges::lower_bound(bytes_before, bytes) -
+                                                         bytes_before.begin());
+        };
+        return std::span(missing_).subspan(first(rank), first(rank + 1) - first(rank));
+    }
+
+    void work() {
+        together(comm_, "tokenizing", [&] {
+            const auto own = own_pieces();
+            std::uint64_t total = 0;
+            for (const std::size_t piece : own) total += job_.bytes_of(job_.pieces[piece]);
+            PieceWork pieces(job_, *tokenizer_, threads_);
+            std::uint64_t done = 0;
+            for (const std::size_t piece : own) {
+                pieces.run(job_.pieces[piece], piece_path(folder_, piece),
+                           [&](std::uint64_t bytes) { progress_(done + bytes, total); });
+                done += job_.bytes_of(job_.pieces[piece]);
+            }
+            identify_sources();
+        });
+    }
+
+    /// Every rank digests a share of the files.
+    void identify_sources() {
+        const auto ranks = static_cast<std::size_t>(comm_.size().value);
+        for (auto i = static_cast<std::size_t>(comm_.rank().value); i < job_.sources.size(); i += ranks) {
+            identities_.push_back(job_.sources[i].is_pipe ? SourceIdentity{}
+                                                          : identify_source(job_.sources[i].name));
+        }
+    }
+
+    std::vector<SourceIdentity> gather_identities() {
+        const auto gathered = comm_.gather(std::as_bytes(std::span(identities_)), Rank{0});
+        std::vector<SourceIdentity> all(is_root() ? job_.sources.size() : 0);
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            const auto& from = gathered[i % gathered.size()];
+            std::memcpy(&all[i], from.data() + i / gathered.size() * sizeof(SourceIdentity),
+                        sizeof(SourceIdentity));
+        }
+        return all;
+    }
+
+    std::optional<IngestTotals> finish() {
+        std::vector<SourceIdentity> identities = gather_identities();
+        std::optional<IngestTotals> totals;
+        together(comm_, "assembling the corpus", [&] {
+            if (!is_root()) return;
+            require_unchanged_sources(job_);
+            totals = assemble(
+                job_, *tokenizer_, [this](std::size_t piece) { return piece_path(folder_, piece); },
+                std::move(identities), outputs_);
+            totals->pieces_found = job_.pieces.size() - missing_.size();
+            work_folder_->remove();
+        });
+        return totals;
+    }
+
+    Communicator& comm_;
+    const IngestOutputs& outputs_;
+    int threads_;
+    const IngestProgress& progress_;
+    std::filesystem::path folder_;
+    std::optional<WorkFolder> work_folder_;
+    IngestJob job_;
+    std::unique_ptr<Tokenizer> tokenizer_;
+    std::vector<std::size_t> missing_;
+    std::vector<SourceIdentity> identities_;
+};
+
+}  // namespace
+
+std::filesystem::path ingest_work_folder(const std::filesystem::path& corpus) {
+    std::filesystem::path folder = corpus;
+    folder += ".ingest";
+    return folder;
+}
+
+std::optional<IngestTotals> run_ingest(Communicator& comm, const std::function<IngestJob()>& make_job,
+                                       const IngestOutputs& outputs, int threads,
+                                       const IngestProgress& progress) {
+    comm.set_timeout(std::chrono::duration_cast<std::chrono::milliseconds>(patience));
+    return IngestRun(comm, outputs, threads, progress).run(make_job);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,196 @@
+#include "coordinator/ingest/ingest_job.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+
+#include "io/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t record_version = 1;
+constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
+
+json document_json(const DocumentOptions& options) {
+    return {{"document", document_rule_text(options)},
+            {"text_field", options.text_field},
+            {"key_field", options.key_field},
+            {"document_bytes_max", options.document_bytes_max},
+            {"expansion_max", options.expansion_max}};
+}
+
+DocumentOptions document_of(const json& object) {
+    DocumentOptions options;
+    parse_document_rule(object.at("document").get<std::string>(), options);
+    options.text_field = object.at("text_field").get<std::string>();
+    options.key_field = object.at("key_field").get<std::string>();
+    options.document_bytes_max = object.at("document_bytes_max").get<std::uint64_t>();
+    options.expansion_max = object.at("expansion_max").get<std::uint64_t>();
+    return options;
+}
+
+json policy_json(const SpecialsPolicy& policy) {
+    return {{"bos", policy.bos == AddSpecial::automatic},
+            {"eos", policy.eos == AddSpecial::automatic},
+            {"parse_specials", policy.literal == LiteralSpecials::parse}};
+}
+
+SpecialsPolicy policy_of_json(const json& object) {
+    const auto add = [&](const char* name) {
+        return object.at(name).get<bool>() ? AddSpecial::automatic : AddSpecial::none;
+    };
+    return {add("bos"), add("eos"),
+            object.at("parse_specials").get<bool>() ? LiteralSpecials::parse : LiteralSpecials::text};
+}
+
+struct FileState {
+    bool is_pipe = false;
+    std::uint64_t bytes = 0;
+    std::int64_t modified = 0;
+};
+
+FileState state_of(const std::filesystem::path& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) throw_errno("read", path.string(), errno);
+    if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode))
+        throw Error(ErrorCode::invalid_argument, "'" + path.string() + "' is a device, not a document");
+    if (!S_ISREG(status.st_mode)) return {true, 0, 0};
+    return {false, static_cast<std::uint64_t>(status.st_size),
+            status.st_mtim.tv_sec * nanoseconds_per_second + status.st_mtim.tv_nsec};
+}
+
+}  // namespace
+
+bool IngestJob::has_pipe() const {
+    return std::ranges::any_of(sources, &IngestSource::is_pipe);
+}
+
+std::uint64_t IngestJob::bytes_of(const SourceSpan& span) const {
+    const IngestSource& source = sources[span.source_index];
+    const bool by_bytes = !source.kind.is_table() && source.kind.compression == Compression::none;
+    if (by_bytes) return std::min(span.end, source.bytes) - std::min(span.begin, source.bytes);
+    return source.bytes / std::max<std::uint64_t>(source.num_spans, 1);
+}
+
+std::uint64_t IngestJob::bytes_of(const IngestPiece& piece) const {
+    std::uint64_t bytes = 0;
+    for (const SourceSpan& span : piece) bytes += bytes_of(span);
+    return bytes;
+}
+
+std::string IngestJob::to_json() const {
+    json object = {{"document", document_json(document)},
+                   {"skip_bad", document.skip_bad_max},
+                   {"policy", policy_json(policy)},
+                   {"tokens", {filter.tokens_min, filter.tokens_max}},
+                   {"text_bytes", {filter.text_bytes_min, filter.text_bytes_max}},
+                   {"dedup", filter.dedup},
+                   {"validation_share", filter.validation_share},
+                   {"tokenizer", tokenizer_description}};
+    for (const IngestSource& source : sources) {
+        object["sources"].push_back({source.name, source.kind.content, source.kind.compression,
+                                     source.is_pipe, source.bytes, source.modified});
+    }
+    for (const IngestPiece& piece : pieces) {
+        json spans = json::array();
+        for (const SourceSpan& span : piece) spans.push_back({span.source_index, span.begin, span.end});
+        object["pieces"].push_back(std::move(spans));
+    }
+    return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+IngestJob IngestJob::from_json(const std::string& text) {
+    const json object = json::parse(text);
+    IngestJob job;
+    job.document = document_of(object.at("document"));
+    job.document.skip_bad_max = object.at("skip_bad").get<std::uint64_t>();
+    job.policy = policy_of_json(object.at("policy"));
+    job.filter.tokens_min = object.at("tokens")[0].get<std::uint64_t>();
+    job.filter.tokens_max = object.at("tokens")[1].get<std::uint64_t>();
+    job.filter.text_bytes_min = object.at("text_bytes")[0].get<std::uint64_t>();
+    job.filter.text_bytes_max = object.at("text_bytes")[1].get<std::uint64_t>();
+    job.filter.dedup = object.at("dedup").get<bool>();
+    job.filter.validation_share = object.at("validation_share").get<double>();
+    job.tokenizer_description = object.at("tokenizer").get<std::string>();
+    for (const json& row : object.at("sources")) {
+        IngestSource source;
+        source.name = row[0].get<std::string>();
+        source.kind = {row[1].get<SourceContent>(), row[2].get<Compression>()};
+        source.is_pipe = row[3].get<bool>();
+        source.bytes = row[4].get<std::uint64_t>();
+        source.modified = row[5].get<std::int64_t>();
+        job.sources.push_back(std::move(source));
+    }
+    for (const json& spans : object.at("pieces")) {
+        IngestPiece piece;
+        for (const json& span : spans) {
+            piece.push_back(
+                {span[0].get<std::uint32_t>(), span[1].get<std::uint64_t>(), span[2].get<std::uint64_t>()});
+            ++job.sources.at(piece.back().source_index).num_spans;
+        }
+        job.pieces.push_back(std::move(piece));
+    }
+    return job;
+}
+
+void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes) {
+    std::uint64_t filled = 0;
+    for (const std::filesystem::path& file : files) {
+        const FileState state = state_of(file);
+        const auto index = static_cast<std::uint32_t>(job.sources.size());
+        job.sources.push_back(
+            {file.string(), source_kind_of(file), state.is_pipe, state.bytes, state.modified, 0});
+        const auto spans = divide_source(file, job.sources.back().kind, index, job.document, piece_bytes);
+        job.sources.back().num_spans = spans.size();
+        for (const SourceSpan& span : spans) {
+            const std::uint64_t bytes = state.bytes / spans.size();
+            if (job.pieces.empty() || filled + bytes > piece_bytes) {
+                job.pieces.emplace_back();
+                filled = 0;
+            }
+            job.pieces.back().push_back(span);
+            filled += bytes;
+        }
+    }
+}
+
+void require_unchanged_sources(const IngestJob& job) {
+    for (const IngestSource& source : job.sources) {
+        if (source.is_pipe) continue;
+        const FileState state = state_of(source.name);
+        if (state.bytes != source.bytes || state.modified != source.modified) {
+            throw Error(ErrorCode::corrupt_data, "'" + source.name + "' was changed while it was ingested (" +
+                                                     std::to_string(state.bytes) + " bytes, expected " +
+                                                     std::to_string(source.bytes) + "); ingest again");
+        }
+    }
+}
+
+std::string ingest_record_of(const DocumentOptions& document, const SpecialsPolicy& policy) {
+    json object = document_json(document);
+    object["version"] = record_version;
+    object["policy"] = policy_json(policy);
+    return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+IngestRecord parse_ingest_record(const std::string& text) {
+    const json object = json::parse(text, nullptr, false);
+    try {
+        if (object.at("version") != record_version) {
+            throw Error(ErrorCode::incompatible_version, "the ingest record of the corpus has version " +
+                                                             object.at("version").dump() + ", expected 1");
+        }
+        return {document_of(object), policy_of_json(object.at("policy"))};
+    } catch (const json::exception& failure) {
+        throw Error(ErrorCode::corrupt_data,
+                    std::string("the ingest record of the corpus is damaged: ") + failure.what());
+    }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,209 @@
+#include "coordinator/ingest/piece_work.h"
+
+#include <algorithm>
+
+#include "coordinator/ingest/tokenize_document.h"
+#include "io/atomic_file.h"
+#include "io/base/error.h"
+#include "io/base/ordered_work.h"
+#include "io/corpus_format.h"
+#include "io/directory.h"
+#include "io/documents/block_parser.h"
+#include "io/documents/document_reader.h"
+#include "io/ingest_piece.h"
+
+namespace lockstep {
+
+namespace {
+
+/// The samples of one block.
+struct Batch {
+    PieceSamples samples;
+    std::vector<std::byte> tokens;  ///< As stored.
+};
+
+/// What one thread keeps from block to block.
+struct Bench {
+    BlockParser parser;
+    std::vector<std::uint32_t> ids;
+};
+
+class BatchMaker {
+  public:
+    BatchMaker(const IngestJob& job, const Tokenizer& tokenizer, Bench& bench, const DocumentBlock& block)
+        : job_(job), tokenizer_(tokenizer), bench_(bench), block_(block) {
+        batch_.samples.left_out.resize(static_cast<std::size_t>(PieceLeftOut::count));
+        two_bytes_ = corpus_format::token_type(tokenizer.vocabulary_size()) == ColumnType::u16;
+    }
+
+    Batch make() {
+        const std::string& source = job_.sources[block_.source_index].name;
+        batch_.tokens.reserve(block_.bytes.size() * (two_bytes_ ? 2 : 4) / 2);
+        const BlockCounts counts =
+            bench_.parser.parse(block_, source, [this](const Document& document) { add(document); });
+        left_out(PieceLeftOut::empty) += counts.empty;
+        for (const BadDocument& bad : counts.bad) {
+            batch_.samples.bad_source.push_back(block_.source_index);
+            batch_.samples.bad_offset.push_back(bad.offset);
+            batch_.samples.bad_bytes.push_back(static_cast<std::uint32_t>(bad.problem.size()));
+            auto& problems = batch_.samples.bad_problems;
+            problems.insert(problems.end(), bad.problem.begin(), bad.problem.end());
+        }
+        return std::move(batch_);
+    }
+
+  private:
+    std::uint64_t& left_out(PieceLeftOut reason) {
+        return batch_.samples.left_out[static_cast<std::size_t>(reason)];
+    }
+
+    void add(const Document& document) {
+        const SampleFilter& filter = job_.filter;
+        if (!document.has_tokens && document.text.size() < filter.text_bytes_min) {
+            ++left_out(PieceLeftOut::too_short);
+            return;
+        }
+        if (!document.has_tokens && document.text.size() > filter.text_bytes_max) {
+            ++left_out(PieceLeftOut::too_long);
+            return;
+        }
+        const TokenizedDocument item = tokenize(document);
+        if (item.tokens.size() < filter.tokens_min) {
+            ++left_out(PieceLeftOut::too_short);
+        } else if (item.tokens.size() > filter.tokens_max) {
+            ++left_out(PieceLeftOut::too_long);
+        } else {
+            keep(document, item);
+        }
+    }
+
+    TokenizedDocument tokenize(const Document& document) {
+        const TokenizedDocument item = tokenize_document(tokenizer_, job_.policy, document, bench_.ids);
+        if (item.tokens.size() >> 32U != 0) refuse(document, "has 2^32 tokens or more; divide it");
+        if (!document.has_tokens || item.tokens.empty()) return item;
+        const std::uint32_t greatest = std::ranges::max(item.tokens);
+        if (greatest >= tokenizer_.vocabulary_size()) {
+            refuse(document, "holds token id " + std::to_string(greatest) + ", beyond the vocabulary of " +
+                                 std::to_string(tokenizer_.vocabulary_size()) +
+                                 "; name the tokenizer that made it with -t");
+        }
+        return item;
+    }
+
+    [[noreturn]] void refuse(const Document& document, const std::string& problem) const {
+        throw Error(ErrorCode::corrupt_data, "'" + job_.sources[block_.source_index].name + "': document " +
+                                                 std::to_string(document.source_offset) + " " + problem);
+    }
+
+    void keep(const Document& document, const TokenizedDocument& item) {
+        PieceSamples& samples = batch_.samples;
+        samples.tokens.push_back(static_cast<std::uint32_t>(item.tokens.size()));
+        samples.source_index.push_back(document.source_index);
+        samples.source_offset.push_back(document.source_offset);
+        put_digest(samples.source_digest, document.digest);
+        put_digest(samples.text_digest,
+                   document.has_tokens
+                       ? document.digest
+                       : digest_of(std::as_bytes(std::span(document.text.data(), document.text.size()))));
+        samples.key_bytes.push_back(static_cast<std::uint32_t>(document.key.size()));
+        samples.keys.insert(samples.keys.end(), document.key.begin(), document.key.end());
+        put_spans(item);
+        put_tokens(item.tokens);
+    }
+
+    static void put_digest(std::vector<std::uint64_t>& words, const Digest& digest) {
+        words.push_back(digest.low);
+        words.push_back(digest.high);
+    }
+
+    void put_spans(const TokenizedDocument& item) {
+        PieceSamples& samples = batch_.samples;
+        const bool any = item.has_loss_span && item.loss_span.begin < item.loss_span.end;
+        samples.num_spans.push_back(item.has_loss_span ? (any ? 1U : 0U) : PieceSamples::no_spans);
+        if (!any) return;
+        samples.spans.push_back(item.loss_span.begin);
+        samples.spans.push_back(item.loss_span.end);
+    }
+
+    void put_tokens(std::span<const std::uint32_t> tokens) {
+        const std::size_t before = batch_.tokens.size();
+        batch_.tokens.resize(before + tokens.size() * (two_bytes_ ? 2 : 4));
+        std::byte* const to = batch_.tokens.data() + before;
+        if (two_bytes_) {
+            std::ranges::transform(tokens, reinterpret_cast<std::uint16_t*>(to),
+                                   [](std::uint32_t token) { return static_cast<std::uint16_t>(token); });
+        } else {
+            std::ranges::copy(tokens, reinterpret_cast<std::uint32_t*>(to));
+        }
+    }
+
+    const IngestJob& job_;
+    const Tokenizer& tokenizer_;
+    Bench& bench_;
+    const DocumentBlock& block_;
+    Batch batch_;
+    bool two_bytes_ = true;
+};
+
+/// More bad documents in one piece than are tolerated in all.
+void refuse_too_many_bad(const IngestJob& job, const PieceSamples& samples) {
+    const std::uint64_t most = job.document.skip_bad_max;
+    if (samples.bad_source.size() <= most) return;
+    std::size_t text_begin = 0;
+    for (std::size_t i = 0; i < most; ++i) text_begin += samples.bad_bytes[i];
+    const IngestSource& source = job.sources[samples.bad_source[most]];
+    const std::string problem(samples.bad_problems.data() + text_begin, samples.bad_bytes[most]);
+    throw Error(
+        ErrorCode::corrupt_data,
+        bad_document_message(source.name, source.kind, samples.bad_offset[most], problem, job.document));
+}
+
+}  // namespace
+
+PieceWork::PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads)
+    : job_(job), tokenizer_(tokenizer), threads_(threads) {}
+
+void PieceWork::run(const IngestPiece& piece, const std::filesystem::path& file,
+                    const std::function<void(std::uint64_t)>& progress) {
+    std::vector<Bench> benches;
+    for (int i = 0; i < threads_; ++i) benches.push_back({BlockParser(job_.document), {}});
+    OrderedWork<DocumentBlock, Batch> work(threads_, [&](DocumentBlock& block, int thread) {
+        return BatchMaker(job_, tokenizer_, benches[static_cast<std::size_t>(thread)], block).make();
+    });
+    try {
+        PieceWriter writer(file, corpus_format::token_type(tokenizer_.vocabulary_size()));
+        const auto take = [&] {
+            const Batch batch = work.take();
+            writer.append(batch.tokens, batch.samples);
+            refuse_too_many_bad(job_, writer.samples());
+        };
+        std::uint64_t spans_before = 0;
+        for (const SourceSpan& span : piece) {
+            const IngestSource& source = job_.sources[span.source_index];
+            DigestStream whole;
+            const auto blocks =
+                open_blocks(source.name, source.kind, span, job_.document, source.is_pipe ? &whole : nullptr);
+            std::uint64_t position = 0;
+            for (DocumentBlock block; blocks->next(block);) {
+                position = block.file_position;
+                if (work.full()) take();
+                work.give(std::move(block));
+                const std::uint64_t begin = source.kind.is_table() ? 0 : span.begin;
+                progress(spans_before + std::min(position - std::min(begin, position), job_.bytes_of(span)));
+            }
+            if (source.is_pipe) {
+                writer.samples().pipe_source.push_back(span.source_index);
+                for (const std::uint64_t word : {position, whole.value().low, whole.value().high})
+                    writer.samples().pipe_identity.push_back(word);
+            }
+            spans_before += job_.bytes_of(span);
+        }
+        while (!work.empty()) take();
+        writer.finish();
+    } catch (...) {
+        remove_file(temporary_path(file));
+        throw;
+    }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,266 @@
+#include "io/documents/block_parser.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "io/documents/json_document.h"
+#include "io/documents/text_blocks.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr std::string_view whitespace = " \t\r\n\v\f";
+constexpr const char* invalid_utf8 = "invalid UTF-8; convert the file (iconv -t UTF-8)";
+
+bool is_blank(std::string_view text) {
+    return text.find_first_not_of(whitespace) == std::string_view::npos;
+}
+
+bool is_utf8(std::string_view text) {
+    return simdjson::validate_utf8(text.data(), text.size());
+}
+
+/// One line without its terminator ("\n" or "\r\n").
+struct Line {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    std::size_t next = 0;  ///< Where the line after it begins.
+};
+
+class LineCursor {
+  public:
+    explicit LineCursor(std::string_view bytes, std::size_t begin = 0) : bytes_(bytes), next_(begin) {}
+
+    std::optional<Line> take() {
+        if (next_ >= bytes_.size()) return std::nullopt;
+        Line line{next_, bytes_.find('\n', next_), 0};
+        if (line.end == std::string_view::npos) {
+            line.end = bytes_.size();
+            line.next = bytes_.size();
+        } else {
+            line.next = line.end + 1;
+        }
+        if (line.end > line.begin && bytes_[line.end - 1] == '\r') --line.end;
+        next_ = line.next;
+        return line;
+    }
+
+  private:
+    std::string_view bytes_;
+    std::size_t next_;
+};
+
+/// The walk over one block.
+class BlockWalk {
+  public:
+    BlockWalk(const DocumentBlock& block, const std::string& source, const DocumentOptions& options,
+              JsonDocumentParser& json, std::string& joined,
+              const std::function<void(const Document&)>& deliver)
+        : block_(block),
+          source_(source),
+          bytes_(block.text()),
+          options_(options),
+          json_(json),
+          joined_(joined),
+          deliver_(deliver) {}
+
+    BlockCounts walk() {
+        if (block_.content == SourceContent::json_lines) {
+            json_lines();
+        } else if (block_.content == SourceContent::text) {
+            text();
+        } else {
+            for (const BlockRow& row : block_.rows) table_row(row);
+        }
+        return std::move(counts_);
+    }
+
+  private:
+    std::string_view slice(std::size_t begin, std::size_t end) const {
+        return bytes_.substr(begin, end - begin);
+    }
+
+    void text() {
+        switch (options_.rule) {
+            case DocumentRule::file:
+                text_document(0, bytes_.size());
+                break;
+            case DocumentRule::line:
+                for (LineCursor cursor(bytes_); const auto line = cursor.take();)
+                    text_document(line->begin, line->end);
+                break;
+            case DocumentRule::blank:
+                paragraphs();
+                break;
+            case DocumentRule::separator:
+                separated();
+                break;
+        }
+    }
+
+    void paragraphs() {
+        std::optional<Line> first;
+        std::size_t end = 0;
+        for (LineCursor cursor(bytes_); const auto line = cursor.take();) {
+            if (!is_blank(slice(line->begin, line->end))) {
+                if (!first) first = line;
+                end = line->end;
+            } else if (first) {
+                text_document(first->begin, end);
+                first.reset();
+            }
+        }
+        if (first) text_document(first->begin, end);
+    }
+
+    void separated() {
+        std::size_t begin = 0;
+        std::size_t end = 0;
+        for (LineCursor cursor(bytes_); const auto line = cursor.take();) {
+            if (slice(line->begin, line->end) != options_.separator) {
+                end = line->end;
+                continue;
+            }
+            text_document(begin, std::max(begin, end));
+            begin = line->next;
+        }
+        // Nothing after the last separator is the end of the block, not an empty document.
+        if (begin < bytes_.size()) text_document(begin, end);
+    }
+
+    void text_document(std::size_t begin, std::size_t end) {
+        const std::string_view text = slice(begin, end);
+        require_length(begin, text.size());
+        const bool separated = options_.rule == DocumentRule::separator;
+        if (separated ? is_blank(text) : text.empty()) {
+            ++counts_.empty;
+        } else if (!is_utf8(text)) {
+            bad(first_bad_line(begin, end), invalid_utf8);
+        } else if (const void* nul = std::memchr(text.data(), 0, text.size())) {
+            const auto at = static_cast<std::size_t>(static_cast<const char*>(nul) - bytes_.data());
+            bad(at, "a NUL byte; this is no text");
+        } else {
+            Document document;
+            document.text = text;
+            hand_over(document, block_.offset + begin, text);
+        }
+    }
+
+    std::size_t first_bad_line(std::size_t begin, std::size_t end) const {
+        // A newline is never part of a longer character, so lines are valid or not each by itself.
+        for (LineCursor cursor(bytes_.substr(0, end), begin); const auto line = cursor.take();) {
+            if (!is_utf8(slice(line->begin, line->next))) return line->begin;
+        }
+        return begin;
+    }
+
+    void json_lines() {
+        JsonFields fields;
+        for (LineCursor cursor(bytes_); const auto line = cursor.take();) {
+            const std::string_view text = slice(line->begin, line->end);
+            require_length(line->begin, text.size());
+            if (is_blank(text)) {
+                ++counts_.empty;
+            } else if (std::string problem = json_.parse(text, fields); !problem.empty()) {
+                bad(line->begin, std::move(problem));
+            } else {
+                json_document(fields, block_.offset + line->begin, text);
+            }
+        }
+    }
+
+    void json_document(const JsonFields& fields, std::uint64_t offset, std::string_view line) {
+        Document document;
+        if (fields.text) {
+            document.text = *fields.text;
+        } else {
+            joined_ = *fields.prompt;
+            joined_ += *fields.response;
+            document.text = joined_;
+            document.has_prompt = true;
+            document.prompt = document.text.substr(0, fields.prompt->size());
+        }
+        if (document.text.empty()) {
+            ++counts_.empty;
+            return;
+        }
+        if (fields.key) document.key = *fields.key;
+        hand_over(document, offset, line);
+    }
+
+    void table_row(const BlockRow& row) {
+        const std::string_view bytes = slice(row.text.begin, row.text.end);
+        const std::string_view key = slice(row.key.begin, row.key.end);
+        if (row.problem != nullptr) {
+            counts_.bad.push_back({row.number, row.problem});
+        } else if (bytes.empty()) {
+            ++counts_.empty;
+        } else if (block_.content == SourceContent::parquet && !(is_utf8(bytes) && is_utf8(key))) {
+            counts_.bad.push_back({row.number, "invalid UTF-8"});
+        } else {
+            Document document;
+            document.key = key;
+            if (block_.content == SourceContent::megatron) {
+                document.has_tokens = true;
+                document.tokens = {reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / 4};
+            } else {
+                document.text = bytes;
+                document.has_prompt = row.has_prompt;
+                document.prompt = bytes.substr(0, row.prompt_bytes);
+            }
+            hand_over(document, row.number, bytes);
+        }
+    }
+
+    void require_length(std::size_t begin, std::size_t bytes) const {
+        if (bytes > options_.document_bytes_max)
+            refuse_long_document(source_, block_.offset + begin, options_.document_bytes_max);
+    }
+
+    void hand_over(Document& document, std::uint64_t offset, std::string_view bytes) {
+        document.source_index = block_.source_index;
+        document.source_offset = offset;
+        document.digest = digest_of(std::as_bytes(std::span(bytes.data(), bytes.size())));
+        ++counts_.documents;
+        deliver_(document);
+    }
+
+    void bad(std::size_t at, std::string problem) {
+        counts_.bad.push_back({block_.offset + at, std::move(problem)});
+    }
+
+    const DocumentBlock& block_;
+    const std::string& source_;
+    std::string_view bytes_;
+    const DocumentOptions& options_;
+    JsonDocumentParser& json_;
+    std::string& joined_;
+    const std::function<void(const Document&)>& deliver_;
+    BlockCounts counts_;
+};
+
+}  // namespace
+
+struct BlockParser::State {
+    explicit State(const DocumentOptions& given) : options(given), json(options) {}
+
+    DocumentOptions options;
+    JsonDocumentParser json;
+    std::string joined;
+};
+
+BlockParser::BlockParser(const DocumentOptions& options) : state_(std::make_unique<State>(options)) {}
+
+BlockParser::~BlockParser() = default;
+BlockParser::BlockParser(BlockParser&&) noexcept = default;
+
+BlockCounts BlockParser::parse(const DocumentBlock& block, const std::string& source,
+                               const std::function<void(const Document&)>& deliver) {
+    return BlockWalk(block, source, state_->options, state_->json, state_->joined, deliver).walk();
+}
+
+}  // namespace lockstep

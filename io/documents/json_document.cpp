@@ -1,0 +1,81 @@
+#include "io/documents/json_document.h"
+
+#include <simdjson.h>
+
+#include "io/documents/document_block.h"
+
+namespace lockstep {
+
+static_assert(DocumentBlock::padding >= simdjson::SIMDJSON_PADDING);
+
+struct JsonDocumentParser::State {
+    explicit State(const DocumentOptions& given) : options(given) {}
+
+    const DocumentOptions& options;
+    simdjson::dom::parser parser;
+
+    static std::string twice(std::string_view name) {
+        return "field '" + std::string(name) + "' stands twice in one object";
+    }
+
+    static std::string set_text(std::optional<std::string_view>& field, std::string_view name,
+                                simdjson::dom::element value) {
+        if (field) return twice(name);
+        std::string_view text;
+        if (value.get_string().get(text) != simdjson::SUCCESS)
+            return "field '" + std::string(name) + "' is not a string";
+        field = text;
+        return {};
+    }
+
+    static std::string set_key(std::optional<std::string>& key, std::string_view name,
+                               simdjson::dom::element value) {
+        if (key) return twice(name);
+        std::string_view text;
+        std::int64_t integer = 0;
+        std::uint64_t large = 0;
+        if (value.get_string().get(text) == simdjson::SUCCESS && !text.empty()) {
+            key = std::string(text);
+        } else if (value.get_int64().get(integer) == simdjson::SUCCESS) {
+            key = std::to_string(integer);
+        } else if (value.get_uint64().get(large) == simdjson::SUCCESS) {
+            key = std::to_string(large);
+        } else {
+            return "field '" + std::string(name) + "' is neither an integer nor a string with content";
+        }
+        return {};
+    }
+
+    std::string set_field(JsonFields& fields, std::string_view name, simdjson::dom::element value) const {
+        if (name == options.text_field) return set_text(fields.text, name, value);
+        if (name == "prompt") return set_text(fields.prompt, name, value);
+        if (name == "response") return set_text(fields.response, name, value);
+        if (name == options.key_field && !value.is_null()) return set_key(fields.key, name, value);
+        return {};
+    }
+};
+
+JsonDocumentParser::JsonDocumentParser(const DocumentOptions& options)
+    : state_(std::make_unique<State>(options)) {}
+
+JsonDocumentParser::~JsonDocumentParser() = default;
+
+std::string JsonDocumentParser::parse(std::string_view line, JsonFields& fields) {
+    fields = {};
+    simdjson::dom::object object;
+    const auto failure = state_->parser.parse(line.data(), line.size(), false).get_object().get(object);
+    if (failure != simdjson::SUCCESS) {
+        const char* const advice = line.starts_with('[') ? "; expected one object a line, not an array" : "";
+        return std::string("not one JSON object (") + simdjson::error_message(failure) + ")" + advice;
+    }
+    for (const auto& [name, value] : object) {
+        if (std::string problem = state_->set_field(fields, name, value); !problem.empty()) return problem;
+    }
+    if (!fields.text && !(fields.prompt && fields.response)) {
+        return "no field '" + state_->options.text_field +
+               "', nor 'prompt' and 'response'; name the field with --text-field";
+    }
+    return {};
+}
+
+}  // namespace lockstep

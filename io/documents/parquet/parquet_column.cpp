@@ -1,0 +1,156 @@
+#include "io/documents/parquet/parquet_column.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "io/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+std::size_t fixed_bytes_of(ParquetType type) {
+    return type == ParquetType::int32 ? 4 : 8;
+}
+
+/// Take one stored value off the front.
+std::string_view take_plain(std::span<const std::byte>& rest, ParquetType type) {
+    std::uint32_t bytes = 0;
+    if (type == ParquetType::byte_array) {
+        if (rest.size() < sizeof bytes) throw PageFailure{"values that end too early"};
+        std::memcpy(&bytes, rest.data(), sizeof bytes);
+        rest = rest.subspan(sizeof bytes);
+    } else {
+        bytes = static_cast<std::uint32_t>(fixed_bytes_of(type));
+    }
+    if (bytes > rest.size()) throw PageFailure{"a value that ends too early"};
+    const std::string_view value(reinterpret_cast<const char*>(rest.data()), bytes);
+    rest = rest.subspan(bytes);
+    return value;
+}
+
+std::string integer_text(std::string_view stored, const ParquetColumn& column) {
+    if (column.type == ParquetType::int32) {
+        std::int32_t value = 0;
+        std::memcpy(&value, stored.data(), sizeof value);
+        return column.is_unsigned ? std::to_string(static_cast<std::uint32_t>(value)) : std::to_string(value);
+    }
+    std::int64_t value = 0;
+    std::memcpy(&value, stored.data(), sizeof value);
+    return column.is_unsigned ? std::to_string(static_cast<std::uint64_t>(value)) : std::to_string(value);
+}
+
+unsigned level_width(unsigned level_max) {
+    return static_cast<unsigned>(std::bit_width(level_max));
+}
+
+}  // namespace
+
+ParquetColumnReader::ParquetColumnReader(const PosixFile& file, const ParquetColumn& column,
+                                         const ParquetChunk& chunk, std::uint64_t page_bytes_max)
+    : column_(column), chunk_values_left_(chunk.num_values), pages_(file, column, chunk, page_bytes_max) {
+    if (column.type != ParquetType::byte_array && column.type != ParquetType::int32 &&
+        column.type != ParquetType::int64) {
+        throw Error(ErrorCode::invalid_argument, "'" + file.path().string() + "': field '" +
+                                                     column.path.front() +
+                                                     "' is neither a string nor an integer");
+    }
+}
+
+bool ParquetColumnReader::append_next(std::vector<char>& out, std::uint64_t bytes_max) {
+    try {
+        auto levels = ahead_ ? std::exchange(ahead_, std::nullopt) : take_levels();
+        if (!levels) throw PageFailure{"fewer rows than its row group"};
+        if (levels->repetition != 0) throw PageFailure{"a row that continues another"};
+        if (column_.repetition_max == 0) {
+            if (levels->definition < column_.definition_max) return false;
+            append_value(out, bytes_max);
+            return true;
+        }
+        const bool null_list = levels->definition == 0 && column_.definition_max > 1;
+        const std::size_t begin = out.size();
+        bool any = false;
+        for (; levels; levels = take_levels()) {
+            if (any && levels->repetition == 0) {
+                ahead_ = levels;
+                break;
+            }
+            if (levels->definition == column_.definition_max) {
+                if (out.size() != begin) out.push_back('\n');
+                append_value(out, bytes_max - std::min<std::uint64_t>(bytes_max, out.size() - begin));
+            }
+            any = true;
+        }
+        return !null_list;
+    } catch (const PageFailure& failure) {
+        pages_.corrupt(failure.problem);
+    }
+}
+
+void ParquetColumnReader::expect_end() {
+    if (ahead_ || chunk_values_left_ != 0) pages_.corrupt("more rows than its row group");
+}
+
+std::optional<ParquetColumnReader::Levels> ParquetColumnReader::take_levels() {
+    if (chunk_values_left_ == 0) return std::nullopt;
+    while (page_values_left_ == 0) begin_page();
+    --page_values_left_;
+    --chunk_values_left_;
+    Levels levels{column_.repetition_max == 0 ? 0 : repetition_.next(),
+                  column_.definition_max == 0 ? 0 : definition_.next()};
+    if (levels.repetition > column_.repetition_max || levels.definition > column_.definition_max)
+        throw PageFailure{"a level beyond its maximum"};
+    return levels;
+}
+
+void ParquetColumnReader::begin_page() {
+    if (!pages_.next(page_)) throw PageFailure{"fewer values than its column claims"};
+    if (page_.is_dictionary) {
+        load_dictionary(page_);
+        return;
+    }
+    if (page_.num_values > chunk_values_left_) throw PageFailure{"more values than its column claims"};
+    page_values_left_ = page_.num_values;
+    repetition_ = HybridDecoder(page_.repetition, level_width(column_.repetition_max));
+    definition_ = HybridDecoder(page_.definition, level_width(column_.definition_max));
+    plain_ = page_.values;
+    if (page_.encoding != ParquetEncoding::rle_dictionary) return;
+    if (page_.values.empty()) {
+        indices_ = HybridDecoder();  // Nulls alone.
+        return;
+    }
+    indices_ = HybridDecoder(page_.values.subspan(1), static_cast<unsigned>(page_.values.front()));
+}
+
+void ParquetColumnReader::load_dictionary(const ParquetPage& page) {
+    if (!dictionary_.empty()) throw PageFailure{"a second dictionary"};
+    dictionary_bytes_.assign(page.values.begin(), page.values.end());
+    std::span<const std::byte> rest = dictionary_bytes_;
+    for (std::uint64_t i = 0; i < page.num_values; ++i) dictionary_.push_back(take_plain(rest, column_.type));
+}
+
+std::string_view ParquetColumnReader::plain_value() {
+    if (page_.encoding == ParquetEncoding::plain) return take_plain(plain_, column_.type);
+    const std::uint32_t index = indices_.next();
+    if (index >= dictionary_.size()) throw PageFailure{"an index beyond its dictionary"};
+    return dictionary_[index];
+}
+
+void ParquetColumnReader::append_value(std::vector<char>& out, std::uint64_t bytes_max) {
+    const std::string_view stored = plain_value();
+    if (column_.type == ParquetType::byte_array) {
+        append_text(stored, out, bytes_max);
+    } else {
+        append_text(integer_text(stored, column_), out, bytes_max);
+    }
+}
+
+void ParquetColumnReader::append_text(std::string_view text, std::vector<char>& out,
+                                      std::uint64_t bytes_max) const {
+    if (text.size() > bytes_max) throw PageFailure{"a document longer than --document-bytes-max"};
+    out.insert(out.end(), text.begin(), text.end());
+}
+
+}  // namespace lockstep

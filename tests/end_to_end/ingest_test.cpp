@@ -1,0 +1,247 @@
+// Ingest as users run it: any number of ranks and threads, killed and started
+// again, always the same bytes; bad input; and what drift looks like later.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/support/program.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+class IngestTest : public testing::Test {
+  protected:
+    std::string path(const std::string& name) const { return (directory_ / name).string(); }
+
+    /// Keys, prompts and responses, repeated texts, and lengths of every kind.
+    std::string write_lines(const std::string& name, int lines, int first = 0) {
+        std::string text;
+        for (int i = first; i < first + lines; ++i) {
+            const std::string body = "line " + std::to_string(i % 7 == 3 ? 3 : i) + " – " +
+                                     std::string(static_cast<std::size_t>(i * 37 % 211), 'y');
+            text += i % 5 == 0 ? json({{"prompt", "Q" + body}, {"response", body}, {"id", i}}).dump()
+                               : json({{"text", body}, {"id", i}}).dump();
+            text += i % 3 == 0 ? "\r\n" : "\n";
+            if (i % 11 == 0) text += "\n";
+        }
+        return directory_.write(name, text).string();
+    }
+
+    std::vector<std::string> ingest(const std::vector<std::string>& sources, const std::string& output,
+                                    const std::vector<std::string>& more = {}) const {
+        std::vector<std::string> arguments{"ingest", "-t", "bytes", "-o", path(output), "--json", "-d"};
+        arguments.insert(arguments.end(), sources.begin(), sources.end());
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return arguments;
+    }
+    json run(const std::vector<std::string>& arguments, int ranks = 0) {
+        const ProgramResult result = run_lockstep_program(ranks, arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return json::parse(result.out, nullptr, false);
+    }
+    void refused(const std::vector<std::string>& arguments, int code, const std::string& noun) {
+        const ProgramResult result = run_lockstep_program(0, arguments);
+        EXPECT_EQ(result.exit_code, code) << result.err;
+        EXPECT_THAT(result.err, HasSubstr(noun));
+    }
+    /// The corpus and its work folder are not there.
+    void nothing_left(const std::string& output) const {
+        EXPECT_FALSE(std::filesystem::exists(path(output)));
+        EXPECT_FALSE(std::filesystem::exists(path(output + ".ingest")));
+        EXPECT_FALSE(std::filesystem::exists(path(output + ".tmp")));
+    }
+
+    TemporaryDirectory directory_;
+};
+
+TEST_F(IngestTest, RanksThreadsAndPiecesDoNotShowInTheBytes) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 400), write_lines("b.jsonl", 150, 1000)};
+    run(ingest(sources, "one.h5", {"--threads", "1"}));
+    const std::string expected = directory_.read("one.h5");
+    struct Case {
+        int ranks;
+        const char* threads;
+        const char* piece_bytes;
+    };
+    for (const auto& [ranks, threads, piece_bytes] :
+         {Case{0, "3", "1000"}, Case{2, "1", "777"}, Case{3, "2", "5000"}, Case{3, "1", "100000000"}}) {
+        const std::string output = "n" + std::to_string(ranks) + threads + piece_bytes + ".h5";
+        run(ingest(sources, output, {"--threads", threads, "--piece-bytes", piece_bytes}), ranks);
+        EXPECT_TRUE(directory_.read(output) == expected) << output;
+        EXPECT_FALSE(std::filesystem::exists(path(output + ".ingest")));
+    }
+}
+
+TEST_F(IngestTest, KilledAnywhereItGoesOnAndEndsInTheSameBytes) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 500)};
+    run(ingest(sources, "whole.h5"));
+    const std::string expected = directory_.read("whole.h5");
+    const std::vector<std::string> arguments = ingest(sources, "killed.h5", {"--piece-bytes", "2000"});
+    for (const char* point : {"0:piece:written:3", "0:piece:renamed:0", "0:piece:renamed:5"}) {
+        const ProgramResult killed = run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", point}});
+        EXPECT_EQ(killed.exit_code, 128 + 9) << killed.err;
+        EXPECT_FALSE(std::filesystem::exists(path("killed.h5")));
+    }
+    const json result = run(arguments, 2);
+    EXPECT_GE(result.at("pieces_found").get<int>(), 6);
+    EXPECT_TRUE(directory_.read("killed.h5") == expected);
+    EXPECT_FALSE(std::filesystem::exists(path("killed.h5.ingest")));
+}
+
+TEST_F(IngestTest, ADamagedPieceOfAnEarlierStartIsMadeAgain) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
+    run(ingest(sources, "whole.h5"));
+    const std::vector<std::string> arguments = ingest(sources, "again.h5", {"--piece-bytes", "2000"});
+    run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", "0:piece:renamed:4"}});
+    directory_.write("again.h5.ingest/piece-00000001", "cut");
+    EXPECT_EQ(run(arguments).at("pieces_found"), 4);
+    EXPECT_TRUE(directory_.read("again.h5") == directory_.read("whole.h5"));
+}
+
+TEST_F(IngestTest, OtherSourcesOrOptionsStartAnew) {
+    const std::string source = write_lines("a.jsonl", 300);
+    const std::vector<std::string> arguments = ingest({source}, "c.h5", {"--piece-bytes", "2000"});
+    run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", "0:piece:renamed:4"}});
+    EXPECT_EQ(run(ingest({source}, "c.h5", {"--piece-bytes", "2000", "--eos", "none"})).at("pieces_found"),
+              0);
+}
+
+TEST_F(IngestTest, RepeatedTextsAndIdsAndLengths) {
+    const std::string source = directory_
+                                   .write("a.jsonl", R"({"id": "a", "text": "same"})"
+                                                     "\n"
+                                                     R"({"id": "b", "text": "same"})"
+                                                     "\n"
+                                                     R"({"id": "c", "text": "x"})"
+                                                     "\n"
+                                                     R"({"id": "d", "text": "a long one"})"
+                                                     "\n")
+                                   .string();
+    const json deduplicated = run(ingest({source}, "dedup.h5", {"--dedup"}));
+    EXPECT_EQ(deduplicated.at("documents"), 3);
+    EXPECT_EQ(deduplicated.at("duplicates"), 1);
+    const json filtered = run(ingest({source}, "filtered.h5", {"--min-tokens", "3", "--max-bytes", "5"}));
+    EXPECT_EQ(filtered.at("documents"), 2);
+    EXPECT_EQ(filtered.at("too_short"), 1);
+    EXPECT_EQ(filtered.at("too_long"), 1);
+    const std::string more = directory_.write("b.jsonl", "{\"id\": \"c\", \"text\": \"other\"}\n").string();
+    refused(ingest({source, more}, "repeated.h5"), 65, "'c'");
+    nothing_left("repeated.h5");
+}
+
+TEST_F(IngestTest, TheValidationShareIsByTextAndLosesNothing) {
+    std::string repeated;
+    for (int i = 0; i < 50; ++i)
+        repeated += json({{"text", "one and the same"}, {"id", "r" + std::to_string(i)}}).dump() + "\n";
+    const std::vector<std::string> sources{write_lines("a.jsonl", 600),
+                                           directory_.write("r.jsonl", repeated).string()};
+    const json whole = run(ingest(sources, "whole.h5"));
+    const json divided = run(ingest(sources, "c.h5", {"--validation-share", "0.2"}), 2);
+    const json validation = divided.at("validation");
+    EXPECT_EQ(validation.at("corpus"), path("c.validation.h5"));
+    const auto aside = validation.at("documents").get<int>();
+    EXPECT_GT(aside, 60);
+    EXPECT_LT(aside, 240);
+    EXPECT_EQ(divided.at("documents").get<int>() + aside, whole.at("documents").get<int>());
+    std::vector<int> found;
+    for (const char* corpus : {"c.h5", "c.validation.h5"}) {
+        const ProgramResult result =
+            run_lockstep_program(0, {"corpus", "search", path(corpus), "one and the same", "--json"});
+        found.push_back(json::parse(result.out).at("found").get<int>());
+    }
+    EXPECT_THAT(found, testing::UnorderedElementsAre(0, 50));
+}
+
+TEST_F(IngestTest, BadInputIsOneErrorAndLeavesNothing) {
+    const auto bad = [&](const std::string& name, const std::string& bytes) {
+        return directory_.write(name, bytes).string();
+    };
+    refused(ingest({bad("nul.txt", std::string("a\0b", 3))}, "c.h5"), 65, "NUL");
+    refused(ingest({bad("latin.txt", "caf\xe9\n")}, "c.h5"), 65, "UTF-8");
+    refused(ingest({bad("cut.jsonl.gz", "\x1f\x8b\x08")}, "c.h5"), 65, "cut short");
+    refused(ingest({bad("cut.jsonl.zst", "\x28\xb5\x2f\xfd")}, "c.h5"), 65, "cut short");
+    refused(ingest({bad("no.parquet", "PAR1 nothing")}, "c.h5"), 65, "Parquet");
+    refused(ingest({bad("cut.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b")}, "c.h5"), 65, "cut.jsonl:2");
+    refused(ingest({bad("long.jsonl", "{\"text\": \"" + std::string(200'000, 'x') + "\"}\n")}, "c.h5",
+                   {"--document-bytes-max", "100000"}),
+            65, "--document-bytes-max");
+    refused(ingest({bad("text.txt", "text\n")}, "no/such/folder/c.h5"), 66, "no folder");
+    refused(ingest({path("text.txt")}, "."), 73, "exists");
+    nothing_left("c.h5");
+    const json result = run(
+        ingest({bad("crlf.jsonl", "\xEF\xBB\xBF{\"text\": \"a\"}\r\n\r\n{\"text\": \"b\"}\r\n")}, "c.h5"));
+    EXPECT_EQ(result.at("documents"), 2);
+    EXPECT_EQ(result.at("empty"), 1);
+}
+
+TEST_F(IngestTest, AChangedDocumentIsFoundBeforeTheFirstStep) {
+    const std::string source = write_lines("a.jsonl", 40);
+    run(ingest({source}, "c.h5"));
+    run({"batchplan", "build", "-l", path("c.h5"), "-e", "1", "-b", "512", "-o", path("plan"), "--json"});
+    const std::vector<std::string> validate{"batchplan", "validate", "-p", path("plan"), "-l", path("c.h5")};
+    const std::vector<std::string> train{"train", "-p",      path("plan"), "-d", path("c.h5"), "-m",
+                                         "nano",  "--steps", "1",          "-o", path("run")};
+    EXPECT_EQ(run_lockstep_program(0, validate).exit_code, 0);
+    EXPECT_EQ(run({"corpus", "check", path("c.h5"), "--json"}).at("samples_unreadable"), 0);
+
+    const std::string text = directory_.read("a.jsonl");
+    std::string changed = text;
+    for (std::size_t at = changed.find("line"); at != std::string::npos; at = changed.find("line", at + 1))
+        changed[at] = 'L';
+    directory_.write("a.jsonl", changed);
+    refused(validate, 65, "was changed since it was ingested");
+    refused(train, 65, "a.jsonl");
+    EXPECT_FALSE(std::filesystem::exists(path("run")));
+
+    std::filesystem::remove(source);
+    const ProgramResult absent = run_lockstep_program(0, train);
+    EXPECT_EQ(absent.exit_code, 0) << absent.err;
+    EXPECT_THAT(absent.err + absent.out, HasSubstr("only fingerprints checked"));
+}
+
+TEST_F(IngestTest, CorpusToolsKeepEverySample) {
+    const std::string a = write_lines("a.jsonl", 60);
+    const std::string b = write_lines("b.jsonl", 40, 1000);
+    run(ingest({a}, "a.h5"));
+    run(ingest({b}, "b.h5"));
+    const json both = run(ingest({a, b}, "both.h5"));
+    const json merged =
+        run({"corpus", "merge", path("a.h5"), path("b.h5"), "-o", path("merged.h5"), "--json"});
+    EXPECT_EQ(merged.at("content_fingerprint"), both.at("content_fingerprint"));
+    EXPECT_EQ(run({"corpus", "check", path("merged.h5"), "--json"}).at("samples_unreadable"), 0);
+    refused({"corpus", "merge", path("a.h5"), path("a.h5"), "-o", path("twice.h5")}, 65, "id '0'");
+
+    const json split = run({"corpus", "split", path("both.h5"), "--share", "0.3", "-o", path("s.h5"),
+                            "--rest", path("r.h5"), "--json"});
+    EXPECT_EQ(split.at("corpora")[0].at("tokens").get<int>() + split.at("corpora")[1].at("tokens").get<int>(),
+              both.at("tokens").get<int>());
+
+    const json shown = run({"corpus", "show", path("both.h5"), "0", "--json"});
+    EXPECT_EQ(shown.at("key"), "0");
+    EXPECT_THAT(shown.at("text").get<std::string>(), HasSubstr("line 0"));
+    refused({"corpus", "show", path("both.h5"), "100"}, 2, "0 to 99");
+    EXPECT_EQ(run({"corpus", "search", path("both.h5"), "line 1039", "--json"}).at("found"), 1);
+    EXPECT_EQ(run({"corpus", "sample", path("both.h5"), "-n", "2", "--json"}).at("samples").size(), 2U);
+    EXPECT_EQ(run({"corpus", "stats", path("both.h5"), "--json"}).at("sources"), 2);
+
+    // Out as Megatron's files and in again: the same tokens.
+    run(ingest({directory_.write("t.txt", "one\ntwo\nthree\n").string()}, "t.h5", {"--document", "line"}));
+    run({"corpus", "export", path("t.h5"), "-o", path("set"), "--json"});
+    run(ingest({path("set.idx")}, "back.h5"));
+    EXPECT_EQ(run({"corpus", "show", path("back.h5"), "2", "--tokens", "--json"}).at("tokens"),
+              run({"corpus", "show", path("t.h5"), "2", "--tokens", "--json"}).at("tokens"));
+}
+
+}  // namespace
+}  // namespace lockstep::test
