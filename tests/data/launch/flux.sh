@@ -9,15 +9,16 @@
 set -u
 # Open MPI notices a host that is gone after 8 minutes unless told otherwise.
 export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=3
-# Ranks that share a core must give way; ranks in containers may not read each other's memory.
+# Ranks that share a core must give way. In containers, where ranks may not read each other's memory, add:
+# export OMPI_MCA_btl_vader_single_copy_mechanism=none
 export OMPI_MCA_mpi_yield_when_idle=0
-export OMPI_MCA_btl_vader_single_copy_mechanism=none
 export OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0
 
+job=
+# The notice before the limit, and the system's own end: all ranks commit and stop, code 75.
+trap 'test -n "$job" && kill -USR1 "$job" 2>/dev/null' USR1 TERM
 lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
 job=$!
-# The notice before the limit, and the system's own end: all ranks commit and stop, code 75.
-trap 'kill -USR1 "$job" 2>/dev/null' USR1 TERM
 wait "$job"
 code=$?
 while kill -0 "$job" 2>/dev/null; do
