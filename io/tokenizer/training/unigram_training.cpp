@@ -66,13 +66,23 @@ std::vector<std::string> lines_of(TextSource texts) {
     return lines;
 }
 
-std::string trained_model(std::vector<std::string> lines, std::size_t pieces) {
+/// Every character that specials and the names of bytes are written with: as pieces of their own they make
+/// texts that spell such a token cheaper than the token.
+std::string characters_of_tokens(const std::vector<std::string>& specials) {
+    std::string characters = "<0x123456789ABCDEF>";
+    for (const std::string& special : specials) characters += special;
+    std::erase(characters, ' ');
+    return characters;
+}
+
+std::string trained_model(std::vector<std::string> lines, std::size_t pieces, const std::string& characters) {
     Lines iterator(std::move(lines));
     std::string model;
     const auto status = sentencepiece::SentencePieceTrainer::Train(
         std::unordered_map<std::string, std::string>{{"model_type", "unigram"},
                                                      {"vocab_size", std::to_string(pieces)},
                                                      {"byte_fallback", "true"},
+                                                     {"required_chars", characters},
                                                      {"normalization_rule_name", "identity"},
                                                      {"remove_extra_whitespaces", "false"},
                                                      {"add_dummy_prefix", "false"},
@@ -124,7 +134,8 @@ TrainedTokenizer train_unigram(TextSource texts, const TrainingOptions& options)
     }
     std::vector<std::string> lines = lines_of(texts);
     if (lines.empty()) throw Error(ErrorCode::invalid_argument, "there is no text to train on");
-    const std::string model = trained_model(std::move(lines), options.vocabulary_size - specials.size());
+    const std::string model = trained_model(std::move(lines), options.vocabulary_size - specials.size(),
+                                            characters_of_tokens(specials));
     const std::vector<ScoredPiece> pieces = pieces_of(model, specials);
 
     TrainedTokenizer trained;
