@@ -119,7 +119,7 @@ class ChaosKills {
         options.command = command_in(run);
         options.hang_timeout = hang_timeout;
         options.output = run.string() + ".log";
-        options.say = [this](const std::string& line) { log_rank(LogLevel::debug, line); };
+        options.say = [](const std::string& line) { log_rank(LogLevel::debug, line); };
         return options;
     }
 
