@@ -32,12 +32,12 @@ bool leads_to_directory(const fs::path& path) {
 }  // namespace
 
 void create_directories_durably(const fs::path& directory) {
+    if (directory.empty() || leads_to_directory(directory)) return;
     // "run/" names the same as "run", but its parent_path() is not its parent.
     if (directory.has_parent_path() && !directory.has_filename()) {
         create_directories_durably(directory.parent_path());
         return;
     }
-    if (directory.empty() || leads_to_directory(directory)) return;
     create_directories_durably(directory.parent_path());
     if (file_system().make_directory(directory.c_str()) != 0) {
         // Another rank may have been faster; it syncs what it made.
