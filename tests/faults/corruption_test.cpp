@@ -24,66 +24,14 @@
 #include "io/base/philox.h"
 #include "io/checkpoint.h"
 #include "io/state_digest.h"
-#include "tests/coordinator/small_history.h"
-#include "tests/coordinator/small_plan.h"
-#include "tests/faults/artifact_mutator.h"
+#include "launch/chaos/artifact_mutator.h"
+#include "tests/coordinator/small_artifacts.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Corpora, lengths, a plan and a run, all that a user keeps.
-class Artifacts {
-  public:
-    Artifacts(const fs::path& folder, std::uint64_t seed)
-        : folder_(make(folder)), small_(folder, options(seed)) {
-        for (const char* name : {"lengths.h5", "lengths.jsonl"}) {
-            write_lengths(folder / name, lengths_of(*small_.inputs[1].corpus()), Overwrite::no);
-        }
-        save_plan(folder / "plan", small_.plan, stats_of(small_.plan, small_.inputs), small_.inputs,
-                  WriteJsonl::always, Overwrite::no);
-        RunRecord record;
-        record.settings_json = R"({"seed":1})";
-        record.numerics = "fma256";
-        record.plan_path = (folder / "plan").string();
-        record.plan = small_.plan.fingerprints.plan;
-        for (const PlanSource& source : small_.plan.sources) {
-            record.corpora.push_back({source.name, (folder / (source.name + ".h5")).string(), source.corpus});
-        }
-        record.checkpoint_every = "100";
-        write_run_record(folder / "run", record);
-        write_run(folder / "run", History(small_.plan));
-    }
-
-    const fs::path& folder() const { return folder_; }
-    const BatchPlan& plan() const { return small_.plan; }
-    const std::vector<PlanInput>& inputs() const { return small_.inputs; }
-
-    std::vector<fs::path> files() const {
-        std::vector<fs::path> files;
-        for (const auto& entry : fs::recursive_directory_iterator(folder_)) {
-            if (entry.is_regular_file()) files.push_back(entry.path());
-        }
-        std::sort(files.begin(), files.end());
-        return files;
-    }
-
-  private:
-    static fs::path make(const fs::path& folder) {
-        fs::create_directories(folder / "run");
-        return folder;
-    }
-    static PlanOptions options(std::uint64_t seed) {
-        PlanOptions options = small_options();
-        options.seed = seed;
-        return options;
-    }
-
-    fs::path folder_;
-    SmallPlan small_;
-};
 
 /// What train, resume and verify would go by, in words that differ when it does.
 using Observation = std::map<std::string, std::string>;
@@ -99,7 +47,7 @@ void expect_clear(const Error& error, const std::string& what) {
 }
 
 /// The readers that meet files of one place. Each returns what it would go on with, or throws.
-Observation observe_inputs(const Artifacts& original) {
+Observation observe_inputs(const SmallArtifacts& original) {
     Observation seen;
     std::vector<PlanInput> inputs;
     for (const char* name : {"plain", "answered"}) {
@@ -118,7 +66,7 @@ Observation observe_inputs(const Artifacts& original) {
     return seen;
 }
 
-Observation observe_plan(const Artifacts& original) {
+Observation observe_plan(const SmallArtifacts& original) {
     const BatchPlan plan = load_plan(original.folder() / "plan", PlanCheck::content);
     check_plan_files(original.folder() / "plan", plan);
     if (plan.fingerprints.plan != original.plan().fingerprints.plan) {
@@ -127,7 +75,7 @@ Observation observe_plan(const Artifacts& original) {
     return {{"plan", plan.fingerprints.plan.hex()}};
 }
 
-Observation observe_run(const Artifacts& original) {
+Observation observe_run(const SmallArtifacts& original) {
     const fs::path run = original.folder() / "run";
     Observation seen;
     const RunRecord record = read_run_record(run);
@@ -151,7 +99,7 @@ Observation observe_run(const Artifacts& original) {
     return seen;
 }
 
-Observation observe(const Artifacts& original, const fs::path& file) {
+Observation observe(const SmallArtifacts& original, const fs::path& file) {
     const std::string place = fs::relative(file, original.folder()).begin()->string();
     if (place == "run") return observe_run(original);
     if (place == "plan") return observe_plan(original);
@@ -159,7 +107,7 @@ Observation observe(const Artifacts& original, const fs::path& file) {
 }
 
 /// What each generation of the sound run looks like when it is fallen back to.
-Observation sound_generations(const Artifacts& original) {
+Observation sound_generations(const SmallArtifacts& original) {
     Observation sound;
     for (const GenerationStatus& status : list_generations(original.folder() / "run")) {
         const GenerationReader reader = GenerationReader::open(original.folder() / "run", *status.manifest);
@@ -195,8 +143,8 @@ extern "C" void name_the_case(int signal) {
 TEST(CorruptionTest, NothingDamagedIsTakenForWhatWasNamed) {
     for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGILL}) std::signal(signal, name_the_case);
     const TemporaryDirectory directory;
-    const Artifacts original(directory / "original", 1);
-    const Artifacts other(directory / "other", 2);
+    const SmallArtifacts original(directory / "original", 1);
+    const SmallArtifacts other(directory / "other", 2);
     std::vector<fs::path> donors = original.files();
     for (const fs::path& file : other.files()) donors.push_back(file);
     const std::vector<fs::path> files = original.files();
