@@ -29,11 +29,12 @@ bool has_authority(const fs::path& file, const fs::path& run) {
            !without.contains(place);
 }
 
-/// What a user can act on: one line, the documented kind. Empty, or what is wrong with it.
+/// What a user can act on: one line, the documented kind (2: a sound file of another kind than asked for).
+/// Empty, or what is wrong with it.
 std::string unclear(const Error& error) {
     const std::string text = error.what();
     const int code = exit_code_of(error.code());
-    if (code != 65 && code != 66) return "exit code " + std::to_string(code) + ": " + text;
+    if (code != 2 && code != 65 && code != 66) return "exit code " + std::to_string(code) + ": " + text;
     if (text.find('\n') != std::string::npos) return "an error of several lines: " + text;
     if (text.size() < 20 || text.size() > 2000) return "an error nobody can use: " + text;
     return "";

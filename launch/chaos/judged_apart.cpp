@@ -47,7 +47,8 @@ bool read_until(int pipe, int seconds_max, std::string& text) {
 DamageVerdict judge_apart(const ArtifactWatch& watch, const std::filesystem::path& file, bool changed,
                           int seconds_max) {
     int pipe[2];
-    if (::pipe(pipe) != 0) throw Error(ErrorCode::environment, std::string("no pipe: ") + std::strerror(errno));
+    if (::pipe(pipe) != 0)
+        throw Error(ErrorCode::environment, std::string("no pipe: ") + std::strerror(errno));
     const pid_t child = fork();
     if (child < 0) throw Error(ErrorCode::environment, std::string("cannot fork: ") + std::strerror(errno));
     if (child == 0) {

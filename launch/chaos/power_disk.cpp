@@ -55,7 +55,8 @@ void require_success(const std::vector<std::string>& words) {
 PowerDisk::PowerDisk(std::filesystem::path image, std::filesystem::path mount_point, std::uint64_t bytes)
     : image_(std::move(image)), mount_point_(std::move(mount_point)) {
     if (geteuid() != 0) {
-        throw Error(ErrorCode::environment, "chaos --power mounts a file system of its own; start it as root");
+        throw Error(ErrorCode::environment,
+                    "chaos --power mounts a file system of its own; start it as root");
     }
     std::filesystem::create_directories(mount_point_);
     PosixFile file(image_, O_RDWR | O_CREAT | O_EXCL);

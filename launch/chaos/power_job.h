@@ -31,8 +31,8 @@ class PowerJob : public ChaosJob {
     std::string failure_;
 };
 
-/// What is wrong with a run after a cut: a committed generation that is damaged, or one lost though a later one
-/// was begun after it was durable. Empty: nothing.
+/// What is wrong with a run after a cut: a committed generation that is damaged, or one lost though a later
+/// one was begun after it was durable. Empty: nothing.
 /// @param before  steps of the generations that had a manifest right before the cut, ascending.
 std::string problem_after_cut(const std::filesystem::path& run, const std::vector<std::uint64_t>& before);
 

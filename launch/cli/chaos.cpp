@@ -43,7 +43,8 @@ void add_chaos(CLI::App& app, Invocation& invocation) {
         "  lockstep chaos --corrupt 2000 -o chaos/ -- run/    (damages copies of run, plan and corpora)\n"
         "--kills SIGKILLs any rank, mpirun or everything, at any time and aimed at commits, and starts again "
         "with\n"
-        "another number of ranks; --power drops all that was not synced, at the same moments. In the end state "
+        "another number of ranks; --power drops all that was not synced, at the same moments. In the end "
+        "state "
         "digest\n"
         "and ledger root must be those of the undisturbed run. --corrupt flips bits, cuts, zeroes, swaps, "
         "appends,\n"
@@ -59,7 +60,8 @@ void add_chaos(CLI::App& app, Invocation& invocation) {
     kills->excludes(power)->excludes(damage);
     power->excludes(damage);
     verb->add_option("--seed", a->kills.seed, "Of the schedule: whom, when, with how many ranks again (1)");
-    verb->add_option("--kills-per-run", a->kills.kills_per_run, "Most kills or cuts before a run may end (10)")
+    verb->add_option("--kills-per-run", a->kills.kills_per_run,
+                     "Most kills or cuts before a run may end (10)")
         ->check(CLI::Range(1, 1000000));
     verb->add_option("--max-ranks", a->kills.ranks_max, "Ranks of a start are drawn from 1 to this (4)")
         ->check(CLI::Range(1, 1024));

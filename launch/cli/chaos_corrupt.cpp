@@ -30,7 +30,8 @@ class RunCopy {
         const RunRecord record = read_run_record(run);
         if (record.plans.size() > 1) {
             throw Error(ErrorCode::invalid_argument,
-                        "'" + run.string() + "' changed over to other plans; chaos --corrupt needs a run of one plan");
+                        "'" + run.string() +
+                            "' changed over to other plans; chaos --corrupt needs a run of one plan");
         }
         places_.folder = folder;
         places_.plan = folder / "plan";

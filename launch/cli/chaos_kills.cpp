@@ -217,17 +217,18 @@ class ChaosKills {
 
     void report(const Round& round, std::uint64_t kills) const {
         const std::string what = "seed " + std::to_string(round.seed) + ": " + std::to_string(round.kills) +
-                                 (a_.power ? " power cut(s), " : " kill(s), ") + std::to_string(round.starts) + " start(s); " +
-                                 std::to_string(kills) + " of " + std::to_string(a_.kills);
+                                 (a_.power ? " power cut(s), " : " kill(s), ") +
+                                 std::to_string(round.starts) + " start(s); " + std::to_string(kills) +
+                                 " of " + std::to_string(a_.kills);
         if (round.failure.empty()) {
             invocation_.say(what);
             return;
         }
-        log_rank(LogLevel::error,
-                 what + ": " + round.failure + "; its schedule again: lockstep chaos --seed " +
-                     std::to_string(round.seed) + (a_.power ? " --power " : " --kills ") +
-                     std::to_string(a_.kills_per_run) + " …; the run is in '" + a_.output + "/seed-" +
-                     std::to_string(round.seed) + (a_.power ? "-run'" : "'"));
+        log_rank(LogLevel::error, what + ": " + round.failure +
+                                      "; its schedule again: lockstep chaos --seed " +
+                                      std::to_string(round.seed) + (a_.power ? " --power " : " --kills ") +
+                                      std::to_string(a_.kills_per_run) + " …; the run is in '" + a_.output +
+                                      "/seed-" + std::to_string(round.seed) + (a_.power ? "-run'" : "'"));
     }
 
     int give_result(std::uint64_t kills) const {
@@ -239,9 +240,9 @@ class ChaosKills {
         }
         const bool sound = failures.empty() && kills >= a_.kills;
         invocation_.say((sound ? "nothing lost: " : "FAILED: ") + std::to_string(kills) +
-                        (a_.power ? " power cut(s) in " : " kill(s) in ") +
-                        std::to_string(rounds_.size()) + " run(s) of " + std::to_string(starts) +
-                        " start(s), " + std::to_string(failures.size()) + " failure(s)");
+                        (a_.power ? " power cut(s) in " : " kill(s) in ") + std::to_string(rounds_.size()) +
+                        " run(s) of " + std::to_string(starts) + " start(s), " +
+                        std::to_string(failures.size()) + " failure(s)");
         if (kills < a_.kills) {
             log_rank(LogLevel::error,
                      "the runs end before they can be killed; give the command more --steps");
