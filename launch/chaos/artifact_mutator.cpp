@@ -1,4 +1,4 @@
-#include "tests/faults/artifact_mutator.h"
+#include "launch/chaos/artifact_mutator.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,8 +10,8 @@
 #include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
-#include "io/column_file.h"
 #include "io/sealed_json.h"
+#include "launch/chaos/column_copy.h"
 
 namespace lockstep {
 
@@ -82,47 +82,10 @@ std::string append(std::string& bytes, Dice& dice) {
     return std::to_string(count) + (zeros ? " zeros" : " bytes") + " appended";
 }
 
-template <class T>
-bool copy_column(const ColumnFile& from, const ColumnFile::Info& info, ColumnFileWriter& to) {
-    if (info.type != column_type_of<T>()) return false;
-    to.column<T>(info.name, from.column<T>(info.name), info.width);
-    return true;
-}
-
-void copy_attribute(const ColumnFile& from, const ColumnFile::Attribute& a, ColumnFileWriter& to) {
-    // The file knows the type; asking for another one is an error.
-    const auto fits = [&](const auto& read) {
-        try {
-            to.attribute(a.group, a.name, read());
-            return true;
-        } catch (const Error&) {
-            return false;
-        }
-    };
-    if (fits([&] { return from.attribute_u64(a.group, a.name); })) return;
-    if (fits([&] { return from.attribute_i64(a.group, a.name); })) return;
-    if (fits([&] { return from.attribute_f64(a.group, a.name); })) return;
-    const std::string text = from.attribute_text(a.group, a.name);
-    to.attribute(a.group, a.name, std::string_view(text));
-}
-
 void write_columns_of_later_version(const fs::path& path) {
-    const ColumnFile from = ColumnFile::open_any(path);
-    ColumnFileWriter to(path, from.format(), version_to_come, Overwrite::yes);
-    for (const ColumnFile::Attribute& attribute : from.attributes()) {
-        const bool of_writer = attribute.name == "format" || attribute.name == "format_version";
-        if (attribute.group != "/" || !of_writer) copy_attribute(from, attribute, to);
-    }
-    for (const ColumnFile::Info& info : from.columns()) {
-        if (info.name.ends_with("_block_digest")) continue;
-        const bool copied =
-            copy_column<std::uint8_t>(from, info, to) || copy_column<std::uint16_t>(from, info, to) ||
-            copy_column<std::uint32_t>(from, info, to) || copy_column<std::uint64_t>(from, info, to) ||
-            copy_column<std::int32_t>(from, info, to) || copy_column<std::int64_t>(from, info, to) ||
-            copy_column<float>(from, info, to) || copy_column<double>(from, info, to);
-        if (!copied) throw std::runtime_error("a column of no known type: " + info.name);
-    }
-    to.publish();
+    ColumnCopy copy = take_apart(path);
+    copy.version = version_to_come;
+    put_together(copy, path);
 }
 
 /// JSON with its own digest, a manifest included; none if the text is no such document.

@@ -1,4 +1,4 @@
-// tests/faults/artifact_mutator.h
+// launch/chaos/artifact_mutator.h
 //
 // Damages a file of ours the way disks, copies and people do. Everything follows
 // from one seed, so that a case is repeated by its number.
