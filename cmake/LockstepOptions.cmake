@@ -4,6 +4,7 @@
 option(LOCKSTEP_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(LOCKSTEP_WERROR "Treat warnings as errors" ${PROJECT_IS_TOP_LEVEL})
 option(LOCKSTEP_CONTRACTS "Check LOCKSTEP_EXPECTS and LOCKSTEP_ENSURES at run time" OFF)
+option(LOCKSTEP_FUZZER "Link tests/fuzz with libFuzzer (clang)" OFF)
 option(LOCKSTEP_COVERAGE "Count executed lines (gcov)" OFF)
 set(LOCKSTEP_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: address,undefined or thread")
 

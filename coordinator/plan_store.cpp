@@ -86,6 +86,11 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     check_fingerprints_file(directory, plan);
     const json fingerprints = read_fingerprints(directory);
     const json files = fingerprints.value("files", json::object());
+    if (!files.is_object()) refuse(directory / "fingerprints.json", "field 'files' is not an object");
+    for (const auto& [name, digest] : files.items()) {
+        if (!digest.is_string())
+            refuse(directory / "fingerprints.json", "field 'files." + name + "' is no text");
+    }
     const ColumnFile columns =
         ColumnFile::open(directory / "plan.h5", plan_format, plan_format_version, VerifyAtOpen::everything);
     if (files.value("plan.h5", "") != columns.digest_hex()) {

@@ -91,6 +91,8 @@ json parse_strictly(const std::string& text, int depth_max, const std::filesyste
         return object;
     } catch (const json::parse_error& failure) {
         refuse(path, what + " is not JSON: malformed at byte " + std::to_string(failure.byte));
+    } catch (const json::out_of_range&) {
+        refuse(path, what + " holds a number that no double can hold");
     }
 }
 

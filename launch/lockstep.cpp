@@ -131,9 +131,9 @@ int report_usage(const Invocation& invocation, const CLI::App& app, const CLI::P
     return report(invocation, ErrorCode::invalid_argument, message + " (see " + name + " --help)");
 }
 
-}  // namespace
+enum class Act { yes, no };
 
-int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
+int parse_and_act(int argc, char** argv, const WorkerHooks& hooks, Act act) {
     Invocation invocation;
     invocation.hooks = hooks;
     CLI::App app("Lockstep: a lockfile for training data, and the machine that enforces it.", "lockstep");
@@ -169,6 +169,7 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
     } catch (const Error& error) {
         return report(invocation, error.code(), error.what());
     }
+    if (act == Act::no) return 0;
     try {
         set_floating_point_mode();
         return invocation.action();
@@ -176,6 +177,16 @@ int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
         const Error error = error_of(failure);
         return report(invocation, error.code(), error.what());
     }
+}
+
+}  // namespace
+
+int run_lockstep(int argc, char** argv, const WorkerHooks& hooks) {
+    return parse_and_act(argc, argv, hooks, Act::yes);
+}
+
+int check_arguments(int argc, char** argv) {
+    return parse_and_act(argc, argv, {}, Act::no);
 }
 
 }  // namespace lockstep

@@ -14,4 +14,8 @@ namespace lockstep {
 /// @return the exit code of DESIGN §8.
 int run_lockstep(int argc, char** argv, const WorkerHooks& hooks = {});
 
+/// Reads the command line as run_lockstep does, and does nothing.
+/// @return 0 if it is understood (help and version included), 2 with one line of error otherwise.
+int check_arguments(int argc, char** argv);
+
 }  // namespace lockstep

@@ -7,6 +7,24 @@
 
 namespace lockstep {
 
+namespace {
+
+std::string one_line(std::string message) {
+    for (char& c : message) {
+        if (c == '\n' || c == '\r' || c == '\t') {
+            c = ' ';
+        } else if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) {
+            c = '?';
+        }
+    }
+    return message;
+}
+
+}  // namespace
+
+Error::Error(ErrorCode code, const std::string& message)
+    : std::runtime_error(one_line(message)), code_(code) {}
+
 int exit_code_of(ErrorCode code) noexcept {
     switch (code) {
         case ErrorCode::check_failed:

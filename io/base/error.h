@@ -31,7 +31,8 @@ enum class ErrorCode {
 
 class Error : public std::runtime_error {
   public:
-    Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+    /// @param message  made one line: files we do not trust are quoted in it, control characters and all.
+    Error(ErrorCode code, const std::string& message);
     ErrorCode code() const noexcept { return code_; }
 
   private:

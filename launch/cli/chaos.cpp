@@ -1,27 +1,69 @@
+#include "io/base/error.h"
+#include "launch/cli/chaos_corrupt.h"
 #include "launch/cli/chaos_kills.h"
 #include "launch/cli/supervisor_verbs.h"
 
 namespace lockstep {
 
+namespace {
+
+/// What the verb was given, before it is known which harm is meant.
+struct ChaosArguments {
+    ChaosKillsArguments kills;
+    std::uint64_t corrupt = 0, power = 0;
+};
+
+int corrupt(const Invocation& invocation, const ChaosArguments& a) {
+    if (a.kills.command.size() != 1) {
+        throw Error(ErrorCode::invalid_argument, "chaos --corrupt takes the folder of one run, after --");
+    }
+    return chaos_corrupt(invocation, {a.kills.command[0], a.kills.output, a.corrupt, a.kills.seed});
+}
+
+int chaos(const Invocation& invocation, ChaosArguments a) {
+    if (a.corrupt != 0) return corrupt(invocation, a);
+    if (a.power != 0) {
+        a.kills.power = true;
+        a.kills.kills = a.power;
+    }
+    return chaos_kills(invocation, a.kills);
+}
+
+}  // namespace
+
 void add_chaos(CLI::App& app, Invocation& invocation) {
-    auto a = std::make_shared<ChaosKillsArguments>();
+    auto a = std::make_shared<ChaosArguments>();
     CLI::App* verb = add_verb(
         app, invocation, "chaos", "Break a run on purpose and prove that nothing is lost",
         "  lockstep chaos --kills 100 --seed 1 -o chaos/ -- train -p plan/ -d corpus.h5 -m nano -o x --steps "
         "40\n"
         "  lockstep chaos --kills 20 -o chaos/ -- mpirun --bind-to none -n 4 lockstep train … -o x\n"
         "  lockstep chaos --kills 20 -o chaos/ -- run/        (a copy of this run, from its first step)\n"
-        "SIGKILLs any rank, mpirun or everything, at any time and aimed at commits, and starts again with "
-        "another\n"
-        "number of ranks. In the end state digest and ledger root must be those of the undisturbed run.",
-        [&invocation, a] { return chaos_kills(invocation, *a); });
-    verb->add_option("command", a->command, "Training command or run folder, after --")->required();
-    verb->add_option("-o,--output", a->output, "Folder for the runs; what failed stays there")->required();
-    verb->add_option("--kills", a->kills, "Kills in all (100)")->check(CLI::Range(1, 100000000));
-    verb->add_option("--seed", a->seed, "Of the schedule: whom, when, with how many ranks again (1)");
-    verb->add_option("--kills-per-run", a->kills_per_run, "Most kills before a run may end (10)")
+        "  lockstep chaos --power 20 -o chaos/ -- run/        (as root: a disk of its own loses its power)\n"
+        "  lockstep chaos --corrupt 2000 -o chaos/ -- run/    (damages copies of run, plan and corpora)\n"
+        "--kills SIGKILLs any rank, mpirun or everything, at any time and aimed at commits, and starts again "
+        "with\n"
+        "another number of ranks; --power drops all that was not synced, at the same moments. In the end "
+        "state "
+        "digest\n"
+        "and ledger root must be those of the undisturbed run. --corrupt flips bits, cuts, zeroes, swaps, "
+        "appends,\n"
+        "exchanges files and raises versions; what is read must be what was written, or one clear error.",
+        [&invocation, a] { return chaos(invocation, *a); });
+    verb->add_option("command", a->kills.command, "Training command or run folder, after --")->required();
+    verb->add_option("-o,--output", a->kills.output, "Folder for the runs; what failed stays there")
+        ->required();
+    const auto range = CLI::Range(1, 100000000);
+    auto* kills = verb->add_option("--kills", a->kills.kills, "Kills in all (100)")->check(range);
+    auto* power = verb->add_option("--power", a->power, "Power cuts in all, instead of kills")->check(range);
+    auto* damage = verb->add_option("--corrupt", a->corrupt, "Damaged files, instead of kills")->check(range);
+    kills->excludes(power)->excludes(damage);
+    power->excludes(damage);
+    verb->add_option("--seed", a->kills.seed, "Of the schedule: whom, when, with how many ranks again (1)");
+    verb->add_option("--kills-per-run", a->kills.kills_per_run,
+                     "Most kills or cuts before a run may end (10)")
         ->check(CLI::Range(1, 1000000));
-    verb->add_option("--max-ranks", a->ranks_max, "Ranks of a start are drawn from 1 to this (4)")
+    verb->add_option("--max-ranks", a->kills.ranks_max, "Ranks of a start are drawn from 1 to this (4)")
         ->check(CLI::Range(1, 1024));
 }
 

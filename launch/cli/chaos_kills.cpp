@@ -9,6 +9,7 @@
 #include "io/base/log.h"
 #include "io/checkpoint.h"
 #include "io/directory.h"
+#include "launch/chaos/power_job.h"
 #include "launch/cli/invocation.h"
 #include "launch/supervisor/chaos_job.h"
 #include "launch/supervisor/run_report.h"
@@ -114,18 +115,18 @@ class ChaosKills {
         return moved_to(command_, run);
     }
 
-    LocalJobOptions options_for(const std::filesystem::path& run) const {
+    LocalJobOptions options_for(const std::filesystem::path& run, const std::filesystem::path& log) const {
         LocalJobOptions options;
         options.command = command_in(run);
         options.hang_timeout = hang_timeout;
-        options.output = run.string() + ".log";
-        options.say = [this](const std::string& line) { log_rank(LogLevel::debug, line); };
+        options.output = log.string();
+        options.say = [](const std::string& line) { log_rank(LogLevel::debug, line); };
         return options;
     }
 
     void run_undisturbed() {
         const std::filesystem::path run = std::filesystem::path(a_.output) / "undisturbed";
-        LocalJob job(options_for(run));
+        LocalJob job(options_for(run, run.string() + ".log"));
         const SupervisorOutcome outcome = supervise(job, {});
         if (outcome.exit_code != 0) {
             throw Error(ErrorCode::check_failed, "the undisturbed run ended with code " +
@@ -139,34 +140,68 @@ class ChaosKills {
     }
 
     Round run_round(std::uint64_t seed, std::uint64_t kills) {
-        const std::filesystem::path run = std::filesystem::path(a_.output) / ("seed-" + std::to_string(seed));
+        const std::filesystem::path folder =
+            std::filesystem::path(a_.output) / ("seed-" + std::to_string(seed));
+        const std::filesystem::path log = folder.string() + ".log";
+        const KillSchedule schedule(seed, kills, a_.ranks_max);
         Round round;
         round.seed = seed;
+        if (a_.power) {
+            PowerDisk disk(folder.string() + ".ext4", folder, disk_bytes());
+            const std::filesystem::path run = folder / "run";
+            PowerJob job(options_for(run, log), schedule, run_seconds_, training_seconds_, disk);
+            disturb(job, round);
+            if (round.failure.empty()) round.failure = job.failure();
+            finish(round, run, log);
+            // The disk goes; what failed on it stays.
+            if (!round.failure.empty()) keep(run, folder.string() + "-run");
+        } else {
+            ChaosJob job(options_for(folder, log), schedule, run_seconds_, training_seconds_);
+            disturb(job, round);
+            finish(round, folder, log);
+        }
+        if (!stopped_ && round.failure.empty()) {
+            std::filesystem::remove_all(folder);
+            std::filesystem::remove(log);
+        }
+        return round;
+    }
+
+    void disturb(ChaosJob& job, Round& round) {
         SupervisorSettings settings;
         settings.watch.patience_seconds = hang_timeout + 5;
         settings.restart.back_off_first_seconds = 0;
         settings.restart.same_step_max = 1 << 20;
         settings.poll_seconds = 0.01;
-        {
-            ChaosJob job(options_for(run), KillSchedule(seed, kills, a_.ranks_max), run_seconds_,
-                         training_seconds_);
-            const SupervisorOutcome outcome = supervise(job, settings);
-            stopped_ = job.stop_requests() > 0;
-            round.kills = job.kills();
-            round.starts = outcome.attempts.size();
-            if (outcome.exit_code != 0 && !stopped_) {
-                round.failure = "the run ended with code " + std::to_string(outcome.exit_code);
-            }
+        const SupervisorOutcome outcome = supervise(job, settings);
+        stopped_ = job.stop_requests() > 0;
+        round.kills = job.kills();
+        round.starts = outcome.attempts.size();
+        if (outcome.exit_code != 0 && !stopped_) {
+            round.failure = "the run ended with code " + std::to_string(outcome.exit_code);
         }
-        if (!stopped_ && round.failure.empty()) round.failure = check(run);
-        if (!stopped_ && round.failure.empty()) {
-            std::filesystem::remove_all(run);
-            std::filesystem::remove(run.string() + ".log");
-        }
-        return round;
     }
 
-    std::string check(const std::filesystem::path& run) const {
+    void finish(Round& round, const std::filesystem::path& run, const std::filesystem::path& log) const {
+        if (!stopped_ && round.failure.empty()) round.failure = check(run, log);
+    }
+
+    static void keep(const std::filesystem::path& run, const std::filesystem::path& where) {
+        std::error_code ignored;
+        std::filesystem::copy(run, where, std::filesystem::copy_options::recursive, ignored);
+    }
+
+    /// Room for what a run keeps and what it has on its way.
+    std::uint64_t disk_bytes() const {
+        std::uint64_t bytes = 0;
+        const std::filesystem::path run = std::filesystem::path(a_.output) / "undisturbed";
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(run)) {
+            if (entry.is_regular_file()) bytes += entry.file_size();
+        }
+        return 4 * bytes + (std::uint64_t{64} << 20U);
+    }
+
+    std::string check(const std::filesystem::path& run, const std::filesystem::path& log) const {
         try {
             const EndState found = end_state(run);
             if (found != wanted_) return "expected " + to_text(wanted_) + "; found " + to_text(found);
@@ -174,7 +209,7 @@ class ChaosKills {
             return error.what();
         }
         Processes processes;
-        const pid_t verify = processes.start({self_, "verify", run.string()}, {}, run.string() + ".log");
+        const pid_t verify = processes.start({self_, "verify", run.string()}, {}, log.string());
         while (!processes.exit_code(verify)) processes.wait(1);
         const int code = *processes.exit_code(verify);
         return code == 0 ? "" : "verify ended with code " + std::to_string(code);
@@ -182,16 +217,18 @@ class ChaosKills {
 
     void report(const Round& round, std::uint64_t kills) const {
         const std::string what = "seed " + std::to_string(round.seed) + ": " + std::to_string(round.kills) +
-                                 " kill(s), " + std::to_string(round.starts) + " start(s); " +
-                                 std::to_string(kills) + " of " + std::to_string(a_.kills) + " kills";
+                                 (a_.power ? " power cut(s), " : " kill(s), ") +
+                                 std::to_string(round.starts) + " start(s); " + std::to_string(kills) +
+                                 " of " + std::to_string(a_.kills);
         if (round.failure.empty()) {
             invocation_.say(what);
             return;
         }
-        log_rank(LogLevel::error,
-                 what + ": " + round.failure + "; its schedule again: lockstep chaos --seed " +
-                     std::to_string(round.seed) + " --kills " + std::to_string(a_.kills_per_run) +
-                     " …; the run is in '" + a_.output + "/seed-" + std::to_string(round.seed) + "'");
+        log_rank(LogLevel::error, what + ": " + round.failure +
+                                      "; its schedule again: lockstep chaos --seed " +
+                                      std::to_string(round.seed) + (a_.power ? " --power " : " --kills ") +
+                                      std::to_string(a_.kills_per_run) + " …; the run is in '" + a_.output +
+                                      "/seed-" + std::to_string(round.seed) + (a_.power ? "-run'" : "'"));
     }
 
     int give_result(std::uint64_t kills) const {
@@ -202,14 +239,15 @@ class ChaosKills {
             if (!round.failure.empty()) failures.push_back({{"seed", round.seed}, {"what", round.failure}});
         }
         const bool sound = failures.empty() && kills >= a_.kills;
-        invocation_.say((sound ? "nothing lost: " : "FAILED: ") + std::to_string(kills) + " kill(s) in " +
-                        std::to_string(rounds_.size()) + " run(s) of " + std::to_string(starts) +
-                        " start(s), " + std::to_string(failures.size()) + " failure(s)");
+        invocation_.say((sound ? "nothing lost: " : "FAILED: ") + std::to_string(kills) +
+                        (a_.power ? " power cut(s) in " : " kill(s) in ") + std::to_string(rounds_.size()) +
+                        " run(s) of " + std::to_string(starts) + " start(s), " +
+                        std::to_string(failures.size()) + " failure(s)");
         if (kills < a_.kills) {
             log_rank(LogLevel::error,
                      "the runs end before they can be killed; give the command more --steps");
         }
-        invocation_.give({{"kills", kills},
+        invocation_.give({{a_.power ? "power_cuts" : "kills", kills},
                           {"runs", rounds_.size()},
                           {"starts", starts},
                           {"failures", failures},

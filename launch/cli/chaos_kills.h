@@ -1,7 +1,7 @@
 // launch/cli/chaos_kills.h
 //
-// `chaos --kills`: a run that is killed again and again must end in the bits of
-// the one that was left alone.
+// `chaos --kills` and `--power`: a run that is killed again and again, or whose disk
+// loses its power, must end in the bits of the one that was left alone.
 
 #pragma once
 
@@ -20,6 +20,7 @@ struct ChaosKillsArguments {
     std::uint64_t seed = 1;
     std::uint64_t kills_per_run = 10;
     int ranks_max = 4;
+    bool power = false;  ///< Each kill is a power cut of a disk of the run's own.
 };
 
 /// @return exit code: 0, or 1 when a killed run ended otherwise than the undisturbed one.

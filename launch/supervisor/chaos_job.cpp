@@ -60,6 +60,10 @@ void ChaosJob::strike() {
         victims = {ranks.empty() ? child() : ranks[armed_->victim % ranks.size()]};
     }
     for (const pid_t victim : victims) kill(victim, SIGKILL);
+    struck();
+}
+
+void ChaosJob::struck() {
     ++kills_;
     armed_.reset();
 }

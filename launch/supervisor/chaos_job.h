@@ -27,9 +27,13 @@ class ChaosJob : public LocalJob {
 
     std::uint64_t kills() const { return kills_; }
 
+  protected:
+    /// Do it. Whoever overrides it calls struck().
+    virtual void strike();
+    void struck();
+
   private:
     bool is_due();
-    void strike();
 
     KillSchedule schedule_;
     double run_seconds_, training_seconds_;

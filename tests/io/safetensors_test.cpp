@@ -134,6 +134,7 @@ TEST_F(SafetensorsTest, MalformedFilesAreRefusedInOneLine) {
 
     expect_refused("", "cut short");
     expect_refused("1234567", "cut short");
+    expect_refused(with_length(R"({"a":401e999})"), "no double can hold");
     expect_refused(std::string(8, '\0'), "'{'");
     expect_refused(std::string(8, '\xFF'), "18446744073709551615");
     expect_refused(with_length("{}").substr(0, 9), "cut short");

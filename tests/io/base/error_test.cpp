@@ -65,5 +65,10 @@ TEST(ContractTest, ABrokenOneIsABugThatNamesTheCondition) {
     }
 }
 
+TEST(ErrorTest, AMessageIsOneLineWhateverIsQuotedInIt) {
+    const Error error(ErrorCode::corrupt_data, std::string("'a\nb\tc\x1b[31m\x7f\0d' is wrong", 24));
+    EXPECT_STREQ(error.what(), "'a b c?[31m??d' is wrong");
+}
+
 }  // namespace
 }  // namespace lockstep

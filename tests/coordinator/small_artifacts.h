@@ -1,0 +1,80 @@
+// tests/coordinator/small_artifacts.h
+//
+// All that a user keeps, small and real: two corpora, lengths in both forms, a
+// plan, and a run of three generations on it. Link small_history.cpp.
+
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "coordinator/run_record.h"
+#include "io/base/error.h"
+#include "tests/coordinator/small_history.h"
+#include "tests/coordinator/small_plan.h"
+
+namespace lockstep {
+
+class SmallArtifacts {
+  public:
+    SmallArtifacts(const std::filesystem::path& folder, std::uint64_t seed)
+        : folder_(make(folder)), small_(folder, options(seed)) {
+        for (const char* name : {"lengths.h5", "lengths.jsonl"}) {
+            write_lengths(folder / name, lengths_of(*small_.inputs[1].corpus()), Overwrite::no);
+        }
+        save_plan(plan_folder(), small_.plan, stats_of(small_.plan, small_.inputs), small_.inputs,
+                  WriteJsonl::always, Overwrite::no);
+        RunRecord record;
+        record.settings_json = R"({"seed":1})";
+        record.numerics = "fma256";
+        record.plan_path = plan_folder().string();
+        record.plan = small_.plan.fingerprints.plan;
+        for (const PlanSource& source : small_.plan.sources) {
+            record.corpora.push_back({source.name, (folder / (source.name + ".h5")).string(), source.corpus});
+        }
+        record.checkpoint_every = "100";
+        write_run_record(run(), record);
+        write_run(run(), History(small_.plan));
+    }
+
+    const std::filesystem::path& folder() const { return folder_; }
+    std::filesystem::path plan_folder() const { return folder_ / "plan"; }
+    std::filesystem::path run() const { return folder_ / "run"; }
+    const BatchPlan& plan() const { return small_.plan; }
+    const std::vector<PlanInput>& inputs() const { return small_.inputs; }
+
+    /// Every file, ascending.
+    std::vector<std::filesystem::path> files() const {
+        std::vector<std::filesystem::path> files;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_)) {
+            if (entry.is_regular_file()) files.push_back(entry.path());
+        }
+        std::sort(files.begin(), files.end());
+        return files;
+    }
+    /// The first of them whose name begins so. @pre there is one.
+    std::filesystem::path file_named(const std::string& beginning) const {
+        for (const std::filesystem::path& file : files()) {
+            if (file.filename().string().starts_with(beginning)) return file;
+        }
+        throw Error(ErrorCode::not_found, "no artifact is named " + beginning);
+    }
+
+  private:
+    static std::filesystem::path make(const std::filesystem::path& folder) {
+        std::filesystem::create_directories(folder / "run");
+        return folder;
+    }
+    static PlanOptions options(std::uint64_t seed) {
+        PlanOptions options = small_options();
+        options.seed = seed;
+        return options;
+    }
+
+    std::filesystem::path folder_;
+    SmallPlan small_;
+};
+
+}  // namespace lockstep

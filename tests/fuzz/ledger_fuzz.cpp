@@ -1,0 +1,18 @@
+// A ledger segment: raw bytes, or a sound one edited and sealed again.
+
+#include "io/column_file.h"
+#include "io/ledger.h"
+#include "tests/fuzz/support/fuzz_artifacts.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    using namespace lockstep;
+    static const std::filesystem::path sound = fuzz::sound_artifacts().file_named("steps-00000000-");
+    const std::filesystem::path file = fuzz::memory_folder() / sound.filename();
+    if (!fuzz::columns_from(fuzz::text_of(data, size), sound, file)) return 0;
+    fuzz::read_or_refuse([&] { read_ledger_segment_file(file); });
+    fuzz::read_or_refuse([&] {
+        const LedgerSegmentName name{file.filename().string(), ColumnFile::open_any(file).digest_hex()};
+        ledger_chain(file.parent_path(), name);
+    });
+    return 0;
+}

@@ -1,0 +1,45 @@
+// plan.h5: raw bytes, or a sound one edited and sealed again; read whole, and by questions.
+
+#include "coordinator/plan_file.h"
+#include "plan/plan_slice.h"
+#include "tests/fuzz/support/fuzz_artifacts.h"
+
+namespace {
+
+using namespace lockstep;
+
+void load_whole(const std::filesystem::path& folder) {
+    const BatchPlan plan = load_plan(folder, PlanCheck::files);
+    summarize(plan);
+    plan_stats(plan, {});
+}
+
+void ask(const std::filesystem::path& folder) {
+    const PlanFile plan = PlanFile::open(folder);
+    for (std::uint64_t sample = 0; sample < 40; ++sample) plan.find_sample(sample);
+    for (std::uint64_t step = 0; step < plan.num_steps(); ++step) plan.epoch_of(step);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    static const std::filesystem::path folder = [] {
+        const std::filesystem::path copy = fuzz::memory_folder() / "plan";
+        std::filesystem::copy(fuzz::sound_artifacts().plan_folder(), copy);
+        return copy;
+    }();
+    const std::filesystem::path sound = fuzz::sound_artifacts().plan_folder() / "plan.h5";
+    if (!fuzz::columns_from(fuzz::text_of(data, size), sound, folder / "plan.h5")) return 0;
+    fuzz::read_or_refuse([&] { load_whole(folder); });
+    fuzz::read_or_refuse([&] { load_plan(folder, PlanCheck::content); });
+    fuzz::read_or_refuse([&] { ask(folder); });
+    // Without its seal: what the columns themselves allow.
+    fuzz::read_or_refuse([&] {
+        const ColumnFile file = ColumnFile::open(folder / "plan.h5", plan_format, plan_format_version);
+        const BatchPlan plan = from_columns(read_plan_columns(file, PlanColumnsRead::all));
+        summarize(plan);
+        plan_stats(plan, {});
+        validate_plan(plan, {});
+    });
+    return 0;
+}

@@ -1,0 +1,12 @@
+// The ranks of a .tiktoken file.
+
+#include "tests/fuzz/support/fuzz_tokenizer.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    using namespace lockstep;
+    fuzz::read_or_refuse([&] {
+        const auto tokenizer = make_tiktoken_tokenizer(fuzz::text_of(data, size), "cl100k_base", {});
+        fuzz::use_tokenizer(*tokenizer, "hello, world 12 \xc3\xa9\n");
+    });
+    return 0;
+}
