@@ -32,7 +32,8 @@ bool leads_to_directory(const fs::path& path) {
 }  // namespace
 
 void create_directories_durably(const fs::path& directory) {
-    if (directory.empty() || leads_to_directory(directory)) return;
+    // A root is its own parent, and is there.
+    if (directory.empty() || directory == directory.parent_path() || leads_to_directory(directory)) return;
     // "run/" names the same as "run", but its parent_path() is not its parent.
     if (directory.has_parent_path() && !directory.has_filename()) {
         create_directories_durably(directory.parent_path());

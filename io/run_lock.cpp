@@ -71,9 +71,15 @@ RunLock::RunLock(const std::filesystem::path& run, std::chrono::milliseconds pat
                                             "; put the run directory on a file system with locks");
     }
     const std::string name = self() + "\n";
-    const auto size = static_cast<ssize_t>(name.size());
-    if (files.write_at(descriptor_, std::as_bytes(std::span(name)), 0) != size ||
-        files.resize(descriptor_, name.size()) != 0) {
+    const auto bytes = std::as_bytes(std::span(name));
+    for (std::size_t done = 0; done < name.size();) {
+        const ssize_t written = files.write_at(descriptor_, bytes.subspan(done), done);
+        if (written <= 0 && errno != EINTR) {
+            give_up(ErrorCode::io_failure, "cannot write '" + path + "': " + reason(errno));
+        }
+        if (written > 0) done += static_cast<std::size_t>(written);
+    }
+    if (files.resize(descriptor_, name.size()) != 0) {
         give_up(ErrorCode::io_failure, "cannot write '" + path + "': " + reason(errno));
     }
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <iterator>
+#include <ostream>
 #include <utility>
 
 #include "io/base/error.h"
@@ -19,15 +21,20 @@ constexpr int crashed = 128 + SIGSEGV;
 }  // namespace
 
 Cluster::Cluster(VirtualTime& time, SimulatedFiles& files, Judge& judge, const Subject& subject,
-                 const TrainingOptions& options, std::uint64_t seed)
+                 const TrainingOptions& options, std::uint64_t seed, std::ostream* log)
     : time_(time),
       files_(files),
       judge_(judge),
       subject_(subject),
       options_(options),
+      log_(log),
       draws_(seed, "cluster"),
       latencies_(seed, "latencies"),
       nature_(std::make_shared<Process>()) {}
+
+void Cluster::say(const std::string& line) {
+    if (log_ != nullptr) *log_ << time_.now() << " s, call " << calls_ << ": " << line << "\n";
+}
 
 void Cluster::kill(const std::shared_ptr<Process>& process) {
     if (!process || process->dead) return;
@@ -64,6 +71,7 @@ std::optional<int> Cluster::ranks_available() {
 void Cluster::start(std::optional<int> ranks) {
     ++starts_;
     in_reach_.reset();
+    say("started with " + std::to_string(ranks.value()) + " ranks");
     job_ = std::make_shared<Job>();
     job_->world = std::make_unique<SimulatedWorld>(time_, ranks.value(), hang_timeout_seconds);
     job_->ranks.resize(static_cast<std::size_t>(ranks.value()));
@@ -95,9 +103,9 @@ void Cluster::run_rank(const std::shared_ptr<Job>& job, std::size_t r) {
     // MPI's own end waits for all.
     try {
         if (code == 0 || code == exit_code_of(ErrorCode::stopped)) comm->barrier();
-        rank.code = code;
+        if (!rank.code) rank.code = code;
     } catch (const Error& error) {
-        rank.code = exit_code_of(error.code());
+        if (!rank.code) rank.code = exit_code_of(error.code());
     }
 }
 
@@ -170,6 +178,7 @@ void Cluster::freeze(const std::shared_ptr<Process>& process, double seconds) {
 void Cluster::strike(const Fault& fault, const std::shared_ptr<Process>& caller) {
     using Kind = Fault::Kind;
     ++struck_;
+    say("fault: " + std::string(name_of(fault.kind)));
     RankProcess* const rank = victim(caller);
     const auto kill_job = [&](int code) {
         if (!job_) return;
@@ -238,6 +247,21 @@ void Cluster::strike(const Fault& fault, const std::shared_ptr<Process>& caller)
     }
 }
 
+void Cluster::strike_aimed() {
+    const auto due = [&](const Fault& fault) {
+        if (fault.after_commit == 0) return calls_ == fault.call;
+        return calls_ >= fault.call && since_commit_ == fault.after_commit;
+    };
+    std::vector<Fault> now;
+    std::copy_if(aimed_.begin(), aimed_.end(), std::back_inserter(now), due);
+    std::erase_if(aimed_, due);
+    for (const Fault& fault : now) {
+        strike(fault, time_.process());
+        if (fault.power_follows)
+            aimed_.push_back({.kind = Fault::Kind::power_cut, .call = calls_ + 1 + draws_(20)});
+    }
+}
+
 void Cluster::strike_calls(const FileCall& call, CallFate& what) {
     if (std::exchange(slow_seconds_, 0.0) > 0) what.seconds = latencies_.seconds(1, 40);
     if (call.name == "write" && std::exchange(short_next_, false)) what.short_write = true;
@@ -273,10 +297,9 @@ CallFate Cluster::fate(const FileCall& call) {
     what.seconds = latencies_.seconds(0.001, 0.02);
     if (is_rank(*time_.process())) {
         ++calls_;
-        for (Fault& fault : aimed_) {
-            if (fault.call != calls_) continue;
-            strike(fault, time_.process());
-        }
+        const bool commits = call.name == "rename" && call.path.ends_with("/manifest.json");
+        since_commit_ = commits ? 0 : since_commit_ + 1;
+        strike_aimed();
         strike_calls(call, what);
     }
     if (call.name == "remove") last_removed_ = call.path;

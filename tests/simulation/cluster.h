@@ -6,9 +6,11 @@
 #pragma once
 
 #include <cstdint>
+#include <iosfwd>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "launch/supervisor/supervise.h"
@@ -24,7 +26,7 @@ namespace lockstep::simulation {
 class Cluster : public SupervisedJob {
   public:
     Cluster(VirtualTime& time, SimulatedFiles& files, Judge& judge, const Subject& subject,
-            const TrainingOptions& options, std::uint64_t seed);
+            const TrainingOptions& options, std::uint64_t seed, std::ostream* log);
 
     /// Strike now. @param caller  whose call on a file it is aimed at; null: anybody.
     void strike(const Fault& fault, const std::shared_ptr<Process>& caller);
@@ -45,7 +47,7 @@ class Cluster : public SupervisedJob {
     // SupervisedJob.
     double now() override { return time_.now(); }
     void wait(double seconds) override { time_.sleep(std::max(seconds, 1e-3)); }
-    void say(const std::string&) override {}
+    void say(const std::string& line) override;
     int stop_requests() override { return stop_requests_; }
     std::optional<int> ranks_available() override;
     std::optional<int> ranks_in_reach() override { return in_reach_; }
@@ -77,6 +79,7 @@ class Cluster : public SupervisedJob {
     RankProcess* victim(const std::shared_ptr<Process>& caller);
     bool is_rank(const Process& process) const;
     void freeze(const std::shared_ptr<Process>& process, double seconds);
+    void strike_aimed();
     void strike_calls(const FileCall& call, CallFate& fate);
     bool pretends(const FileCall& call);
 
@@ -85,11 +88,12 @@ class Cluster : public SupervisedJob {
     Judge& judge_;
     const Subject& subject_;
     const TrainingOptions& options_;
+    std::ostream* log_;
     Draws draws_, latencies_;
     std::shared_ptr<Process> supervisor_, nature_;
     std::shared_ptr<Job> job_;
     std::vector<Fault> aimed_;
-    std::uint64_t calls_ = 0, starts_ = 0, struck_ = 0, refusals_ = 0;
+    std::uint64_t calls_ = 0, since_commit_ = 1000, starts_ = 0, struck_ = 0, refusals_ = 0;
     int stop_requests_ = 0;
     std::optional<int> in_reach_;
     bool power_cut_ = false;

@@ -50,9 +50,13 @@ struct Fault {
     Kind kind = Kind::kill_rank;
     /// Aimed: when this many calls that change files have been made; 0: at a time.
     std::uint64_t call = 0;
-    double time = 0;     ///< [s]
-    double seconds = 0;  ///< How long it lasts, if it does.
+    std::uint64_t after_commit = 0;  ///< Aimed closer: so many calls after the next manifest got its name.
+    bool power_follows = false;      ///< The lights go out a few calls later.
+    double time = 0;                 ///< [s]
+    double seconds = 0;              ///< How long it lasts, if it does.
 };
+
+std::string_view name_of(Fault::Kind kind);
 
 /// @param calls, seconds  what an undisturbed run takes, about.
 std::vector<Fault> draw_faults(Draws& draws, std::uint64_t calls, double seconds);

@@ -15,6 +15,8 @@ namespace {
 
 constexpr const char* run_folder = "/run";
 constexpr std::uint64_t events_max = 1'000'000;
+/// About, with two ranks.
+constexpr std::uint64_t calls_of_generation = 25;
 /// How often a user starts the supervisor again: more than there are faults.
 constexpr int supervisors_max = 30;
 
@@ -39,15 +41,14 @@ SupervisorSettings settings() {
 
 class Schedule {
   public:
-    Schedule(const Subject& subject, std::uint64_t seed, Mistake mistake)
+    Schedule(const Subject& subject, std::uint64_t seed, Mistake mistake, std::ostream* log)
         : draws_(seed, "schedule"),
           options_(draw_options(draws_, mistake)),
           judge_(subject, disk_, run_folder),
-          cluster_(time_, files_, judge_, subject, options_, seed) {
-        // About 40 calls a generation with two ranks.
+          cluster_(time_, files_, judge_, subject, options_, seed, log) {
         const std::uint64_t generations = subject.num_steps() / options_.checkpoint_every + 1;
         const double seconds = static_cast<double>(subject.num_steps()) * (options_.step_seconds + 0.3);
-        faults_ = draw_faults(draws_, 40 * generations, seconds);
+        faults_ = draw_faults(draws_, calls_of_generation * generations, seconds);
         order_ = draws_(2) == 0 ? DirectoryOrder::journal : DirectoryOrder::names_alone;
     }
 
@@ -101,6 +102,7 @@ class Schedule {
         std::optional<SupervisorOutcome> outcome;
         std::string failure;
         time_.spawn(supervisor, [&] {
+            time_.sleep(0.01);
             try {
                 outcome = supervise(cluster_, settings());
             } catch (const Error& error) {
@@ -155,8 +157,8 @@ class Scribe : public Witness {
 
 }  // namespace
 
-ScheduleResult run_schedule(const Subject& subject, std::uint64_t seed, Mistake mistake) {
-    return Schedule(subject, seed, mistake).run();
+ScheduleResult run_schedule(const Subject& subject, std::uint64_t seed, Mistake mistake, std::ostream* log) {
+    return Schedule(subject, seed, mistake, log).run();
 }
 
 void record_undisturbed(Subject& subject) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iosfwd>
 #include <string>
 
 #include "tests/simulation/subject.h"
@@ -20,7 +21,9 @@ struct ScheduleResult {
     double seconds = 0;  ///< Of virtual time.
 };
 
-ScheduleResult run_schedule(const Subject& subject, std::uint64_t seed, Mistake mistake = Mistake::none);
+/// @param log  gets a line for everything that happens, if not null.
+ScheduleResult run_schedule(const Subject& subject, std::uint64_t seed, Mistake mistake = Mistake::none,
+                            std::ostream* log = nullptr);
 
 /// Fill in what every step must leave behind.
 void record_undisturbed(Subject& subject);

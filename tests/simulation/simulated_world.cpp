@@ -59,7 +59,7 @@ class SimulatedCommunicator : public Communicator {
     void barrier() override { world_.exchange(rank_, {}, phase_); }
     void broadcast(std::span<std::byte> bytes, Rank root) override {
         const auto all = world_.exchange(rank_, rank_ == root ? bytes_of(bytes) : Bytes(), phase_);
-        if (rank_ != root) copy_to(all[static_cast<std::size_t>(root.value)], bytes);
+        if (rank_ != root) copy_to((*all)[static_cast<std::size_t>(root.value)], bytes);
     }
     void sum(std::span<std::int64_t> values) override {
         combine(values, [](std::int64_t a, std::int64_t b) {
@@ -71,21 +71,21 @@ class SimulatedCommunicator : public Communicator {
     }
     void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
         const auto blocks = world_.exchange(rank_, bytes_of(mine), phase_);
-        for (std::size_t r = 0; r < blocks.size(); ++r) {
-            copy_to(blocks[r], all.subspan(r * mine.size(), mine.size()));
+        for (std::size_t r = 0; r < blocks->size(); ++r) {
+            copy_to((*blocks)[r], all.subspan(r * mine.size(), mine.size()));
         }
     }
     void all_gather_v(std::span<const std::byte> mine, std::span<std::byte> all,
                       std::span<const std::uint64_t> sizes) override {
         const auto blocks = world_.exchange(rank_, bytes_of(mine), phase_);
-        for (std::size_t r = 0, at = 0; r < blocks.size(); at += sizes[r], ++r) {
-            copy_to(blocks[r], all.subspan(at, sizes[r]));
+        for (std::size_t r = 0, at = 0; r < blocks->size(); at += sizes[r], ++r) {
+            copy_to((*blocks)[r], all.subspan(at, sizes[r]));
         }
     }
     std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine, Rank root) override {
-        auto all = world_.exchange(rank_, bytes_of(mine), phase_);
-        if (rank_ != root) all.clear();
-        return all;
+        const auto all = world_.exchange(rank_, bytes_of(mine), phase_);
+        if (rank_ != root) return {};
+        return *all;
     }
     std::unique_ptr<PendingTransfer> send(std::span<const std::byte> bytes, Rank to, int tag) override {
         world_.send(rank_.value, to.value, tag, bytes_of(bytes));
@@ -100,10 +100,10 @@ class SimulatedCommunicator : public Communicator {
     template <class Operation>
     void combine(std::span<std::int64_t> values, Operation operation) {
         const auto all = world_.exchange(rank_, bytes_of(std::as_bytes(values)), phase_);
-        copy_to(all[0], std::as_writable_bytes(values));
+        copy_to(all->front(), std::as_writable_bytes(values));
         std::vector<std::int64_t> other(values.size());
-        for (std::size_t r = 1; r < all.size(); ++r) {
-            copy_to(all[r], std::as_writable_bytes(std::span(other)));
+        for (std::size_t r = 1; r < all->size(); ++r) {
+            copy_to((*all)[r], std::as_writable_bytes(std::span(other)));
             std::transform(values.begin(), values.end(), other.begin(), values.begin(), operation);
         }
     }
@@ -119,12 +119,17 @@ std::unique_ptr<Communicator> SimulatedWorld::communicator(Rank rank) {
     return std::make_unique<SimulatedCommunicator>(*this, rank);
 }
 
-std::vector<Bytes> SimulatedWorld::exchange(Rank rank, Bytes mine, const std::string& phase) {
+std::shared_ptr<const std::vector<Bytes>> SimulatedWorld::exchange(Rank rank, Bytes mine,
+                                                                   const std::string& phase) {
     const std::uint64_t number = done_[static_cast<std::size_t>(rank.value)]++;
     Meeting& meeting = meetings_[number];
-    meeting.contributions[rank.value] = std::move(mine);
+    if (!meeting.contributions) {
+        meeting.contributions = std::make_shared<std::vector<Bytes>>(static_cast<std::size_t>(size_));
+    }
+    (*meeting.contributions)[static_cast<std::size_t>(rank.value)] = std::move(mine);
+    ++meeting.came;
     const double deadline = time_.now() + timeout_;
-    const auto complete = [&] { return meeting.contributions.size() == static_cast<std::size_t>(size_); };
+    const auto complete = [&] { return meeting.came == size_; };
     if (complete()) {
         for (Fiber* const fiber : std::exchange(meeting.waiting, {})) time_.wake(fiber);
         time_.sleep(message_seconds);
@@ -135,8 +140,7 @@ std::vector<Bytes> SimulatedWorld::exchange(Rank rank, Bytes mine, const std::st
             throw Error(ErrorCode::peer_lost, phase + " was not complete at its deadline");
         }
     }
-    std::vector<Bytes> all;
-    for (const auto& [r, bytes] : meeting.contributions) all.push_back(bytes);
+    const auto all = meeting.contributions;
     if (++meeting.left == size_) meetings_.erase(number);
     return all;
 }

@@ -28,7 +28,7 @@ class SimulatedWorld {
     std::unique_ptr<Communicator> communicator(Rank rank);
 
     /// Everybody's contribution to everybody. @throws Error{peer_lost}.
-    std::vector<Bytes> exchange(Rank rank, Bytes mine, const std::string& phase);
+    std::shared_ptr<const std::vector<Bytes>> exchange(Rank rank, Bytes mine, const std::string& phase);
     void send(int from, int to, int tag, Bytes bytes);
     Bytes receive(int from, int to, int tag, const std::string& phase);
 
@@ -37,9 +37,9 @@ class SimulatedWorld {
 
   private:
     struct Meeting {
-        std::map<int, Bytes> contributions;
+        std::shared_ptr<std::vector<Bytes>> contributions;
         std::vector<Fiber*> waiting;
-        int left = 0;
+        int came = 0, left = 0;
     };
     VirtualTime& time_;
     int size_;

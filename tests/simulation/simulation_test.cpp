@@ -1,5 +1,5 @@
 // Ten thousand runs under as many seeds; a million with LOCKSTEP_SIMULATIONS=1000000.
-// A failure names its seed: LOCKSTEP_SIMULATION_SEED=N runs that one alone.
+// A failure names its seed: LOCKSTEP_SIMULATION_SEED=N runs that one alone, and tells.
 
 #include <gtest/gtest.h>
 
@@ -40,7 +40,8 @@ TEST_F(SimulationTest, WhateverHappensNothingIsLost) {
     const std::uint64_t count = single ? 1 : number_from("LOCKSTEP_SIMULATIONS").value_or(schedules_in_ci);
     ScheduleResult sum;
     for (std::uint64_t seed = begin; seed < begin + count; ++seed) {
-        const ScheduleResult result = run_schedule(subject(), seed);
+        const ScheduleResult result =
+            run_schedule(subject(), seed, Mistake::none, single ? &std::cout : nullptr);
         ASSERT_EQ(result.problem, "") << "LOCKSTEP_SIMULATION_SEED=" << seed;
         sum.starts += result.starts;
         sum.faults += result.faults;

@@ -140,7 +140,7 @@ void VirtualTime::spawn(const std::shared_ptr<Process>& process, std::function<v
         __sanitizer_finish_switch_fiber(nullptr, &fiber->outer_bottom, &fiber->outer_bytes);
 #endif
         try {
-            if (!fiber->process->dead) fiber->work();
+            fiber->work();
         } catch (const ProcessEnded&) {
         } catch (...) {
             fiber->failure = std::current_exception();
@@ -189,7 +189,7 @@ void VirtualTime::run(std::uint64_t events_max) {
         queue_.pop_back();
         Fiber* const fiber = event.fiber;
         if (fiber->ended || event.sleep != fiber->sleep) continue;
-        if (++events_ == events_max) fail(std::make_exception_ptr(std::runtime_error("it does not end")));
+        if (++events_ % events_max == 0) fail(std::make_exception_ptr(std::runtime_error("it does not end")));
         now_ = std::max(now_, event.time);
         if (fiber->process->frozen && !fiber->process->dead) {
             fiber->process->held.push_back(fiber);

@@ -47,7 +47,8 @@ class VirtualTime {
     const std::shared_ptr<Process>& process() const;
     Fiber* fiber() const { return running_; }
 
-    /// A fiber of `process`, which begins now. What it throws ends the schedule, ProcessEnded apart.
+    /// A fiber of `process`, which begins now, even if that dies before. What it throws ends the schedule,
+    /// ProcessEnded apart.
     void spawn(const std::shared_ptr<Process>& process, std::function<void()> work);
     /// Run until every fiber has ended. @throws what a fiber has thrown first; all others are unwound then.
     /// After `events_max` events it counts as one that does not end.

@@ -1,0 +1,116 @@
+# Hosts on one machine, to be sourced: each is a network, host name, mount and process namespace, on one bridge in
+# a namespace of its own. Nothing is added to the machine's network; all ends with the holders, on exit.
+#
+#   cluster_up FOLDER N          hosts h1…hN at 10.78.0.1…N
+#   on_first COMMAND…            in h1's network, seeing the machine's processes: where mpirun and lockstep run
+#   cut_link H | power_off H | freeze H | thaw H
+
+net=10.78.0
+
+cluster_fail() {
+    echo "hosts: $*" >&2
+    exit 1
+}
+
+cluster_needs() {
+    local tool
+    for tool in unshare nsenter ip mpirun; do
+        command -v "$tool" >/dev/null || cluster_fail "no $tool; install util-linux, iproute2 and openmpi-bin"
+    done
+    unshare --net --uts --mount --pid --fork --mount-proc true 2>/dev/null ||
+        cluster_fail "this machine allows no namespaces (they need root); configure with -DLOCKSTEP_TEST_HOSTS=OFF"
+}
+
+holder() { cat "$cluster/$1.pid"; }
+
+# NAME SCRIPT: a process that holds the namespaces; its pid 1 waits for ever and reaps what is left to it.
+hold() {
+    local name=$1 unshare_pid child=""
+    setsid unshare --net --uts --mount --pid --fork --mount-proc --kill-child=KILL bash -c "
+        hostname '$name'
+        ip link set lo up
+        mount --bind '$cluster/hosts' /etc/hosts
+        mount -t tmpfs -o mode=1777 none /dev/shm
+        : >'$cluster/$name.ready'
+        while :; do sleep 3600 & wait \$!; done" </dev/null >"$cluster/$name.log" 2>&1 &
+    unshare_pid=$!
+    echo "$unshare_pid" >>"$cluster/holders"
+    for _ in $(seq 200); do
+        if [ -e "$cluster/$name.ready" ]; then
+            child=$(tr -d ' \n' <"/proc/$unshare_pid/task/$unshare_pid/children")
+            break
+        fi
+        sleep 0.05
+    done
+    [ -n "$child" ] || cluster_fail "host $name did not start: $(cat "$cluster/$name.log")"
+    echo "$child" >"$cluster/$name.pid"
+}
+
+cluster_up() {
+    cluster=$1
+    local count=$2 k switch
+    cluster_needs
+    mkdir -p "$cluster"
+    {
+        echo "127.0.0.1 localhost"
+        for k in $(seq "$count"); do echo "$net.$k h$k"; done
+    } >"$cluster/hosts"
+    hold switch
+    switch=$(holder switch)
+    nsenter -t "$switch" -n ip link add br0 type bridge
+    nsenter -t "$switch" -n ip link set br0 up
+    for k in $(seq "$count"); do
+        hold "h$k"
+        nsenter -t "$switch" -n ip link add "p$k" type veth peer name eth0 netns "$(holder "h$k")"
+        nsenter -t "$switch" -n ip link set "p$k" master br0 up
+        nsenter -t "$(holder "h$k")" -n ip addr add "$net.$k/24" dev eth0
+        nsenter -t "$(holder "h$k")" -n ip link set eth0 up
+    done
+    # How mpirun reaches a host: AGENT HOST COMMAND…, as ssh is called.
+    cat >"$cluster/agent" <<AGENT
+#!/bin/bash
+host=\$1
+shift
+exec nsenter -t "\$(cat '$cluster'/"\$host".pid)" --net --uts --mount --pid -- bash -c "\$*"
+AGENT
+    # Whether a host can be reached from h1: its kernel refuses a connection.
+    cat >"$cluster/alive" <<ALIVE
+#!/bin/bash
+timeout 2 nsenter -t '$(holder h1)' --net -- bash -c "exec 3<>/dev/tcp/$net.\${1#h}/9" 2>&1 | grep -q refused
+ALIVE
+    chmod +x "$cluster/agent" "$cluster/alive"
+}
+
+on_first() {
+    nsenter -t "$(holder h1)" --net --uts -- unshare --mount bash -c '
+        mount --bind "$1/hosts" /etc/hosts
+        shift
+        exec "$@"' - "$cluster" "$@"
+}
+
+cut_link() { nsenter -t "$(holder "$1")" -n ip link set eth0 down; }
+
+# Every process of a host but its first.
+processes_of() {
+    local space process
+    space=$(readlink "/proc/$(holder "$1")/ns/pid")
+    for process in /proc/[0-9]*; do
+        [ "$(readlink "$process/ns/pid" 2>/dev/null)" = "$space" ] || continue
+        [ "${process#/proc/}" = "$(holder "$1")" ] || echo "${process#/proc/}"
+    done
+}
+
+power_off() {
+    cut_link "$1"
+    # With its first process all others are killed at once.
+    kill -KILL "$(holder "$1")"
+}
+
+freeze() { processes_of "$1" | xargs -r kill -STOP; }
+thaw() { processes_of "$1" | xargs -r kill -CONT; }
+
+cluster_down() {
+    local pid
+    [ -e "$cluster/holders" ] || return 0
+    while read -r pid; do kill -KILL "$pid" 2>/dev/null || true; done <"$cluster/holders"
+}
