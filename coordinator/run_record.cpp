@@ -5,6 +5,7 @@
 #include "coordinator/version.h"
 #include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "io/directory.h"
 #include "io/sealed_json.h"
 
 namespace lockstep {
@@ -38,7 +39,7 @@ void require_format(const json& object, const char* format, std::uint64_t newest
 
 void read_revisions(const std::filesystem::path& run, std::vector<PlanInForce>& plans) {
     const std::filesystem::path path = revisions_path(run);
-    if (!std::filesystem::exists(path)) return;
+    if (!path_exists(path)) return;
     try {
         const json object = json::parse(unseal_json(read_file(path), path.string()));
         require_format(object, revisions_format, revisions_format_version, path);
@@ -126,7 +127,7 @@ void write_run_revisions(const std::filesystem::path& run, const std::vector<Pla
 
 RunRecord read_run_record(const std::filesystem::path& run) {
     const std::filesystem::path path = run_record_path(run);
-    if (!std::filesystem::exists(path)) {
+    if (!path_exists(path)) {
         throw Error(ErrorCode::not_found, "'" + run.string() +
                                               "' is not a run: it has no run.json; start one with "
                                               "lockstep train -o " +

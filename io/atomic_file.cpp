@@ -1,16 +1,15 @@
 #include "io/atomic_file.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 
 #include <cerrno>
 #include <future>
 #include <span>
-#include <system_error>
 #include <vector>
 
 #include "io/base/error.h"
 #include "io/commit_hook.h"
+#include "io/file_system.h"
 #include "io/posix_file.h"
 
 namespace lockstep {
@@ -22,12 +21,12 @@ namespace {
 }
 
 void rename_over(const std::filesystem::path& from, const std::filesystem::path& to) {
-    if (::rename(from.c_str(), to.c_str()) != 0) throw_errno("publish", to.string(), errno);
+    if (file_system().rename(from.c_str(), to.c_str()) != 0) throw_errno("publish", to.string(), errno);
 }
 
 void rename_beside(const std::filesystem::path& from, const std::filesystem::path& to) {
     // The kernel looks and renames in one go: two writers cannot both find the name free.
-    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return;
+    if (file_system().rename_beside(from.c_str(), to.c_str()) == 0) return;
     if (errno == EEXIST) throw_exists(to);
     if (errno != EINVAL && errno != ENOSYS) throw_errno("publish", to.string(), errno);
     // This file system cannot; a look beforehand is the best there is.
@@ -44,12 +43,9 @@ std::filesystem::path temporary_path(const std::filesystem::path& path) {
 }
 
 void require_writable_output(const std::filesystem::path& path, Overwrite overwrite) {
-    std::error_code failure;
-    const auto kind = std::filesystem::symlink_status(path, failure).type();
-    if (overwrite == Overwrite::no && kind != std::filesystem::file_type::not_found &&
-        kind != std::filesystem::file_type::none) {
-        throw_exists(path);
-    }
+    FileSystem::Status status;
+    const bool known = file_system().status(path.c_str(), status) == 0;
+    if (overwrite == Overwrite::no && known && status.kind != FileSystem::Kind::absent) throw_exists(path);
 }
 
 void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path,
@@ -76,8 +72,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
         file.close();
         publish_file(temporary, path, overwrite);
     } catch (...) {
-        std::error_code ignored;
-        std::filesystem::remove(temporary, ignored);
+        file_system().remove_file(temporary.c_str());
         throw;
     }
 }

@@ -177,14 +177,13 @@ void write_manifest(const fs::path& run, const Manifest& manifest) {
     }
     // What this rank cannot see it could not load either: a run directory that is not shared, say.
     for (const ShardName& shard : manifest.shards) {
-        std::error_code failure;
-        const std::uintmax_t file_bytes = fs::file_size(generation / shard.file, failure);
-        if (failure || file_bytes != shard.file_bytes) {
+        const auto file_bytes = file_bytes_of(generation / shard.file);
+        if (file_bytes != shard.file_bytes) {
             throw Error(ErrorCode::io_failure,
                         "shard '" + (generation / shard.file).string() + "' " +
-                            (failure ? "cannot be seen from rank 0 (" + failure.message() + ")"
-                                     : "has " + std::to_string(file_bytes) + " bytes, expected " +
-                                           std::to_string(shard.file_bytes)) +
+                            (file_bytes ? "has " + std::to_string(*file_bytes) + " bytes, expected " +
+                                              std::to_string(shard.file_bytes)
+                                        : "cannot be seen from rank 0") +
                             "; all ranks must write to one shared run directory");
         }
     }
@@ -318,12 +317,7 @@ class Abandoned {
         create_directories_durably(target.parent_path());
         commit_point("before-move");
         // The directory is new, so nothing is there to be overwritten.
-        std::error_code failure;
-        fs::rename(run_ / relative, target, failure);
-        if (failure) {
-            throw_errno("move to abandoned/", (run_ / relative).string(), failure.value(),
-                        "the run directory must be one file system, and writable");
-        }
+        rename_path(run_ / relative, target, "the run directory must be one file system, and writable");
         // The new name first: a power cut may leave both, never neither.
         sync_directory(target.parent_path());
         sync_directory((run_ / relative).parent_path());

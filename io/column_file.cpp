@@ -1,7 +1,6 @@
 #include "io/column_file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,6 +11,7 @@
 #include "io/base/contract.h"
 #include "io/base/error.h"
 #include "io/column_file_format.h"
+#include "io/file_system.h"
 #include "io/hdf5/column_tree.h"
 #include "io/posix_file.h"
 
@@ -26,12 +26,11 @@ class FileMap {
   public:
     explicit FileMap(const PosixFile& file) : bytes_(static_cast<std::size_t>(file.size())) {
         if (bytes_ == 0) return;
-        void* address = ::mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file.descriptor(), 0);
-        if (address == MAP_FAILED) throw_errno("map", file.path().string(), errno);
-        data_ = static_cast<const std::byte*>(address);
+        data_ = file_system().map(file.descriptor(), bytes_);
+        if (data_ == nullptr) throw_errno("map", file.path().string(), errno);
     }
     ~FileMap() {
-        if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), bytes_);
+        if (data_ != nullptr) file_system().unmap(data_, bytes_);
     }
     FileMap(const FileMap&) = delete;
     FileMap& operator=(const FileMap&) = delete;

@@ -11,6 +11,7 @@
 #include "io/base/error.h"
 #include "io/column_file.h"
 #include "io/column_file_format.h"
+#include "io/file_system.h"
 #include "io/hdf5/attributes.h"
 #include "io/hdf5/column_tree.h"
 #include "io/hdf5/handle.h"
@@ -222,8 +223,7 @@ struct ColumnFileWriter::State {
 
     ~State() {
         discard_hdf5();
-        std::error_code ignored;
-        if (!published) std::filesystem::remove(temporary, ignored);
+        if (!published) file_system().remove_file(temporary.c_str());
     }
 
     /// Let go of the file without asking whether all of it arrived.

@@ -1,8 +1,6 @@
 #include "io/posix_file.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +8,7 @@
 #include <utility>
 
 #include "io/base/error.h"
+#include "io/file_system.h"
 
 namespace lockstep {
 
@@ -17,8 +16,6 @@ namespace {
 
 // One call may transfer less than asked for and be interrupted; Linux moves at most 2 GiB at a time.
 constexpr std::size_t transfer_bytes_max = std::size_t{1} << 30U;
-
-constexpr mode_t new_file_mode = 0666;  // The user's umask decides.
 
 template <class Call>
 ssize_t retry_interrupted(Call call) {
@@ -35,9 +32,9 @@ std::string advice_for(int errno_value) {
     return {};
 }
 
-struct stat status_of(int descriptor, const std::filesystem::path& path) {
-    struct stat status {};
-    if (::fstat(descriptor, &status) != 0) throw_errno("examine", path.string(), errno);
+FileSystem::Status status_of(int descriptor, const std::filesystem::path& path) {
+    FileSystem::Status status;
+    if (file_system().status(descriptor, status) != 0) throw_errno("examine", path.string(), errno);
     return status;
 }
 
@@ -45,7 +42,7 @@ struct stat status_of(int descriptor, const std::filesystem::path& path) {
 
 PosixFile::PosixFile(std::filesystem::path path, int flags) : path_(std::move(path)) {
     descriptor_ = static_cast<int>(
-        retry_interrupted([&] { return ssize_t{::open(path_.c_str(), flags | O_CLOEXEC, new_file_mode)}; }));
+        retry_interrupted([&] { return ssize_t{file_system().open(path_.c_str(), flags)}; }));
     if (descriptor_ < 0) {
         const int reason = errno;
         throw_errno((flags & O_CREAT) != 0 ? "create" : "open", path_.string(), reason, advice_for(reason));
@@ -53,24 +50,25 @@ PosixFile::PosixFile(std::filesystem::path path, int flags) : path_(std::move(pa
 }
 
 PosixFile::~PosixFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
+    if (descriptor_ >= 0) file_system().close(descriptor_);
 }
 
 PosixFile::PosixFile(PosixFile&& other) noexcept
     : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 std::uint64_t PosixFile::size() const {
-    return static_cast<std::uint64_t>(status_of(descriptor_, path_).st_size);
+    return status_of(descriptor_, path_).bytes;
 }
 
 bool PosixFile::is_regular() const {
-    return S_ISREG(status_of(descriptor_, path_).st_mode);
+    return status_of(descriptor_, path_).kind == FileSystem::Kind::file;
 }
 
 void PosixFile::write(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
         const std::size_t wanted = std::min(bytes.size(), transfer_bytes_max);
-        const ssize_t written = retry_interrupted([&] { return ::write(descriptor_, bytes.data(), wanted); });
+        const ssize_t written =
+            retry_interrupted([&] { return file_system().write(descriptor_, bytes.first(wanted)); });
         if (written < 0) {
             const int reason = errno;
             throw_errno("write", path_.string(), reason, advice_for(reason));
@@ -83,7 +81,7 @@ void PosixFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes)
     while (!bytes.empty()) {
         const std::size_t wanted = std::min(bytes.size(), transfer_bytes_max);
         const ssize_t written = retry_interrupted(
-            [&] { return ::pwrite(descriptor_, bytes.data(), wanted, static_cast<off_t>(offset)); });
+            [&] { return file_system().write_at(descriptor_, bytes.first(wanted), offset); });
         if (written < 0) {
             const int reason = errno;
             throw_errno("write", path_.string(), reason, advice_for(reason));
@@ -98,7 +96,7 @@ std::size_t PosixFile::read(std::span<std::byte> bytes) {
     while (done < bytes.size()) {
         const std::size_t wanted = std::min(bytes.size() - done, transfer_bytes_max);
         const ssize_t got =
-            retry_interrupted([&] { return ::read(descriptor_, bytes.data() + done, wanted); });
+            retry_interrupted([&] { return file_system().read(descriptor_, bytes.subspan(done, wanted)); });
         if (got < 0) throw_errno("read", path_.string(), errno);
         if (got == 0) break;
         done += static_cast<std::size_t>(got);
@@ -110,7 +108,7 @@ void PosixFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) const 
     while (!bytes.empty()) {
         const std::size_t wanted = std::min(bytes.size(), transfer_bytes_max);
         const ssize_t got = retry_interrupted(
-            [&] { return ::pread(descriptor_, bytes.data(), wanted, static_cast<off_t>(offset)); });
+            [&] { return file_system().read_at(descriptor_, bytes.first(wanted), offset); });
         if (got < 0) throw_errno("read", path_.string(), errno);
         if (got == 0) {
             throw Error(ErrorCode::corrupt_data,
@@ -123,8 +121,7 @@ void PosixFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) const 
 }
 
 void PosixFile::resize(std::uint64_t file_bytes) {
-    if (retry_interrupted(
-            [&] { return ssize_t{::ftruncate(descriptor_, static_cast<off_t>(file_bytes))}; }) != 0) {
+    if (retry_interrupted([&] { return ssize_t{file_system().resize(descriptor_, file_bytes)}; }) != 0) {
         const int reason = errno;
         throw_errno("resize", path_.string(), reason, advice_for(reason));
     }
@@ -132,12 +129,11 @@ void PosixFile::resize(std::uint64_t file_bytes) {
 
 void PosixFile::begin_sync(std::uint64_t offset, std::uint64_t bytes) noexcept {
     // A failure shows when the file is synced.
-    ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
-                      SYNC_FILE_RANGE_WRITE);
+    file_system().begin_sync(descriptor_, offset, bytes);
 }
 
 void PosixFile::sync() {
-    if (retry_interrupted([&] { return ssize_t{::fsync(descriptor_)}; }) != 0) {
+    if (retry_interrupted([&] { return ssize_t{file_system().sync(descriptor_)}; }) != 0) {
         const int reason = errno;
         throw_errno("sync", path_.string(), reason, advice_for(reason));
     }
@@ -145,7 +141,7 @@ void PosixFile::sync() {
 
 void PosixFile::close() {
     // Not repeated when interrupted: on Linux the descriptor is gone either way.
-    if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) {
+    if (file_system().close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) {
         const int reason = errno;
         throw_errno("close", path_.string(), reason, advice_for(reason));
     }

@@ -1,6 +1,7 @@
 #include "io/retention.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <string>
 #include <system_error>
 
@@ -9,6 +10,7 @@
 #include "io/base/log.h"
 #include "io/commit_hook.h"
 #include "io/directory.h"
+#include "io/file_system.h"
 #include "io/generation_files.h"
 
 namespace lockstep {
@@ -23,9 +25,7 @@ bool looks_complete(const fs::path& run, std::uint64_t step) {
         const Manifest manifest = read_manifest(run, step);
         if (manifest.ledger_head && !path_exists(run / "ledger" / manifest.ledger_head->file)) return false;
         return std::all_of(manifest.shards.begin(), manifest.shards.end(), [&](const ShardName& shard) {
-            std::error_code failure;
-            return fs::file_size(generation_directory(run, step) / shard.file, failure) == shard.file_bytes &&
-                   !failure;
+            return file_bytes_of(generation_directory(run, step) / shard.file) == shard.file_bytes;
         });
     } catch (const Error&) {
         return false;
@@ -46,11 +46,10 @@ void retire_generation(const fs::path& run, std::uint64_t step) {
     }
     remove_temporaries(generation);
     commit_point("shards-removed");
-    std::error_code failure;
-    fs::remove(generation, failure);
-    if (failure) {
-        log_root(LogLevel::warning, "pruned generation '" + generation.string() +
-                                        "' is kept as a directory: " + failure.message());
+    if (file_system().remove_directory(generation.c_str()) != 0) {
+        log_root(LogLevel::warning,
+                 "pruned generation '" + generation.string() +
+                     "' is kept as a directory: " + std::generic_category().message(errno));
         return;
     }
     sync_directory(generation.parent_path());

@@ -1,17 +1,18 @@
 #include "io/run_lock.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
 
 #include "io/base/error.h"
+#include "io/file_system.h"
 
 namespace lockstep {
 namespace {
@@ -29,7 +30,7 @@ std::string self() {
 
 std::string holder(int descriptor) {
     std::array<char, 320> bytes{};
-    const ssize_t size = ::pread(descriptor, bytes.data(), bytes.size(), 0);
+    const ssize_t size = file_system().read_at(descriptor, std::as_writable_bytes(std::span(bytes)), 0);
     std::string_view line(bytes.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
     line = line.substr(0, line.find('\n'));
     for (const char c : line) {
@@ -43,19 +44,20 @@ std::string holder(int descriptor) {
 
 RunLock::RunLock(const std::filesystem::path& run, std::chrono::milliseconds patience) {
     const std::string path = (run / "LOCK").string();
-    descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    FileSystem& files = file_system();
+    descriptor_ = files.open(path.c_str(), O_RDWR | O_CREAT);
     if (descriptor_ < 0) {
         throw Error(ErrorCode::io_failure, "cannot open '" + path + "': " + reason(errno) +
                                                "; the run directory must exist and be writable");
     }
-    const auto give_up = [this](ErrorCode code, const std::string& message) {
-        ::close(descriptor_);
+    const auto give_up = [&](ErrorCode code, const std::string& message) {
+        files.close(descriptor_);
         throw Error(code, message);
     };
     // Belongs to the open file, which ends with the process. LOCK stays: unlinking it
     // would let a third process lock another file of the same name.
     const auto give_up_at = std::chrono::steady_clock::now() + patience;
-    while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    while (files.try_lock(descriptor_) != 0) {
         if (errno == EINTR) continue;
         if (errno == EWOULDBLOCK) {
             if (std::chrono::steady_clock::now() < give_up_at) {
@@ -70,13 +72,14 @@ RunLock::RunLock(const std::filesystem::path& run, std::chrono::milliseconds pat
     }
     const std::string name = self() + "\n";
     const auto size = static_cast<ssize_t>(name.size());
-    if (::pwrite(descriptor_, name.data(), name.size(), 0) != size || ::ftruncate(descriptor_, size) != 0) {
+    if (files.write_at(descriptor_, std::as_bytes(std::span(name)), 0) != size ||
+        files.resize(descriptor_, name.size()) != 0) {
         give_up(ErrorCode::io_failure, "cannot write '" + path + "': " + reason(errno));
     }
 }
 
 RunLock::~RunLock() {
-    ::close(descriptor_);
+    file_system().close(descriptor_);
 }
 
 }  // namespace lockstep

@@ -4,7 +4,7 @@ set -euo pipefail
 
 packages=(
     build-essential cmake ninja-build pkg-config ccache
-    openmpi-bin libopenmpi-dev libboost-serialization-dev
+    openmpi-bin libopenmpi-dev libboost-serialization-dev libboost-context-dev
     libhdf5-dev hdf5-tools libopenblas-pthread-dev
     libspdlog-dev libcli11-dev nlohmann-json3-dev libsimdjson-dev libxxhash-dev libssl-dev
     libpcre2-dev libsentencepiece-dev zlib1g-dev libzstd-dev libsnappy-dev
@@ -16,7 +16,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
     cat >&2 <<TEXT
 This distribution has no apt-get. Install these, under the names your distribution gives them, and go on:
   a C++20 compiler (gcc >= 12 or clang >= 14), CMake >= 3.25, Ninja, pkg-config
-  Open MPI, Boost.Serialization, serial HDF5 (and its tools), OpenBLAS (pthread variant)
+  Open MPI, Boost.Serialization and Boost.Context, serial HDF5 (and its tools), OpenBLAS (pthread variant)
   spdlog, CLI11, nlohmann-json, simdjson, xxHash, OpenSSL, PCRE2, SentencePiece, zlib, zstd, Snappy
   GoogleTest and GoogleMock, RapidCheck, Google Benchmark
   Python 3 with NumPy and h5py (tests, and the Python reader of plans), the fortune files (the quick start's texts)

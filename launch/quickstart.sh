@@ -32,12 +32,14 @@ touch "$out/.lockstep-quickstart"
 cd "$out"
 out=$(pwd)
 
-say "2/8  Ingest: the texts of Debian's fortunes packages become tokens"
-"$lockstep" ingest -d /usr/share/games/fortunes --document separator:% -t bytes -o corpus.h5 --json >ingest.json
+say "2/8  Ingest: Debian's fortunes teach a vocabulary of 4,096 tokens, and become such tokens"
+"$lockstep" tokenizer train --vocab-size 4096 -d /usr/share/games/fortunes --document separator:% -o tokenizer.json \
+    --json >vocabulary.json
+"$lockstep" ingest -d /usr/share/games/fortunes --document separator:% -t tokenizer.json -o corpus.h5 --json >ingest.json
 "$lockstep" lengths stats -l corpus.h5 --json >lengths.json
 
 say "3/8  Plan: which tokens are trained in which step, decided now and for ever"
-"$lockstep" batchplan build -l corpus.h5 -e 1 -b 1024 --packs-per-step 8 -o plan --json >plan.json
+"$lockstep" batchplan build -l corpus.h5 -e 1 -b 1024 --packs-per-step 4 -o plan --json >plan.json
 "$lockstep" batchplan validate -p plan --strict -l corpus.h5
 
 say "4/8  Train without interruption: $cores rank(s), $steps steps"
@@ -73,12 +75,13 @@ say "8/8  Summary"
 import json, math, os
 import h5py, numpy
 read = lambda name: json.load(open(name))
-ingest, plan, steady, resumed, verify = map(read, ["ingest.json", "plan.json", "steady.json", "resumed.json", "verify.json"])
+vocabulary, ingest, plan, steady, resumed, verify = map(read, ["vocabulary.json", "ingest.json", "plan.json", "steady.json", "resumed.json", "verify.json"])
 with h5py.File("corpus.h5", "r") as corpus:
     counts = numpy.bincount(corpus["tokens"][:]).astype(float)
 p = counts[counts > 0] / counts.sum()
 entropy = float(-(p * numpy.log(p)).sum())
 print(f"""
+  vocabulary           {vocabulary['vocabulary']:,} tokens learned in {vocabulary['seconds']:.1f} s, {vocabulary['bytes_per_token']:.2f} bytes each
   documents            {ingest['documents']:,} from Debian's fortunes, {ingest['tokens']:,} tokens
   packing              {100 * plan['utilization']:.2f} % of every pack is tokens; padding would have wasted {100 * plan['padding_waste_padded']:.0f} %
   speed                {steady['tokens_per_second']:,.0f} tokens/s, {100 * steady['blas_share']:.0f} % of the BLAS rate ({steady['world_size']} ranks)
@@ -89,7 +92,7 @@ print(f"""
   everything is in     {os.getcwd()}
 
   Next:  lockstep inspect corpus.h5          lockstep batchplan info -p plan --show-batches 3
-         lockstep train -o broken --step 100 --pack 803      (one pack again, compared with the ledger)
+         lockstep train -o broken --step 100 --pack 401      (one pack again, compared with the ledger)
          lockstep doctor                     and the ten-minute tour in README.md
 """)
 assert verify["proven"] and steady["state_digest"] == resumed["state_digest"]

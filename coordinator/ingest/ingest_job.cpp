@@ -18,11 +18,13 @@ constexpr std::uint64_t record_version = 1;
 constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 
 json document_json(const DocumentOptions& options) {
-    return {{"document", document_rule_text(options)},
-            {"text_field", options.text_field},
-            {"key_field", options.key_field},
-            {"document_bytes_max", options.document_bytes_max},
-            {"expansion_max", options.expansion_max}};
+    json object = {{"document", document_rule_text(options)},
+                   {"text_field", options.text_field},
+                   {"key_field", options.key_field},
+                   {"document_bytes_max", options.document_bytes_max},
+                   {"expansion_max", options.expansion_max}};
+    if (!options.chat.empty()) object["chat"] = options.chat;
+    return object;
 }
 
 DocumentOptions document_of(const json& object) {
@@ -30,6 +32,7 @@ DocumentOptions document_of(const json& object) {
     parse_document_rule(object.at("document").get<std::string>(), options);
     options.text_field = object.at("text_field").get<std::string>();
     options.key_field = object.at("key_field").get<std::string>();
+    options.chat = object.value("chat", "");
     options.document_bytes_max = object.at("document_bytes_max").get<std::uint64_t>();
     options.expansion_max = object.at("expansion_max").get<std::uint64_t>();
     return options;

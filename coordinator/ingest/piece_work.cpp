@@ -118,11 +118,12 @@ class BatchMaker {
 
     void put_spans(const TokenizedDocument& item) {
         PieceSamples& samples = batch_.samples;
-        const bool any = item.has_loss_span && item.loss_span.begin < item.loss_span.end;
-        samples.num_spans.push_back(item.has_loss_span ? (any ? 1U : 0U) : PieceSamples::no_spans);
-        if (!any) return;
-        samples.spans.push_back(item.loss_span.begin);
-        samples.spans.push_back(item.loss_span.end);
+        samples.num_spans.push_back(item.has_loss_spans ? static_cast<std::uint32_t>(item.loss_spans.size())
+                                                        : PieceSamples::no_spans);
+        for (const LossSpan& span : item.loss_spans) {
+            samples.spans.push_back(span.begin);
+            samples.spans.push_back(span.end);
+        }
     }
 
     void put_tokens(std::span<const std::uint32_t> tokens) {

@@ -58,7 +58,7 @@ class LineCursor {
 class BlockWalk {
   public:
     BlockWalk(const DocumentBlock& block, const std::string& source, const DocumentOptions& options,
-              JsonDocumentParser& json, std::string& joined,
+              JsonDocumentParser& json, std::string& joined, ChatText& chat,
               const std::function<void(const Document&)>& deliver)
         : block_(block),
           source_(source),
@@ -66,6 +66,7 @@ class BlockWalk {
           options_(options),
           json_(json),
           joined_(joined),
+          chat_(chat),
           deliver_(deliver) {}
 
     BlockCounts walk() {
@@ -175,7 +176,15 @@ class BlockWalk {
 
     void json_document(const JsonFields& fields, std::uint64_t offset, std::string_view line) {
         Document document;
-        if (fields.text) {
+        if (fields.messages) {
+            if (std::string problem = chat_format(options_.chat).write(*fields.messages, chat_);
+                !problem.empty()) {
+                bad(static_cast<std::size_t>(offset - block_.offset), std::move(problem));
+                return;
+            }
+            document.text = chat_.text;
+            document.chat = chat_.parts;
+        } else if (fields.text) {
             document.text = *fields.text;
         } else {
             joined_ = *fields.prompt;
@@ -239,6 +248,7 @@ class BlockWalk {
     const DocumentOptions& options_;
     JsonDocumentParser& json_;
     std::string& joined_;
+    ChatText& chat_;
     const std::function<void(const Document&)>& deliver_;
     BlockCounts counts_;
 };
@@ -251,6 +261,7 @@ struct BlockParser::State {
     DocumentOptions options;
     JsonDocumentParser json;
     std::string joined;
+    ChatText chat;
 };
 
 BlockParser::BlockParser(const DocumentOptions& options) : state_(std::make_unique<State>(options)) {}
@@ -260,7 +271,8 @@ BlockParser::BlockParser(BlockParser&&) noexcept = default;
 
 BlockCounts BlockParser::parse(const DocumentBlock& block, const std::string& source,
                                const std::function<void(const Document&)>& deliver) {
-    return BlockWalk(block, source, state_->options, state_->json, state_->joined, deliver).walk();
+    return BlockWalk(block, source, state_->options, state_->json, state_->joined, state_->chat, deliver)
+        .walk();
 }
 
 }  // namespace lockstep

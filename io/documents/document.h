@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "io/base/digest.h"
+#include "io/documents/chat_format.h"
 
 namespace lockstep {
 
@@ -27,6 +28,7 @@ struct DocumentOptions {
     std::string separator;
     std::string text_field = "text";  ///< JSONL and Parquet: field of the text.
     std::string key_field = "id";     ///< The user's id (string or integer); absent: no key.
+    std::string chat;                 ///< JSONL: `messages` are written in this chat format; empty: none are.
     std::uint64_t skip_bad_max = 0;   ///< --skip-bad N: bad documents tolerated over all files.
     /// Longest document, for JSONL longest line [bytes]: what bounds memory.
     std::uint64_t document_bytes_max = std::uint64_t{256} << 20U;
@@ -40,11 +42,12 @@ void parse_document_rule(std::string_view text, DocumentOptions& options);
 std::string document_rule_text(const DocumentOptions& options);
 
 struct Document {
-    std::string_view text;    ///< Valid UTF-8. With prompt/response: prompt + response.
-    bool has_prompt = false;  ///< "prompt" and "response" were given: only the response is trained.
-    std::string_view prompt;  ///< Prefix of `text`.
-    std::string_view key;     ///< Empty: none.
-    bool has_tokens = false;  ///< From a tokenized source: `tokens` instead of `text`.
+    std::string_view text;           ///< Valid UTF-8. With prompt/response: prompt + response.
+    bool has_prompt = false;         ///< "prompt" and "response" were given: only the response is trained.
+    std::string_view prompt;         ///< Prefix of `text`.
+    std::span<const ChatPart> chat;  ///< Of `text`, if it is a conversation; empty: it is none.
+    std::string_view key;            ///< Empty: none.
+    bool has_tokens = false;         ///< From a tokenized source: `tokens` instead of `text`.
     std::span<const std::uint32_t> tokens;
     std::uint32_t source_index = 0;
     /// Where the document (for JSONL its line) begins: byte of the file, after decompression; for Parquet the

@@ -46,6 +46,43 @@ struct JsonDocumentParser::State {
         return {};
     }
 
+    static std::string set_message(ChatMessage& message, simdjson::dom::element value) {
+        simdjson::dom::object object;
+        if (value.get_object().get(object) != simdjson::SUCCESS) return "not an object";
+        std::optional<std::string_view> role, content;
+        for (const auto& [name, field] : object) {
+            std::string problem;
+            if (name == "role") problem = set_text(role, name, field);
+            if (name == "content") problem = set_text(content, name, field);
+            if (!problem.empty()) return problem;
+        }
+        if (!role) return "no field 'role'";
+        if (!content) return "no field 'content'";
+        message = {std::string(*role), *content};
+        return {};
+    }
+
+    static std::string set_messages(std::optional<std::vector<ChatMessage>>& messages,
+                                    simdjson::dom::element value) {
+        if (messages) return twice("messages");
+        simdjson::dom::array array;
+        if (value.get_array().get(array) != simdjson::SUCCESS) return "field 'messages' is not an array";
+        messages.emplace();
+        for (const simdjson::dom::element item : array) {
+            messages->emplace_back();
+            if (std::string problem = set_message(messages->back(), item); !problem.empty())
+                return "message " + std::to_string(messages->size()) + ": " + problem;
+        }
+        return {};
+    }
+
+    std::string set_chat_field(JsonFields& fields, std::string_view name,
+                               simdjson::dom::element value) const {
+        if (name == "messages") return set_messages(fields.messages, value);
+        if (name == options.key_field && !value.is_null()) return set_key(fields.key, name, value);
+        return {};
+    }
+
     std::string set_field(JsonFields& fields, std::string_view name, simdjson::dom::element value) const {
         if (name == options.text_field) return set_text(fields.text, name, value);
         if (name == "prompt") return set_text(fields.prompt, name, value);
@@ -68,12 +105,19 @@ std::string JsonDocumentParser::parse(std::string_view line, JsonFields& fields)
         const char* const advice = line.starts_with('[') ? "; expected one object a line, not an array" : "";
         return std::string("not one JSON object (") + simdjson::error_message(failure) + ")" + advice;
     }
+    const bool chat = !state_->options.chat.empty();
+    bool has_messages = false;
     for (const auto& [name, value] : object) {
-        if (std::string problem = state_->set_field(fields, name, value); !problem.empty()) return problem;
+        has_messages = has_messages || name == "messages";
+        std::string problem =
+            chat ? state_->set_chat_field(fields, name, value) : state_->set_field(fields, name, value);
+        if (!problem.empty()) return problem;
     }
+    if (chat) return fields.messages ? "" : "no field 'messages', which --chat needs";
     if (!fields.text && !(fields.prompt && fields.response)) {
-        return "no field '" + state_->options.text_field +
-               "', nor 'prompt' and 'response'; name the field with --text-field";
+        return "no field '" + state_->options.text_field + "', nor 'prompt' and 'response'; " +
+               (has_messages ? "for 'messages' name a format with --chat"
+                             : "name the field with --text-field");
     }
     return {};
 }

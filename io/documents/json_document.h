@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/documents/document.h"
 
@@ -17,6 +18,7 @@ namespace lockstep {
 struct JsonFields {
     std::optional<std::string_view> text, prompt, response;
     std::optional<std::string> key;
+    std::optional<std::vector<ChatMessage>> messages;  ///< Only with DocumentOptions::chat.
 };
 
 class JsonDocumentParser {

@@ -124,7 +124,9 @@ std::unique_ptr<BlockReader> read_text_blocks(const std::filesystem::path& path,
 
 std::uint64_t first_byte_of_stream(const SourceSpan& span, const TextBlocksOptions& options) {
     const std::uint64_t look_back = TextCuts(options.content, options.document).look_back();
-    return span.begin - std::min(span.begin, look_back);
+    const std::uint64_t first = span.begin - std::min(span.begin, look_back);
+    // A line after a byte order mark begins the source, which only the whole mark tells.
+    return first <= byte_order_mark.size() ? 0 : first;
 }
 
 void refuse_long_document(const std::string& source, std::uint64_t offset, std::uint64_t document_bytes_max) {

@@ -23,6 +23,7 @@ MergeTable::MergeTable(const std::vector<MergeRule>& rules) {
         std::size_t at = slot_of(key);
         while (slots_[at].key != empty && slots_[at].key != key) at = (at + 1) & mask_;
         slots_[at] = {key, {rule.rank, rule.result}};
+        num_ranks_ = std::max(num_ranks_, rule.rank + 1);
     }
 }
 
@@ -72,34 +73,18 @@ void MergeTable::merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratc
         throw Error(ErrorCode::invalid_argument, "one word of 2^32 bytes or more cannot be tokenized");
     const auto count = static_cast<std::uint32_t>(symbols.size());
     auto& links = scratch.links;
-    auto& heap = scratch.heap;
+    MergeQueue& queue = scratch.queue;
     links.resize(count);
-    heap.clear();
+    queue.begin(num_ranks_);
     for (std::uint32_t i = 0; i < count; ++i)
         links[i] = {symbols[i], i == 0 ? nowhere : i - 1, i + 1 == count ? nowhere : i + 1};
-    const auto later = [](const Scratch::Candidate& a, const Scratch::Candidate& b) {
-        return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
-    };
-    const auto candidate = [&](std::uint32_t at) {
+    const auto add = [&](std::uint32_t at) {
         const std::uint32_t next = links[at].next;
         const Found found = find(links[at].id, links[next].id);
-        return Scratch::Candidate{found.rank, at, links[at].id, links[next].id};
+        if (found.rank != no_rank) queue.add(found.rank, {at, links[at].id, links[next].id});
     };
-    for (std::uint32_t i = 0; i + 1 < count; ++i) {
-        const Scratch::Candidate c = candidate(i);
-        if (c.rank != no_rank) heap.push_back(c);
-    }
-    std::make_heap(heap.begin(), heap.end(), later);
-    const auto push = [&](std::uint32_t at) {
-        const Scratch::Candidate c = candidate(at);
-        if (c.rank == no_rank) return;
-        heap.push_back(c);
-        std::push_heap(heap.begin(), heap.end(), later);
-    };
-    while (!heap.empty()) {
-        const Scratch::Candidate best = heap.front();
-        std::pop_heap(heap.begin(), heap.end(), later);
-        heap.pop_back();
+    for (std::uint32_t i = 0; i + 1 < count; ++i) add(i);
+    for (MergeCandidate best; queue.take(best);) {
         auto& left = links[best.at];
         // Either neighbour may have been merged since; a swallowed symbol has no next and no id.
         if (left.next == nowhere || left.id != best.left || links[left.next].id != best.right) continue;
@@ -108,8 +93,8 @@ void MergeTable::merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratc
         left.next = links[gone].next;
         links[gone] = {nowhere, nowhere, nowhere};
         if (left.next != nowhere) links[left.next].previous = best.at;
-        if (left.previous != nowhere) push(left.previous);
-        if (left.next != nowhere) push(best.at);
+        if (left.previous != nowhere) add(left.previous);
+        if (left.next != nowhere) add(best.at);
     }
     std::size_t out = 0;
     for (std::uint32_t at = 0; at != nowhere; at = links[at].next) symbols[out++] = links[at].id;

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "io/tokenizer/merge_queue.h"
+
 namespace lockstep {
 
 /// One rule: `left` and `right` become `result`. Lower ranks go first.
@@ -42,15 +44,14 @@ class MergeTable {
         struct Link {
             std::uint32_t id, previous, next;
         };
-        struct Candidate {
-            std::uint32_t rank, at, left, right;
-        };
         std::vector<std::uint32_t> ranks, results;
         std::vector<Link> links;
-        std::vector<Candidate> heap;
+        MergeQueue queue;
     };
 
-    /// Merges `symbols` in place until no rule applies. O(n log n).
+    /// Merges `symbols` in place until no rule applies. At most O(n log n); long words take time in
+    /// proportion to their length where ranks ascend with what they are made of, as trained vocabularies have
+    /// it.
     void merge(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
 
   private:
@@ -68,6 +69,7 @@ class MergeTable {
     void merge_short(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
     void merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
 
+    std::uint32_t num_ranks_ = 0;  ///< One more than the greatest rank.
     std::vector<Slot> slots_{2, Slot{empty, {}}};
     std::size_t mask_ = 1;
     unsigned shift_ = 63;

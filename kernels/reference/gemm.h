@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "kernels/gemm_operand.h"
+#include "kernels/gemm/operand.h"
 
 namespace lockstep::reference {
 

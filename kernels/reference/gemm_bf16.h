@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/gemm_operand.h"
+#include "kernels/gemm/operand.h"
 
 namespace lockstep::reference {
 

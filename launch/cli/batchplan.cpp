@@ -18,7 +18,7 @@ namespace {
 int run_build(const Invocation& invocation, const PlanBuildArguments& arguments) {
     if (arguments.output.empty()) throw Error(ErrorCode::invalid_argument, "batchplan build needs -o FOLDER");
     return run_in_world([&](World& world) {
-        const BuiltPlanFolder built = build_and_save_plan(invocation, arguments, world.comm.get());
+        const BuiltPlanFolder built = build_and_save_plan(invocation, arguments, world, world.comm.get());
         if (!world.is_root()) return 0;
         nlohmann::ordered_json object = plan_json(built.head, built.stats);
         object["plan"] = arguments.output;
@@ -237,7 +237,8 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
                  [&invocation, build] { return run_build(invocation, *build); });
     add_plan_options(*build_verb, *build, "The plan");
     build_verb
-        ->add_option("--threads", build->threads, "Threads that make rows (1); any number, the same plan")
+        ->add_option("--threads", build->threads,
+                     "Threads of each rank (cores over ranks on the node); any number, the same plan")
         ->check(CLI::Range(1, 1024));
     build_verb->add_option("-o,--output", build->output, "Plan folder to write")->required();
 

@@ -21,6 +21,7 @@
 #include "kernels/scalar_math.h"
 #include "launch/cli/bench_measure.h"
 #include "launch/cli/length_report.h"
+#include "launch/cli/world.h"
 #include "plan/bucket_edges.h"
 #include "plan/epoch_order.h"
 #include "plan/packing.h"
@@ -34,6 +35,7 @@ struct BenchPlanArguments {
     std::uint64_t samples = 1'000'000;
     std::uint32_t budget = 4096;
     int repeats = 3;
+    int threads = 0;  ///< Of builds; 0: all cores.
     std::string folder;
     bool examples = true;
     BenchOutput output;
@@ -91,6 +93,7 @@ class PlanBench {
     }
 
   private:
+    int threads() const { return a_.threads > 0 ? a_.threads : default_threads({}); }
     double median(const std::function<void()>& work) const { return median_seconds(a_.repeats, work); }
     double copying(std::uint64_t bytes) const { return memcpy_seconds(a_.repeats, bytes); }
 
@@ -130,7 +133,7 @@ class PlanBench {
             const std::vector<PlanInput> inputs = {PlanInput::open(scratch / "lengths.h5", "lengths")};
             const std::vector<SourceLengths> sources = {inputs[0].lengths()};
             built = build_plan_folder(scratch / "plan", options, inputs, sources, WriteJsonl::never,
-                                      Overwrite::yes, 1);
+                                      Overwrite::yes, threads());
         });
         const std::uint64_t bytes = std::filesystem::file_size(scratch / "plan" / "plan.h5");
         const double raw = median([&] { write_raw(scratch / "raw", bytes); });
@@ -168,7 +171,8 @@ class PlanBench {
         options.seed = 43;
         const std::vector<PlanInput> inputs = {PlanInput::open(scratch / "lengths.h5", "lengths")};
         const std::vector<SourceLengths> sources = {inputs[0].lengths()};
-        build_plan_folder(scratch / "other", options, inputs, sources, WriteJsonl::never, Overwrite::yes, 1);
+        build_plan_folder(scratch / "other", options, inputs, sources, WriteJsonl::never, Overwrite::yes,
+                          threads());
         report_.time_row("diff of two plans", median([&] {
                              const PlanFile a = PlanFile::open(scratch / "plan");
                              const PlanFile b = PlanFile::open(scratch / "other");
@@ -282,6 +286,7 @@ void add_bench_plan(CLI::App& bench, Invocation& invocation) {
     verb->add_option("--samples", a->samples, "Samples (1000000)");
     verb->add_option("-b,--token-budget", a->budget, "Most tokens a pack may hold (4096)");
     verb->add_option("--repeats", a->repeats, "Runs of which the median is shown (3)");
+    verb->add_option("--threads", a->threads, "Threads of builds (cores)")->check(CLI::Range(1, 1024));
     verb->add_option("--folder", a->folder, "Where to write and read (the system's temporary folder)");
     verb->add_flag("!--no-examples", a->examples, "Leave out patterns and balance");
     add_bench_output(*verb, a->output);

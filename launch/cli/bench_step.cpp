@@ -93,7 +93,7 @@ class SgemmProbe {
         // The head's shapes are of one tile; the others are of one layer.
         const std::size_t head_tokens = std::min(tokens, head_tile_tokens);
         for (const GemmShape& s : shapes_) {
-            const bool is_head = std::ranges::max({s.m, s.n, s.k}) == config.vocabulary;
+            const bool is_head = std::max({s.m, s.n, s.k}) == config.vocabulary;
             counts_.push_back(is_head ? static_cast<double>(tokens) / static_cast<double>(head_tokens)
                                       : static_cast<double>(config.layers));
         }

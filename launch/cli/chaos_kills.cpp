@@ -120,7 +120,7 @@ class ChaosKills {
         options.command = command_in(run);
         options.hang_timeout = hang_timeout;
         options.output = log.string();
-        options.say = [this](const std::string& line) { log_rank(LogLevel::debug, line); };
+        options.say = [](const std::string& line) { log_rank(LogLevel::debug, line); };
         return options;
     }
 

@@ -35,8 +35,25 @@ SpecialsPolicy specials_policy(const DocumentArguments& arguments) {
     return policy;
 }
 
-std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
-                                            const std::vector<std::filesystem::path>& sources) {
+namespace {
+
+/// What a chat format needs of the tokenizer, and what it would only like.
+void check_chat_tokens(const std::string& format, const Tokenizer& tokenizer, const std::string& name) {
+    const ChatFormat& chat = chat_format(format);
+    if (chat.ends_in_eos() && !tokenizer.eos_id()) {
+        throw Error(ErrorCode::invalid_argument, "chat format '" + format +
+                                                     "' ends responses in EOS, which '" + name +
+                                                     "' does not have; choose another of either");
+    }
+    for (const std::string& marker : chat.markers()) {
+        if (tokenizer.id_of(marker)) continue;
+        log_root(LogLevel::warning, "'" + name + "' has no token '" + marker + "' of chat format '" + format +
+                                        "'; it is written as text");
+    }
+}
+
+std::unique_ptr<Tokenizer> open_tokenizer_of(const DocumentArguments& arguments,
+                                             const std::vector<std::filesystem::path>& sources) {
     const SpecialsPolicy policy = specials_policy(arguments);
     if (arguments.tokenizer == "bytes") return make_bytes_tokenizer(policy);
     if (arguments.tokenizer == "chars") {
@@ -50,6 +67,16 @@ std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
         return make_chars_tokenizer(std::move(code_points), policy);
     }
     return load_tokenizer(arguments.tokenizer, {policy, arguments.pattern});
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
+                                            const std::vector<std::filesystem::path>& sources) {
+    auto tokenizer = open_tokenizer_of(arguments, sources);
+    if (!arguments.options.chat.empty())
+        check_chat_tokens(arguments.options.chat, *tokenizer, arguments.tokenizer);
+    return tokenizer;
 }
 
 void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
@@ -66,6 +93,9 @@ void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
     verb.add_option("--text-field", arguments.options.text_field,
                     "JSONL, Parquet: field that holds the text");
     verb.add_option("--key-field", arguments.options.key_field, "JSONL, Parquet: field that holds your id");
+    verb.add_option("--chat", arguments.options.chat,
+                    "JSONL of conversations (messages of role and content): write them as chatml, llama, "
+                    "llama2, phi, gemma, zephyr, vicuna or alpaca; only what the assistant says is trained");
     verb.add_option("--skip-bad", arguments.options.skip_bad_max, "Bad documents to tolerate and count")
         ->check(CLI::NonNegativeNumber);
     verb.add_option("--document-bytes-max", arguments.options.document_bytes_max,
@@ -82,6 +112,7 @@ void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
 DocumentOptions document_options(const DocumentArguments& arguments) {
     DocumentOptions options = arguments.options;
     parse_document_rule(arguments.document, options);
+    if (!options.chat.empty()) chat_format(options.chat);
     return options;
 }
 
@@ -98,6 +129,10 @@ std::vector<std::filesystem::path> list_sources(const DocumentArguments& argumen
         if (std::filesystem::is_character_file(source, absent) ||
             std::filesystem::is_block_file(source, absent)) {
             throw Error(ErrorCode::invalid_argument, "'" + source.string() + "' is a device, not a document");
+        }
+        if (!arguments.options.chat.empty() && source_kind_of(source).content != SourceContent::json_lines) {
+            throw Error(ErrorCode::invalid_argument,
+                        "'" + source.string() + "' is not JSONL; --chat reads conversations of *.jsonl");
         }
     }
     return sources;

@@ -27,6 +27,17 @@ struct BuildArguments {
     bool force = false;
 };
 
+/// A token can be predicted unless it is the sample's first.
+std::uint32_t targets_of(const TokenizedDocument& item) {
+    const auto between = [](std::size_t begin, std::size_t end) {
+        return end > begin ? static_cast<std::uint32_t>(end - begin) : 0U;
+    };
+    if (!item.has_loss_spans) return between(1, item.tokens.size());
+    std::uint32_t targets = 0;
+    for (const LossSpan& span : item.loss_spans) targets += between(std::max(span.begin, 1U), span.end);
+    return targets;
+}
+
 int run_build(const Invocation& invocation, const BuildArguments& arguments) {
     require_one_rank("lengths build");
     const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
@@ -49,11 +60,8 @@ int run_build(const Invocation& invocation, const BuildArguments& arguments) {
         columns.sample_tokens.push_back(static_cast<std::uint32_t>(item.tokens.size()));
         columns.add_key(document.key);
         any_key = any_key || !document.key.empty();
-        any_span = any_span || item.has_loss_span;
-        // A token can be predicted unless it is the sample's first.
-        const std::uint64_t begin = item.has_loss_span ? std::max<std::uint64_t>(item.loss_span.begin, 1) : 1;
-        const std::uint64_t end = item.has_loss_span ? item.loss_span.end : item.tokens.size();
-        columns.loss_tokens.push_back(end > begin ? static_cast<std::uint32_t>(end - begin) : 0);
+        any_span = any_span || item.has_loss_spans;
+        columns.loss_tokens.push_back(targets_of(item));
     };
     visitor.on_source_end = [](std::uint32_t, const SourceSummary&) {};
     const TokenizedTotals totals = tokenize_documents(arguments.documents, visitor);

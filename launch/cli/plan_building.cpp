@@ -307,7 +307,7 @@ void describe_plan(const Invocation& invocation, const BatchPlan& plan, const Pl
 }
 
 BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments,
-                                    Communicator* comm) {
+                                    const World& world, Communicator* comm) {
     if (arguments.inputs.empty())
         throw Error(ErrorCode::invalid_argument, "a plan needs -l FILE: a corpus or a lengths file");
     const PlanOptions options = options_from(arguments);
@@ -338,9 +338,9 @@ BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuil
     } else {
         together(*comm, "opening the sources", open_inputs);
     }
-    BuiltPlanFolder built =
-        build_plan_folder(arguments.output, options, inputs, lengths, jsonl,
-                          arguments.force ? Overwrite::yes : Overwrite::no, arguments.threads, comm);
+    BuiltPlanFolder built = build_plan_folder(
+        arguments.output, options, inputs, lengths, jsonl, arguments.force ? Overwrite::yes : Overwrite::no,
+        arguments.threads > 0 ? arguments.threads : default_threads(world), comm);
     if (!is_root) return built;
     describe_plan(invocation, built.head, built.stats);
     invocation.say("  built in " + fixed(built.seconds, 3) + " s -> " + arguments.output +

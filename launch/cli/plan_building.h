@@ -10,6 +10,7 @@
 
 #include "coordinator/plan_writer.h"
 #include "launch/cli/invocation.h"
+#include "launch/cli/world.h"
 
 namespace lockstep {
 
@@ -27,7 +28,7 @@ struct PlanBuildArguments {
     std::optional<std::uint32_t> segments_per_pack, stages;
     std::vector<std::string> source_passes, repeat_max;  ///< NAME=K
     bool no_balance = false;
-    int threads = 1;
+    int threads = 0;  ///< Of each rank; 0: cores over ranks on the node.
     bool predictable = false, drop_last = false, force = false;
 };
 
@@ -37,9 +38,9 @@ std::vector<CLI::Option*> add_plan_options(CLI::App& verb, PlanBuildArguments& a
 
 /// Build, save, say what came of it. Collective with `comm`: all its ranks make chunks, rank 0 writes and
 /// speaks.
-/// @param comm  null: this process alone.
+/// @param comm  null: this process alone, of the ranks of `world`.
 BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuildArguments& arguments,
-                                    Communicator* comm);
+                                    const World& world, Communicator* comm);
 
 /// What people want to know of a plan, and the same as JSON.
 void describe_plan(const Invocation& invocation, const BatchPlan& plan, const PlanStats& stats);

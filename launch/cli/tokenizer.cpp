@@ -6,6 +6,7 @@
 #include "io/base/error.h"
 #include "io/tokenizer/byte_level.h"
 #include "launch/cli/tokenizer_input.h"
+#include "launch/cli/tokenizer_verbs.h"
 
 namespace lockstep {
 
@@ -224,6 +225,8 @@ void add_tokenizer(CLI::App& app, Invocation& invocation) {
     add_tokenizer_options(*verb, compare->common);
     add_text_options(*verb, compare->common);
     verb->add_option("--with", compare->other, "The other tokenizer")->required();
+
+    add_tokenizer_train(*group, invocation);
 }
 
 }  // namespace lockstep

@@ -101,7 +101,7 @@ void share_settings(World& world, const TrainArguments& arguments, RunRecord& re
 
 /// Rank 0: plan, corpora and settings of a new run, checked against each other. Nothing of the run is written
 /// yet.
-RunRecord prepare_run(const Invocation& invocation, TrainArguments& arguments,
+RunRecord prepare_run(const Invocation& invocation, const World& world, TrainArguments& arguments,
                       std::optional<PlanAtHand>& at_hand) {
     TrainingArguments& training = arguments.training;
     if (training.plan.empty()) throw Error(ErrorCode::invalid_argument, "train needs -p PLAN");
@@ -111,7 +111,7 @@ RunRecord prepare_run(const Invocation& invocation, TrainArguments& arguments,
     if (arguments.build_plan && !built) {
         if (arguments.build.inputs.empty()) arguments.build.inputs = training.corpora;
         arguments.build.output = training.plan;
-        build_and_save_plan(invocation, arguments.build, nullptr);
+        build_and_save_plan(invocation, arguments.build, world, nullptr);
     }
     at_hand = load_plan_at_hand(training.plan, training.corpora);
     std::uint64_t vocabulary = 0;
@@ -174,7 +174,7 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
             }
             if (training.corpora.empty()) throw Error(ErrorCode::invalid_argument, "train needs -d CORPUS");
             if (!world.is_root()) return;
-            record = prepare_run(invocation, arguments, at_hand);
+            record = prepare_run(invocation, world, arguments, at_hand);
             if (arguments.dry_run) return;
             make_run_directory(training.run);
             lock.emplace(training.run);

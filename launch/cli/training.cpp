@@ -76,13 +76,8 @@ std::string log_name(Rank rank) {
 /// The progress line and the figures of the summary.
 class TrainingReport {
   public:
-    TrainingReport(const PlanSummary& plan, std::uint64_t stop_step, double flop_per_token, double blas_rate,
-                   bool quiet)
-        : plan_(plan),
-          stop_step_(stop_step),
-          flop_per_token_(flop_per_token),
-          blas_rate_(blas_rate),
-          quiet_(quiet) {}
+    TrainingReport(std::uint64_t stop_step, double flop_per_token, double blas_rate, bool quiet)
+        : stop_step_(stop_step), flop_per_token_(flop_per_token), blas_rate_(blas_rate), quiet_(quiet) {}
 
     void add(const StepMetrics& metrics) {
         if (metrics.loss) {
@@ -120,7 +115,6 @@ class TrainingReport {
                duration_text(step_seconds * static_cast<double>(stop_step_ - metrics.step - 1));
     }
 
-    const PlanSummary& plan_;
     std::uint64_t stop_step_;
     double flop_per_token_;
     double blas_rate_;
@@ -502,7 +496,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
         flop_per_token(settings.model, settings.lora, static_cast<double>(summary.mean_context));
     const WorkerOptions options = choose_options(comm, arguments, record, summary);
     const std::uint64_t stop = options.stop_step;
-    TrainingReport report(summary, stop, flop, blas_rate, arguments.quiet);
+    TrainingReport report(stop, flop, blas_rate, arguments.quiet);
     worker->on_step = [&](const StepMetrics& metrics) { report.add(metrics); };
     const std::string frozen = settings.lora
                                    ? " of " + with_commas(worker->parameters()) + " parameters (LoRA, rank " +

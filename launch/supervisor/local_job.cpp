@@ -58,7 +58,7 @@ std::filesystem::path quarantine_generation(const std::filesystem::path& run, st
     for (int copy = 1; path_exists(to); ++copy) {
         to = folder / ("quarantined-" + from.filename().string() + "-" + std::to_string(copy));
     }
-    std::filesystem::rename(from, to);
+    rename_path(from, to);
     sync_directory(folder);
     sync_directory(from.parent_path());
     return to;

@@ -231,7 +231,7 @@ TEST_F(IngestTest, CorpusToolsKeepEverySample) {
     EXPECT_EQ(shown.at("key"), "0");
     EXPECT_THAT(shown.at("text").get<std::string>(), HasSubstr("line 0"));
     refused({"corpus", "show", path("both.h5"), "100"}, 2, "0 to 99");
-    EXPECT_EQ(run({"corpus", "search", path("both.h5"), "line 1039", "--json"}).at("found"), 1);
+    EXPECT_EQ(run({"corpus", "search", path("both.h5"), "line 1038", "--json"}).at("found"), 1);
     EXPECT_EQ(run({"corpus", "sample", path("both.h5"), "-n", "2", "--json"}).at("samples").size(), 2U);
     EXPECT_EQ(run({"corpus", "stats", path("both.h5"), "--json"}).at("sources"), 2);
 

@@ -84,25 +84,27 @@ TEST(SplitterTest, HandAndRegexAgreeOnEveryCharacter) {
     }
 }
 
+// Letters that merge into each other in every way up to eight, by ranks that repeat and follow no order.
 TEST(MergeTableTest, LongAndShortAgree) {
-    // Letters that merge into each other in every way up to eight.
-    std::vector<MergeRule> rules;
-    std::uint32_t rank = 0;
-    for (std::uint32_t sum = 2; sum <= 8; ++sum)
-        for (std::uint32_t left = 1; left < sum; ++left)
-            rules.push_back({left, sum - left, (rank++ * 7U) % 29U, sum});
-    const MergeTable table(rules);
     MergeTable::Scratch scratch;
-    for (std::size_t size = 1; size <= 64; ++size) {
-        // A separator that merges with nothing makes the same word part of a long one.
-        std::vector<std::uint32_t> word(size, 1), joined;
-        for (std::size_t i = 0; i < size; ++i) word[i] = 1 + static_cast<std::uint32_t>(i * i % 3);
-        for (int i = 0; i < 70; ++i) joined.push_back(100);
-        joined.insert(joined.begin(), word.begin(), word.end());
-        table.merge(word, scratch);
-        table.merge(joined, scratch);
-        joined.resize(joined.size() - 70);
-        EXPECT_EQ(joined, word) << size;
+    for (std::uint32_t seed = 0; seed < 58; ++seed) {
+        std::vector<MergeRule> rules;
+        std::uint32_t rank = 0;
+        for (std::uint32_t sum = 2; sum <= 8; ++sum)
+            for (std::uint32_t left = 1; left < sum; ++left)
+                rules.push_back({left, sum - left, (rank++ * (7U + seed / 29U) + seed) % 29U, sum});
+        const MergeTable table(rules);
+        for (std::uint32_t size = 1; size <= 64; ++size) {
+            // A separator that merges with nothing makes the same word part of a long one.
+            std::vector<std::uint32_t> word(size, 1), joined;
+            for (std::uint32_t i = 0; i < size; ++i) word[i] = 1 + i * (i + seed) % 3;
+            for (int i = 0; i < 70; ++i) joined.push_back(100);
+            joined.insert(joined.begin(), word.begin(), word.end());
+            table.merge(word, scratch);
+            table.merge(joined, scratch);
+            joined.resize(joined.size() - 70);
+            ASSERT_EQ(joined, word) << size << " with ranks of seed " << seed;
+        }
     }
 }
 

@@ -18,7 +18,7 @@
 #include "io/base/philox.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/gemm.h"
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/kernels.h"
 #include "kernels/reference/gemm_bf16.h"
 #include "tests/kernels/gemm_case.h"
 

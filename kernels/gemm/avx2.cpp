@@ -1,8 +1,8 @@
 // Compiled for AVX2 and FMA; see CMakeLists.txt for what such a file may include.
 
-#include "kernels/gemm_blocked.h"
-#include "kernels/gemm_kernels.h"
-#include "kernels/gemm_lanes_avx2.h"
+#include "kernels/gemm/blocked.h"
+#include "kernels/gemm/kernels.h"
+#include "kernels/gemm/lanes_avx2.h"
 
 namespace lockstep {
 

@@ -1,4 +1,4 @@
-// kernels/gemm_operand.h
+// kernels/gemm/operand.h
 //
 // One product as the kernels see it: the three forms differ only in the strides
 // of their operands. Internal to kernels/. Included by files compiled for one

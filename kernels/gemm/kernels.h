@@ -1,4 +1,4 @@
-// kernels/gemm_kernels.h
+// kernels/gemm/kernels.h
 //
 // Matrix products on the calling thread, all with the same bits. Internal to
 // kernels/: Gemm splits a product over threads and chooses.
@@ -7,7 +7,7 @@
 
 #include <span>
 
-#include "kernels/gemm_operand.h"
+#include "kernels/gemm/operand.h"
 
 namespace lockstep {
 

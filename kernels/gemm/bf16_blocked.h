@@ -1,6 +1,6 @@
-// kernels/gemm_bf16_blocked.h
+// kernels/gemm/bf16_blocked.h
 //
-// The blocked matrix product of the contract bf16, in the manner of gemm_blocked.h:
+// The blocked matrix product of the contract bf16, in the manner of blocked.h:
 // the chains of a tile of C live in registers through sixteen of k, and their sums
 // beside it through one block of 256. Both operands are rounded to bf16 while they
 // are packed, two of k to a pair of 32 bits. Pairs are kept in arrays of float, whose
@@ -11,7 +11,7 @@
 // pair is two neighbours in k, the first in the high half. tdpbf16ps makes one chain
 // of the high halves of a group and one of the low ones: its pair has one of each chain.
 //
-// `Lanes` is the Lanes of gemm_blocked.h with
+// `Lanes` is the Lanes of blocked.h with
 //   partner               distance in k of a pair's two: 1, or 16
 //   pair(x, y)            lane i: bf16 of x's lane i in the high half, of y's in the low half
 //   pair_line(p, n)       the pairs of 2·width of k that begin at p; +0 from p[n] on, 0 < n ≤ 2·width
@@ -21,8 +21,8 @@
 
 #include <cstddef>
 
-#include "kernels/gemm_blocked.h"
-#include "kernels/gemm_operand.h"
+#include "kernels/gemm/blocked.h"
+#include "kernels/gemm/operand.h"
 
 namespace lockstep {
 

@@ -1,4 +1,4 @@
-// kernels/gemm_lanes_avx512.h
+// kernels/gemm/lanes_avx512.h
 //
 // The vector operations of the blocked products with AVX-512. For files compiled for it alone, and local to
 // each: see CMakeLists.txt.

@@ -3,8 +3,8 @@
 #include <new>
 
 #include "kernels/blas_runtime.h"
-#include "kernels/gemm_blocked.h"
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/blocked.h"
+#include "kernels/gemm/kernels.h"
 #include "kernels/reference/gemm.h"
 #include "kernels/reference/gemm_bf16.h"
 

@@ -4,9 +4,9 @@
 // tdpbf16ps makes two chains of sixteen terms for each element, one of the high halves of its pairs and one
 // of the low ones, and adds their sum to the tile: the contract is made of exactly that.
 
-#include "kernels/gemm_bf16_blocked.h"
-#include "kernels/gemm_kernels.h"
-#include "kernels/gemm_lanes_avx512.h"
+#include "kernels/gemm/bf16_blocked.h"
+#include "kernels/gemm/kernels.h"
+#include "kernels/gemm/lanes_avx512.h"
 
 namespace lockstep {
 

@@ -1,4 +1,4 @@
-// kernels/gemm_lanes_avx2.h
+// kernels/gemm/lanes_avx2.h
 //
 // The vector operations of the blocked products with AVX2 and FMA. For files compiled for it alone, and local
 // to each: see CMakeLists.txt.

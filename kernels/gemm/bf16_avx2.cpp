@@ -1,9 +1,9 @@
 // The product of the contract bf16 without its instruction. Compiled for AVX2 and FMA; see CMakeLists.txt for
 // what such a file may include.
 
-#include "kernels/gemm_bf16_blocked.h"
-#include "kernels/gemm_kernels.h"
-#include "kernels/gemm_lanes_avx2.h"
+#include "kernels/gemm/bf16_blocked.h"
+#include "kernels/gemm/kernels.h"
+#include "kernels/gemm/lanes_avx2.h"
 
 namespace lockstep {
 

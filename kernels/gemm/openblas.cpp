@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <climits>
 
-#include "kernels/gemm_kernels.h"
+#include "kernels/gemm/kernels.h"
 
 namespace lockstep {
 

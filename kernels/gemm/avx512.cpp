@@ -1,8 +1,8 @@
 // Compiled for AVX-512; see CMakeLists.txt for what such a file may include.
 
-#include "kernels/gemm_blocked.h"
-#include "kernels/gemm_kernels.h"
-#include "kernels/gemm_lanes_avx512.h"
+#include "kernels/gemm/blocked.h"
+#include "kernels/gemm/kernels.h"
+#include "kernels/gemm/lanes_avx512.h"
 
 namespace lockstep {
 

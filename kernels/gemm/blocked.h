@@ -1,6 +1,6 @@
-// kernels/gemm_blocked.h
+// kernels/gemm/blocked.h
 //
-// The blocked matrix product behind gemm_avx2.cpp and gemm_avx512.cpp: a tile of C
+// The blocked matrix product behind avx2.cpp and avx512.cpp: a tile of C
 // lives in registers while k ascends through one block of 256. A block is one chain
 // per element, so the contract fma256 holds by construction, whatever the tile an
 // element falls into. B is read from panels, packed here or once for many products;
@@ -18,7 +18,7 @@
 
 #include <cstddef>
 
-#include "kernels/gemm_operand.h"
+#include "kernels/gemm/operand.h"
 
 namespace lockstep {
 

@@ -1,0 +1,109 @@
+#include "kernels/gemm/parallel.h"
+
+#include <algorithm>
+
+#include "io/base/contract.h"
+
+namespace lockstep {
+
+namespace {
+
+constexpr std::size_t shard_grain = 32;  // Shards begin at multiples of it.
+constexpr std::size_t shard_product_least = std::size_t{1}
+                                            << 18;  // A smaller shard is not worth waking a thread.
+
+struct ShardGrid {
+    std::size_t rows = 1;
+    std::size_t columns = 1;
+};
+
+// As many shards as threads, and as square as can be: each reads its rows of A and its columns of B once.
+ShardGrid shard_grid(std::size_t m, std::size_t n, std::size_t k, std::size_t threads) {
+    const auto grains = [](std::size_t x) { return (x + shard_grain - 1) / shard_grain; };
+    const std::size_t worthwhile = std::max<std::size_t>(1, m * n * k / shard_product_least);
+    const std::size_t wanted = std::min(threads, worthwhile);
+    ShardGrid best;
+    std::size_t best_count = 0, best_edge = 0;
+    for (std::size_t rows = 1; rows <= std::min(wanted, grains(m)); ++rows) {
+        const std::size_t columns = std::min(wanted / rows, grains(n));
+        const std::size_t count = rows * columns;
+        const std::size_t edge = m / rows + n / columns;
+        if (count > best_count || (count == best_count && edge < best_edge)) {
+            best = {rows, columns};
+            best_count = count;
+            best_edge = edge;
+        }
+    }
+    return best;
+}
+
+// Bound number i of `parts` over [0, items): a multiple of shard_grain, or items.
+std::size_t shard_bound(std::size_t items, std::size_t i, std::size_t parts) {
+    const std::size_t grains = (items + shard_grain - 1) / shard_grain;
+    return std::min(items, grains * i / parts * shard_grain);
+}
+
+}  // namespace
+
+void multiply_parallel(ThreadPool& pool, GemmKernel kernel, const GemmProblem& p) {
+    if (p.m == 0 || p.n == 0) return;
+    if (p.k == 0) {
+        for (std::size_t i = 0; i < p.m && !p.accumulate; ++i) std::fill_n(p.c + i * p.c_stride, p.n, 0.0f);
+        return;
+    }
+    const ShardGrid grid = shard_grid(p.m, p.n, p.k, static_cast<std::size_t>(pool.size()));
+    if (grid.rows * grid.columns == 1) return kernel(p);
+    pool.for_each(grid.rows * grid.columns, [&](std::size_t shard) {
+        const std::size_t row = shard / grid.columns;
+        const std::size_t column = shard % grid.columns;
+        kernel(part_of(p, shard_bound(p.m, row, grid.rows), shard_bound(p.m, row + 1, grid.rows),
+                       shard_bound(p.n, column, grid.columns), shard_bound(p.n, column + 1, grid.columns), 0,
+                       p.k));
+    });
+}
+
+std::size_t to_panels(std::size_t lines) {
+    return (lines + panel_lines - 1) / panel_lines * panel_lines;
+}
+
+std::size_t fma256_floats(std::size_t terms) {
+    return terms;
+}
+
+void pack_parallel(ThreadPool& pool, PanelPacker packer, PanelFloats floats_of, const GemmOperand& b,
+                   std::size_t lines, std::size_t k, float* panels) {
+    constexpr std::size_t lines_a_task = 8 * panel_lines;
+    const std::size_t groups = (lines + lines_a_task - 1) / lines_a_task;
+    const std::size_t blocks = (k + gemm_block_k - 1) / gemm_block_k;
+    pool.for_each(groups * blocks, [&](std::size_t task) {
+        const std::size_t line = task % groups * lines_a_task;
+        const std::size_t k0 = task / groups * gemm_block_k;
+        const std::size_t block_k = std::min(gemm_block_k, k - k0);
+        packer({b.data + line * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
+               std::min(lines_a_task, lines - line), block_k,
+               panels + floats_of(k0) * to_panels(lines) + line * floats_of(block_k));
+    });
+}
+
+GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView b, MatrixView c,
+                       Accumulate accumulate) {
+    const bool a_transposed = form == GemmShape::Form::tn;
+    const bool b_transposed = form == GemmShape::Form::nt;
+    const std::size_t m = a_transposed ? a.cols : a.rows;
+    const std::size_t k = a_transposed ? a.rows : a.cols;
+    const std::size_t n = b_transposed ? b.rows : b.cols;
+    LOCKSTEP_EXPECTS((b_transposed ? b.cols : b.rows) == k);
+    LOCKSTEP_EXPECTS(c.rows == m && c.cols == n);
+    LOCKSTEP_EXPECTS(a.stride >= a.cols && b.stride >= b.cols && c.stride >= c.cols);
+    return {m,
+            n,
+            k,
+            a_transposed ? GemmOperand{a.data, 1, a.stride} : GemmOperand{a.data, a.stride, 1},
+            b_transposed ? GemmOperand{b.data, b.stride, 1} : GemmOperand{b.data, 1, b.stride},
+            c.data,
+            c.stride,
+            accumulate == Accumulate::yes,
+            {}};
+}
+
+}  // namespace lockstep

@@ -1,0 +1,13 @@
+// launch/cli/tokenizer_verbs.h
+//
+// The verbs below `tokenizer`, a file each.
+
+#pragma once
+
+#include "launch/cli/invocation.h"
+
+namespace lockstep {
+
+void add_tokenizer_train(CLI::App& tokenizer, Invocation& invocation);
+
+}  // namespace lockstep
