@@ -114,7 +114,11 @@ void add_tokenizer_cases(const MalformedWorld& world, MalformedCases& cases) {
     add_json(cases);
     add_tiktoken(cases);
     for (const auto& [what, bytes] : std::vector<std::pair<const char*, std::string>>{
-             {"empty", ""}, {"text", "hello"}, {"cut", std::string("\x0a\x20", 2)}}) {
+             {"empty", ""},
+             {"text", "hello"},
+             {"cut", std::string("\x0a\x20", 2)},
+             {"an empty piece",
+              std::string("\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02\x0a\x07\x0a\0\x15\0\0\0\0", 25)}}) {
         cases.push_back({std::string("sentencepiece/") + what, 65, {"SentencePiece"}, [bytes] {
                              make_sentencepiece_tokenizer(bytes, {});
                          }});
