@@ -19,6 +19,9 @@ namespace fs = std::filesystem;
 
 class PowerTest : public testing::Test {
   protected:
+    /// A run on the disk, with no file of it left open.
+    fs::path write_run_there() const { return SmallArtifacts(disk_.path() / "sound", 1).run(); }
+
     TemporaryDirectory directory_;
     PowerDisk disk_{directory_ / "image", directory_ / "disk", std::uint64_t{64} << 20U};
 };
@@ -37,21 +40,21 @@ TEST_F(PowerTest, OnlyWhatWasSyncedIsThereAgain) {
 }
 
 TEST_F(PowerTest, APublishedGenerationSurvivesAndALostOneIsNoticed) {
-    const SmallArtifacts artifacts(disk_.path() / "sound", 1);
-    const std::vector<std::uint64_t> before = committed_steps(artifacts.run());
+    const fs::path run = write_run_there();
+    const std::vector<std::uint64_t> before = committed_steps(run);
     ASSERT_GE(before.size(), 2U);
     disk_.cut();
     disk_.power_on();
-    EXPECT_EQ(problem_after_cut(artifacts.run(), before), "");
-    for (std::size_t i = 1; i < before.size(); ++i)
-        fs::remove_all(generation_directory(artifacts.run(), before[i]));
-    EXPECT_NE(problem_after_cut(artifacts.run(), before).find("is gone"), std::string::npos);
+    EXPECT_EQ(problem_after_cut(run, before), "");
+    for (std::size_t i = 1; i < before.size(); ++i) fs::remove_all(generation_directory(run, before[i]));
+    EXPECT_NE(problem_after_cut(run, before).find("is gone"), std::string::npos);
 }
 
 TEST_F(PowerTest, ADamagedGenerationIsNoticed) {
-    const SmallArtifacts artifacts(disk_.path() / "sound", 1);
-    fs::resize_file(artifacts.file_named("shard-00000"), 1000);
-    EXPECT_NE(problem_after_cut(artifacts.run(), {}).find("damaged"), std::string::npos);
+    const fs::path run = write_run_there();
+    const fs::path generation = generation_directory(run, committed_steps(run).back());
+    fs::resize_file(generation / shard_file_name(Rank{0}, WorldSize{2}), 1000);
+    EXPECT_NE(problem_after_cut(run, {}).find("damaged"), std::string::npos);
 }
 
 }  // namespace
