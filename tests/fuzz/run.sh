@@ -11,7 +11,7 @@ build=$root/build/fuzz
 mkdir -p "$build/findings" "$build/fuzz-logs"
 seeds=$build/fuzz-seeds
 [ -d "$seeds" ] || "$build/bin/fuzz_seeds" "$seeds" "$root/tests/data"
-[ $# -gt 0 ] || set -- $(ls "$seeds")
+[ $# -gt 0 ] || set -- $(cd "$build/bin" && ls | sed -n "s/^fuzz_//p" | grep -v "^seeds$")
 
 one() {
     name=$1
