@@ -20,7 +20,7 @@ struct Format {
     fs::path sound;
     std::function<void(const fs::path&)> read;
     /// What a file may do without, or nobody relies on.
-    std::set<std::string> optional;
+    std::set<std::string> optional;  ///< Nothing rests on them.
 };
 
 /// The shard in a copy of its generation, named by a manifest that knows it.
@@ -55,8 +55,14 @@ void read_plan(const fs::path& file) {
 std::vector<Format> formats(const MalformedWorld& world) {
     const SmallArtifacts& sound = world.sound;
     return {
-        {"corpus", sound.folder() / "answered.h5", [](const fs::path& file) { Corpus::open(file); }, {}},
-        {"lengths", sound.folder() / "lengths.h5", [](const fs::path& file) { open_lengths(file); }, {}},
+        {"corpus",
+         sound.folder() / "answered.h5",
+         [](const fs::path& file) { Corpus::open(file); },
+         {"/@tool_version"}},
+        {"lengths",
+         sound.folder() / "lengths.h5",
+         [](const fs::path& file) { open_lengths(file); },
+         {"/loss_tokens"}},
         {"plan", sound.plan_folder() / "plan.h5", read_plan, {}},
         {"ledger",
          sound.file_named("steps-00000000-"),
@@ -100,7 +106,7 @@ class ColumnCases {
         const std::string word = name.substr(name.rfind('/') + 1);
         ColumnCopy copy = sound;
         copy.columns.erase(copy.columns.begin() + static_cast<std::ptrdiff_t>(i));
-        add("without " + name, copy, "");
+        if (!format_.optional.contains(name)) add("without " + name, copy, "");
         copy = sound;
         copy.columns[i].type = sound.columns[i].type == ColumnType::f64 ? ColumnType::i64 : ColumnType::f64;
         copy.columns[i].bytes.resize(sound.columns[i].bytes.size() /
@@ -120,6 +126,7 @@ class ColumnCases {
     }
     void add_attribute(const ColumnCopy& sound, std::size_t i) {
         const std::string name = sound.attributes[i].group + "@" + sound.attributes[i].name;
+        if (format_.optional.contains(name)) return;
         ColumnCopy copy = sound;
         copy.attributes.erase(copy.attributes.begin() + static_cast<std::ptrdiff_t>(i));
         add("without " + name, copy, "");

@@ -93,7 +93,7 @@ void add_whole_files(const std::string& kind, const json& sound, const std::stri
     other["digest"] = 7;
     add("a digest that is a number", other.dump());
     other = sound;
-    other["format_version"] = 99;
+    other[other.contains("plan_format_version") ? "plan_format_version" : "format_version"] = 99;
     add("a version to come", seal_json(other.dump()));
 }
 
@@ -116,9 +116,9 @@ void add_sealed_cases(const MalformedWorld& world, MalformedCases& cases) {
         read_run_record(world.scratch / "other-run");
     };
     const json run = body_of(run_record_path(world.sound.run()));
-    // What the worker reads, and what says only who wrote it.
-    add_fields("run.json", run, {"settings", "tool_version", "created_at", "keep_every"}, false, "run.json",
-               record, cases);
+    // What the worker reads, what says only who wrote it, and what may be a number or a text.
+    add_fields("run.json", run, {"settings", "tool_version", "created_at", "keep_every", "checkpoint_every"},
+               false, "run.json", record, cases);
     add_whole_files("run.json", run, "run.json", record, cases);
     cases.push_back(
         {"run.json/absent", 66, {"run.json"}, [&world] { read_run_record(world.scratch / "nowhere"); }});
