@@ -98,6 +98,7 @@ void write_run_record(const std::filesystem::path& run, const RunRecord& record)
     if (record.keep_every != 0) object["keep_every"] = record.keep_every;
     if (!record.init_path.empty()) object["init"] = {{"path", record.init_path}};
     if (!record.init_adapter_path.empty()) object["init_adapter"] = {{"path", record.init_adapter_path}};
+    sync_name_of(run);
     write_file_atomically(run_record_path(run), seal_json(object.dump()), Overwrite::no);
 }
 

@@ -377,8 +377,9 @@ void settle_run_directory(const fs::path& run, std::optional<std::uint64_t> step
     for (const fs::path& directory : {run, run / "checkpoints", run / "ledger"})
         remove_temporaries(directory);
     std::vector<std::uint64_t> steps = generation_steps(run);
-    // Whoever committed it may have been killed between the rename and the sync: what the run goes on from
-    // must not vanish under it.
+    // Whoever made or committed them may have been killed before the sync: what the run goes on from must not
+    // vanish under it.
+    sync_name_of(run);
     if (step) {
         for (const fs::path& directory : {generation_directory(run, *step), run / "checkpoints", run})
             sync_directory(directory);

@@ -49,6 +49,15 @@ void create_directories_durably(const fs::path& directory) {
     sync_directory(directory.has_parent_path() ? directory.parent_path() : fs::path("."));
 }
 
+void sync_name_of(const fs::path& directory) {
+    const fs::path named = directory.has_filename() ? directory : directory.parent_path();
+    const fs::path parent = named.has_parent_path() ? named.parent_path() : fs::path(".");
+    const int descriptor = file_system().open(parent.c_str(), O_RDONLY | O_DIRECTORY);
+    if (descriptor < 0 && errno == EACCES) return;
+    if (descriptor >= 0) file_system().close(descriptor);
+    sync_directory(parent);
+}
+
 std::vector<fs::path> directory_entries(const fs::path& directory) {
     std::vector<std::string> names;
     if (file_system().list(directory.c_str(), names) != 0 && errno != ENOENT) {

@@ -16,6 +16,11 @@ namespace lockstep {
 /// @throws Error{io_failure, not_found}.
 void create_directories_durably(const std::filesystem::path& directory);
 
+/// Make the name of a directory survive a power cut, whoever gave it: a process killed between creating a
+/// directory and syncing its parent leaves one that others take for granted. A parent that may be passed but
+/// not read is left alone. @throws Error{io_failure, not_found}.
+void sync_name_of(const std::filesystem::path& directory);
+
 /// Entries sorted by name; none if the directory does not exist. @throws Error{io_failure}.
 std::vector<std::filesystem::path> directory_entries(const std::filesystem::path& directory);
 
