@@ -92,7 +92,6 @@ class Schedule {
         for (int i = 0; i < supervisors_max && !done_ && judge_.problem().empty(); ++i) start_supervisor();
         if (!done_)
             judge_.find("the run is not done after " + std::to_string(supervisors_max) + " supervisors");
-        if (judge_.problem().empty()) judge_.look_at_disk();
         if (judge_.problem().empty()) judge_.look_at_end();
         done_ = true;
     }
