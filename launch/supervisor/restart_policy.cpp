@@ -56,6 +56,11 @@ RestartDecision RestartPolicy::after(const AttemptEnd& end) {
     return after_death(end);
 }
 
+void RestartPolicy::after_order() {
+    fruitless_ = 0;
+    same_ = 0;
+}
+
 RestartDecision RestartPolicy::after_death(const AttemptEnd& end) {
     using What = RestartDecision::What;
     const std::string death = "the job " + how(end) + " " + place(end);

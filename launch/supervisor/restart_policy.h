@@ -50,6 +50,9 @@ class RestartPolicy {
   public:
     explicit RestartPolicy(const RestartSettings& settings) : settings_(settings) {}
     RestartDecision after(const AttemptEnd& end);
+    /// A job that we stopped ourselves, to start it anew, ended in order: deaths before it are no longer in a
+    /// row.
+    void after_order();
 
   private:
     RestartDecision after_death(const AttemptEnd& end);

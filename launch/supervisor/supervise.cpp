@@ -21,6 +21,7 @@ class Supervision {
             const AttemptEnd end = attempt(ranks);
             outcome_.seconds = elapsed();
             if (grow_) {
+                policy_.after_order();
                 outcome_.attempts.back().verdict = "stopped to start again with more ranks";
                 job_.say(outcome_.attempts.back().verdict);
                 if (on_attempt) on_attempt(outcome_);

@@ -23,9 +23,9 @@ constexpr int supervisors_max = 30;
 TrainingOptions draw_options(Draws& draws, Mistake mistake) {
     TrainingOptions options;
     options.run = run_folder;
-    options.checkpoint_every = 1 + draws(5);
+    options.checkpoint_every = 1 + draws(4);
     options.retention.newest = 2 + draws(2);
-    options.retention.every = draws(3) == 0 ? 6 : 0;
+    options.retention.every = draws(3) == 0 ? 4 : 0;
     options.snapshot = draws(4) == 0 ? SnapshotMode::borrow : SnapshotMode::copy;
     options.step_seconds = draws.seconds(0.05, 1);
     options.mistake = mistake;
@@ -92,7 +92,6 @@ class Schedule {
         for (int i = 0; i < supervisors_max && !done_ && judge_.problem().empty(); ++i) start_supervisor();
         if (!done_)
             judge_.find("the run is not done after " + std::to_string(supervisors_max) + " supervisors");
-        if (judge_.problem().empty()) judge_.look_at_disk();
         if (judge_.problem().empty()) judge_.look_at_end();
         done_ = true;
     }

@@ -17,9 +17,16 @@
 
 namespace lockstep::simulation {
 
+/// A schedule takes as long as its steps.
+inline PlanOptions one_epoch() {
+    PlanOptions options = small_options();
+    options.epochs = 1;
+    return options;
+}
+
 struct Subject {
     TemporaryDirectory folder;
-    SmallPlan small{folder.path()};
+    SmallPlan small{folder.path(), one_epoch()};
     std::vector<LedgerRow> rows;  ///< Of every pack of the plan.
     StateLayout layout;
     OptimizerSettings optimizer;

@@ -69,6 +69,15 @@ TEST_F(RestartPolicyTest, PausesDoubleWhileNothingIsCommittedAndBeginAgainAfterw
     EXPECT_EQ(after(death(137, 31, 20, 20)).delay_seconds, 1);
 }
 
+TEST_F(RestartPolicyTest, AnEndInOrderBetweenTwoDeathsMakesThemTwo) {
+    after(death(139, 7, 4, 4));
+    after(death(139, 7, 4, 4));
+    policy_.after_order();
+    const RestartDecision decision = after(death(139, 7, 4, 4));
+    EXPECT_EQ(decision.what, What::restart);
+    EXPECT_EQ(decision.delay_seconds, 0);
+}
+
 TEST_F(RestartPolicyTest, TheSameStepThreeTimesIsACrashLoop) {
     EXPECT_EQ(after(death(139, 7, 4, 4)).what, What::restart);
     EXPECT_EQ(after(death(139, 7, 4, 4)).what, What::restart);
