@@ -26,8 +26,18 @@ ProgramResult save(const fs::path& run, int step, const Environment& environment
     return run_program({LOCKSTEP_SAVER, run.string(), std::to_string(step)}, environment);
 }
 
+/// By a link, since LD_PRELOAD takes a space for the end of a name.
+const std::string& shim() {
+    static const TemporaryDirectory directory;
+    static const std::string link = [] {
+        fs::create_symlink(LOCKSTEP_SYSCALL_SHIM, directory / "shim.so");
+        return (directory / "shim.so").string();
+    }();
+    return link;
+}
+
 Environment with_fault(const std::string& spec) {
-    return {{"LD_PRELOAD", LOCKSTEP_SYSCALL_SHIM}, {"LOCKSTEP_FAULT", spec}};
+    return {{"LD_PRELOAD", shim()}, {"LOCKSTEP_FAULT", spec}};
 }
 
 /// With LOCKSTEP_SYSCALLS=full every call meets every failure; else each call one of them, and the kill.
@@ -44,8 +54,7 @@ class SyscallTest : public testing::Test {
         for (const int step : {2, 4}) EXPECT_EQ(save(directory_ / "before", step).exit_code, 0);
         const fs::path undisturbed = fresh();
         EXPECT_EQ(save(undisturbed, 6,
-                       {{"LD_PRELOAD", LOCKSTEP_SYSCALL_SHIM},
-                        {"LOCKSTEP_FAULT_LOG", (directory_ / "log").string()}})
+                       {{"LD_PRELOAD", shim()}, {"LOCKSTEP_FAULT_LOG", (directory_ / "log").string()}})
                       .exit_code,
                   0);
         calls_ = lines_of(directory_ / "log");
