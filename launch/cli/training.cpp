@@ -55,7 +55,8 @@ std::unique_ptr<ProgressWatch> watch_progress(const World& world, const Training
     // Fewer beats on a large world: they all go to one file system.
     options.interval = std::chrono::milliseconds(
         std::clamp<std::int64_t>(timeout.count() / 8, 100, 1000 + 10L * world.comm->size().value));
-    options.least_interval = std::chrono::milliseconds(50 + world.comm->size().value);
+    // Short, since a rank that is killed writes no more: a crash loop is told by the step it died in.
+    options.least_interval = std::chrono::milliseconds(world.comm->size().value);
     options.patience = timeout + watch_grace;
     options.on_stuck = [](const Heartbeat& where) {
         log_rank(LogLevel::error,
