@@ -98,8 +98,9 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     }
     const std::filesystem::path jsonl = directory / "plan.jsonl";
     if (files.contains("plan.jsonl") != std::filesystem::exists(jsonl)) {
-        refuse(jsonl, files.contains("plan.jsonl") ? "the file is missing"
-                                                   : "the file does not belong to this plan");
+        refuse(jsonl, files.contains("plan.jsonl")
+                          ? "the file is missing"
+                          : "the file does not belong to this plan, fingerprints.json does not name it");
     }
     if (files.contains("plan.jsonl") && digest_of_file(jsonl).hex() != files["plan.jsonl"]) {
         refuse(jsonl, "its digest is not the one in fingerprints.json");
@@ -107,7 +108,8 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     const std::filesystem::path metadata = directory / "metadata.json";
     const json meta = json::parse(unseal_json(read_file(metadata), metadata.string()));
     const json expected = metadata_of(plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()});
-    for (const char* field : {"options", "algorithms", "counts", "seed", "sources"}) {
+    for (const char* field :
+         {"format", "plan_format_version", "options", "algorithms", "counts", "seed", "sources"}) {
         if (!meta.contains(field) || meta[field] != expected[field]) {
             refuse(metadata, std::string("field '") + field + "' does not agree with plan.h5");
         }

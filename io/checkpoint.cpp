@@ -81,7 +81,7 @@ ColumnFile open_shard(const fs::path& path, const ShardName& named, const Cursor
     expect_in_shard(path, "slice_end", file.attribute_u64("/", "slice_end"), named.slice_end);
     for (const std::string_view name : {"/weights", "/adam_m", "/adam_v"}) {
         const ColumnFile::Info info = file.info(name);
-        const std::uint64_t elements = info.type == ColumnType::f32 ? info.rows * info.width : 0;
+        const std::uint64_t elements = info.type == ColumnType::f32 && info.width == 1 ? info.rows : 0;
         expect_in_shard(path, "elements in '" + std::string(name) + "':", elements,
                         named.slice_end - named.slice_begin);
     }

@@ -118,8 +118,12 @@ int report(const Invocation& invocation, ErrorCode code, const std::string& mess
 int report_usage(const Invocation& invocation, const CLI::App& app, const CLI::ParseError& error) {
     const CLI::App* verb = deepest(app);
     std::string message = error.what();
-    const std::vector<std::string> unknown = app.remaining(true);
-    if (!unknown.empty()) {
+    std::vector<std::string> unknown = app.remaining(true);
+    std::erase(unknown, "--");
+    // What a validator refuses leaves the rest unparsed, and says so itself.
+    const bool refused = dynamic_cast<const CLI::ValidationError*>(&error) != nullptr ||
+                         dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr;
+    if (!unknown.empty() && !refused) {
         message = "unknown argument '" + unknown.front() + "'";
         const std::string meant = suggestion(*verb, unknown.front());
         if (!meant.empty()) message += "; did you mean '" + meant + "'?";

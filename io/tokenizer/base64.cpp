@@ -20,8 +20,8 @@ constexpr std::array<std::uint8_t, 256> values = [] {
 }  // namespace
 
 std::optional<std::string> base64_decoded(std::string_view text) {
+    if (text.size() % 4 != 0) return std::nullopt;
     for (int i = 0; i < 2 && text.ends_with('='); ++i) text.remove_suffix(1);
-    if (text.size() % 4 == 1) return std::nullopt;
     std::string bytes;
     bytes.reserve(text.size() * 3 / 4);
     std::uint32_t bits = 0;

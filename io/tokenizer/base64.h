@@ -8,7 +8,7 @@
 
 namespace lockstep {
 
-/// Standard alphabet; padding may be missing. Nothing if a character does not belong.
+/// Standard alphabet with its padding. Nothing if it is anything else.
 std::optional<std::string> base64_decoded(std::string_view text);
 std::string base64_encoded(std::string_view bytes);
 

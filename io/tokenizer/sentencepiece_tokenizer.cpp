@@ -2,6 +2,9 @@
 
 #include <sentencepiece_processor.h>
 
+#include <exception>
+#include <new>
+
 #include "io/base/error.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/description.h"
@@ -16,11 +19,8 @@ class SentencePieceTokenizer : public Tokenizer {
   public:
     SentencePieceTokenizer(std::string_view model, const SpecialsPolicy& policy)
         : model_(model), policy_(policy) {
-        const auto status = processor_.LoadFromSerializedProto(model_);
-        if (!status.ok()) {
-            throw Error(ErrorCode::corrupt_data,
-                        "not a SentencePiece model: " + std::string(status.message()));
-        }
+        const std::string problem = load();
+        if (!problem.empty()) throw Error(ErrorCode::corrupt_data, "not a SentencePiece model: " + problem);
     }
 
     std::string name() const override { return "sentencepiece"; }
@@ -77,6 +77,17 @@ class SentencePieceTokenizer : public Tokenizer {
     }
 
   private:
+    /// What the library says against the model; some of it, it throws.
+    std::string load() {
+        try {
+            const auto status = processor_.LoadFromSerializedProto(model_);
+            return status.ok() ? "" : std::string(status.message());
+        } catch (const std::bad_alloc&) {
+            throw;
+        } catch (const std::exception& failure) {
+            return failure.what();
+        }
+    }
     static std::optional<std::uint32_t> id_or_none(int id) {
         return id < 0 ? std::nullopt : std::optional(static_cast<std::uint32_t>(id));
     }

@@ -175,6 +175,8 @@ std::vector<AddedToken> added_tokens_of(const json& file, const IdMap& vocabular
         if (!item.object.is_object()) item.refuse("not an object");
         AddedToken token;
         token.content = item.text("content");
+        if (!item.object.contains("id") || !item.object.at("id").is_number_unsigned())
+            item.refuse("needs an id, a number of 0 or more");
         if (token.content.empty()) continue;
         token.special = item.flag_or("special", false);
         token.normalized = item.flag_or("normalized", !token.special);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/tokenizer/byte_level.h"
 #include "launch/cli/tokenizer_input.h"
@@ -126,20 +127,31 @@ int run_vocab(const Invocation& invocation, const VocabArguments& arguments) {
     return 0;
 }
 
-int run_fingerprint(const Invocation& invocation, const TokenizerArguments& arguments) {
+struct FingerprintArguments {
+    TokenizerArguments common;
+    std::string save;
+    bool force = false;
+};
+
+int run_fingerprint(const Invocation& invocation, const FingerprintArguments& given) {
+    const TokenizerArguments& arguments = given.common;
     const auto tokenizer = open_tokenizer(arguments);
     const auto id = [](std::optional<std::uint32_t> value) {
         return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
     };
     invocation.say(tokenizer->fingerprint().hex() + "  " + arguments.tokenizer);
-    invocation.give({{"fingerprint", tokenizer->fingerprint().hex()},
-                     {"vocabulary", tokenizer->vocabulary_size()},
-                     {"bos", id(tokenizer->bos_id())},
-                     {"eos", id(tokenizer->eos_id())},
-                     {"pad", id(tokenizer->pad_id())},
-                     {"before", tokenizer->ids_before()},
-                     {"after", tokenizer->ids_after()},
-                     {"chat_template", !tokenizer->chat_template().empty()}});
+    const nlohmann::ordered_json object = {{"fingerprint", tokenizer->fingerprint().hex()},
+                                           {"vocabulary", tokenizer->vocabulary_size()},
+                                           {"bos", id(tokenizer->bos_id())},
+                                           {"eos", id(tokenizer->eos_id())},
+                                           {"pad", id(tokenizer->pad_id())},
+                                           {"before", tokenizer->ids_before()},
+                                           {"after", tokenizer->ids_after()},
+                                           {"chat_template", !tokenizer->chat_template().empty()}};
+    if (!given.save.empty())
+        write_file_atomically(given.save, object.dump(1) + "\n",
+                              given.force ? Overwrite::yes : Overwrite::no);
+    invocation.give(object);
     return 0;
 }
 
@@ -211,11 +223,14 @@ void add_tokenizer(CLI::App& app, Invocation& invocation) {
     verb->add_option("--search", vocab->search, "Only tokens that hold this text");
     verb->add_option("--count", vocab->count_max, "At most this many");
 
-    auto fingerprint = std::make_shared<TokenizerArguments>();
+    auto fingerprint = std::make_shared<FingerprintArguments>();
     verb = add_verb(*group, invocation, "fingerprint", "The fingerprint that corpora and plans carry",
-                    "  lockstep tokenizer fingerprint -t tokenizer.json",
+                    "  lockstep tokenizer fingerprint -t tokenizer.json\n"
+                    "  lockstep tokenizer fingerprint -t tokenizer.json --save tokenizer.fingerprint.json",
                     [&invocation, fingerprint] { return run_fingerprint(invocation, *fingerprint); });
-    add_tokenizer_options(*verb, *fingerprint);
+    add_tokenizer_options(*verb, fingerprint->common);
+    verb->add_option("--save", fingerprint->save, "Also write it, with size and special ids, as a JSON file");
+    verb->add_flag("--force", fingerprint->force, "Replace that file");
 
     auto compare = std::make_shared<CompareArguments>();
     verb =
@@ -227,6 +242,8 @@ void add_tokenizer(CLI::App& app, Invocation& invocation) {
     verb->add_option("--with", compare->other, "The other tokenizer")->required();
 
     add_tokenizer_train(*group, invocation);
+    add_tokenizer_doctor(*group, invocation);
+    add_tokenizer_analyze(*group, invocation);
 }
 
 }  // namespace lockstep

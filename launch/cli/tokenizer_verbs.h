@@ -8,6 +8,8 @@
 
 namespace lockstep {
 
+void add_tokenizer_analyze(CLI::App& tokenizer, Invocation& invocation);
+void add_tokenizer_doctor(CLI::App& tokenizer, Invocation& invocation);
 void add_tokenizer_train(CLI::App& tokenizer, Invocation& invocation);
 
 }  // namespace lockstep

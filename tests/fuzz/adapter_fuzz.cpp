@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::memory_file(adapter_weights_name, bytes.substr(std::min(end + 1, bytes.size())));
     fuzz::read_or_refuse([&] {
         const AdapterFolder folder = AdapterFolder::open(fuzz::memory_folder(), model);
-        std::vector<float> state(lora_layout(model, folder.settings()).elements());
+        std::vector<float> state(lora_layout(model, folder.settings()).size());
         folder.read(state);
     });
     return 0;

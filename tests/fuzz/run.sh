@@ -11,13 +11,13 @@ build=$root/build/fuzz
 mkdir -p "$build/findings" "$build/fuzz-logs"
 seeds=$build/fuzz-seeds
 [ -d "$seeds" ] || "$build/bin/fuzz_seeds" "$seeds" "$root/tests/data"
-[ $# -gt 0 ] || set -- $(ls "$seeds")
+[ $# -gt 0 ] || set -- $(cd "$build/bin" && ls | sed -n "s/^fuzz_//p" | grep -v "^seeds$")
 
 one() {
     name=$1
     mkdir -p "$build/fuzz-corpus/$name"
     log=$build/fuzz-logs/$name
-    if "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -close_fd_mask=1 \
+    if "$build/bin/fuzz_$name" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=4096 -close_fd_mask=1 \
         -print_final_stats=1 -artifact_prefix="$build/findings/$name-" \
         "$build/fuzz-corpus/$name" "$seeds/$name" >"$log" 2>&1; then
         echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions"

@@ -1,0 +1,64 @@
+// `chaos --power` and `--corrupt`, as a user starts them.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "tests/end_to_end/small_world.h"
+
+namespace lockstep::test {
+namespace {
+
+std::string number_from(const char* variable, const char* otherwise) {
+    const char* text = std::getenv(variable);
+    return text != nullptr ? text : otherwise;
+}
+
+std::vector<std::string> chaos(const std::string& what, const std::string& count, const std::string& folder,
+                               const std::vector<std::string>& command) {
+    std::vector<std::string> arguments = {"chaos", what, count, "--seed", "1", "--json", "-o", folder, "--"};
+    arguments.insert(arguments.end(), command.begin(), command.end());
+    return arguments;
+}
+
+// LOCKSTEP_POWER_CUTS=200 is the long form.
+TEST(ChaosTest, NothingDurableIsLostWithThePower) {
+    const std::string folder = SmallWorld::get().fresh("power");
+    const std::string cuts = number_from("LOCKSTEP_POWER_CUTS", "20");
+    const auto result = run_lockstep_program(
+        0, chaos("--power", cuts, folder, train_arguments("x", 12, {"--checkpoint-every", "2"})));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    const auto object = nlohmann::json::parse(result.out, nullptr, false);
+    ASSERT_TRUE(object.is_object()) << result.out;
+    EXPECT_EQ(object["power_cuts"], std::stoull(cuts));
+    EXPECT_TRUE(object["failures"].empty()) << result.out;
+}
+
+TEST(ChaosTest, DamageToACopyOfARunIsSeen) {
+    const SmallWorld& world = SmallWorld::get();
+    const std::string run = world.fresh("run");
+    ASSERT_EQ(run_lockstep_program(2, train_arguments(run, 4, {"--checkpoint-every", "2"})).exit_code, 0);
+    const RunBits before = bits_of(run);
+    const auto result = run_lockstep_program(0, chaos("--corrupt", "60", world.fresh("corrupt"), {run}));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    const auto object = nlohmann::json::parse(result.out, nullptr, false);
+    ASSERT_TRUE(object.is_object()) << result.out;
+    EXPECT_TRUE(object["failures"].empty()) << result.out;
+    EXPECT_GT(object["outcomes"].value("refused", 0), 10) << result.out;
+    EXPECT_EQ(bits_of(run), before) << "the originals are only read";
+    EXPECT_EQ(run_lockstep_program(0, {"verify", run}).exit_code, 0);
+}
+
+TEST(ChaosTest, RefusesWhatItCannotHarm) {
+    const SmallWorld& world = SmallWorld::get();
+    EXPECT_EQ(run_lockstep_program(0, chaos("--corrupt", "1", world.fresh("c"), {"/nonexistent"})).exit_code,
+              66);
+    EXPECT_EQ(
+        run_lockstep_program(0, chaos("--corrupt", "1", world.fresh("c"), {"train", "-p", "x"})).exit_code,
+        2);
+    EXPECT_EQ(run_lockstep_program(0, chaos("--corrupt", "1", world.folder().string(), {"x"})).exit_code, 73);
+}
+
+}  // namespace
+}  // namespace lockstep::test
