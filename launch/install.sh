@@ -8,7 +8,6 @@ packages=(
     libhdf5-dev hdf5-tools libopenblas-pthread-dev
     libspdlog-dev libcli11-dev nlohmann-json3-dev libsimdjson-dev libxxhash-dev libssl-dev
     libpcre2-dev libsentencepiece-dev zlib1g-dev libzstd-dev libsnappy-dev
-    iproute2 util-linux procps bc
     libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
     python3 python3-numpy python3-h5py fortunes fortunes-min
 )
@@ -19,7 +18,6 @@ This distribution has no apt-get. Install these, under the names your distributi
   a C++20 compiler (gcc >= 12 or clang >= 14), CMake >= 3.25, Ninja, pkg-config
   Open MPI, Boost.Serialization and Boost.Context, serial HDF5 (and its tools), OpenBLAS (pthread variant)
   spdlog, CLI11, nlohmann-json, simdjson, xxHash, OpenSSL, PCRE2, SentencePiece, zlib, zstd, Snappy
-  iproute2, util-linux, procps and bc (tests across namespace hosts)
   GoogleTest and GoogleMock, RapidCheck, Google Benchmark
   Python 3 with NumPy and h5py (tests, and the Python reader of plans), the fortune files (the quick start's texts)
   Node.js >= 18 with npm (tests of tokenizers)
