@@ -10,16 +10,17 @@
 namespace lockstep::test {
 namespace {
 
-std::string number_from(const char* variable, const char* otherwise) {
-    const char* text = std::getenv(variable);
-    return text != nullptr ? text : otherwise;
-}
-
 std::vector<std::string> chaos(const std::string& what, const std::string& count, const std::string& folder,
                                const std::vector<std::string>& command) {
     std::vector<std::string> arguments = {"chaos", what, count, "--seed", "1", "--json", "-o", folder, "--"};
     arguments.insert(arguments.end(), command.begin(), command.end());
     return arguments;
+}
+
+#ifdef LOCKSTEP_TEST_POWER
+std::string number_from(const char* variable, const char* otherwise) {
+    const char* text = std::getenv(variable);
+    return text != nullptr ? text : otherwise;
 }
 
 // LOCKSTEP_POWER_CUTS=200 is the long form.
@@ -34,6 +35,7 @@ TEST(ChaosTest, NothingDurableIsLostWithThePower) {
     EXPECT_EQ(object["power_cuts"], std::stoull(cuts));
     EXPECT_TRUE(object["failures"].empty()) << result.out;
 }
+#endif
 
 TEST(ChaosTest, DamageToACopyOfARunIsSeen) {
     const SmallWorld& world = SmallWorld::get();
