@@ -346,13 +346,27 @@ void warn_of_drift(const Corpus& corpus) {
     if (!report.note.empty()) log_root(LogLevel::info, report.note);
 }
 
-PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
-    PlanAtHand at_hand;
-    at_hand.plan = load_plan(plan_path, PlanCheck::content);
-    for (const std::string& path : corpus_paths(corpora, at_hand.plan.sources)) {
-        at_hand.inputs.push_back(PlanInput::open(path, ""));
-    }
-    at_hand.bound = bind_plan(at_hand.plan, at_hand.inputs);
+std::vector<PlanInput> open_inputs(const std::vector<std::string>& corpora,
+                                   const std::vector<PlanSource>& sources) {
+    std::vector<PlanInput> inputs;
+    for (const std::string& path : corpus_paths(corpora, sources))
+        inputs.push_back(PlanInput::open(path, ""));
+    return inputs;
+}
+
+ServedPlan PlanAtHand::served() const {
+    ServedPlan served{plan.view(), totals, bound, {}};
+    if (!plan.has_targets()) served.targets = TargetCount(plan.head().sources, inputs);
+    return served;
+}
+
+PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora,
+                             const std::optional<PlanTotals>& known) {
+    std::optional<PlanTotals> totals = known;
+    if (!totals) totals = totals_of(load_plan(plan_path, PlanCheck::content));
+    PlanAtHand at_hand{PlanFile::open(plan_path), *totals, {}, {}};
+    at_hand.inputs = open_inputs(corpora, at_hand.plan.head().sources);
+    at_hand.bound = bind_sources(at_hand.plan.head(), at_hand.inputs);
     for (const PlanInput& input : at_hand.inputs) warn_of_drift(*input.corpus());
     return at_hand;
 }
@@ -367,14 +381,13 @@ std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vect
 PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
                             const std::vector<std::string>& corpora) {
     const std::string path = plan_path.empty() ? wanted.path : plan_path;
-    PlanAtHand at_hand = load_plan_at_hand(path, corpora_of_run(record, corpora));
-    const Fingerprint plan = at_hand.plan.fingerprints.plan;
+    const Fingerprint plan = PlanFile::open(path).head().fingerprints.plan;
     if (plan != wanted.plan) {
         throw Error(ErrorCode::fingerprint_mismatch,
                     "the run follows plan " + wanted.plan.brief() + "…, '" + path + "' is " + plan.brief() +
                         "…; pass -p with the run's own plan, or start a new run");
     }
-    return at_hand;
+    return load_plan_at_hand(path, corpora_of_run(record, corpora), wanted.totals);
 }
 
 void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {
@@ -450,8 +463,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     Communicator& comm = *world.comm;
     const std::filesystem::path run = arguments.run;
     const TrainSettings settings = train_settings_from_json(record.settings_json);
-    PlanDistribution distribution(comm, plan != nullptr ? &plan->plan : nullptr,
-                                  plan != nullptr ? plan->bound : std::vector<PlanSource>{});
+    PlanDistribution distribution(comm, plan != nullptr ? std::optional(plan->served()) : std::nullopt);
     const PlanSummary& summary = distribution.summary();
     const int threads = arguments.threads.value_or(default_threads(world));
 
