@@ -71,11 +71,14 @@ void choose_plan(const TrainingArguments& arguments, ResumePoint& point) {
         point.plan = load_plan_of_run(record, latest, "", arguments.corpora);
     } else {
         // Compared before it is loaded, so that a stranger is told as such and not as "other corpora".
-        const Fingerprint named = PlanFile::open(path).head().fingerprints.plan;
+        PlanFile file = PlanFile::open(path);
+        const Fingerprint named = file.head().fingerprints.plan;
         if (named != before.plan) check_revision(before, path, cursor);
         const auto followed = std::ranges::find(record.plans, named, &PlanInForce::plan);
-        point.plan = load_plan_at_hand(path, corpora_of_run(record, arguments.corpora),
-                                       followed != record.plans.end() ? followed->totals : std::nullopt);
+        const std::vector<std::string> corpora = corpora_of_run(record, arguments.corpora);
+        point.plan = followed != record.plans.end() && followed->totals
+                         ? at_hand_of(std::move(file), *followed->totals, corpora)
+                         : load_plan_at_hand(path, corpora);
     }
     const Fingerprint& chosen = point.plan->fingerprint();
     if (arguments.plan.empty() && chosen != before.plan) check_revision(before, path, cursor);

@@ -360,15 +360,17 @@ ServedPlan PlanAtHand::served() const {
     return served;
 }
 
-PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora,
-                             const std::optional<PlanTotals>& known) {
-    std::optional<PlanTotals> totals = known;
-    if (!totals) totals = totals_of(load_plan(plan_path, PlanCheck::content));
-    PlanAtHand at_hand{PlanFile::open(plan_path), *totals, {}, {}};
+PlanAtHand at_hand_of(PlanFile plan, const PlanTotals& totals, const std::vector<std::string>& corpora) {
+    PlanAtHand at_hand{std::move(plan), totals, {}, {}};
     at_hand.inputs = open_inputs(corpora, at_hand.plan.head().sources);
     at_hand.bound = bind_sources(at_hand.plan.head(), at_hand.inputs);
     for (const PlanInput& input : at_hand.inputs) warn_of_drift(*input.corpus());
     return at_hand;
+}
+
+PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
+    const PlanTotals totals = totals_of(load_plan(plan_path, PlanCheck::content));
+    return at_hand_of(PlanFile::open(plan_path), totals, corpora);
 }
 
 std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora) {
@@ -381,13 +383,15 @@ std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vect
 PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
                             const std::vector<std::string>& corpora) {
     const std::string path = plan_path.empty() ? wanted.path : plan_path;
-    const Fingerprint plan = PlanFile::open(path).head().fingerprints.plan;
+    PlanFile file = PlanFile::open(path);
+    const Fingerprint plan = file.head().fingerprints.plan;
     if (plan != wanted.plan) {
         throw Error(ErrorCode::fingerprint_mismatch,
                     "the run follows plan " + wanted.plan.brief() + "…, '" + path + "' is " + plan.brief() +
                         "…; pass -p with the run's own plan, or start a new run");
     }
-    return load_plan_at_hand(path, corpora_of_run(record, corpora), wanted.totals);
+    const std::vector<std::string> data = corpora_of_run(record, corpora);
+    return wanted.totals ? at_hand_of(std::move(file), *wanted.totals, data) : load_plan_at_hand(path, data);
 }
 
 void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {

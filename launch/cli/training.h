@@ -95,11 +95,10 @@ struct PlanAtHand {
     const Fingerprint& fingerprint() const { return plan.head().fingerprints.plan; }
     ServedPlan served() const;  ///< Borrows from this.
 };
-/// Open, check and bind. For rank 0, or a world of one.
-/// @param known  totals of this plan, read whole before: then it is opened alone, in a time that does not
-///               grow with it. None: it is read, and its fingerprints recomputed, from end to end.
-PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora,
-                             const std::optional<PlanTotals>& known = std::nullopt);
+/// Read the plan from end to end, recompute its fingerprints, and bind it. For rank 0, or a world of one.
+PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora);
+/// Bind a plan that was read whole before: nothing here grows with it.
+PlanAtHand at_hand_of(PlanFile plan, const PlanTotals& totals, const std::vector<std::string>& corpora);
 /// The same for one of a run's plans: its own folder and corpora unless others are named, which must be the
 /// same by fingerprint.
 PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
