@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "io/base/digest.h"
 #include "tests/end_to_end/small_world.h"
 
 namespace lockstep::test {
@@ -222,6 +223,63 @@ TEST(PlannerVerbsTest, RanksAndThreadsMakeTheSameBytes) {
             EXPECT_TRUE(read_text(one + file) == read_text(threads + file)) << file;
             EXPECT_TRUE(read_text(one + file) == read_text(ranks + file)) << file;
         }
+    }
+}
+
+/// Mid-sized lengths, for which patterns are searched.
+std::string mid_sized_lengths(int samples) {
+    std::string lines;
+    for (int i = 0; i < samples; ++i)
+        lines += line("m" + std::to_string(i), std::to_string(1100 + i * 7919LL % 1200));
+    return lengths_file("mid", lines);
+}
+
+std::string scored_lengths(int samples) {
+    std::string lines;
+    for (int i = 0; i < samples; ++i) {
+        lines += R"({"sample_id":"c)" + std::to_string(i) + R"(","length":)" +
+                 std::to_string(i * 37 % 300 + 1) + R"(,"score":)" + std::to_string(i * 61 % 97) + ".5}\n";
+    }
+    return lengths_file("scored", lines);
+}
+
+std::string hex_digest(const std::string& text) {
+    return digest_of_array(std::span(text)).hex();
+}
+
+/// What any compiler, at any level of optimization, on any number of ranks has to write.
+TEST(PlannerVerbsTest, EveryBuildWritesTheseBytes) {
+    const std::string a = "a=" + many_lengths("a", 700), b = "b=" + many_lengths("b", 450);
+    const std::string mid = "m=" + mid_sized_lengths(4000), scored = "s=" + scored_lengths(500);
+    struct Golden {
+        Words lengths, options;
+        std::string digest;
+    };
+    const std::vector<Golden> plans = {
+        {{a}, {"-b", "310", "-e", "3"}, "c30ab2425e1169b91ae525de3fbcb7c1"},
+        {{mid}, {"-b", "4096"}, "bc471dab4b120d168a28ebcf195acf38"},
+        {{a},
+         {"-b", "600", "--order", "length-stages", "--packs-per-step", "2"},
+         "d6de929fe8bd0c36f919cf2d0a4a5291"},
+        {{scored}, {"-b", "600", "--order", "score-stages"}, "087ee9bc75466b99af947a5e1e5d5eb9"},
+        {{a}, {"-b", "310", "--order", "in-order"}, "7ff76e10a3ea637c2d6e6e6ff69dcc3b"},
+        {{a},
+         {"-b", "200", "--packing", "concat-and-chunk", "--long", "split"},
+         "32992c796e4b05cae36a748a3a8b5314"},
+        {{a},
+         {"-b", "600", "--mode", "bucket", "--bucket-edges", "100", "200", "--bucket-overflow-max", "300"},
+         "fc36498688d7eb4902437beb03bc3ff4"},
+        {{a + ":1", b + ":2"}, {"-b", "310", "--packs-per-step", "3"}, "11b3e0b6f552630c1bc7121f27a47919"},
+        {{a},
+         {"--compat", "lazarus", "--mode", "bucket", "-b", "1024", "-e", "2", "--bucket-edges", "100", "200",
+          "--bucket-overflow-max", "300"},
+         "610a9f5943e471b3c23beded737c4ddf"}};
+    for (const Golden& golden : plans) {
+        const std::string plan = built(golden.lengths, golden.options);
+        std::string all;
+        for (const std::string file : {"/plan.h5", "/plan.jsonl", "/fingerprints.json", "/stats.json"})
+            all += hex_digest(read_text(plan + file));
+        EXPECT_EQ(hex_digest(all), golden.digest) << testing::PrintToString(golden.options);
     }
 }
 
