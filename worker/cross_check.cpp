@@ -1,14 +1,12 @@
 #include "worker/cross_check.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <climits>
 #include <memory>
 
 #include "io/base/contract.h"
+#include "io/base/host_name.h"
 #include "kernels/exact_accumulate.h"
 
 namespace lockstep {
@@ -25,9 +23,7 @@ using BatchHeader = std::array<std::uint64_t, 5>;
 std::string host_of(Communicator& comm, Rank rank) {
     std::vector<std::byte> bytes;
     if (comm.rank() == rank) {
-        char name[HOST_NAME_MAX + 1] = {};
-        gethostname(name, HOST_NAME_MAX);
-        const std::string text = name;
+        const std::string text = own_host_name();
         const auto raw = std::as_bytes(std::span(text.data(), text.size()));
         bytes.assign(raw.begin(), raw.end());
     }

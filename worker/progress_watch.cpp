@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <utility>
+
+#include "io/base/host_name.h"
 
 namespace lockstep {
 
@@ -15,12 +17,6 @@ namespace {
 constexpr std::chrono::milliseconds look_interval{250};
 
 }  // namespace
-
-std::string own_host_name() {
-    std::array<char, 256> name{};
-    if (gethostname(name.data(), name.size() - 1) != 0) return "?";
-    return name.data();
-}
 
 ProgressWatch::ProgressWatch(ProgressWatchOptions options) : options_(std::move(options)) {
     beat_.rank = options_.rank.value;

@@ -62,7 +62,4 @@ class ProgressWatch {
     std::thread thread_;
 };
 
-/// Name of this host.
-std::string own_host_name();
-
 }  // namespace lockstep
