@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "io/base/host_name.h"
+#include "worker/signal_free_thread.h"
 
 namespace lockstep {
 
@@ -23,7 +24,7 @@ ProgressWatch::ProgressWatch(ProgressWatchOptions options) : options_(std::move(
     beat_.world_size = options_.world_size.value;
     beat_.host = own_host_name();
     beat_.pid = getpid();
-    thread_ = std::thread([this] { watch(); });
+    thread_ = start_signal_free([this] { watch(); });
 }
 
 ProgressWatch::~ProgressWatch() {
