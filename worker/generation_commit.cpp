@@ -62,7 +62,7 @@ std::uint64_t GenerationCommitter::snapshot_step() const {
 }
 
 void GenerationCommitter::pause() const {
-    if (given_up_) throw Error(ErrorCode::stopped, "the generation was given up");
+    if (given_up()) throw Error(ErrorCode::stopped, "the generation was given up");
 }
 
 /// Rank 0: all rows of the interval, in plan order, and the root they lead to.

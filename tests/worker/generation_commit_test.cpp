@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
+#include <thread>
 
 #include "io/atomic_file.h"
 #include "io/base/error.h"
@@ -52,19 +54,25 @@ std::string shared_folder() {
     return folder;
 }
 
-/// Holds every thread that passes a commit point until it is opened.
+/// Called at every commit point while it lives. Declared before the committer, whose thread uses it to the
+/// end.
+class CommitHook {
+  public:
+    explicit CommitHook(std::function<void(std::string_view at)> hook) { set_commit_hook(std::move(hook)); }
+    ~CommitHook() { set_commit_hook({}); }
+    CommitHook(const CommitHook&) = delete;
+    CommitHook& operator=(const CommitHook&) = delete;
+};
+
+/// Holds every thread that passes a commit point until it is opened. Declared before the committer, too.
 class Gate {
   public:
-    explicit Gate(std::string point) {
-        set_commit_hook([this, point = std::move(point)](std::string_view at) {
-            if (at != point) return;
-            std::unique_lock lock(mutex_);
-            changed_.wait(lock, [this] { return open_; });
-        });
-    }
-    ~Gate() { set_commit_hook({}); }
-    Gate(const Gate&) = delete;
-    Gate& operator=(const Gate&) = delete;
+    explicit Gate(std::string point)
+        : hook_([this, point = std::move(point)](std::string_view at) {
+              if (at != point) return;
+              std::unique_lock lock(mutex_);
+              changed_.wait(lock, [this] { return open_; });
+          }) {}
     void open() {
         const std::lock_guard lock(mutex_);
         open_ = true;
@@ -75,6 +83,7 @@ class Gate {
     std::mutex mutex_;
     std::condition_variable changed_;
     bool open_ = false;
+    CommitHook hook_;
 };
 
 /// What training has at a step boundary, without training.
@@ -167,8 +176,8 @@ TEST_F(GenerationCommitTest, HoldsTheStateAtTheSnapshotWhateverComesAfter) {
 
 TEST_F(GenerationCommitTest, AStepNeverWaitsForTheDisk) {
     const fs::path run = shared_folder();
-    const auto commits = committer(run);
     Gate gate("shard:written");
+    const auto commits = committer(run);
     step();
     begin(*commits);
     for (int i = 0; i < 20; ++i) {
@@ -248,13 +257,13 @@ TEST_F(GenerationCommitTest, OneInFlightTheNextWaitsForIt) {
 
 TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) {
     const fs::path run = shared_folder();
-    const auto commits = committer(run);
     const Rank victim{comm_.size().value - 1};
-    if (comm_.rank() == victim) {
-        set_commit_hook([](std::string_view at) {
-            if (at == "shard:written") throw Error(ErrorCode::io_failure, "no space left for 'the shard'");
-        });
-    }
+    const CommitHook full([is_victim = comm_.rank() == victim](std::string_view at) {
+        if (is_victim && at == "shard:written") {
+            throw Error(ErrorCode::io_failure, "no space left for 'the shard'");
+        }
+    });
+    const auto commits = committer(run);
     step();
     begin(*commits);
     std::string message;
@@ -264,7 +273,6 @@ TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) 
         EXPECT_EQ(error.code(), ErrorCode::io_failure);
         message = error.what();
     }
-    set_commit_hook({});
     EXPECT_NE(message.find("no space left for 'the shard'"), std::string::npos) << message;
     if (comm_.size().value > 1) {
         EXPECT_EQ(message.find("rank " + std::to_string(victim.value)), 0U) << message;
@@ -278,14 +286,13 @@ TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) 
 
 TEST_F(GenerationCommitTest, AManifestThatCannotBeWrittenIsAnErrorOfAll) {
     const fs::path run = shared_folder();
-    const auto commits = committer(run);
-    set_commit_hook([](std::string_view at) {
+    const CommitHook full([](std::string_view at) {
         if (at == "manifest:before-write") throw Error(ErrorCode::io_failure, "quota");
     });
+    const auto commits = committer(run);
     step();
     begin(*commits);
     EXPECT_THROW(commits->drain(), AgreedError);
-    set_commit_hook({});
     EXPECT_FALSE(commits->in_flight());
     comm_.barrier();
 }
@@ -293,12 +300,24 @@ TEST_F(GenerationCommitTest, AManifestThatCannotBeWrittenIsAnErrorOfAll) {
 TEST_F(GenerationCommitTest, GivenUpItIsAnAttemptThatIsSwept) {
     const fs::path run = shared_folder();
     {
-        const auto commits = committer(run);
-        Gate gate("shard:before-write");
-        step();
-        begin(*commits);
-        gate.open();
+        const GenerationCommitter* in_hook = nullptr;
+        bool met = false;
+        const CommitHook held([&](std::string_view at) {
+            if (at != "shard:before-write") return;
+            met = true;
+            // As long as a disk may take: until nobody wants the generation any more.
+            while (!in_hook->given_up()) std::this_thread::yield();
+        });
+        {
+            const auto commits = committer(run);
+            in_hook = commits.get();
+            step();
+            begin(*commits);
+        }
+        EXPECT_TRUE(met);
     }
+    EXPECT_FALSE(path_exists(generation_directory(run, 1) / shard_file_name(comm_.rank(), comm_.size())))
+        << "the thread goes on writing for nobody";
     comm_.barrier();
     if (is_root()) {
         const auto generations = list_generations(run);
