@@ -93,11 +93,13 @@ LedgerSegment GenerationCommitter::cut_segment(const Cursor& cursor, std::span<c
 
 void GenerationCommitter::begin(Cursor& cursor, std::span<const LedgerRow> rows) {
     const Clock::time_point begin = Clock::now();
-    drain();
+    // This generation is the one that waits; the one before does not count it again.
+    double waited = 0;
+    complete(waited);
     began_ = Clock::now();
     cost_ = {};
     cost_.step = cursor.next_step;
-    cost_.waited_seconds = seconds_between(begin, began_);
+    cost_.waited_seconds = waited;
 
     segment_ = cut_segment(cursor, rows);
     if (comm_.rank().value == 0) cursor.ledger_root = segment_.root_after;
@@ -160,6 +162,10 @@ void GenerationCommitter::advance(const Report& sum) {
 }
 
 void GenerationCommitter::drain() {
+    complete(cost_.stall_seconds);
+}
+
+void GenerationCommitter::complete(double& waited_seconds) {
     // Whatever throws from here on has ended it.
     const Stage stage = std::exchange(stage_, Stage::idle);
     if (stage == Stage::idle) return;
@@ -176,7 +182,7 @@ void GenerationCommitter::drain() {
     together(comm_, "committing", finish_work);
     Fingerprint digest = manifest_.state_digest;
     comm_.broadcast(std::as_writable_bytes(std::span(digest.bytes)), Rank{0});
-    cost_.stall_seconds += seconds_between(begin, Clock::now());
+    waited_seconds += seconds_between(begin, Clock::now());
     finish(digest);
 }
 

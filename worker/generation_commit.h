@@ -92,6 +92,8 @@ class GenerationCommitter {
 
     LedgerSegment cut_segment(const Cursor& cursor, std::span<const LedgerRow> rows) const;
     void write_own_shard();
+    /// As drain. @param waited_seconds  what the loop waited is added here.
+    void complete(double& waited_seconds);
     void collect();
     void commit();
     void finish(const Fingerprint& state_digest);

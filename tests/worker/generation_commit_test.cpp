@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -251,6 +252,40 @@ TEST_F(GenerationCommitTest, OneInFlightTheNextWaitsForIt) {
         EXPECT_EQ(steps, (std::vector<std::uint64_t>{4, 8, 10, 12})) << "two newest, and one of every four";
     } else {
         EXPECT_TRUE(costs.empty());
+    }
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, WhatTheLoopWaitsIsCountedOnce) {
+    using Clock = std::chrono::steady_clock;
+    // Slow enough that every generation but the first finds another in flight.
+    const CommitHook slow([](std::string_view at) {
+        if (at == "shard:before-write") std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    });
+    const fs::path run = shared_folder();
+    const auto commits = committer(run);
+    double stalled = 0, waited = 0;
+    commits->on_committed = [&](const GenerationCost& cost) {
+        stalled += cost.stall_seconds;
+        waited += cost.waited_seconds;
+    };
+    double inside = 0;
+    const auto timed = [&](const auto& call) {
+        const Clock::time_point begin = Clock::now();
+        call();
+        inside += std::chrono::duration<double>(Clock::now() - begin).count();
+    };
+    for (int i = 0; i < 4; ++i) {
+        step();
+        timed([&] { begin(*commits); });
+        GenerationCommitter::Report report = commits->report();
+        comm_.sum(report);
+        timed([&] { commits->advance(report); });
+    }
+    timed([&] { commits->drain(); });
+    if (is_root()) {
+        EXPECT_GT(waited, 0);
+        EXPECT_LE(stalled, inside);
     }
     comm_.barrier();
 }
