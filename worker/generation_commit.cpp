@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <tuple>
 #include <utility>
 
@@ -217,10 +218,10 @@ void GenerationCommitter::commit() {
     }
     write_manifest(options_.run, manifest_);
     cost_.durable_seconds = seconds_between(began_, Clock::now());
-    // The generation is committed; old ones that cannot be removed now will be removed later.
+    // The generation is committed, whatever happens now; old ones that cannot be removed will be later.
     try {
         prune_generations(options_.run, options_.retention);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
         log_root(LogLevel::warning, std::string("old generations stay for now: ") + error.what());
     }
     cost_.processor_seconds += processor_seconds() - before;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -329,6 +330,24 @@ TEST_F(GenerationCommitTest, AManifestThatCannotBeWrittenIsAnErrorOfAll) {
     begin(*commits);
     EXPECT_THROW(commits->drain(), AgreedError);
     EXPECT_FALSE(commits->in_flight());
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, WhatIsCommittedStaysSoThoughOldOnesCannotGo) {
+    const fs::path run = shared_folder();
+    const CommitHook stubborn([](std::string_view at) {
+        if (at == "prune:before-manifest") throw std::runtime_error("no error of ours");
+    });
+    const auto commits = committer(run);
+    for (int i = 0; i < 3; ++i) {
+        step();
+        begin(*commits);
+        commits->drain();
+    }
+    EXPECT_EQ(commits->base().step, 3U);
+    if (is_root()) {
+        EXPECT_EQ(list_generations(run).size(), 3U);
+    }
     comm_.barrier();
 }
 
