@@ -19,24 +19,12 @@
 #include "io/state_digest.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/worker/model_cases.h"
 
 namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
-
-ModelConfig small_config() {
-    ModelConfig config;
-    config.family = ModelFamily::gpt2;
-    config.layers = 1;
-    config.width = 64;
-    config.heads = config.kv_heads = 2;
-    config.head_dim = 32;
-    config.ffn = 128;
-    config.positions = 32;
-    config.vocabulary = 6000;  // More than one leaf.
-    return config;
-}
 
 /// One run directory, seen by all ranks.
 std::string shared_folder() {
@@ -149,7 +137,7 @@ class GenerationCommitTest : public testing::Test {
 
     Communicator& comm_ = test_communicator();
     ThreadPool pool_{2};
-    StateLayout layout_{small_config()};
+    StateLayout layout_{small_gpt2(64, 6000)};  // More than one leaf.
     ShardedState state_{comm_, pool_, layout_};
     Cursor cursor_;
     std::vector<LedgerRow> rows_;
