@@ -52,6 +52,14 @@ double canonical(double value) {
     return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
 }
 
+/// What a run begins with, as messages name it, and the option that brings it.
+struct InitialState {
+    const char* name;
+    const char* option;
+};
+constexpr InitialState initial_weights{"initial weights", "--init"};
+constexpr InitialState initial_adapters{"initial adapters", "--init-adapter"};
+
 /// So often a step is repeated because two ranks differ; then the machine is not fit.
 constexpr int cross_check_repeats_max = 1;
 
@@ -130,7 +138,7 @@ struct Worker::State {
     std::uint64_t targets_in_step() const { return window.step_targets[here()]; }
 
     void receive_weights(std::span<float> weights, const Fingerprint& named,
-                         const std::function<void(std::span<float>)>& load, const char* what);
+                         const std::function<void(std::span<float>)>& load, const InitialState& what);
     void begin_frozen();
     void enter(std::string_view phase) const {
         if (owner.on_progress) owner.on_progress(phase, cursor.next_step, std::nullopt);
@@ -208,20 +216,19 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
 }
 
 /// Collective. Rank 0's, which must be those that are named, to everyone.
-/// @param what  "initial weights" or "initial adapters".
 void Worker::State::receive_weights(std::span<float> weights, const Fingerprint& named,
-                                    const std::function<void(std::span<float>)>& load, const char* what) {
-    together(comm, std::string("loading the ") + what, [&] {
+                                    const std::function<void(std::span<float>)>& load,
+                                    const InitialState& what) {
+    together(comm, std::string("loading the ") + what.name, [&] {
         if (comm.rank().value != 0) return;
         LOCKSTEP_EXPECTS(load != nullptr);
         load(weights);
         const Fingerprint found = weights_fingerprint(source_of(weights), weights.size());
         if (found != named) {
             throw Error(ErrorCode::fingerprint_mismatch,
-                        std::string("the ") + what + " have fingerprint " + found.brief() +
-                            "…, the run began with " + named.brief() +
-                            "…; put the folder back, or pass --init" +
-                            (&named == &settings.init ? "" : "-adapter") + " with a copy of it");
+                        std::string("the ") + what.name + " have fingerprint " + found.brief() +
+                            "…, the run began with " + named.brief() + "…; put the folder back, or pass " +
+                            what.option + " with a copy of it");
         }
     });
     for (std::size_t begin = 0; begin < weights.size(); begin += broadcast_elements_max) {
@@ -234,7 +241,7 @@ void Worker::State::begin_frozen() {
     if (settings.init.empty()) {
         initialize_weights(model.layout(), settings.seed, frozen);
     } else {
-        receive_weights(frozen, settings.init, owner.load_initial_weights, "initial weights");
+        receive_weights(frozen, settings.init, owner.load_initial_weights, initial_weights);
     }
     model.set_weights(frozen);
 }
@@ -244,9 +251,9 @@ void Worker::State::begin_fresh() {
     const Fingerprint& named = settings.lora ? settings.lora->init : settings.init;
     if (named.empty()) return;
     if (settings.lora) {
-        receive_weights(sharded.weights(), named, owner.load_initial_adapters, "initial adapters");
+        receive_weights(sharded.weights(), named, owner.load_initial_adapters, initial_adapters);
     } else {
-        receive_weights(sharded.weights(), named, owner.load_initial_weights, "initial weights");
+        receive_weights(sharded.weights(), named, owner.load_initial_weights, initial_weights);
     }
 }
 
