@@ -578,8 +578,13 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
             warned_of_metrics = true;
         }
     };
-    s.begin_run(options);
     double last_stall = 0;
+    // However this ends: the committer calls back into this frame.
+    struct CommitterEnds {
+        std::optional<GenerationCommitter>& committer;
+        ~CommitterEnds() { committer.reset(); }
+    } const at_the_end{s.committer};
+    s.begin_run(options);
     s.committer->on_committed = [&](const GenerationCost& cost) {
         s.schedule->learned(cost);
         log(cost);
@@ -606,7 +611,6 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
     if (!s.committer->state_digest().empty()) s.last_digest = s.committer->state_digest();
     s.outcome.state_digest = s.last_digest;
     s.base = s.committer->base();
-    s.committer.reset();
     return s.outcome;
 }
 
