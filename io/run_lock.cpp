@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "io/base/error.h"
+#include "io/base/host_name.h"
 #include "io/file_system.h"
 
 namespace lockstep {
@@ -23,9 +24,7 @@ std::string reason(int errno_value) {
 
 /// "pid 4711 on node3", as written below by the process that holds the lock.
 std::string self() {
-    std::array<char, 256> host{};
-    if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
-    return "pid " + std::to_string(::getpid()) + " on " + host.data();
+    return "pid " + std::to_string(::getpid()) + " on " + own_host_name();
 }
 
 std::string holder(int descriptor) {

@@ -19,9 +19,11 @@ constexpr std::size_t query_block = attention_tile * attention_block_tiles;
 /// Scratch of one thread: grows to the largest task it has met, and is then reused.
 class Workspace {
   public:
+    static std::size_t bytes(std::size_t floats) { return padded_to(floats, 16) * sizeof(float); }
+
     float* at_least(std::size_t floats) {
         if (floats > size_) {
-            data_.reset(static_cast<float*>(std::aligned_alloc(64, padded_to(floats, 16) * sizeof(float))));
+            data_.reset(static_cast<float*>(std::aligned_alloc(64, bytes(floats))));
             if (data_ == nullptr) {
                 size_ = 0;
                 throw std::bad_alloc();
@@ -51,13 +53,22 @@ struct Task {
     std::size_t cost;
 };
 
+/// A segment a token is the most there can be.
+std::size_t tasks_max(const AttentionShape& shape) {
+    return shape.num_heads * shape.scratch_tokens;
+}
+
 /// The list of the calling thread, empty; its memory is kept from call to call.
 std::vector<Task>& task_list(const AttentionShape& shape) {
     static thread_local std::vector<Task> tasks;
     tasks.clear();
-    // A segment a token is the most there can be.
-    tasks.reserve(shape.num_heads * shape.scratch_tokens);
+    tasks.reserve(tasks_max(shape));
     return tasks;
+}
+
+/// The most that a thread needs for a task of so many tokens.
+std::size_t workspace_floats(std::size_t tokens, std::size_t head_dim) {
+    return std::max(attention_forward_floats(head_dim), attention_backward_floats(tokens, head_dim));
 }
 
 /// Longest first, so that the threads end together. The order cannot change a bit.
@@ -83,6 +94,11 @@ float score_scale(const AttentionShape& shape) {
 }
 
 }  // namespace
+
+std::size_t attention_scratch_bytes(const AttentionShape& shape, int threads) {
+    const std::size_t workspace = Workspace::bytes(workspace_floats(shape.scratch_tokens, shape.head_dim));
+    return static_cast<std::size_t>(threads) * workspace + tasks_max(shape) * sizeof(Task);
+}
 
 void attention_forward(ThreadPool& pool, const AttentionShape& shape,
                        std::span<const std::int32_t> cu_seqlens, ConstMatrixView qkv, MatrixView out,

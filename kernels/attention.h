@@ -28,6 +28,10 @@ struct AttentionShape {
     std::size_t qkv_width() const { return query_width() + 2 * kv_width(); }
 };
 
+/// Scratch of so many threads and of the one that calls, forward and backward, for packs of up to
+/// shape.scratch_tokens [bytes]. Each thread makes its own at its first task and keeps it.
+std::size_t attention_scratch_bytes(const AttentionShape& shape, int threads);
+
 /// Scores are scaled by 1/√head_dim.
 /// @param cu_seqlens    (segments + 1) running sum of lengths; first 0, last T.
 /// @param qkv           (T, qkv_width) per token: queries of all heads, then keys, then values.

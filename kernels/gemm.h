@@ -51,6 +51,7 @@ struct WeightView {
 struct GemmShape {
     enum class Form { nt, nn, tn } form;
     std::size_t m, n, k;
+    friend bool operator==(const GemmShape&, const GemmShape&) = default;
 };
 std::string text_of(const GemmShape& shape);  ///< "nt 1024x768x768": form, m, n, k.
 

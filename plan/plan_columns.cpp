@@ -345,9 +345,12 @@ void check_version(const PlanColumns& columns) {
                     "plan: format version " + std::to_string(version) + " is newer than the " +
                         std::to_string(plan_columns_version) + " this build reads; use a newer lockstep");
     }
+    if (version == 0) refuse("format version 0 was never written; the first is 1");
     if (version != plan_columns_version) {
-        refuse("format version " + std::to_string(version) + " is no longer read; this build reads " +
-               std::to_string(plan_columns_version));
+        throw Error(ErrorCode::incompatible_version, "plan: format version " + std::to_string(version) +
+                                                         " is no longer read, this build reads " +
+                                                         std::to_string(plan_columns_version) +
+                                                         "; build it again from the same inputs");
     }
 }
 

@@ -1,21 +1,14 @@
 #include "worker/background_task.h"
 
-#include <csignal>
 #include <exception>
 #include <utility>
 
 #include "io/base/contract.h"
+#include "worker/signal_free_thread.h"
 
 namespace lockstep {
 
-BackgroundTask::BackgroundTask() {
-    // A thread begins with its maker's mask.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] { serve(); });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-}
+BackgroundTask::BackgroundTask() : thread_(start_signal_free([this] { serve(); })) {}
 
 BackgroundTask::~BackgroundTask() {
     {

@@ -1,21 +1,20 @@
 #include "worker/cross_check.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <climits>
-#include <memory>
+#include <exception>
+#include <utility>
 
 #include "io/base/contract.h"
+#include "io/base/host_name.h"
+#include "io/comm/agreement.h"
 #include "kernels/exact_accumulate.h"
 
 namespace lockstep {
 
 namespace {
 
-constexpr int batch_tag = 102;
 /// Integers are made and digested in pieces of this many.
 constexpr std::size_t piece_elements = std::size_t{1} << 20U;
 
@@ -25,9 +24,7 @@ using BatchHeader = std::array<std::uint64_t, 5>;
 std::string host_of(Communicator& comm, Rank rank) {
     std::vector<std::byte> bytes;
     if (comm.rank() == rank) {
-        char name[HOST_NAME_MAX + 1] = {};
-        gethostname(name, HOST_NAME_MAX);
-        const std::string text = name;
+        const std::string text = own_host_name();
         const auto raw = std::as_bytes(std::span(text.data(), text.size()));
         bytes.assign(raw.begin(), raw.end());
     }
@@ -80,33 +77,44 @@ void GradientDigest::add(std::size_t offset, std::span<const float> part, int ex
     }
 }
 
-Rank CrossCheckPlan::rank_after(std::uint64_t step, std::uint64_t distance) const {
-    const auto world = static_cast<std::uint64_t>(world_.value);
-    return Rank{static_cast<int>((step / every_ + distance) % world)};
+CrossCheckRoles roles_for(Rank owner, WorldSize world) {
+    const auto after = [&](int distance) { return Rank{(owner.value + distance) % world.value}; };
+    return {owner, after(1), world.value < 3 ? std::nullopt : std::optional(after(2))};
 }
 
-std::optional<Rank> CrossCheckPlan::third(std::uint64_t step) const {
-    if (world_.value < 3) return std::nullopt;
-    return rank_after(step, 2);
+Rank CrossCheckPlan::turn(std::uint64_t step) const {
+    LOCKSTEP_EXPECTS(checks(step));
+    return Rank{static_cast<int>(step / every_ % static_cast<std::uint64_t>(world_.value))};
 }
 
 std::size_t CrossCheckPlan::pack(std::uint64_t step, std::size_t own_packs) const {
-    LOCKSTEP_EXPECTS(own_packs > 0);
+    LOCKSTEP_EXPECTS(checks(step) && own_packs > 0);
     return static_cast<std::size_t>(step / every_ / static_cast<std::uint64_t>(world_.value) % own_packs);
+}
+
+std::optional<CrossCheckRoles> agree_on_roles(Communicator& comm, const CrossCheckPlan& plan,
+                                              std::uint64_t step, bool has_targets) {
+    const int world = comm.size().value, turn = plan.turn(step).value;
+    // The nearest to the turn has the largest number; 0 is nobody.
+    std::int64_t nearest = has_targets ? world - (comm.rank().value - turn + world) % world : 0;
+    comm.max(std::span(&nearest, 1));
+    if (nearest == 0) return std::nullopt;
+    return roles_for(Rank{(turn + world - static_cast<int>(nearest)) % world}, comm.size());
 }
 
 void send_batch(Communicator& comm, const PackedBatch& batch, Rank to) {
     const BatchHeader header = {batch.step, batch.pack, batch.token_ids.size(), batch.cu_seqlens.size(),
                                 batch.num_targets};
-    std::vector<std::unique_ptr<PendingTransfer>> sent;
-    sent.push_back(comm.send(std::as_bytes(std::span(header)), to, batch_tag));
-    if (!batch.token_ids.empty()) {
-        sent.push_back(comm.send(std::as_bytes(std::span(batch.token_ids)), to, batch_tag));
-        sent.push_back(comm.send(std::as_bytes(std::span(batch.position_ids)), to, batch_tag));
-        sent.push_back(comm.send(std::as_bytes(std::span(batch.targets)), to, batch_tag));
-        sent.push_back(comm.send(std::as_bytes(std::span(batch.cu_seqlens)), to, batch_tag));
-    }
-    for (const auto& transfer : sent) transfer->wait();
+    comm.send(std::as_bytes(std::span(header)), to, batch_tag)->wait();
+    if (batch.token_ids.empty()) return;
+    // What nobody takes would be waited for until the deadline.
+    std::uint64_t has_room = 0;
+    comm.receive(std::as_writable_bytes(std::span(&has_room, 1)), to, batch_tag)->wait();
+    if (has_room == 0) return;
+    comm.send(std::as_bytes(std::span(batch.token_ids)), to, batch_tag)->wait();
+    comm.send(std::as_bytes(std::span(batch.position_ids)), to, batch_tag)->wait();
+    comm.send(std::as_bytes(std::span(batch.targets)), to, batch_tag)->wait();
+    comm.send(std::as_bytes(std::span(batch.cu_seqlens)), to, batch_tag)->wait();
 }
 
 PackedBatch receive_batch(Communicator& comm, Rank from) {
@@ -117,10 +125,19 @@ PackedBatch receive_batch(Communicator& comm, Rank from) {
     batch.pack = header[1];
     batch.num_targets = static_cast<std::uint32_t>(header[4]);
     if (header[2] == 0) return batch;
-    batch.token_ids.resize(header[2]);
-    batch.position_ids.resize(header[2]);
-    batch.targets.resize(header[2]);
-    batch.cu_seqlens.resize(header[3]);
+    const auto answer = [&](std::uint64_t has_room) {
+        comm.send(std::as_bytes(std::span(&has_room, 1)), from, batch_tag)->wait();
+    };
+    try {
+        batch.token_ids.resize(header[2]);
+        batch.position_ids.resize(header[2]);
+        batch.targets.resize(header[2]);
+        batch.cu_seqlens.resize(header[3]);
+    } catch (const std::exception&) {
+        answer(0);
+        throw;
+    }
+    answer(1);
     comm.receive(std::as_writable_bytes(std::span(batch.token_ids)), from, batch_tag)->wait();
     comm.receive(std::as_writable_bytes(std::span(batch.position_ids)), from, batch_tag)->wait();
     comm.receive(std::as_writable_bytes(std::span(batch.targets)), from, batch_tag)->wait();
@@ -128,19 +145,21 @@ PackedBatch receive_batch(Communicator& comm, Rank from) {
     return batch;
 }
 
-CrossCheckFinding find_the_odd_one(Communicator& comm, const CrossCheckPlan& plan, std::uint64_t step,
+CrossCheckFinding find_the_odd_one(Communicator& comm, const CrossCheckRoles& roles, std::uint64_t step,
                                    const PackedBatch& batch, const PackImage& owner, const PackImage& checker,
                                    FunctionRef<PackImage(const PackedBatch&)> compute) {
-    const Rank first = plan.owner(step), second = plan.checker(step), me = comm.rank();
+    const Rank first = roles.owner, second = roles.checker, me = comm.rank();
     std::vector<std::pair<std::size_t, PackImage>> mine;
-    if (const auto third = plan.third(step)) {
-        if (me == first) send_batch(comm, batch, *third);
-        if (me == *third) mine.emplace_back(0, compute(receive_batch(comm, first)));
-    } else {
-        if (me == first) mine.emplace_back(0, compute(batch));
-        if (me == second) mine.emplace_back(1, compute(batch));
-    }
-    const std::size_t count = plan.third(step) ? 1 : 2;
+    together(comm, "step " + std::to_string(step) + ": computing a pack once more", [&] {
+        if (roles.third) {
+            if (me == first) send_batch(comm, batch, *roles.third);
+            if (me == *roles.third) mine.emplace_back(0, compute(receive_batch(comm, first)));
+        } else {
+            if (me == first) mine.emplace_back(0, compute(batch));
+            if (me == second) mine.emplace_back(1, compute(batch));
+        }
+    });
+    const std::size_t count = roles.third ? 1 : 2;
     const std::vector<PackImage> further = share(comm, mine, count);
     const auto votes = [&](const PackImage& image) {
         return std::count(further.begin(), further.end(), image);

@@ -50,31 +50,42 @@ class GradientDigest {
     std::vector<std::int64_t> integers_;
 };
 
-/// Who computes what at the checked steps: a function of step and world alone.
+/// Who computes the pack of one check.
+struct CrossCheckRoles {
+    Rank owner;                 ///< As one of its own.
+    Rank checker;               ///< The next rank; in a world of one the same computes twice.
+    std::optional<Rank> third;  ///< One that has not computed it yet, if the world has three.
+};
+CrossCheckRoles roles_for(Rank owner, WorldSize world);
+
+/// Which steps are checked, and whose turn it is: a function of step and world alone.
 class CrossCheckPlan {
   public:
     /// @param every  check steps divisible by it; 0: none.
     CrossCheckPlan(std::uint64_t every, WorldSize world) : every_(every), world_(world) {}
 
     bool checks(std::uint64_t step) const { return every_ > 0 && step % every_ == 0; }
-    Rank owner(std::uint64_t step) const { return rank_after(step, 0); }
-    /// The next rank; in a world of one the same computes twice.
-    Rank checker(std::uint64_t step) const { return rank_after(step, 1); }
-    /// One that has not computed it yet, if the world has three.
-    std::optional<Rank> third(std::uint64_t step) const;
-    /// Which of the owner's packs of the step. @pre own_packs > 0.
+    /// The first choice of an owner. @pre checks(step).
+    Rank turn(std::uint64_t step) const;
+    /// The first choice among a rank's packs of the step. @pre checks(step); own_packs > 0.
     std::size_t pack(std::uint64_t step, std::size_t own_packs) const;
 
   private:
-    Rank rank_after(std::uint64_t step, std::uint64_t distance) const;
-
     std::uint64_t every_;
     WorldSize world_;
 };
 
+/// Collective. The owner is the first rank, from the one whose turn it is on, that has something to check;
+/// none if no rank has.
+/// @param has_targets  this rank has a pack with targets in the step.
+std::optional<CrossCheckRoles> agree_on_roles(Communicator& comm, const CrossCheckPlan& plan,
+                                              std::uint64_t step, bool has_targets);
+
 /// A batch from one rank to another; an empty one says there is none. Local to the two.
+/// If the receiver has no room for it, it alone throws.
 void send_batch(Communicator& comm, const PackedBatch& batch, Rank to);
 PackedBatch receive_batch(Communicator& comm, Rank from);
+inline constexpr int batch_tag = 102;  ///< Of both ways.
 
 /// Who was wrong, of two that differ, by what was computed besides.
 struct CrossCheckFinding {
@@ -85,7 +96,8 @@ struct CrossCheckFinding {
 /// Collective. @param compute  this rank's further computation, called where one is needed: a third rank
 /// where the world has three, else both again.
 /// @param batch  the checked batch on its owner and checker.
-CrossCheckFinding find_the_odd_one(Communicator& comm, const CrossCheckPlan& plan, std::uint64_t step,
+/// @throws AgreedError if a rank fails at it.
+CrossCheckFinding find_the_odd_one(Communicator& comm, const CrossCheckRoles& roles, std::uint64_t step,
                                    const PackedBatch& batch, const PackImage& owner, const PackImage& checker,
                                    FunctionRef<PackImage(const PackedBatch&)> compute);
 

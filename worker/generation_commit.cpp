@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <tuple>
 #include <utility>
 
@@ -62,7 +63,7 @@ std::uint64_t GenerationCommitter::snapshot_step() const {
 }
 
 void GenerationCommitter::pause() const {
-    if (given_up_) throw Error(ErrorCode::stopped, "the generation was given up");
+    if (given_up()) throw Error(ErrorCode::stopped, "the generation was given up");
 }
 
 /// Rank 0: all rows of the interval, in plan order, and the root they lead to.
@@ -93,11 +94,13 @@ LedgerSegment GenerationCommitter::cut_segment(const Cursor& cursor, std::span<c
 
 void GenerationCommitter::begin(Cursor& cursor, std::span<const LedgerRow> rows) {
     const Clock::time_point begin = Clock::now();
-    drain();
+    // This generation is the one that waits; the one before does not count it again.
+    double waited = 0;
+    complete(waited);
     began_ = Clock::now();
     cost_ = {};
     cost_.step = cursor.next_step;
-    cost_.waited_seconds = seconds_between(begin, began_);
+    cost_.waited_seconds = waited;
 
     segment_ = cut_segment(cursor, rows);
     if (comm_.rank().value == 0) cursor.ledger_root = segment_.root_after;
@@ -160,6 +163,10 @@ void GenerationCommitter::advance(const Report& sum) {
 }
 
 void GenerationCommitter::drain() {
+    complete(cost_.stall_seconds);
+}
+
+void GenerationCommitter::complete(double& waited_seconds) {
     // Whatever throws from here on has ended it.
     const Stage stage = std::exchange(stage_, Stage::idle);
     if (stage == Stage::idle) return;
@@ -176,7 +183,7 @@ void GenerationCommitter::drain() {
     together(comm_, "committing", finish_work);
     Fingerprint digest = manifest_.state_digest;
     comm_.broadcast(std::as_writable_bytes(std::span(digest.bytes)), Rank{0});
-    cost_.stall_seconds += seconds_between(begin, Clock::now());
+    waited_seconds += seconds_between(begin, Clock::now());
     finish(digest);
 }
 
@@ -211,10 +218,10 @@ void GenerationCommitter::commit() {
     }
     write_manifest(options_.run, manifest_);
     cost_.durable_seconds = seconds_between(began_, Clock::now());
-    // The generation is committed; old ones that cannot be removed now will be removed later.
+    // The generation is committed, whatever happens now; old ones that cannot be removed will be later.
     try {
         prune_generations(options_.run, options_.retention);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
         log_root(LogLevel::warning, std::string("old generations stay for now: ") + error.what());
     }
     cost_.processor_seconds += processor_seconds() - before;

@@ -63,6 +63,8 @@ class GenerationCommitter {
     /// @throws as drain.
     void begin(Cursor& cursor, std::span<const LedgerRow> rows);
 
+    /// Being destroyed: the thread leaves its work at the next place where it may. Any thread.
+    bool given_up() const { return given_up_; }
     bool in_flight() const { return stage_ != Stage::idle; }
     /// Steps covered by the last snapshot, committed or in flight.
     std::uint64_t snapshot_step() const;
@@ -90,6 +92,8 @@ class GenerationCommitter {
 
     LedgerSegment cut_segment(const Cursor& cursor, std::span<const LedgerRow> rows) const;
     void write_own_shard();
+    /// As drain. @param waited_seconds  what the loop waited is added here.
+    void complete(double& waited_seconds);
     void collect();
     void commit();
     void finish(const Fingerprint& state_digest);

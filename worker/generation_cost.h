@@ -5,22 +5,18 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 namespace lockstep {
 
 struct GenerationCost {
-    std::uint64_t step = 0;
-    std::uint64_t bytes = 0;       ///< Of all shards; rank 0 only.
-    double waited_seconds = 0;     ///< The loop, for the generation before to be durable.
-    double copy_seconds = 0;       ///< The loop, copying the shard.
-    double stall_seconds = 0;      ///< The loop, in all.
-    double write_seconds = 0;      ///< This rank's thread: shard written, hashed, synced.
-    double durable_seconds = 0;    ///< From the snapshot's beginning to the manifest's rename.
-    double processor_seconds = 0;  ///< This rank's thread.
+    std::uint64_t step = 0;        ///< Steps it covers.
+    std::uint64_t bytes = 0;       ///< Of all shards [bytes]; rank 0 alone.
+    double waited_seconds = 0;     ///< The loop, for the generation before to be durable [s].
+    double copy_seconds = 0;       ///< The loop, copying the shard [s].
+    double stall_seconds = 0;      ///< The loop, in all, the two above included [s].
+    double write_seconds = 0;      ///< This rank's thread: shard written, hashed, synced [s].
+    double durable_seconds = 0;    ///< From the snapshot to the manifest's rename [s]; rank 0 alone.
+    double processor_seconds = 0;  ///< This rank's thread, on a processor [s]; on rank 0 the manifest too.
 };
-
-/// One line of generations.jsonl, without the line end.
-std::string to_json(const GenerationCost& cost);
 
 }  // namespace lockstep

@@ -30,8 +30,9 @@ struct StepMetrics {
 /// 16 hexadecimal digits: the bits of a double.
 std::string double_hex(double value);
 
-/// One line of metrics.jsonl, without the line end.
+/// One line of metrics.jsonl, or of generations.jsonl, without the line end.
 std::string to_json(const StepMetrics& metrics);
+std::string to_json(const GenerationCost& cost);
 
 class MetricsLog {
   public:

@@ -4,8 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
+#include <exception>
 #include <utility>
+
+#include "io/base/host_name.h"
+#include "worker/signal_free_thread.h"
 
 namespace lockstep {
 
@@ -13,60 +17,69 @@ namespace {
 
 /// How often the watch looks, so that patience is kept to this.
 constexpr std::chrono::milliseconds look_interval{250};
+/// The end of a rank is not worth more than this to its heartbeat.
+constexpr std::chrono::seconds last_words_patience{1};
 
 }  // namespace
-
-std::string own_host_name() {
-    std::array<char, 256> name{};
-    if (gethostname(name.data(), name.size() - 1) != 0) return "?";
-    return name.data();
-}
 
 ProgressWatch::ProgressWatch(ProgressWatchOptions options) : options_(std::move(options)) {
     beat_.rank = options_.rank.value;
     beat_.world_size = options_.world_size.value;
     beat_.host = own_host_name();
     beat_.pid = getpid();
-    thread_ = std::thread([this] { watch(); });
+    // The watcher first: should the second thread not be had, the destructor is not there to join this one.
+    watcher_ = start_signal_free([this] { watch(); });
+    try {
+        writer_ = start_signal_free([this] { write_heartbeats(); });
+    } catch (...) {
+        {
+            const std::lock_guard lock(mutex_);
+            stop_watching_ = true;
+        }
+        watch_ends_.notify_all();
+        watcher_.join();
+        throw;
+    }
 }
 
 ProgressWatch::~ProgressWatch() {
     {
         const std::lock_guard lock(mutex_);
-        stop_ = true;
         beat_.ended = true;
+        ++beat_.progress;
+        stop_writing_ = true;
     }
-    wake_.notify_all();
-    thread_.join();
-    write(beat_);
+    news_.notify_all();
+    writer_.join();
+    {
+        const std::lock_guard lock(mutex_);
+        stop_watching_ = true;
+    }
+    watch_ends_.notify_all();
+    watcher_.join();
     if (descriptor_ >= 0) close(descriptor_);
 }
 
 void ProgressWatch::at(std::string_view phase, std::uint64_t step, std::optional<std::uint64_t> pack) {
-    std::unique_lock lock(mutex_);
-    beat_.phase = phase;
-    beat_.step = step;
-    beat_.pack = pack;
-    beat_.training = true;
-    ++beat_.progress;
+    {
+        const std::lock_guard lock(mutex_);
+        beat_.phase = phase;
+        beat_.step = step;
+        beat_.pack = pack;
+        beat_.training = true;
+        ++beat_.progress;
+    }
     // A process that is stopped cannot write any more, so news is written while there is time.
-    const Clock::time_point now = Clock::now();
-    if (now - last_write_ < options_.least_interval) return;
-    last_write_ = now;
-    const Heartbeat beat = beat_;
-    lock.unlock();
-    write(beat);
+    news_.notify_all();
 }
 
 void ProgressWatch::ending() {
-    Heartbeat beat;
-    {
-        const std::lock_guard lock(mutex_);
-        beat_.ended = true;
-        ++beat_.progress;
-        beat = beat_;
-    }
-    write(beat);
+    std::unique_lock lock(mutex_);
+    beat_.ended = true;
+    const std::uint64_t said = ++beat_.progress;
+    last_words_ = true;
+    news_.notify_all();
+    written_.wait_for(lock, last_words_patience, [&] { return written_progress_ >= said; });
 }
 
 void ProgressWatch::watch() {
@@ -74,29 +87,47 @@ void ProgressWatch::watch() {
     Clock::time_point moved = Clock::now();
     std::uint64_t progress = 0;
     std::unique_lock lock(mutex_);
-    while (!stop_) {
+    while (!stop_watching_) {
         const Clock::time_point now = Clock::now();
         if (beat_.progress != progress) moved = now;
         progress = beat_.progress;
-        const Heartbeat beat = beat_;
-        if (beat.training && now - moved >= options_.patience && options_.on_stuck) {
+        if (beat_.training && now - moved >= options_.patience && options_.on_stuck) {
+            const Heartbeat where = beat_;
             lock.unlock();
-            options_.on_stuck(beat);
+            options_.on_stuck(where);
             return;
         }
-        if (now - last_write_ >= options_.interval) {
-            last_write_ = now;
-            lock.unlock();
+        watch_ends_.wait_for(lock, look);
+    }
+}
+
+/// One thread writes them all, so that an older one never follows a newer one.
+void ProgressWatch::write_heartbeats() {
+    const auto urgent = [this] { return stop_writing_ || last_words_; };
+    const auto news = [&] { return urgent() || beat_.progress != written_progress_; };
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        const Clock::time_point now = Clock::now();
+        const bool last = stop_writing_;
+        last_words_ = false;
+        const Heartbeat beat = beat_;
+        lock.unlock();
+        try {
             write(beat);
-            lock.lock();
-            if (stop_) return;
+        } catch (const std::exception&) {
+            // It costs a heartbeat, not the run.
         }
-        wake_.wait_for(lock, look);
+        lock.lock();
+        written_progress_ = beat.progress;
+        written_.notify_all();
+        if (last) return;
+        news_.wait_until(lock, now + options_.least_interval, urgent);
+        news_.wait_until(lock, now + options_.interval, news);
     }
 }
 
 void ProgressWatch::write(Heartbeat beat) {
-    const std::lock_guard lock(file_mutex_);
+    if (options_.before_write) options_.before_write(beat);
     if (descriptor_ < 0) {
         // A new run's folder appears while we start; making it is not our business.
         struct stat found {};

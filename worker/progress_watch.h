@@ -1,8 +1,9 @@
 // worker/progress_watch.h
 //
-// A thread beside the training thread: it writes the rank's heartbeat and ends the
-// process when the training thread stands still for too long, whatever it is
-// stuck in. Deadlines of collectives come first; this is the second line.
+// Two threads beside the training thread. One ends the process when the training
+// thread stands still for too long, whatever it is stuck in; it touches no file,
+// since a file system may be what all the others are stuck in. The other writes
+// the rank's heartbeat. Deadlines of collectives come first; this is the second line.
 
 #pragma once
 
@@ -29,40 +30,45 @@ struct ProgressWatchOptions {
     std::chrono::milliseconds least_interval{50};
     /// Without progress for so long after the first step has begun: on_stuck.
     std::chrono::milliseconds patience{605'000};
-    /// Called by the watch's thread, once. The shipped program prints the heartbeat and ends with code 76.
+    /// Called once, by a thread that waits for nothing else. The shipped program prints the heartbeat and
+    /// ends with code 76.
     std::function<void(const Heartbeat& where)> on_stuck;
+    /// Before a heartbeat is written, in the writing thread; a test may let it stand still here.
+    std::function<void(const Heartbeat& beat)> before_write;
 };
 
 class ProgressWatch {
   public:
     explicit ProgressWatch(ProgressWatchOptions options);
-    ~ProgressWatch();  ///< Writes a last heartbeat.
+    /// Writes a last heartbeat, and waits for it; the watch goes on meanwhile.
+    ~ProgressWatch();
     ProgressWatch(const ProgressWatch&) = delete;
     ProgressWatch& operator=(const ProgressWatch&) = delete;
 
-    /// The training thread is at work here. Cheap: once a pack or phase.
+    /// The training thread is at work here. Cheap, and waits for no file: once a pack or phase. The heartbeat
+    /// follows.
     void at(std::string_view phase, std::uint64_t step, std::optional<std::uint64_t> pack = std::nullopt);
-    /// The rank is ending and has given its reason; written at once. The watch goes on: ending can hang too.
+    /// The rank is ending and has given its reason; returns when that is written, or after a second. The
+    /// watch goes on: ending can hang too.
     void ending();
 
   private:
     using Clock = std::chrono::steady_clock;
 
     void watch();
+    void write_heartbeats();
     void write(Heartbeat beat);
 
     ProgressWatchOptions options_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
+    std::mutex mutex_;  ///< Never held while a file is touched.
+    std::condition_variable news_, written_, watch_ends_;
     Heartbeat beat_;
-    Clock::time_point last_write_{};
-    bool stop_ = false;
-    std::mutex file_mutex_;
-    int descriptor_ = -1;
-    std::thread thread_;
+    std::uint64_t written_progress_ = 0;  ///< Of the newest heartbeat written, or given up.
+    bool last_words_ = false;             ///< Write what there is, at once.
+    bool stop_writing_ = false;
+    bool stop_watching_ = false;
+    int descriptor_ = -1;  ///< The writing thread's.
+    std::thread writer_, watcher_;
 };
-
-/// Name of this host.
-std::string own_host_name();
 
 }  // namespace lockstep

@@ -11,7 +11,7 @@ namespace {
 
 // Large enough for full bandwidth, small enough to stay out of the way of the weights.
 constexpr std::size_t chunk_elements = std::size_t{1} << 21U;  // 16 MiB
-constexpr int first_tag = 1000;  // Above those of single messages.
+constexpr int first_tag = 1000;                                // Above those of single messages.
 constexpr int end_tag = 32000;
 
 std::size_t overlap(StateSlice a, StateSlice b) {
@@ -37,6 +37,8 @@ SliceExchange::SliceExchange(Communicator& comm, ThreadPool& pool, std::size_t s
                 {{begin, std::min(slice.end, begin + chunk_elements)}, Rank{rank}, tag++, 0, nullptr});
         }
     }
+    // So that no step asks for memory.
+    under_way_.reserve(chunks_.size());
     // Backward ends with the first elements.
     std::reverse(own_.begin(), own_.end());
     if (!own_.empty()) {
@@ -64,6 +66,7 @@ void SliceExchange::begin_again() {
         chunk.missing = without_padding(chunk.range);
         chunk.sent.reset();
     }
+    under_way_.clear();
     received_ = 0;
 }
 
@@ -71,6 +74,7 @@ void SliceExchange::send_if_whole(Chunk& chunk, std::span<std::int64_t> sum) {
     if (chunk.missing > 0 || chunk.sent || chunk.owner == comm_.rank()) return;
     const auto part = sum.subspan(chunk.range.begin, chunk.range.size());
     chunk.sent = comm_.send(std::as_bytes(part), chunk.owner, chunk.tag);
+    under_way_.push_back(chunk.sent.get());
 }
 
 /// Peers' contributions, chunk by chunk of the own slice; of each, from the rank below to the one above.
@@ -108,9 +112,7 @@ void SliceExchange::release(std::span<std::int64_t> sum, std::size_t offset, std
         send_if_whole(*chunk, sum);
     }
     // Transfers move on only while MPI is called.
-    for (Chunk& under_way : chunks_) {
-        if (under_way.sent) under_way.sent->test();
-    }
+    std::erase_if(under_way_, [](PendingTransfer* transfer) { return transfer->test(); });
     receive_more(sum, false);
 }
 
@@ -121,9 +123,7 @@ void SliceExchange::complete(std::span<std::int64_t> sum) {
         send_if_whole(chunks_[i], sum);
     }
     receive_more(sum, true);
-    for (Chunk& chunk : chunks_) {
-        if (chunk.sent) chunk.sent->wait();
-    }
+    for (PendingTransfer* transfer : under_way_) transfer->wait();
     begin_again();
 }
 

@@ -41,8 +41,8 @@ class SliceExchange {
         StateSlice range;
         Rank owner;
         int tag;
-        std::size_t missing;  ///< Elements not yet released, without padding.
-        std::unique_ptr<PendingTransfer> sent;
+        std::size_t missing;                    ///< Elements not yet released, without padding.
+        std::unique_ptr<PendingTransfer> sent;  ///< Once it is, until all are complete.
     };
     std::size_t without_padding(StateSlice range) const;
     void send_if_whole(Chunk& chunk, std::span<std::int64_t> sum);
@@ -55,6 +55,7 @@ class SliceExchange {
     std::vector<Chunk> chunks_;          ///< Ascending; none in a world of one.
     std::vector<std::size_t> own_;       ///< Chunks of this rank's slice, in the order they are received.
     std::vector<std::int64_t> arrived_;  ///< One chunk of a peer's contribution.
+    std::vector<PendingTransfer*> under_way_;  ///< Sent, not yet seen done.
     std::unique_ptr<PendingTransfer> receiving_;
     std::size_t received_ = 0;  ///< Contributions added: all peers' to own_[0], then to own_[1] …
 };

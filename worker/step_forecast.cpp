@@ -80,6 +80,7 @@ RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t 
     memory.moments = 2 * slice * sizeof(float);
     memory.exact_sum = ExactSum::bytes(elements, world_size);
     memory.scratch = gemm.scratch_bytes();
+    memory.attention = attention_scratch_bytes(attention_shape(config, tokens_max), gemm.pool().size());
     memory.snapshot = StateSnapshot::bytes(elements, world_size, snapshot);
     memory.transformer = transformer_memory(config, gemm, tokens_max, activations, lora);
     return memory;

@@ -24,10 +24,12 @@ struct RankMemory {
     std::size_t moments = 0;    ///< Adam's two, of this rank's slice.
     std::size_t exact_sum = 0;  ///< The gradient of a step, and what arrives of another rank's.
     std::size_t scratch = 0;    ///< Of the matrix products' threads.
+    std::size_t attention = 0;  ///< Scratch of attention's threads.
     std::size_t snapshot = 0;   ///< The copy generations are written from.
     TransformerMemory transformer;
     std::size_t total() const {
-        return program + weights + adapters + moments + exact_sum + scratch + snapshot + transformer.total();
+        return program + weights + adapters + moments + exact_sum + scratch + attention + snapshot +
+               transformer.total();
     }
 };
 RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,

@@ -26,11 +26,13 @@ GenerationCommitter::Report StepVerdict::commit_report() const {
 }
 
 void StepVerdict::set_image(CrossCheckRole role, const PackImage& image) {
-    image.put(std::span(values_).subspan(place_of(role)).first<PackImage::words>());
+    values_[place_of(role)] = 1;
+    image.put(std::span(values_).subspan(place_of(role) + 1).first<PackImage::words>());
 }
 
-PackImage StepVerdict::image(CrossCheckRole role) const {
-    return PackImage::take(std::span(values_).subspan(place_of(role)).first<PackImage::words>());
+std::optional<PackImage> StepVerdict::image(CrossCheckRole role) const {
+    if (values_[place_of(role)] == 0) return std::nullopt;
+    return PackImage::take(std::span(values_).subspan(place_of(role) + 1).first<PackImage::words>());
 }
 
 }  // namespace lockstep

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,7 +44,7 @@ class StepVerdict {
     std::uint64_t tokens() const { return static_cast<std::uint64_t>(values_[tokens_at]); }
     double loss_sum() const;  ///< In plan order.
     GenerationCommitter::Report commit_report() const;
-    PackImage image(CrossCheckRole role) const;
+    std::optional<PackImage> image(CrossCheckRole role) const;  ///< None if no rank has set it.
 
   private:
     enum Place : std::size_t {
@@ -55,10 +56,11 @@ class StepVerdict {
         tokens_at,
         commit_at,
         images_at = commit_at + GenerationCommitter::report_words,
-        losses_begin = images_at + 2 * PackImage::words,
+        losses_begin = images_at + 2 * (1 + PackImage::words),
     };
-    std::size_t place_of(CrossCheckRole role) const {
-        return images_at + static_cast<std::size_t>(role) * PackImage::words;
+    /// Whether it is set, then the image.
+    static std::size_t place_of(CrossCheckRole role) {
+        return images_at + static_cast<std::size_t>(role) * (1 + PackImage::words);
     }
 
     std::vector<std::int64_t> values_;

@@ -52,6 +52,14 @@ double canonical(double value) {
     return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
 }
 
+/// What a run begins with, as messages name it, and the option that brings it.
+struct InitialState {
+    const char* name;
+    const char* option;
+};
+constexpr InitialState initial_weights{"initial weights", "--init"};
+constexpr InitialState initial_adapters{"initial adapters", "--init-adapter"};
+
 /// So often a step is repeated because two ranks differ; then the machine is not fit.
 constexpr int cross_check_repeats_max = 1;
 
@@ -101,7 +109,10 @@ struct Worker::State {
     std::optional<GenerationCommitter> committer;
     std::optional<CheckpointSchedule> schedule;
     CrossCheckPlan cross_check{0, WorldSize{1}};
-    PackedBatch checked_batch;  ///< On the two ranks that compute it.
+    // Of the present step, where a pack is computed twice.
+    std::optional<CrossCheckRoles> check;
+    std::optional<std::size_t> checked_pack;  ///< On its owner: index into slice.pack.
+    PackedBatch checked_batch;                ///< On the two ranks that compute it.
     WorkerOutcome outcome;
 
     State(const Worker& w, Communicator& c, const Gemm& g, const PlanSummary& p, const SampleSource& s,
@@ -130,7 +141,7 @@ struct Worker::State {
     std::uint64_t targets_in_step() const { return window.step_targets[here()]; }
 
     void receive_weights(std::span<float> weights, const Fingerprint& named,
-                         const std::function<void(std::span<float>)>& load, const char* what);
+                         const std::function<void(std::span<float>)>& load, const InitialState& what);
     void begin_frozen();
     void enter(std::string_view phase) const {
         if (owner.on_progress) owner.on_progress(phase, cursor.next_step, std::nullopt);
@@ -143,8 +154,11 @@ struct Worker::State {
     PackImage compute_image(const PackedBatch& of, int attempt);
     LedgerRow compute_pack(std::size_t index, int attempt, GradientDigest* digest, StepVerdict& verdict);
     void compute_packs(int attempt, std::vector<LedgerRow>& step_rows, StepVerdict& verdict);
+    std::optional<std::size_t> pack_to_check();
+    void choose_check();
     void check_as_second(int attempt, StepVerdict& verdict, std::optional<Error>& failure);
-    bool cross_check_holds(int attempt, const StepVerdict& verdict, int& repeats);
+    enum class Checked { nothing, same_bits, other_bits };
+    Checked compare(int attempt, const StepVerdict& verdict, int& repeats);
     StepVerdict compute_step(std::vector<LedgerRow>& step_rows, StepMetrics& metrics);
     void update(StepMetrics& metrics);
     void adapt_scale();
@@ -208,20 +222,19 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
 }
 
 /// Collective. Rank 0's, which must be those that are named, to everyone.
-/// @param what  "initial weights" or "initial adapters".
 void Worker::State::receive_weights(std::span<float> weights, const Fingerprint& named,
-                                    const std::function<void(std::span<float>)>& load, const char* what) {
-    together(comm, std::string("loading the ") + what, [&] {
+                                    const std::function<void(std::span<float>)>& load,
+                                    const InitialState& what) {
+    together(comm, std::string("loading the ") + what.name, [&] {
         if (comm.rank().value != 0) return;
         LOCKSTEP_EXPECTS(load != nullptr);
         load(weights);
         const Fingerprint found = weights_fingerprint(source_of(weights), weights.size());
         if (found != named) {
             throw Error(ErrorCode::fingerprint_mismatch,
-                        std::string("the ") + what + " have fingerprint " + found.brief() +
-                            "…, the run began with " + named.brief() +
-                            "…; put the folder back, or pass --init" +
-                            (&named == &settings.init ? "" : "-adapter") + " with a copy of it");
+                        std::string("the ") + what.name + " have fingerprint " + found.brief() +
+                            "…, the run began with " + named.brief() + "…; put the folder back, or pass " +
+                            what.option + " with a copy of it");
         }
     });
     for (std::size_t begin = 0; begin < weights.size(); begin += broadcast_elements_max) {
@@ -234,7 +247,7 @@ void Worker::State::begin_frozen() {
     if (settings.init.empty()) {
         initialize_weights(model.layout(), settings.seed, frozen);
     } else {
-        receive_weights(frozen, settings.init, owner.load_initial_weights, "initial weights");
+        receive_weights(frozen, settings.init, owner.load_initial_weights, initial_weights);
     }
     model.set_weights(frozen);
 }
@@ -244,9 +257,9 @@ void Worker::State::begin_fresh() {
     const Fingerprint& named = settings.lora ? settings.lora->init : settings.init;
     if (named.empty()) return;
     if (settings.lora) {
-        receive_weights(sharded.weights(), named, owner.load_initial_adapters, "initial adapters");
+        receive_weights(sharded.weights(), named, owner.load_initial_adapters, initial_adapters);
     } else {
-        receive_weights(sharded.weights(), named, owner.load_initial_weights, "initial weights");
+        receive_weights(sharded.weights(), named, owner.load_initial_weights, initial_weights);
     }
 }
 
@@ -281,7 +294,6 @@ double Worker::State::forward_backward(const PackedBatch& of, int attempt, Gradi
 }
 
 PackImage Worker::State::compute_image(const PackedBatch& of, int attempt) {
-    if (of.num_targets == 0) return {};
     GradientDigest digest(gemm.pool());
     const double loss = forward_backward(of, attempt, [&](std::size_t offset, std::span<const float> part) {
         digest.add(offset, part, static_cast<int>(cursor.scale_exponent), packs_in_step());
@@ -326,14 +338,10 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDi
 
 void Worker::State::compute_packs(int attempt, std::vector<LedgerRow>& step_rows, StepVerdict& verdict) {
     const std::vector<std::size_t> packs = own_packs();
-    const std::uint64_t step = cursor.next_step;
-    const bool checked = cross_check.checks(step) && cross_check.owner(step) == comm.rank();
     checked_batch = PackedBatch();
-    const std::size_t checked_pack =
-        checked && !packs.empty() ? packs[cross_check.pack(step, packs.size())] : packs.size();
     for (const std::size_t index : packs) {
         if (index == packs.back()) sum.begin_last_pack();
-        if (!checked || index != checked_pack) {
+        if (index != checked_pack) {
             step_rows.push_back(compute_pack(index, attempt, nullptr, verdict));
             continue;
         }
@@ -347,40 +355,70 @@ void Worker::State::compute_packs(int attempt, std::vector<LedgerRow>& step_rows
     }
 }
 
-/// The second computation of a checked step's pack. Owner and checker meet here whatever became of their own
-/// packs.
-void Worker::State::check_as_second(int attempt, StepVerdict& verdict, std::optional<Error>& failure) {
-    const std::uint64_t step = cursor.next_step;
-    if (!cross_check.checks(step)) return;
-    const Rank first = cross_check.owner(step), second = cross_check.checker(step);
-    if (comm.rank() == first && first != second) {
-        send_batch(comm, failure ? PackedBatch() : checked_batch, second);
+/// One of this rank's packs that has targets, another each time.
+std::optional<std::size_t> Worker::State::pack_to_check() {
+    const std::size_t begin = window.slice.step_pack_begin[here()];
+    const std::size_t count = window.slice.step_pack_begin[here() + 1] - begin;
+    if (count == 0) return std::nullopt;
+    const std::size_t first = cross_check.pack(cursor.next_step, count);
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t index = begin + (first + i) % count;
+        build_batch(window.slice, index, cursor.next_step, samples, batch);
+        if (batch.num_targets > 0) return index;
     }
-    if (comm.rank() != second) return;
-    if (first != second) checked_batch = receive_batch(comm, first);
-    if (failure || checked_batch.token_ids.empty()) return;
+    return std::nullopt;
+}
+
+/// Collective. Who computes which pack of this step twice; nobody if there is nothing to compare.
+void Worker::State::choose_check() {
+    check.reset();
+    checked_pack.reset();
+    // All ranks know the step's targets.
+    if (!cross_check.checks(cursor.next_step) || targets_in_step() == 0) return;
     try {
+        checked_pack = pack_to_check();
+    } catch (const std::exception&) {
+        // It fails again where it is to be computed, and all ranks hear of it there.
+    }
+    check = agree_on_roles(comm, cross_check, cursor.next_step, checked_pack.has_value());
+    if (!check || check->owner != comm.rank()) checked_pack.reset();
+}
+
+/// The second computation of a checked step's pack. Owner and checker meet here whatever became of their own
+/// packs; what fails here is agreed on with the verdict.
+void Worker::State::check_as_second(int attempt, StepVerdict& verdict, std::optional<Error>& failure) {
+    if (!check) return;
+    try {
+        if (comm.rank() == check->owner && check->owner != check->checker) {
+            if (failure) checked_batch = PackedBatch();
+            send_batch(comm, checked_batch, check->checker);
+        }
+        if (comm.rank() != check->checker) return;
+        if (check->owner != check->checker) checked_batch = receive_batch(comm, check->owner);
+        if (failure || checked_batch.num_targets == 0) return;
         verdict.set_image(CrossCheckRole::checker, compute_image(checked_batch, attempt));
     } catch (const std::exception& exception) {
-        failure = error_of(exception);
+        const Error error = error_of(exception);
+        if (error.code() == ErrorCode::peer_lost) throw;
+        if (!failure) failure = error;
         verdict.report_failure();
     }
 }
 
-/// Collective. False: the step is to be computed again. @throws AgreedError{environment}.
-bool Worker::State::cross_check_holds(int attempt, const StepVerdict& verdict, int& repeats) {
-    if (!cross_check.checks(cursor.next_step)) return true;
-    const PackImage first = verdict.image(CrossCheckRole::owner);
-    const PackImage second = verdict.image(CrossCheckRole::checker);
-    ++outcome.cross_checks;
-    if (first == second) return true;
+/// Collective. Other bits: the step is to be computed again. @throws AgreedError{environment}.
+Worker::State::Checked Worker::State::compare(int attempt, const StepVerdict& verdict, int& repeats) {
+    const std::optional<PackImage> first = verdict.image(CrossCheckRole::owner);
+    const std::optional<PackImage> second = verdict.image(CrossCheckRole::checker);
+    if (!first || !second) return Checked::nothing;
+    if (*first == *second) return Checked::same_bits;
     sum.discard();
     const CrossCheckFinding finding =
-        find_the_odd_one(comm, cross_check, cursor.next_step, checked_batch, first, second,
+        find_the_odd_one(comm, *check, cursor.next_step, checked_batch, *first, *second,
                          [&](const PackedBatch& of) { return compute_image(of, attempt); });
+    comm.set_phase("step " + std::to_string(cursor.next_step));
     const std::string what = "step " + std::to_string(cursor.next_step) +
                              ": a pack computed twice has different bits (gradient digest " +
-                             first.gradient.hex() + " and " + second.gradient.hex() + "): " + finding.text;
+                             first->gradient.hex() + " and " + second->gradient.hex() + "): " + finding.text;
     if (repeats >= cross_check_repeats_max) {
         throw AgreedError(ErrorCode::environment,
                           what +
@@ -390,11 +428,12 @@ bool Worker::State::cross_check_holds(int attempt, const StepVerdict& verdict, i
     ++repeats;
     ++outcome.cross_check_repeats;
     log_root(LogLevel::warning, what + "; the step is computed again");
-    return false;
+    return Checked::other_bits;
 }
 
 StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepMetrics& metrics) {
     step_was_clean = true;
+    choose_check();
     int repeats = 0;
     for (int attempt = 0;; ++attempt) {
         step_rows.clear();
@@ -418,9 +457,15 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepM
         verdict.agree(comm);
         if (verdict.failure() || verdict.overflow() || verdict.non_finite()) sum.discard();
         if (verdict.failure()) agree_or_throw(comm, failure);
-        if (!cross_check_holds(attempt, verdict, repeats)) continue;
-        if (cross_check.checks(cursor.next_step)) metrics.cross_check_agreed = repeats == 0;
-        if (!verdict.overflow() || verdict.non_finite()) return verdict;
+        const Checked checked = compare(attempt, verdict, repeats);
+        if (checked == Checked::other_bits) continue;
+        if (!verdict.overflow() || verdict.non_finite()) {
+            if (checked == Checked::same_bits) {
+                ++outcome.cross_checks;
+                metrics.cross_check_agreed = repeats == 0;
+            }
+            return verdict;
+        }
         // Too large for this scale: the whole step again, eight bits lower.
         cursor.scale_exponent -= scale_drop;
         step_was_clean = false;
@@ -571,8 +616,13 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
             warned_of_metrics = true;
         }
     };
-    s.begin_run(options);
     double last_stall = 0;
+    // However this ends: the committer calls back into this frame.
+    struct CommitterEnds {
+        std::optional<GenerationCommitter>& committer;
+        ~CommitterEnds() { committer.reset(); }
+    } const at_the_end{s.committer};
+    s.begin_run(options);
     s.committer->on_committed = [&](const GenerationCost& cost) {
         s.schedule->learned(cost);
         log(cost);
@@ -599,7 +649,6 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
     if (!s.committer->state_digest().empty()) s.last_digest = s.committer->state_digest();
     s.outcome.state_digest = s.last_digest;
     s.base = s.committer->base();
-    s.committer.reset();
     return s.outcome;
 }
 

@@ -46,7 +46,7 @@ struct WorkerOutcome {
     // Rank 0.
     std::uint64_t generations = 0;   ///< Committed by this start.
     double stall_seconds = 0;        ///< What steps waited for them, the last one left out: it ends the run.
-    std::uint64_t cross_checks = 0;  ///< Packs computed by two ranks.
+    std::uint64_t cross_checks = 0;  ///< Steps with a pack computed twice and compared.
     std::uint64_t cross_check_repeats = 0;
 };
 

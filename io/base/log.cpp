@@ -5,9 +5,13 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdlib>
+#include <exception>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "io/base/error.h"
 
@@ -97,6 +101,19 @@ void log_rank(LogLevel level, std::string_view message) {
         log.logger.log(to_spdlog(level), "{}{}", level_prefix(level), message);
     } else {
         log.logger.log(to_spdlog(level), "rank {}: {}{}", log.rank.value, level_prefix(level), message);
+    }
+}
+
+bool log_rank_within(std::chrono::milliseconds patience, LogLevel level, std::string message) noexcept {
+    try {
+        const auto taken = std::make_shared<std::promise<void>>();
+        std::thread([taken, level, message = std::move(message)] {
+            log_rank(level, message);
+            taken->set_value();
+        }).detach();
+        return taken->get_future().wait_for(patience) == std::future_status::ready;
+    } catch (const std::exception&) {
+        return false;
     }
 }
 

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -27,5 +28,8 @@ void log_to_file(const std::string& path);
 
 void log_root(LogLevel level, std::string_view message);
 void log_rank(LogLevel level, std::string_view message);
+/// As log_rank, for the last words of a process: standard error or the log file may be what it is stuck in.
+/// @return whether they were taken within `patience`; if not, a thread is left waiting with them.
+bool log_rank_within(std::chrono::milliseconds patience, LogLevel level, std::string message) noexcept;
 
 }  // namespace lockstep

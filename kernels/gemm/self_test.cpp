@@ -88,10 +88,9 @@ GemmSelfTest::GemmSelfTest(std::span<const GemmShape> shapes)
     for (const GemmShape& shape : shapes) {
         const GemmShape candidate = capped(shape);
         if (candidate.m == 0 || candidate.n == 0 || candidate.k == 0) continue;
-        const auto same = [&](const GemmShape& s) {
-            return s.form == candidate.form && s.m == candidate.m && s.n == candidate.n && s.k == candidate.k;
-        };
-        if (std::none_of(shapes_.begin(), shapes_.end(), same)) shapes_.push_back(candidate);
+        if (std::find(shapes_.begin(), shapes_.end(), candidate) == shapes_.end()) {
+            shapes_.push_back(candidate);
+        }
     }
     std::size_t most_values = 0;
     for (const GemmShape& shape : shapes_)

@@ -26,7 +26,8 @@ std::vector<std::pair<std::string, std::size_t>> purposes_of(const RankMemory& m
         {"activations", memory.transformer.activations},
         {"logits", memory.transformer.logits},
         {"gradient at hand", memory.transformer.gradient},
-        {"product scratch", memory.scratch}};
+        {"product scratch", memory.scratch},
+        {"attention scratch", memory.attention}};
     if (memory.adapters > 0) purposes.insert(purposes.begin() + 2, {"adapters", memory.adapters});
     return purposes;
 }

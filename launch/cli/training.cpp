@@ -43,6 +43,8 @@ double measure_total_blas_rate(World& world, int threads) {
 
 /// The second line behind the deadlines of collectives: MPI itself, or a disk, may never return.
 constexpr std::chrono::seconds watch_grace{5};
+/// For its last words; the log may be what a rank is stuck in.
+constexpr std::chrono::seconds last_words_patience{2};
 constexpr double default_hang_timeout = 600;
 
 std::unique_ptr<ProgressWatch> watch_progress(const World& world, const TrainingArguments& arguments) {
@@ -59,9 +61,9 @@ std::unique_ptr<ProgressWatch> watch_progress(const World& world, const Training
     options.least_interval = std::chrono::milliseconds(world.comm->size().value);
     options.patience = timeout + watch_grace;
     options.on_stuck = [](const Heartbeat& where) {
-        log_rank(LogLevel::error,
-                 describe(Rank{where.rank}, where) +
-                     ": no progress within --hang-timeout; this process ends, resume the run");
+        log_rank_within(last_words_patience, LogLevel::error,
+                        describe(Rank{where.rank}, where) +
+                            ": no progress within --hang-timeout; this process ends, resume the run");
         std::_Exit(exit_code_of(ErrorCode::peer_lost));
     };
     return std::make_unique<ProgressWatch>(std::move(options));

@@ -1,12 +1,10 @@
 #include "launch/supervisor/host_pool.h"
 
-#include <array>
 #include <chrono>
 #include <csignal>
 
-#include <unistd.h>
-
 #include "io/base/error.h"
+#include "io/base/host_name.h"
 
 namespace lockstep {
 
@@ -23,9 +21,7 @@ bool is_host_name(std::string_view name) {
 }
 
 bool is_this_host(const std::string& name) {
-    std::array<char, 256> own{};
-    if (gethostname(own.data(), own.size() - 1) != 0) return false;
-    return name == "localhost" || name == own.data();
+    return name == "localhost" || name == own_host_name();
 }
 
 std::string with_host(std::string command, const std::string& host) {

@@ -1,5 +1,8 @@
 #include "kernels/attention.h"
 
+#include <thread>
+
+#include "io/base/process_memory.h"
 #include "kernels/reference/attention.h"
 #include "tests/kernels/kernel_checks.h"
 
@@ -219,6 +222,25 @@ TEST(AttentionTest, WritesOnlyItsColumns) {
             ASSERT_EQ(d_qkv_view.row(t)[i], in_qkv ? dense.d_qkv[t * shape.qkv_width() + i] : 7.0F);
         }
     }
+}
+
+TEST(AttentionTest, ScratchIsWhatAThreadTakes) {
+    const AttentionShape shape{1, 1, 64, 16384};
+    const std::size_t said = attention_scratch_bytes(shape, 1);
+    EXPECT_EQ(attention_scratch_bytes(shape, 3) - attention_scratch_bytes(shape, 2),
+              attention_scratch_bytes(shape, 2) - said);
+    std::size_t before = 0, after = 0;
+    // A thread of its own, which has no scratch yet.
+    std::thread([&] {
+        ThreadPool pool(1);
+        before = resident_bytes();
+        const std::size_t lengths[] = {5};
+        random_pass(pool, shape, lengths);
+        after = resident_bytes();
+    }).join();
+    ASSERT_GT(after, before);
+    EXPECT_GT(static_cast<double>(after - before), 0.9 * static_cast<double>(said));
+    EXPECT_LT(static_cast<double>(after - before), 1.3 * static_cast<double>(said) + 4e6);
 }
 
 TEST(AttentionTest, EmptyPacksAndSegmentsAreLegal) {

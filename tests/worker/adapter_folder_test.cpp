@@ -29,14 +29,6 @@ ModelConfig config_of(ModelFamily family) {
     return model_cases(width, 31, 17)[family == ModelFamily::gpt2 ? 0 : 2].config;
 }
 
-LoraSettings lora_on(const std::string& targets, ModelFamily family) {
-    LoraSettings lora;
-    lora.rank = 3;
-    lora.alpha = 12;
-    lora.targets = parse_lora_targets(targets, family);
-    return lora;
-}
-
 using Tensors = std::map<std::string, SafetensorsWriter::Tensor>;
 
 class AdapterFolderTest : public testing::Test {
@@ -154,7 +146,7 @@ TEST_F(AdapterFolderTest, NamesShapesAndFieldsAreThoseOfTheLibrary) {
     EXPECT_EQ(object["peft_type"], "LORA");
     EXPECT_EQ(object["r"], 3);
     EXPECT_TRUE(object["lora_alpha"].is_number_integer());
-    EXPECT_EQ(object["lora_alpha"], 12);
+    EXPECT_EQ(object["lora_alpha"], 5);
     EXPECT_EQ(object["fan_in_fan_out"], true);
     EXPECT_EQ(object["base_model_name_or_path"], "base");
     EXPECT_EQ(object["target_modules"], (json{"c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"}));
@@ -266,7 +258,7 @@ TEST_F(AdapterFolderTest, WhatChangesNothingIsReadAndDropoutIsSetAside) {
     write(config, lora);
     write_config(config, lora, [](json& object) {
         object["target_modules"] = {"v_proj", "self_attn.q_proj"};
-        object["lora_alpha"] = 12.0;
+        object["lora_alpha"] = 5.0;
         object["use_dora"] = false;
         object["use_rslora"] = nullptr;
         object["rank_pattern"] = json::object();

@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <pthread.h>
+
 #include <csignal>
 #include <future>
+#include <system_error>
 #include <vector>
 
 #include "io/base/error.h"
+#include "worker/signal_free_thread.h"
 
 namespace lockstep {
 namespace {
@@ -71,6 +75,21 @@ TEST(BackgroundTaskTest, SignalsAreForTheLoop) {
     for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) EXPECT_EQ(sigismember(&blocked, signal), 1);
     pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
     EXPECT_EQ(sigismember(&blocked, SIGUSR1), 0) << "the maker's own mask is as before";
+}
+
+TEST(SignalFreeThreadTest, WithoutAThreadTheMakersMaskIsAsBefore) {
+    pthread_attr_t sound, impossible;
+    ASSERT_EQ(pthread_getattr_default_np(&sound), 0);
+    ASSERT_EQ(pthread_getattr_default_np(&impossible), 0);
+    // No address space holds such a stack.
+    ASSERT_EQ(pthread_attr_setstacksize(&impossible, std::size_t{1} << 47U), 0);
+    ASSERT_EQ(pthread_setattr_default_np(&impossible), 0);
+    EXPECT_THROW(start_signal_free([] {}), std::system_error);
+    ASSERT_EQ(pthread_setattr_default_np(&sound), 0);
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+    EXPECT_EQ(sigismember(&blocked, SIGUSR1), 0);
+    start_signal_free([] {}).join();
 }
 
 }  // namespace

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <new>
 #include <set>
+#include <string>
 
-#include "io/comm/serial_communicator.h"
+#include "io/comm/agreement.h"
 #include "tests/support/mpi_main.h"
 
 namespace lockstep {
@@ -34,13 +36,14 @@ TEST(CrossCheckPlanTest, EveryRankIsCheckedByAnotherInTurn) {
         for (std::uint64_t step = 0; step < 100; ++step) {
             EXPECT_EQ(plan.checks(step), step % 10 == 0);
             if (!plan.checks(step)) continue;
-            owners.insert(plan.owner(step));
-            checkers.insert(plan.checker(step));
-            EXPECT_NE(plan.owner(step), plan.checker(step));
-            EXPECT_EQ(plan.third(step).has_value(), world > 2);
-            if (plan.third(step)) {
-                EXPECT_NE(plan.third(step), plan.owner(step));
-                EXPECT_NE(plan.third(step), plan.checker(step));
+            const CrossCheckRoles roles = roles_for(plan.turn(step), WorldSize{world});
+            owners.insert(roles.owner);
+            checkers.insert(roles.checker);
+            EXPECT_NE(roles.owner, roles.checker);
+            EXPECT_EQ(roles.third.has_value(), world > 2);
+            if (roles.third) {
+                EXPECT_NE(roles.third, roles.owner);
+                EXPECT_NE(roles.third, roles.checker);
             }
         }
         EXPECT_EQ(owners.size(), static_cast<std::size_t>(world));
@@ -71,23 +74,25 @@ TEST(GradientDigestTest, SeesEveryIntegerAndItsPlace) {
     EXPECT_NE(digest(pool, 0), first) << "one bit of one element";
 }
 
-TEST(CrossCheckTest, ABatchArrivesAsItWasSent) {
+TEST(CrossCheckTest, TheOwnerIsTheNextRankThatHasSomethingToCheck) {
     Communicator& comm = test_communicator();
-    if (comm.size().value == 1) return SUCCEED();
-    if (comm.rank().value == 0) {
-        send_batch(comm, batch_of(20), Rank{1});
-        send_batch(comm, PackedBatch(), Rank{1});
-    } else if (comm.rank().value == 1) {
-        const PackedBatch batch = receive_batch(comm, Rank{0});
-        const PackedBatch sent = batch_of(20);
-        EXPECT_EQ(batch.step, sent.step);
-        EXPECT_EQ(batch.pack, sent.pack);
-        EXPECT_EQ(batch.token_ids, sent.token_ids);
-        EXPECT_EQ(batch.position_ids, sent.position_ids);
-        EXPECT_EQ(batch.targets, sent.targets);
-        EXPECT_EQ(batch.cu_seqlens, sent.cu_seqlens);
-        EXPECT_EQ(batch.num_targets, sent.num_targets);
-        EXPECT_TRUE(receive_batch(comm, Rank{0}).token_ids.empty());
+    const int world = comm.size().value;
+    const CrossCheckPlan plan(5, comm.size());
+    for (std::uint64_t step = 0; step < 30; step += 5) {
+        EXPECT_FALSE(agree_on_roles(comm, plan, step, false));
+        EXPECT_EQ(agree_on_roles(comm, plan, step, true)->owner, plan.turn(step));
+        for (int holder = 0; holder < world; ++holder) {
+            const auto roles = agree_on_roles(comm, plan, step, comm.rank().value == holder);
+            ASSERT_TRUE(roles);
+            EXPECT_EQ(roles->owner, Rank{holder});
+            EXPECT_EQ(roles->checker, Rank{(holder + 1) % world});
+            const bool all_but_it = comm.rank().value != holder;
+            const auto others = agree_on_roles(comm, plan, step, all_but_it);
+            ASSERT_EQ(others.has_value(), world > 1);
+            if (world == 1) continue;
+            const int turn = plan.turn(step).value;
+            EXPECT_EQ(others->owner, Rank{turn == holder ? (turn + 1) % world : turn});
+        }
     }
 }
 
@@ -95,11 +100,11 @@ TEST(CrossCheckTest, ABatchArrivesAsItWasSent) {
 template <class Again>
 CrossCheckFinding finding_of(const PackImage& owner, const PackImage& checker, const Again& again) {
     Communicator& comm = test_communicator();
-    const CrossCheckPlan plan(10, comm.size());
-    return find_the_odd_one(comm, plan, 0, batch_of(0), owner, checker, [&](const PackedBatch& batch) {
-        EXPECT_EQ(batch.token_ids, batch_of(0).token_ids);
-        return again(comm.rank());
-    });
+    return find_the_odd_one(comm, roles_for(Rank{0}, comm.size()), 10, batch_of(10), owner, checker,
+                            [&](const PackedBatch& batch) {
+                                EXPECT_EQ(batch.token_ids, batch_of(10).token_ids);
+                                return again(comm.rank());
+                            });
 }
 
 TEST(CrossCheckTest, AFurtherComputationNamesTheOddOne) {
@@ -116,7 +121,12 @@ TEST(CrossCheckTest, AFurtherComputationNamesTheOddOne) {
 TEST(CrossCheckTest, WhatCannotBeToldIsSaid) {
     const int world = test_communicator().size().value;
     const PackImage right = image_of(1), wrong = image_of(2);
-    if (world == 2) {
+    if (world == 1) {
+        // Whichever of the two was wrong: it is the same rank.
+        const auto finding = finding_of(right, wrong, [&](Rank) { return image_of(3); });
+        EXPECT_EQ(finding.odd, Rank{0});
+        EXPECT_NE(finding.text.find("does not repeat itself"), std::string::npos) << finding.text;
+    } else if (world == 2) {
         // Each repeats its own.
         const auto finding = finding_of(right, wrong, [&](Rank r) { return r.value == 0 ? right : wrong; });
         EXPECT_FALSE(finding.odd);
@@ -125,6 +135,23 @@ TEST(CrossCheckTest, WhatCannotBeToldIsSaid) {
         const auto finding = finding_of(right, wrong, [&](Rank) { return image_of(3); });
         EXPECT_FALSE(finding.odd);
         EXPECT_NE(finding.text.find("agrees with neither"), std::string::npos) << finding.text;
+    }
+}
+
+TEST(CrossCheckTest, ARankThatFailsAtItIsTheSameErrorOnAll) {
+    const int world = test_communicator().size().value;
+    const Rank last{world - 1};  // Of those that compute once more.
+    try {
+        finding_of(image_of(1), image_of(2), [&](Rank rank) -> PackImage {
+            if (rank == last) throw std::bad_alloc();
+            return image_of(1);
+        });
+        ADD_FAILURE() << "nothing was thrown";
+    } catch (const AgreedError& error) {
+        if (world > 1) {
+            EXPECT_EQ(std::string(error.what()).find("rank " + std::to_string(last.value)), 0U)
+                << error.what();
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "io/atomic_file.h"
 #include "io/base/error.h"
@@ -15,24 +19,12 @@
 #include "io/state_digest.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/worker/model_cases.h"
 
 namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
-
-ModelConfig small_config() {
-    ModelConfig config;
-    config.family = ModelFamily::gpt2;
-    config.layers = 1;
-    config.width = 64;
-    config.heads = config.kv_heads = 2;
-    config.head_dim = 32;
-    config.ffn = 128;
-    config.positions = 32;
-    config.vocabulary = 6000;  // More than one leaf.
-    return config;
-}
 
 /// One run directory, seen by all ranks.
 std::string shared_folder() {
@@ -52,19 +44,25 @@ std::string shared_folder() {
     return folder;
 }
 
-/// Holds every thread that passes a commit point until it is opened.
+/// Called at every commit point while it lives. Declared before the committer, whose thread uses it to the
+/// end.
+class CommitHook {
+  public:
+    explicit CommitHook(std::function<void(std::string_view at)> hook) { set_commit_hook(std::move(hook)); }
+    ~CommitHook() { set_commit_hook({}); }
+    CommitHook(const CommitHook&) = delete;
+    CommitHook& operator=(const CommitHook&) = delete;
+};
+
+/// Holds every thread that passes a commit point until it is opened. Declared before the committer, too.
 class Gate {
   public:
-    explicit Gate(std::string point) {
-        set_commit_hook([this, point = std::move(point)](std::string_view at) {
-            if (at != point) return;
-            std::unique_lock lock(mutex_);
-            changed_.wait(lock, [this] { return open_; });
-        });
-    }
-    ~Gate() { set_commit_hook({}); }
-    Gate(const Gate&) = delete;
-    Gate& operator=(const Gate&) = delete;
+    explicit Gate(std::string point)
+        : hook_([this, point = std::move(point)](std::string_view at) {
+              if (at != point) return;
+              std::unique_lock lock(mutex_);
+              changed_.wait(lock, [this] { return open_; });
+          }) {}
     void open() {
         const std::lock_guard lock(mutex_);
         open_ = true;
@@ -75,6 +73,7 @@ class Gate {
     std::mutex mutex_;
     std::condition_variable changed_;
     bool open_ = false;
+    CommitHook hook_;
 };
 
 /// What training has at a step boundary, without training.
@@ -138,7 +137,7 @@ class GenerationCommitTest : public testing::Test {
 
     Communicator& comm_ = test_communicator();
     ThreadPool pool_{2};
-    StateLayout layout_{small_config()};
+    StateLayout layout_{small_gpt2(64, 6000)};  // More than one leaf.
     ShardedState state_{comm_, pool_, layout_};
     Cursor cursor_;
     std::vector<LedgerRow> rows_;
@@ -167,8 +166,8 @@ TEST_F(GenerationCommitTest, HoldsTheStateAtTheSnapshotWhateverComesAfter) {
 
 TEST_F(GenerationCommitTest, AStepNeverWaitsForTheDisk) {
     const fs::path run = shared_folder();
-    const auto commits = committer(run);
     Gate gate("shard:written");
+    const auto commits = committer(run);
     step();
     begin(*commits);
     for (int i = 0; i < 20; ++i) {
@@ -246,15 +245,49 @@ TEST_F(GenerationCommitTest, OneInFlightTheNextWaitsForIt) {
     comm_.barrier();
 }
 
-TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) {
+TEST_F(GenerationCommitTest, WhatTheLoopWaitsIsCountedOnce) {
+    using Clock = std::chrono::steady_clock;
+    // Slow enough that every generation but the first finds another in flight.
+    const CommitHook slow([](std::string_view at) {
+        if (at == "shard:before-write") std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    });
     const fs::path run = shared_folder();
     const auto commits = committer(run);
-    const Rank victim{comm_.size().value - 1};
-    if (comm_.rank() == victim) {
-        set_commit_hook([](std::string_view at) {
-            if (at == "shard:written") throw Error(ErrorCode::io_failure, "no space left for 'the shard'");
-        });
+    double stalled = 0, waited = 0;
+    commits->on_committed = [&](const GenerationCost& cost) {
+        stalled += cost.stall_seconds;
+        waited += cost.waited_seconds;
+    };
+    double inside = 0;
+    const auto timed = [&](const auto& call) {
+        const Clock::time_point begin = Clock::now();
+        call();
+        inside += std::chrono::duration<double>(Clock::now() - begin).count();
+    };
+    for (int i = 0; i < 4; ++i) {
+        step();
+        timed([&] { begin(*commits); });
+        GenerationCommitter::Report report = commits->report();
+        comm_.sum(report);
+        timed([&] { commits->advance(report); });
     }
+    timed([&] { commits->drain(); });
+    if (is_root()) {
+        EXPECT_GT(waited, 0);
+        EXPECT_LE(stalled, inside);
+    }
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) {
+    const fs::path run = shared_folder();
+    const Rank victim{comm_.size().value - 1};
+    const CommitHook full([is_victim = comm_.rank() == victim](std::string_view at) {
+        if (is_victim && at == "shard:written") {
+            throw Error(ErrorCode::io_failure, "no space left for 'the shard'");
+        }
+    });
+    const auto commits = committer(run);
     step();
     begin(*commits);
     std::string message;
@@ -264,7 +297,6 @@ TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) 
         EXPECT_EQ(error.code(), ErrorCode::io_failure);
         message = error.what();
     }
-    set_commit_hook({});
     EXPECT_NE(message.find("no space left for 'the shard'"), std::string::npos) << message;
     if (comm_.size().value > 1) {
         EXPECT_EQ(message.find("rank " + std::to_string(victim.value)), 0U) << message;
@@ -278,27 +310,56 @@ TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAllAtTheNextStep) 
 
 TEST_F(GenerationCommitTest, AManifestThatCannotBeWrittenIsAnErrorOfAll) {
     const fs::path run = shared_folder();
-    const auto commits = committer(run);
-    set_commit_hook([](std::string_view at) {
+    const CommitHook full([](std::string_view at) {
         if (at == "manifest:before-write") throw Error(ErrorCode::io_failure, "quota");
     });
+    const auto commits = committer(run);
     step();
     begin(*commits);
     EXPECT_THROW(commits->drain(), AgreedError);
-    set_commit_hook({});
     EXPECT_FALSE(commits->in_flight());
+    comm_.barrier();
+}
+
+TEST_F(GenerationCommitTest, WhatIsCommittedStaysSoThoughOldOnesCannotGo) {
+    const fs::path run = shared_folder();
+    const CommitHook stubborn([](std::string_view at) {
+        if (at == "prune:before-manifest") throw std::runtime_error("no error of ours");
+    });
+    const auto commits = committer(run);
+    for (int i = 0; i < 3; ++i) {
+        step();
+        begin(*commits);
+        commits->drain();
+    }
+    EXPECT_EQ(commits->base().step, 3U);
+    if (is_root()) {
+        EXPECT_EQ(list_generations(run).size(), 3U);
+    }
     comm_.barrier();
 }
 
 TEST_F(GenerationCommitTest, GivenUpItIsAnAttemptThatIsSwept) {
     const fs::path run = shared_folder();
     {
-        const auto commits = committer(run);
-        Gate gate("shard:before-write");
-        step();
-        begin(*commits);
-        gate.open();
+        const GenerationCommitter* in_hook = nullptr;
+        bool met = false;
+        const CommitHook held([&](std::string_view at) {
+            if (at != "shard:before-write") return;
+            met = true;
+            // As long as a disk may take: until nobody wants the generation any more.
+            while (!in_hook->given_up()) std::this_thread::yield();
+        });
+        {
+            const auto commits = committer(run);
+            in_hook = commits.get();
+            step();
+            begin(*commits);
+        }
+        EXPECT_TRUE(met);
     }
+    EXPECT_FALSE(path_exists(generation_directory(run, 1) / shard_file_name(comm_.rank(), comm_.size())))
+        << "the thread goes on writing for nobody";
     comm_.barrier();
     if (is_root()) {
         const auto generations = list_generations(run);

@@ -28,14 +28,6 @@ using enum LoraTarget;
 
 constexpr std::size_t vocabulary = 11;
 
-LoraSettings lora_on(const std::string& targets, ModelFamily family, std::size_t rank = 3) {
-    LoraSettings lora;
-    lora.rank = rank;
-    lora.alpha = 5;
-    lora.targets = parse_lora_targets(targets, family);
-    return lora;
-}
-
 /// Adapters on everything, on little, and so that backward may end within the first layer.
 std::vector<LoraSettings> lora_cases(ModelFamily family) {
     std::vector<LoraSettings> cases = {lora_on("all-linear", family), lora_on("o", family, 1),
@@ -370,10 +362,8 @@ TEST(LoraTest, OnlyAdaptersReceiveAGradientAndAllOfIt) {
             Machine machine(config, pack.num_tokens(), lora);
             const StateLayout& layout = machine.model.trainable_layout();
             const std::vector<float> base = lively_weights(StateLayout(config), 9);
-            const std::vector<float> before = base;
             const std::vector<float> gradient =
                 gradient_of(machine, pack, base, lively_adapters(layout, 9), 1.0F);
-            EXPECT_EQ(base, before);
             std::vector<bool> written(layout.size(), false);
             for (const TensorSpec& tensor : layout.tensors())
                 std::fill_n(written.begin() + static_cast<std::ptrdiff_t>(tensor.offset), tensor.elements(),

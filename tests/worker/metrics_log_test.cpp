@@ -62,6 +62,20 @@ TEST(MetricsLogTest, AStepWithoutALossAndOneNotFiniteAreStillJson) {
     EXPECT_EQ(line["skipped"], true);
 }
 
+TEST(MetricsLogTest, AGenerationsLineHoldsItsCost) {
+    GenerationCost cost;
+    cost.step = 20;
+    cost.bytes = 4096;
+    cost.stall_seconds = 0.25;
+    cost.durable_seconds = 1.5;
+    const json line = json::parse(to_json(cost));
+    EXPECT_EQ(line["step"], 20);
+    EXPECT_EQ(line["bytes"], 4096);
+    EXPECT_EQ(line["stall_seconds"], 0.25);
+    EXPECT_EQ(line["durable_seconds"], 1.5);
+    EXPECT_EQ(line.size(), 8U);
+}
+
 TEST(MetricsLogTest, LinesAreAppendedAndCutBackToTheCursor) {
     const TemporaryDirectory run;
     {

@@ -13,6 +13,7 @@
 #include "io/base/philox.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/scalar_math.h"
+#include "worker/model/lora.h"
 #include "worker/model/model_config.h"
 #include "worker/model/state_layout.h"
 #include "worker/packed_batch.h"
@@ -56,6 +57,29 @@ inline std::vector<ModelCase> model_cases(std::size_t width, std::size_t vocabul
     biased.rope = {RotaryScaling::Kind::yarn, 3, 1, 32, positions / 2, 1.25};
     cases.push_back({"llama-biases-yarn", biased});
     return cases;
+}
+
+/// One layer of GPT-2: about `vocabulary` · width elements in the token table, little elsewhere.
+inline ModelConfig small_gpt2(std::size_t width, std::size_t vocabulary) {
+    ModelConfig config;
+    config.family = ModelFamily::gpt2;
+    config.layers = 1;
+    config.width = width;
+    config.heads = config.kv_heads = 2;
+    config.head_dim = width / 2;
+    config.ffn = 2 * width;
+    config.positions = 32;
+    config.vocabulary = vocabulary;
+    return config;
+}
+
+/// @param targets  as on the command line: "q,v".
+inline LoraSettings lora_on(const std::string& targets, ModelFamily family, std::size_t rank = 3) {
+    LoraSettings lora;
+    lora.rank = rank;
+    lora.alpha = 5;
+    lora.targets = parse_lora_targets(targets, family);
+    return lora;
 }
 
 /// Weights in which nothing is zero or one by chance: biases and gains too.

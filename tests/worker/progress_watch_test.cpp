@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <future>
 #include <thread>
+#include <vector>
 
 #include "tests/support/temporary_directory.h"
 
@@ -27,6 +29,17 @@ class ProgressWatchTest : public testing::Test {
         options_.on_stuck = [](const Heartbeat& where) { ADD_FAILURE() << "stuck in " << where.phase; };
     }
     std::optional<Heartbeat> beat() const { return read_heartbeat(run_.path(), Rank{1}); }
+    /// The first heartbeat that is as wanted; the last one seen after ten seconds without.
+    template <class Wanted>
+    std::optional<Heartbeat> beat_when(const Wanted& wanted) const {
+        std::optional<Heartbeat> found;
+        for (int i = 0; i < 10'000; ++i) {
+            found = beat();
+            if (found && wanted(*found)) break;
+            std::this_thread::sleep_for(milliseconds(1));
+        }
+        return found;
+    }
 
     TemporaryDirectory run_;
     ProgressWatchOptions options_;
@@ -35,7 +48,7 @@ class ProgressWatchTest : public testing::Test {
 TEST_F(ProgressWatchTest, TheHeartbeatSaysWhereTheRankIs) {
     ProgressWatch watch(options_);
     watch.at("forward", 7, 31);
-    auto found = beat();
+    const auto found = beat_when([](const Heartbeat& b) { return b.training; });
     ASSERT_TRUE(found.has_value());
     EXPECT_EQ(found->step, 7U);
     EXPECT_EQ(found->phase, "forward");
@@ -43,15 +56,16 @@ TEST_F(ProgressWatchTest, TheHeartbeatSaysWhereTheRankIs) {
     EXPECT_TRUE(found->training);
     EXPECT_FALSE(found->ended);
     watch.at("exchange", 7);
-    EXPECT_GT(beat()->progress, found->progress);
-    EXPECT_FALSE(beat()->pack.has_value());
+    const auto next = beat_when([](const Heartbeat& b) { return b.phase == "exchange"; });
+    EXPECT_GT(next->progress, found->progress);
+    EXPECT_FALSE(next->pack.has_value());
 }
 
 TEST_F(ProgressWatchTest, AnEndInOrderIsSaid) {
     {
         ProgressWatch watch(options_);
         watch.at("update", 3);
-        EXPECT_FALSE(beat()->ended);
+        EXPECT_FALSE(beat_when([](const Heartbeat& b) { return b.step == 3; })->ended);
     }
     EXPECT_TRUE(beat()->ended);
     EXPECT_EQ(beat()->step, 3U);
@@ -88,7 +102,50 @@ TEST_F(ProgressWatchTest, AFolderThatIsNotThereYetCostsOnlyTheHeartbeat) {
     EXPECT_FALSE(read_heartbeat(options_.run, Rank{1}).has_value());
     run_.write("later/logs/rank-00000.log", "");
     watch.at("forward", 2);
+    watch.ending();
     EXPECT_TRUE(read_heartbeat(options_.run, Rank{1}).has_value());
+}
+
+TEST_F(ProgressWatchTest, AFileSystemThatHangsHoldsUpNeitherTheTrainingNorTheWatch) {
+    std::promise<void> thawed;
+    std::promise<Heartbeat> stuck;
+    std::atomic<bool> writing = false;
+    options_.before_write = [&, thaw = thawed.get_future().share()](const Heartbeat&) {
+        writing = true;
+        thaw.wait();
+    };
+    options_.patience = milliseconds(20);
+    options_.on_stuck = [&](const Heartbeat& where) { stuck.set_value(where); };
+    ProgressWatch watch(options_);
+    while (!writing) std::this_thread::yield();
+    for (std::uint64_t pack = 0; pack <= 44; ++pack) watch.at("forward", 9, pack);
+    auto where = stuck.get_future();
+    const bool in_time = where.wait_for(std::chrono::seconds(60)) == std::future_status::ready;
+    watch.ending();
+    EXPECT_FALSE(beat().has_value());
+    thawed.set_value();
+    ASSERT_TRUE(in_time);
+    EXPECT_EQ(where.get().step, 9U);
+    EXPECT_EQ(beat_when([](const Heartbeat& b) { return b.ended; })->pack, 44U) << "the newest, not the held";
+}
+
+TEST_F(ProgressWatchTest, AnOlderHeartbeatNeverFollowsANewerOne) {
+    std::vector<std::uint64_t> written;
+    options_.interval = milliseconds(1);
+    options_.before_write = [&](const Heartbeat& beat) {
+        written.push_back(beat.progress);
+        // Long enough for news to overtake it.
+        std::this_thread::sleep_for(milliseconds(written.size() % 3));
+    };
+    {
+        ProgressWatch watch(options_);
+        for (std::uint64_t step = 1; step <= 100; ++step) {
+            watch.at("forward", step);
+            if (step % 10 == 0) watch.ending();
+        }
+    }
+    EXPECT_TRUE(std::is_sorted(written.begin(), written.end()));
+    EXPECT_EQ(beat()->step, 100U);
 }
 
 }  // namespace

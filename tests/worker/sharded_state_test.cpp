@@ -14,25 +14,12 @@
 #include "kernels/scalar_math.h"
 #include "tests/kernels/kernel_checks.h"
 #include "tests/support/mpi_main.h"
+#include "tests/worker/model_cases.h"
 #include "worker/generation_messages.h"
 #include "worker/state_snapshot.h"
 
 namespace lockstep {
 namespace {
-
-/// About `vocabulary` · width elements in the token table, little elsewhere.
-ModelConfig config_with(std::size_t width, std::size_t vocabulary) {
-    ModelConfig config;
-    config.family = ModelFamily::gpt2;
-    config.layers = 1;
-    config.width = width;
-    config.heads = config.kv_heads = 2;
-    config.head_dim = width / 2;
-    config.ffn = 2 * width;
-    config.positions = 32;
-    config.vocabulary = vocabulary;
-    return config;
-}
 
 OptimizerSettings settings() {
     OptimizerSettings s;
@@ -140,21 +127,21 @@ void expect_as_in_a_world_of_one(const ModelConfig& config) {
 }
 
 TEST(ShardedStateTest, AStateOfSeveralLeavesIsTheSameForEveryWorldSize) {
-    const ModelConfig config = config_with(64, 10000);
+    const ModelConfig config = small_gpt2(64, 10000);
     ASSERT_GT(StateLayout(config).size(), 2 * state_leaf_elements);
     expect_as_in_a_world_of_one(config);
 }
 
 TEST(ShardedStateTest, AStateOfLessThanALeafIsTheSameForEveryWorldSize) {
-    expect_as_in_a_world_of_one(config_with(8, 30));
+    expect_as_in_a_world_of_one(small_gpt2(8, 30));
 }
 
 TEST(ShardedStateTest, ALeafsEndIsNotASlicesEnd) {
     // One block more than a leaf holds, and one less.
-    const std::size_t rest = StateLayout(config_with(64, 64)).size() - state_block;
+    const std::size_t rest = StateLayout(small_gpt2(64, 64)).size() - state_block;
     for (const std::size_t elements :
          {state_leaf_elements + state_block, state_leaf_elements - state_block}) {
-        const ModelConfig config = config_with(64, (elements - rest) / 64);
+        const ModelConfig config = small_gpt2(64, (elements - rest) / 64);
         ASSERT_EQ(StateLayout(config).size(), elements);
         expect_as_in_a_world_of_one(config);
     }
@@ -163,7 +150,7 @@ TEST(ShardedStateTest, ALeafsEndIsNotASlicesEnd) {
 TEST(ShardedStateTest, TheDigestSeesEveryPart) {
     Communicator& comm = test_communicator();
     ThreadPool pool(1);
-    const StateLayout layout(config_with(8, 30));
+    const StateLayout layout(small_gpt2(8, 30));
     ShardedState state(comm, pool, layout);
     three_steps(state, layout.size());
     const Fingerprint before = digest_of(comm, pool, state, cursor());
@@ -177,7 +164,7 @@ TEST(ShardedStateTest, TheDigestSeesEveryPart) {
 TEST(ShardedStateTest, AnUpdateIsAdamWInDouble) {
     Communicator& comm = test_communicator();
     ThreadPool pool(1);
-    const StateLayout layout(config_with(8, 30));
+    const StateLayout layout(small_gpt2(8, 30));
     ShardedState state(comm, pool, layout);
     state.initialize(5);
     const std::vector<float> before(state.weights().begin(), state.weights().end());
@@ -207,7 +194,7 @@ TEST(ShardedStateTest, AnUpdateIsAdamWInDouble) {
 TEST(ShardedStateTest, TheNormIsThatOfTheWholeGradient) {
     Communicator& comm = test_communicator();
     ThreadPool pool(1);
-    const StateLayout layout(config_with(8, 30));
+    const StateLayout layout(small_gpt2(8, 30));
     ShardedState state(comm, pool, layout);
     const std::vector<float> gradient = gradient_of(layout.size(), 1);
     double squares = 0;

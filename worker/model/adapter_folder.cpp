@@ -160,8 +160,9 @@ AdapterFolder AdapterFolder::open(const std::filesystem::path& folder, const Mod
 }
 
 void AdapterFolder::match_tensors(const ModelConfig& config) {
+    const std::string where = "adapter '" + file_.path().string() + "': ";
     const auto refuse = [&](const std::string& what) {
-        throw Error(ErrorCode::invalid_argument, "adapter '" + file_.path().string() + "': " + what);
+        throw Error(ErrorCode::invalid_argument, where + what);
     };
     tensors_ = adapter_tensors(config, settings_);
     state_elements_ = lora_layout(config, settings_).size();
@@ -170,17 +171,9 @@ void AdapterFolder::match_tensors(const ModelConfig& config) {
     for (const FolderTensor& tensor : tensors_) {
         const auto found = stored.find(tensor.name);
         if (found == stored.end()) refuse("tensor " + quoted_name(tensor.name) + " is missing");
-        const TensorEntry* const entry = found->second;
-        if (entry->shape != tensor.shape) {
-            refuse("tensor " + quoted_name(tensor.name) + " has shape " + shape_text(entry->shape) +
-                   ", model and configuration ask for " + shape_text(tensor.shape));
-        }
-        if (!converts_to_float(entry->type)) {
-            refuse("tensor " + quoted_name(tensor.name) + " has dtype " + std::string(name_of(entry->type)) +
-                   "; weights are read from F64, F32, F16 and BF16");
-        }
+        check_stored(tensor, *found->second, where);
+        entries_.push_back(found->second);
         stored.erase(found);
-        entries_.push_back(entry);
     }
     if (!stored.empty())
         refuse("tensor " + quoted_name(stored.begin()->first) + " is not one of this configuration's");
@@ -190,26 +183,13 @@ void AdapterFolder::read(std::span<float> adapters) const {
     LOCKSTEP_EXPECTS(adapters.size() == state_elements_);
     std::fill(adapters.begin(), adapters.end(), 0.0F);
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
-        const auto into =
-            adapters.subspan(tensors_[i].offset, static_cast<std::size_t>(tensors_[i].elements()));
-        file_.read(*entries_[i], 0, into);
-        if (!std::all_of(into.begin(), into.end(), [](float value) { return std::isfinite(value); })) {
-            throw Error(ErrorCode::corrupt_data, "'" + file_.path().string() + "': tensor " +
-                                                     quoted_name(tensors_[i].name) +
-                                                     " holds a number that is not finite");
-        }
+        read_tensor(file_, *entries_[i], tensors_[i], adapters);
     }
 }
 
 void write_adapter_file(const std::filesystem::path& path, const ModelConfig& config,
                         const LoraSettings& lora, const StateSource& state, Overwrite overwrite) {
-    const std::vector<FolderTensor> tensors = adapter_tensors(config, lora);
-    std::vector<SafetensorsWriter::Tensor> header;
-    header.reserve(tensors.size());
-    for (const FolderTensor& tensor : tensors) header.push_back({tensor.name, TensorType::f32, tensor.shape});
-    SafetensorsWriter writer(path, header, {{"format", "pt"}}, overwrite);
-    for (const FolderTensor& tensor : tensors) append_tensor(writer, tensor, state);
-    writer.publish();
+    write_tensors(path, adapter_tensors(config, lora), state, overwrite);
 }
 
 std::string to_adapter_config(const ModelConfig& config, const LoraSettings& lora,

@@ -12,10 +12,7 @@ std::vector<GemmShape> lora_gemm_shapes(const ModelConfig& config, const LoraSet
     using enum GemmShape::Form;
     std::vector<GemmShape> shapes;
     const auto add = [&](const GemmShape& shape) {
-        const bool known = std::any_of(shapes.begin(), shapes.end(), [&](const GemmShape& other) {
-            return other.form == shape.form && other.m == shape.m && other.n == shape.n && other.k == shape.k;
-        });
-        if (!known) shapes.push_back(shape);
+        if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
     };
     for (const LoraMap& map : lora_maps(config, lora)) {
         if (map.layer > 0) break;  // All layers are alike.

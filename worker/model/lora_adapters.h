@@ -29,7 +29,8 @@ class LoraAdapters {
         LoraMap map;
         std::size_t a = 0, b = 0;
     };
-    /// Gradients of A and B, and where they belong. Valid until the next call.
+    /// Gradients of A and B, and where they belong. d_a (parts·rank, in), d_b (rows of all parts, rank),
+    /// row-major. Valid until the next call.
     struct Gradients {
         std::size_t a = 0, b = 0;
         std::span<const float> d_a, d_b;
@@ -52,8 +53,10 @@ class LoraAdapters {
 
     /// y += scale·(x·Aᵀ)·Bᵀ. x (T, in), y (T, out of the map).
     void forward(const Place& place, ConstMatrixView x, MatrixView y);
+    /// @param x    (T, in) as forward had it.
+    /// @param d_y  (T, out of the map) gradient of y.
     Gradients backward(const Place& place, ConstMatrixView x, ConstMatrixView d_y);
-    /// d_x += what comes through the adapters of the last backward.
+    /// d_x (T, in) += what comes through the adapters of the last backward, which was of this place and T.
     void add_input_gradient(const Place& place, MatrixView d_x);
 
   private:

@@ -128,6 +128,20 @@ std::vector<FolderTensor> folder_tensors(const ModelConfig& config) {
 
 // ----------------------------------------------------------- reading
 
+void check_stored(const FolderTensor& tensor, const TensorEntry& entry, const std::string& where) {
+    const auto refuse = [&](const std::string& what) {
+        throw Error(ErrorCode::invalid_argument, where + "tensor " + quoted_name(tensor.name) + what);
+    };
+    if (entry.shape != tensor.shape) {
+        refuse(" has shape " + shape_text(entry.shape) + ", the configuration asks for " +
+               shape_text(tensor.shape));
+    }
+    if (!converts_to_float(entry.type)) {
+        refuse(" has dtype " + std::string(name_of(entry.type)) +
+               "; weights are read from F64, F32, F16 and BF16");
+    }
+}
+
 WeightsFolder WeightsFolder::open(const std::filesystem::path& folder, const ModelConfig& config) {
     WeightsFolder result(SafetensorsFolder::open(folder));
     const auto& stored = result.files_.tensors();
@@ -144,15 +158,7 @@ WeightsFolder WeightsFolder::open(const std::filesystem::path& folder, const Mod
         if (!prefixed && tensor.name.starts_with(prefix)) tensor.name.erase(0, prefix.size());
         const auto found = stored.find(tensor.name);
         if (found == stored.end()) refuse("tensor " + quoted_name(tensor.name) + " is missing");
-        const TensorEntry& entry = *found->second.tensor;
-        if (entry.shape != tensor.shape) {
-            refuse("tensor " + quoted_name(tensor.name) + " has shape " + shape_text(entry.shape) +
-                   ", the configuration asks for " + shape_text(tensor.shape));
-        }
-        if (!converts_to_float(entry.type)) {
-            refuse("tensor " + quoted_name(tensor.name) + " has dtype " + std::string(name_of(entry.type)) +
-                   "; weights are read from F64, F32, F16 and BF16");
-        }
+        check_stored(tensor, *found->second.tensor, where);
         used.insert(tensor.name);
         result.sources_.push_back({std::move(tensor), found->second});
     }
@@ -173,15 +179,17 @@ WeightsFolder WeightsFolder::open(const std::filesystem::path& folder, const Mod
 void WeightsFolder::read(std::span<float> weights) const {
     LOCKSTEP_EXPECTS(weights.size() == state_elements_);
     std::fill(weights.begin(), weights.end(), 0.0F);
-    for (const Source& source : sources_) read_tensor(source, weights);
+    for (const Source& source : sources_) {
+        read_tensor(*source.place.file, *source.place.tensor, source.tensor, weights);
+    }
     if (second_head_.tensor != nullptr) compare_head(weights);
 }
 
-void WeightsFolder::read_tensor(const Source& source, std::span<float> weights) const {
-    const FolderTensor& tensor = source.tensor;
-    const auto into = weights.subspan(tensor.offset, static_cast<std::size_t>(tensor.elements()));
+void read_tensor(const SafetensorsFile& file, const TensorEntry& entry, const FolderTensor& tensor,
+                 std::span<float> state) {
+    const auto into = state.subspan(tensor.offset, static_cast<std::size_t>(tensor.elements()));
     if (!tensor.transposed) {
-        source.place.file->read(*source.place.tensor, 0, into);
+        file.read(entry, 0, into);
     } else {
         const std::size_t rows = tensor.shape[0];
         const std::size_t cols = tensor.shape[1];
@@ -189,14 +197,14 @@ void WeightsFolder::read_tensor(const Source& source, std::span<float> weights) 
         std::vector<float> piece(rows_at_once * cols);
         for (std::size_t first = 0; first < rows; first += rows_at_once) {
             const std::size_t count = std::min(rows_at_once, rows - first);
-            source.place.file->read(*source.place.tensor, first * cols, std::span(piece).first(count * cols));
+            file.read(entry, first * cols, std::span(piece).first(count * cols));
             for (std::size_t j = 0; j < cols; ++j) {
                 for (std::size_t i = 0; i < count; ++i) into[j * rows + first + i] = piece[i * cols + j];
             }
         }
     }
     if (!std::all_of(into.begin(), into.end(), [](float value) { return std::isfinite(value); })) {
-        throw Error(ErrorCode::corrupt_data, "'" + source.place.file->path().string() + "': tensor " +
+        throw Error(ErrorCode::corrupt_data, "'" + file.path().string() + "': tensor " +
                                                  quoted_name(tensor.name) +
                                                  " holds a number that is not finite");
     }
@@ -266,9 +274,8 @@ void append_tensor(SafetensorsWriter& writer, const FolderTensor& tensor, const 
     }
 }
 
-void write_weights_file(const std::filesystem::path& path, const ModelConfig& config,
-                        const StateSource& state, Overwrite overwrite) {
-    const std::vector<FolderTensor> tensors = folder_tensors(config);
+void write_tensors(const std::filesystem::path& path, std::span<const FolderTensor> tensors,
+                   const StateSource& state, Overwrite overwrite) {
     std::vector<SafetensorsWriter::Tensor> header;
     header.reserve(tensors.size());
     for (const FolderTensor& tensor : tensors) header.push_back({tensor.name, TensorType::f32, tensor.shape});
@@ -276,6 +283,11 @@ void write_weights_file(const std::filesystem::path& path, const ModelConfig& co
     SafetensorsWriter writer(path, header, {{"format", "pt"}}, overwrite);
     for (const FolderTensor& tensor : tensors) append_tensor(writer, tensor, state);
     writer.publish();
+}
+
+void write_weights_file(const std::filesystem::path& path, const ModelConfig& config,
+                        const StateSource& state, Overwrite overwrite) {
+    write_tensors(path, folder_tensors(config), state, overwrite);
 }
 
 }  // namespace lockstep

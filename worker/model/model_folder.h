@@ -55,7 +55,6 @@ class WeightsFolder {
         FolderTensor tensor;
         SafetensorsFolder::Place place;
     };
-    void read_tensor(const Source& source, std::span<float> weights) const;
     void compare_head(std::span<const float> weights) const;
 
     explicit WeightsFolder(SafetensorsFolder files) : files_(std::move(files)) {}
@@ -72,8 +71,20 @@ StateSource source_of(std::span<const float> state);  ///< Borrows.
 /// Names weights by their bits: the root of the state digest's tree over them.
 Fingerprint weights_fingerprint(const StateSource& weights, std::uint64_t elements);
 
+// For folders of any kind, one tensor as another:
+
+/// @param where  "model 'folder': ", begins the message.
+/// @throws Error{invalid_argument} unless shape and type of what is stored are as asked for.
+void check_stored(const FolderTensor& tensor, const TensorEntry& entry, const std::string& where);
+/// From a file into its place in the flat state.
+/// @throws Error{corrupt_data} naming the tensor with a number that is not finite; Error{io_failure}.
+void read_tensor(const SafetensorsFile& file, const TensorEntry& entry, const FolderTensor& tensor,
+                 std::span<float> state);
 /// The next tensor of a writer, from the state. Holds at most this one tensor.
 void append_tensor(SafetensorsWriter& writer, const FolderTensor& tensor, const StateSource& state);
+/// A safetensors file in float32. Holds at most one tensor. @throws Error{output_exists, io_failure}.
+void write_tensors(const std::filesystem::path& path, std::span<const FolderTensor> tensors,
+                   const StateSource& state, Overwrite overwrite);
 
 /// model.safetensors, in float32. @throws Error{output_exists, io_failure}.
 void write_weights_file(const std::filesystem::path& path, const ModelConfig& config,

@@ -171,7 +171,7 @@ struct Transformer::State {
         : config(c), gemm(g), pool(g.pool()), layout(c), tokens_max(tokens), activations(wanted) {
         if (l) lora.emplace(c, *l, g, tokens);
         find_places();
-        attention = {c.heads, c.kv_heads, c.head_dim, tokens};
+        attention = attention_shape(c, tokens);
         if (c.family == ModelFamily::llama) rotary.emplace(make_rotary_table(c));
         reserve_workspace();
     }
@@ -520,6 +520,10 @@ struct Transformer::State {
         return loss;
     }
 };
+
+AttentionShape attention_shape(const ModelConfig& config, std::size_t tokens_max) {
+    return {config.heads, config.kv_heads, config.head_dim, tokens_max};
+}
 
 TransformerMemory transformer_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
                                      Activations activations, const std::optional<LoraSettings>& lora) {

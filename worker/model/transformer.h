@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "io/base/function_ref.h"
+#include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "kernels/matrix_view.h"
 #include "worker/model/lora.h"
@@ -29,6 +30,9 @@ namespace lockstep {
 /// Shapes of all products of a model at this many tokens, for the start-up self-test.
 std::vector<GemmShape> gemm_shapes(const ModelConfig& config, std::size_t tokens,
                                    const std::optional<LoraSettings>& lora = {});
+
+/// Of every layer, for packs of up to so many tokens.
+AttentionShape attention_shape(const ModelConfig& config, std::size_t tokens_max);
 
 /// What forward leaves for backward: all of it, or the entry of each layer, from which the rest is computed
 /// again. The bits are the same; the second takes a third more time in the layers.
