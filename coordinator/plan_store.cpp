@@ -1,14 +1,17 @@
 #include "coordinator/plan_store.h"
 
-#include <fstream>
+#include <fcntl.h>
+
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <vector>
 
 #include "coordinator/plan_documents.h"
 #include "coordinator/plan_file.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
 #include "io/column_file.h"
+#include "io/file_digest.h"
 #include "io/sealed_json.h"
 #include "plan/dispositions.h"
 #include "plan/plan_columns.h"
@@ -20,13 +23,9 @@ namespace {
 using nlohmann::json;
 
 Digest digest_of_file(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw_errno("read", path.string(), errno);
+    PosixFile file(path, O_RDONLY);
     DigestStream digest;
-    std::vector<char> buffer(1U << 20U);
-    while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount() > 0) {
-        digest.update(std::as_bytes(std::span(buffer.data(), static_cast<std::size_t>(file.gcount()))));
-    }
+    digest_rest(file, digest);
     return digest.value();
 }
 

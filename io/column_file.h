@@ -69,7 +69,10 @@ class ColumnFileWriter {
         std::uint64_t file_bytes;
         std::string digest_hex;  ///< Digest of the user block, which covers the whole file.
     };
-    /// Close, digest, fsync, rename, fsync the directory.
+    /// Close and digest what is complete, under its temporary name, so that `publish` has only to sync and
+    /// rename it: for files that are to appear together. @throws Error{io_failure}.
+    Published seal();
+    /// Seal unless that is done, fsync, rename, fsync the directory.
     /// @throws Error{io_failure, output_exists}; the temporary is removed and `path` is as before.
     Published publish();
     /// The same without any fsync, for a file of a folder that is synced and published as a whole

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "io/base/error.h"
 #include "io/column_file.h"
 #include "io/column_file_format.h"
+#include "io/directory.h"
 #include "io/file_system.h"
 #include "io/hdf5/attributes.h"
 #include "io/hdf5/column_tree.h"
@@ -206,6 +208,7 @@ struct ColumnFileWriter::State {
     PosixFile disk;
     Hdf5Storage storage{disk};
     Hdf5File file;
+    std::optional<Published> sealed;  ///< Complete under its temporary name.
     bool published = false;
     bool sound = true;  ///< False from the start of every change to its end: a failed one stays.
     std::map<std::string, std::unique_ptr<OpenColumn>, std::less<>> open_columns;
@@ -422,8 +425,14 @@ void ColumnFileWriter::write_column(std::string_view name, ColumnType type, std:
     append_bytes(name, type, bytes);
 }
 
+ColumnFileWriter::Published ColumnFileWriter::seal() {
+    state_->sealed = state_->close_and_seal();
+    return *state_->sealed;
+}
+
 ColumnFileWriter::Published ColumnFileWriter::publish() {
-    const Published published = state_->close_and_seal();
+    if (!state_->sealed) seal();
+    const Published published = *std::exchange(state_->sealed, std::nullopt);
     publish_file(state_->temporary, state_->path, state_->overwrite);
     state_->published = true;
     return published;
@@ -431,7 +440,7 @@ ColumnFileWriter::Published ColumnFileWriter::publish() {
 
 ColumnFileWriter::Published ColumnFileWriter::finish() {
     const Published published = state_->close_and_seal();
-    std::filesystem::rename(state_->temporary, state_->path);
+    rename_path(state_->temporary, state_->path);
     state_->published = true;
     return published;
 }

@@ -10,7 +10,9 @@
 //   "shard:published"     durable
 // and of retiring a generation: "prune:before-manifest", "prune:manifest-removed",
 // "prune:shards-removed", "prune:directory-removed"; of settling a run directory:
-// "settle:before-move", "settle:moved" for every entry.
+// "settle:before-move", "settle:moved" for every entry; of an ingest: "piece:written" and
+// "piece:renamed" for each, "validation:…" and "corpus:written", "…:renamed" as the corpora
+// appear, "ingest:published", "ingest:removed" around the end of its work folder.
 
 #pragma once
 

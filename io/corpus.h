@@ -103,6 +103,11 @@ class CorpusWriter {
     /// @param give  hands the tokens of all samples, in order and in any pieces of whole tokens, to the sink.
     PublishedCorpus publish(const std::function<void(const TokenSink&)>& give);
 
+    /// `publish` in two halves, for corpora that are to appear together: all of it under its temporary name,
+    /// then what the disk can hardly refuse any more.
+    PublishedCorpus prepare(const std::function<void(const TokenSink&)>& give);
+    void publish_prepared();
+
   private:
     struct State;
     std::unique_ptr<State> state_;

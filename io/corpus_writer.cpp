@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -182,6 +183,7 @@ struct CorpusWriter::State {
     std::vector<std::uint32_t> source_index;
     std::vector<std::uint64_t> source_offset;
     std::vector<std::uint64_t> source_digest;
+    std::unique_ptr<ColumnFileWriter> prepared;  ///< Not yet published.
 
     State(const std::filesystem::path& file, const CorpusTokenizer& made_by, Overwrite mode)
         : path(checked_output(file, mode)),
@@ -402,14 +404,22 @@ PublishedCorpus CorpusWriter::publish() {
 }
 
 PublishedCorpus CorpusWriter::publish(const std::function<void(const TokenSink&)>& give) {
+    const PublishedCorpus published = prepare(give);
+    publish_prepared();
+    return published;
+}
+
+PublishedCorpus CorpusWriter::prepare(const std::function<void(const TokenSink&)>& give) {
+    LOCKSTEP_EXPECTS(!state_->prepared);
     if (state_->num_samples() == 0) {
         throw Error(
             ErrorCode::invalid_argument,
             "'" + state_->path.string() + "' would hold no sample; check that the sources contain documents");
     }
     state_->refuse_repeated_keys();
-    ColumnFileWriter file(state_->path, std::string(corpus_format::format), corpus_format::version,
-                          state_->overwrite);
+    auto writer = std::make_unique<ColumnFileWriter>(state_->path, std::string(corpus_format::format),
+                                                     corpus_format::version, state_->overwrite);
+    ColumnFileWriter& file = *writer;
     TokenColumn tokens(file, corpus_format::token_type(state_->tokenizer.vocabulary_size),
                        state_->num_tokens);
     give([&](std::span<const std::byte> bytes) { tokens.append(bytes); });
@@ -424,8 +434,16 @@ PublishedCorpus CorpusWriter::publish(const std::function<void(const TokenSink&)
     state_->write_sources(file);
     state_->write_left_out(file);
     const PublishedCorpus published = state_->write_attributes(file, token_root, tokens.max_token_id());
-    file.publish();
+    file.seal();
+    state_->prepared = std::move(writer);
     return published;
+}
+
+void CorpusWriter::publish_prepared() {
+    LOCKSTEP_EXPECTS(state_->prepared != nullptr);
+    // Whatever happens, no temporary outlives the attempt.
+    const auto file = std::move(state_->prepared);
+    file->publish();
 }
 
 }  // namespace lockstep

@@ -9,6 +9,7 @@
 #include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/commit_hook.h"
+#include "io/directory.h"
 #include "io/posix_file.h"
 
 namespace lockstep {
@@ -130,7 +131,7 @@ void PieceWriter::finish() {
     state_->file.write(std::as_bytes(std::span(&state_->trailer, 1)));
     state_->file.close();
     commit_point("written");
-    std::filesystem::rename(temporary_path(state_->path), state_->path);
+    rename_path(temporary_path(state_->path), state_->path);
     commit_point("renamed");
 }
 

@@ -28,7 +28,8 @@ struct PruneResult {
     std::vector<std::uint64_t> removed;  ///< Generations retired, attempts that never became one included.
 };
 
-/// What prune_generations would do; looks only.
+/// What prune_generations would do; looks only. @throws Error{io_failure} rather than judge a generation that
+/// cannot be read.
 PruneResult plan_pruning(const std::filesystem::path& run, const RetentionRule& rule);
 
 /// Delete what the rule does not keep. What looks incomplete does not count among the kept ones and goes only

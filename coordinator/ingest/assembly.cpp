@@ -8,8 +8,8 @@
 #include "coordinator/ingest/piece_work.h"
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
+#include "io/commit_hook.h"
 #include "io/corpus_format.h"
-#include "io/directory.h"
 #include "io/ingest_piece.h"
 
 namespace lockstep {
@@ -29,15 +29,18 @@ class Assembly {
   public:
     Assembly(const IngestJob& job, const Tokenizer& tokenizer,
              const std::function<std::filesystem::path(std::size_t)>& piece_path,
-             std::vector<SourceIdentity> identities, const IngestOutputs& outputs)
+             std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
+             const std::function<void(const IngestTotals&)>& when_ready)
         : job_(job),
           type_(corpus_format::token_type(tokenizer.vocabulary_size())),
           piece_path_(piece_path),
           identities_(std::move(identities)),
-          validation_path_(outputs.validation),
-          corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer), outputs.overwrite) {
+          outputs_(outputs),
+          when_ready_(when_ready),
+          corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer), outputs.corpus_overwrite()) {
         if (job.filter.validation_share > 0) {
-            validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer), outputs.overwrite);
+            validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer),
+                                outputs.validation_overwrite());
             validation_end_ = static_cast<std::uint64_t>(std::ldexp(job.filter.validation_share, 32));
         }
         for (const IngestSource& source : job.sources) {
@@ -161,19 +164,25 @@ class Assembly {
 
     void publish() {
         const std::string record = ingest_record_of(job_.document, job_.policy);
-        corpus_.set_ingest_record(record);
+        std::vector<std::filesystem::path> temporaries{temporary_path(outputs_.corpus)};
         if (validation_) {
             validation_->set_ingest_record(record);
-            totals_.validation = validation_->publish(
+            totals_.validation = validation_->prepare(
                 [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::validation, sink); });
+            temporaries.push_back(temporary_path(outputs_.validation));
         }
-        try {
-            totals_.corpus = corpus_.publish(
-                [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::corpus, sink); });
-        } catch (...) {
-            if (validation_) remove_file(validation_path_);  // One of two is half an output.
-            throw;
+        corpus_.set_ingest_record(record);
+        totals_.corpus = corpus_.prepare(
+            [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::corpus, sink); });
+        // A full disk may show only now; one of two is half an output.
+        sync_together(temporaries);
+        when_ready_(totals_);
+        if (validation_) {
+            const CommitScope scope("validation");
+            validation_->publish_prepared();
         }
+        const CommitScope scope("corpus");
+        corpus_.publish_prepared();
     }
 
     void copy_tokens(Destination destination, const CorpusWriter::TokenSink& sink) {
@@ -213,7 +222,8 @@ class Assembly {
     ColumnType type_;
     const std::function<std::filesystem::path(std::size_t)>& piece_path_;
     std::vector<SourceIdentity> identities_;
-    std::filesystem::path validation_path_;
+    const IngestOutputs& outputs_;
+    const std::function<void(const IngestTotals&)>& when_ready_;
     CorpusWriter corpus_;
     std::optional<CorpusWriter> validation_;
     std::uint64_t validation_end_ = 0;
@@ -229,8 +239,9 @@ class Assembly {
 
 IngestTotals assemble(const IngestJob& job, const Tokenizer& tokenizer,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
-                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs) {
-    return Assembly(job, tokenizer, piece_path, std::move(identities), outputs).run();
+                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
+                      const std::function<void(const IngestTotals&)>& when_ready) {
+    return Assembly(job, tokenizer, piece_path, std::move(identities), outputs, when_ready).run();
 }
 
 }  // namespace lockstep

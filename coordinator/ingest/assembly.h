@@ -19,6 +19,11 @@ struct IngestOutputs {
     std::filesystem::path corpus;
     std::filesystem::path validation;  ///< Used when the job has a validation share.
     Overwrite overwrite = Overwrite::no;
+    /// There already, from an earlier start of this very job: replaced without asking.
+    bool corpus_is_own = false, validation_is_own = false;
+
+    Overwrite corpus_overwrite() const { return corpus_is_own ? Overwrite::yes : overwrite; }
+    Overwrite validation_overwrite() const { return validation_is_own ? Overwrite::yes : overwrite; }
 };
 
 struct IngestTotals {
@@ -29,10 +34,14 @@ struct IngestTotals {
 };
 
 /// @param identities  of the sources, in order; pipes' are taken from the pieces.
+/// @param when_ready  called when all outputs are on the disk under their temporary names, and none has
+///                    appeared. They appear in the order validation, corpus (points "validation:…" and
+///                    "corpus:written", "…:renamed").
 /// @throws Error{corrupt_data} for a repeated id and for more bad documents than are tolerated;
 ///         Error{invalid_argument} if a corpus would be empty. Nothing is published then.
 IngestTotals assemble(const IngestJob& job, const Tokenizer& tokenizer,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
-                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs);
+                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
+                      const std::function<void(const IngestTotals&)>& when_ready);
 
 }  // namespace lockstep

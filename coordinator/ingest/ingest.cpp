@@ -1,16 +1,19 @@
 #include "coordinator/ingest/ingest.h"
 
 #include <algorithm>
-#include <chrono>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 
+#include "coordinator/ingest/long_work.h"
 #include "coordinator/ingest/piece_work.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
+#include "io/commit_hook.h"
 #include "io/corpus_format.h"
 #include "io/directory.h"
 #include "io/ingest_piece.h"
@@ -21,9 +24,6 @@ namespace lockstep {
 namespace {
 
 using nlohmann::json;
-
-/// A rank may read for long while the others wait; that a process died is seen by mpirun.
-constexpr std::chrono::hours patience{24 * 30};
 
 std::filesystem::path piece_path(const std::filesystem::path& folder, std::size_t piece) {
     char name[32];
@@ -44,23 +44,79 @@ bool keeps_work(ErrorCode code) {
            code == ErrorCode::environment;
 }
 
+/// Outputs that are there already and hold what this very job once made ready.
+struct OwnOutputs {
+    bool corpus = false, validation = false;
+};
+
+/// What is about to appear, written down first: an ingest killed between its two corpora, or before its work
+/// folder was removed, finds its own outputs there and not somebody else's.
+class PublicationRecord {
+  public:
+    PublicationRecord(const std::filesystem::path& folder, const IngestJob& job)
+        : path_(path_in(folder)), job_(digest_of_text(job.to_json()).hex()) {}
+
+    static std::filesystem::path path_in(const std::filesystem::path& folder) {
+        return folder / "publishing.json";
+    }
+
+    void write(const IngestTotals& totals) const {
+        json object = {{"job", job_}, {"corpus", totals.corpus.content.hex()}};
+        if (totals.validation) object["validation"] = totals.validation->content.hex();
+        write_file_atomically(path_, object.dump(), Overwrite::yes);
+    }
+
+    OwnOutputs find(const IngestOutputs& outputs) const {
+        if (!path_exists(path_)) return {};
+        const json object = json::parse(read_file(path_), nullptr, false);
+        const auto text = [&](const char* field) {
+            const auto found = object.is_object() ? object.find(field) : object.end();
+            return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+        };
+        if (text("job") != job_) return {};
+        return {holds(outputs.corpus, text("corpus")), holds(outputs.validation, text("validation"))};
+    }
+
+  private:
+    static Digest digest_of_text(const std::string& text) {
+        return digest_of(std::as_bytes(std::span(text)));
+    }
+
+    static bool holds(const std::filesystem::path& corpus, const std::string& content) {
+        if (corpus.empty() || !path_exists(corpus)) return false;
+        try {
+            return Corpus::open(corpus).content_fingerprint().hex() == content;
+        } catch (const Error&) {
+            return false;  // Nothing we made, or no longer.
+        }
+    }
+
+    std::filesystem::path path_;
+    std::string job_;
+};
+
 /// Rank 0's hold on the work folder.
 class WorkFolder {
   public:
-    /// @return pieces that an earlier start left behind are kept if they are of this very job.
-    WorkFolder(const std::filesystem::path& folder, const std::string& job, bool resumable)
+    /// Pieces that an earlier start left behind are kept if they are what this job would make.
+    WorkFolder(const std::filesystem::path& folder, const std::string& pieces, bool resumable)
         : folder_(folder) {
         create_directories_durably(folder_);
         lock_.emplace(folder_);
         const std::filesystem::path job_path = folder_ / "job.json";
-        if (resumable && path_exists(job_path) && read_file(job_path) == job) return;
+        if (resumable && path_exists(job_path) && read_file(job_path) == pieces) return;
         for (const auto& entry : directory_entries(folder_)) {
             if (entry.filename() != "LOCK") remove_file(entry);
         }
-        write_file_atomically(job_path, job, Overwrite::yes);
+        write_file_atomically(job_path, pieces, Overwrite::yes);
     }
+    /// The pieces go first: as long as there is a job to go on with, so is the record of its outputs.
     void remove() {
         std::error_code ignored;
+        for (const auto& entry : directory_entries(folder_)) {
+            if (entry.filename().string().starts_with("piece-")) std::filesystem::remove(entry, ignored);
+        }
+        std::filesystem::remove(PublicationRecord::path_in(folder_), ignored);
         std::filesystem::remove_all(folder_, ignored);
         lock_.reset();
     }
@@ -85,7 +141,10 @@ class IngestRun {
             work();
             return finish();
         } catch (const Error& error) {
-            if (work_folder_ && !keeps_work(error.code())) work_folder_->remove();
+            if (work_folder_ && !keeps_work(error.code())) {
+                withdraw_half_an_output();
+                work_folder_->remove();
+            }
             throw;
         }
     }
@@ -95,17 +154,16 @@ class IngestRun {
 
     void prepare(const std::function<IngestJob()>& make_job) {
         std::string text;
-        together(comm_, "dividing the sources", [&] {
+        together_for_long(comm_, "dividing the sources", [&](const std::atomic<bool>&) {
             if (!is_root()) return;
-            require_writable_output(outputs_.corpus, outputs_.overwrite);
+            if (!path_exists(PublicationRecord::path_in(folder_)))
+                require_writable_output(outputs_.corpus, outputs_.overwrite);
             require_parent(outputs_.corpus);
             job_ = make_job();
-            if (job_.filter.validation_share > 0)
-                require_writable_output(outputs_.validation, outputs_.overwrite);
-            const std::string job = job_.to_json();
-            work_folder_.emplace(folder_, job, !job_.has_pipe());
+            require_writable_outputs();
+            work_folder_.emplace(folder_, job_.pieces_json(), !job_.has_pipe());
             tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
-            text = json({job, missing_pieces()}).dump();
+            text = json({job_.to_json(), missing_pieces()}).dump();
         });
         std::vector<std::byte> bytes(text.size());
         std::memcpy(bytes.data(), text.data(), text.size());
@@ -118,6 +176,29 @@ class IngestRun {
             job_ = IngestJob::from_json(message[0].get<std::string>());
             tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
         });
+    }
+
+    void require_writable_outputs() {
+        if (!job_.has_pipe()) {
+            const OwnOutputs own = PublicationRecord(folder_, job_).find(outputs_);
+            outputs_.corpus_is_own = own.corpus;
+            outputs_.validation_is_own = own.validation;
+        }
+        require_writable_output(outputs_.corpus, outputs_.corpus_overwrite());
+        if (job_.filter.validation_share > 0)
+            require_writable_output(outputs_.validation, outputs_.validation_overwrite());
+    }
+
+    /// What was allowed to replace others stays.
+    void withdraw_half_an_output() const {
+        if (outputs_.overwrite == Overwrite::yes) return;
+        try {
+            const OwnOutputs own = PublicationRecord(folder_, job_).find(outputs_);
+            if (own.validation && !own.corpus) remove_file(outputs_.validation);
+        } catch (const Error& error) {
+            log_root(LogLevel::warning,
+                     "'" + outputs_.validation.string() + "' may stay behind: " + error.what());
+        }
     }
 
     std::vector<std::size_t> missing_pieces() const {
@@ -146,27 +227,30 @@ class IngestRun {
     }
 
     void work() {
-        together(comm_, "tokenizing", [&] {
+        together_for_long(comm_, "tokenizing", [&](const std::atomic<bool>& others_failed) {
             const auto own = own_pieces();
             std::uint64_t total = 0;
             for (const std::size_t piece : own) total += job_.bytes_of(job_.pieces[piece]);
             PieceWork pieces(job_, *tokenizer_, threads_);
             std::uint64_t done = 0;
             for (const std::size_t piece : own) {
+                if (others_failed) return;
                 pieces.run(job_.pieces[piece], piece_path(folder_, piece),
                            [&](std::uint64_t bytes) { progress_(done + bytes, total); });
                 done += job_.bytes_of(job_.pieces[piece]);
             }
-            identify_sources();
+            identify_sources(others_failed);
         });
     }
 
     /// Every rank digests a share of the files.
-    void identify_sources() {
+    void identify_sources(const std::atomic<bool>& others_failed) {
         const auto ranks = static_cast<std::size_t>(comm_.size().value);
         for (auto i = static_cast<std::size_t>(comm_.rank().value); i < job_.sources.size(); i += ranks) {
-            identities_.push_back(job_.sources[i].is_pipe ? SourceIdentity{}
-                                                          : identify_source(job_.sources[i].name));
+            if (others_failed) return;
+            const IngestSource& source = job_.sources[i];
+            identities_.push_back(source.is_pipe ? SourceIdentity{}
+                                                 : identify_source(source.name, source.kind));
         }
     }
 
@@ -184,20 +268,24 @@ class IngestRun {
     std::optional<IngestTotals> finish() {
         std::vector<SourceIdentity> identities = gather_identities();
         std::optional<IngestTotals> totals;
-        together(comm_, "assembling the corpus", [&] {
+        together_for_long(comm_, "assembling the corpus", [&](const std::atomic<bool>&) {
             if (!is_root()) return;
             require_unchanged_sources(job_);
             totals = assemble(
                 job_, *tokenizer_, [this](std::size_t piece) { return piece_path(folder_, piece); },
-                std::move(identities), outputs_);
+                std::move(identities), outputs_,
+                [this](const IngestTotals& ready) { PublicationRecord(folder_, job_).write(ready); });
             totals->pieces_found = job_.pieces.size() - missing_.size();
+            const CommitScope scope("ingest");
+            commit_point("published");
             work_folder_->remove();
+            commit_point("removed");
         });
         return totals;
     }
 
     Communicator& comm_;
-    const IngestOutputs& outputs_;
+    IngestOutputs outputs_;
     int threads_;
     const IngestProgress& progress_;
     std::filesystem::path folder_;
@@ -219,7 +307,6 @@ std::filesystem::path ingest_work_folder(const std::filesystem::path& corpus) {
 std::optional<IngestTotals> run_ingest(Communicator& comm, const std::function<IngestJob()>& make_job,
                                        const IngestOutputs& outputs, int threads,
                                        const IngestProgress& progress) {
-    comm.set_timeout(std::chrono::duration_cast<std::chrono::milliseconds>(patience));
     return IngestRun(comm, outputs, threads, progress).run(make_job);
 }
 

@@ -7,6 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "io/base/error.h"
+#include "io/documents/chat_format.h"
+#include "io/documents/document_reader.h"
+#include "io/tokenizer/utf8.h"
 
 namespace lockstep {
 
@@ -52,13 +55,32 @@ SpecialsPolicy policy_of_json(const json& object) {
             object.at("parse_specials").get<bool>() ? LiteralSpecials::parse : LiteralSpecials::text};
 }
 
+/// What the pieces depend on.
+json pieces_object(const IngestJob& job) {
+    json object = {{"document", document_json(job.document)},
+                   {"policy", policy_json(job.policy)},
+                   {"tokens", {job.filter.tokens_min, job.filter.tokens_max}},
+                   {"text_bytes", {job.filter.text_bytes_min, job.filter.text_bytes_max}},
+                   {"tokenizer", job.tokenizer_description}};
+    for (const IngestSource& source : job.sources) {
+        object["sources"].push_back({source.name, source.kind.content, source.kind.compression,
+                                     source.is_pipe, source.bytes, source.modified});
+    }
+    for (const IngestPiece& piece : job.pieces) {
+        json spans = json::array();
+        for (const SourceSpan& span : piece) spans.push_back({span.source_index, span.begin, span.end});
+        object["pieces"].push_back(std::move(spans));
+    }
+    return object;
+}
+
 struct FileState {
     bool is_pipe = false;
     std::uint64_t bytes = 0;
     std::int64_t modified = 0;
 };
 
-FileState state_of(const std::filesystem::path& path) {
+FileState state_of_file(const std::filesystem::path& path) {
     struct stat status {};
     if (::stat(path.c_str(), &status) != 0) throw_errno("read", path.string(), errno);
     if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode))
@@ -66,6 +88,45 @@ FileState state_of(const std::filesystem::path& path) {
     if (!S_ISREG(status.st_mode)) return {true, 0, 0};
     return {false, static_cast<std::uint64_t>(status.st_size),
             status.st_mtim.tv_sec * nanoseconds_per_second + status.st_mtim.tv_nsec};
+}
+
+FileState state_of(const std::filesystem::path& path, const SourceKind& kind) {
+    FileState all;
+    for (const std::filesystem::path& file : files_of_source(path, kind)) {
+        const FileState state = state_of_file(file);
+        all.is_pipe = all.is_pipe || state.is_pipe;
+        all.bytes += state.bytes;
+        all.modified = std::max(all.modified, state.modified);
+    }
+    return all;
+}
+
+/// "caf\xE9", for terminals that could not show the byte.
+std::string with_escapes(const std::string& text) {
+    constexpr const char* digits = "0123456789ABCDEF";
+    std::string shown;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        shown +=
+            byte < 0x80 ? std::string(1, c) : std::string("\\x") + digits[byte >> 4U] + digits[byte & 0x0FU];
+    }
+    return shown;
+}
+
+void require_utf8(const std::string& text, const std::string& what) {
+    try {
+        expect_valid_utf8(text);
+    } catch (const Error& error) {
+        throw Error(ErrorCode::invalid_argument, what + " '" + with_escapes(text) + "' is no UTF-8 (" +
+                                                     error.what() +
+                                                     "), but a corpus records it as text; name it otherwise");
+    }
+}
+
+void require_utf8_options(const DocumentOptions& options) {
+    require_utf8(options.separator, "the separator of --document");
+    require_utf8(options.text_field, "--text-field");
+    require_utf8(options.key_field, "--key-field");
 }
 
 }  // namespace
@@ -88,24 +149,15 @@ std::uint64_t IngestJob::bytes_of(const IngestPiece& piece) const {
 }
 
 std::string IngestJob::to_json() const {
-    json object = {{"document", document_json(document)},
-                   {"skip_bad", document.skip_bad_max},
-                   {"policy", policy_json(policy)},
-                   {"tokens", {filter.tokens_min, filter.tokens_max}},
-                   {"text_bytes", {filter.text_bytes_min, filter.text_bytes_max}},
-                   {"dedup", filter.dedup},
-                   {"validation_share", filter.validation_share},
-                   {"tokenizer", tokenizer_description}};
-    for (const IngestSource& source : sources) {
-        object["sources"].push_back({source.name, source.kind.content, source.kind.compression,
-                                     source.is_pipe, source.bytes, source.modified});
-    }
-    for (const IngestPiece& piece : pieces) {
-        json spans = json::array();
-        for (const SourceSpan& span : piece) spans.push_back({span.source_index, span.begin, span.end});
-        object["pieces"].push_back(std::move(spans));
-    }
-    return object.dump(-1, ' ', false, json::error_handler_t::replace);
+    json object = pieces_object(*this);
+    object["skip_bad"] = document.skip_bad_max;
+    object["dedup"] = filter.dedup;
+    object["validation_share"] = filter.validation_share;
+    return object.dump();
+}
+
+std::string IngestJob::pieces_json() const {
+    return pieces_object(*this).dump();
 }
 
 IngestJob IngestJob::from_json(const std::string& text) {
@@ -143,12 +195,14 @@ IngestJob IngestJob::from_json(const std::string& text) {
 }
 
 void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes) {
+    require_utf8_options(job.document);
     std::uint64_t filled = 0;
     for (const std::filesystem::path& file : files) {
-        const FileState state = state_of(file);
+        require_utf8(file.string(), "the file name");
+        const SourceKind kind = source_kind_of(file);
+        const FileState state = state_of(file, kind);
         const auto index = static_cast<std::uint32_t>(job.sources.size());
-        job.sources.push_back(
-            {file.string(), source_kind_of(file), state.is_pipe, state.bytes, state.modified, 0});
+        job.sources.push_back({file.string(), kind, state.is_pipe, state.bytes, state.modified, 0});
         const auto spans = divide_source(file, job.sources.back().kind, index, job.document, piece_bytes);
         job.sources.back().num_spans = spans.size();
         for (const SourceSpan& span : spans) {
@@ -166,7 +220,7 @@ void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files
 void require_unchanged_sources(const IngestJob& job) {
     for (const IngestSource& source : job.sources) {
         if (source.is_pipe) continue;
-        const FileState state = state_of(source.name);
+        const FileState state = state_of(source.name, source.kind);
         if (state.bytes != source.bytes || state.modified != source.modified) {
             throw Error(ErrorCode::corrupt_data, "'" + source.name + "' was changed while it was ingested (" +
                                                      std::to_string(state.bytes) + " bytes, expected " +
@@ -175,11 +229,19 @@ void require_unchanged_sources(const IngestJob& job) {
     }
 }
 
+namespace {
+
+Error damaged_record(const std::string& problem) {
+    return {ErrorCode::corrupt_data, "the ingest record of the corpus is damaged: " + problem};
+}
+
+}  // namespace
+
 std::string ingest_record_of(const DocumentOptions& document, const SpecialsPolicy& policy) {
     json object = document_json(document);
     object["version"] = record_version;
     object["policy"] = policy_json(policy);
-    return object.dump(-1, ' ', false, json::error_handler_t::replace);
+    return object.dump();
 }
 
 IngestRecord parse_ingest_record(const std::string& text) {
@@ -189,10 +251,17 @@ IngestRecord parse_ingest_record(const std::string& text) {
             throw Error(ErrorCode::incompatible_version, "the ingest record of the corpus has version " +
                                                              object.at("version").dump() + ", expected 1");
         }
-        return {document_of(object), policy_of_json(object.at("policy"))};
+        const IngestRecord record{document_of(object), policy_of_json(object.at("policy"))};
+        if (record.document.expansion_max == 0 || record.document.document_bytes_max == 0)
+            throw damaged_record("a limit of 0, expected at least 1");
+        if (!record.document.chat.empty()) chat_format(record.document.chat);
+        return record;
     } catch (const json::exception& failure) {
-        throw Error(ErrorCode::corrupt_data,
-                    std::string("the ingest record of the corpus is damaged: ") + failure.what());
+        throw damaged_record(failure.what());
+    } catch (const Error& error) {
+        // A rule or format of no known name.
+        if (error.code() == ErrorCode::invalid_argument) throw damaged_record(error.what());
+        throw;
     }
 }
 

@@ -33,8 +33,8 @@ struct IngestSource {
     std::string name;  ///< As the user gave it.
     SourceKind kind;
     bool is_pipe = false;
-    std::uint64_t bytes = 0;
-    std::int64_t modified = 0;  ///< [ns since the epoch]
+    std::uint64_t bytes = 0;    ///< Of all its files.
+    std::int64_t modified = 0;  ///< The latest of them [ns since the epoch].
     std::uint64_t num_spans = 0;
 };
 
@@ -55,10 +55,15 @@ struct IngestJob {
     std::uint64_t bytes_of(const IngestPiece& piece) const;
 
     std::string to_json() const;
+    /// What the pieces depend on: all but what only assembly asks (skip_bad, dedup, validation_share).
+    std::string pieces_json() const;
     static IngestJob from_json(const std::string& text);
 };
 
-/// Look at the sources and divide them. @throws Error{not_found, invalid_argument, corrupt_data}.
+/// Look at the sources and divide them.
+/// @throws Error{not_found, corrupt_data}; Error{invalid_argument} also for a name or option that is no
+/// UTF-8,
+///         which neither the job nor the corpus could hold.
 void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes);
 
 /// @throws Error{corrupt_data} if a source is not what it was when the job was made.

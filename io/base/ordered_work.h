@@ -12,9 +12,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "io/base/error.h"
 
 namespace lockstep {
 
@@ -24,18 +28,21 @@ class OrderedWork {
   public:
     /// @param threads  at least 1; with 1 the work is done by the caller, in `give`.
     /// @param work     called with a job and the number of the thread, in [0, threads).
+    /// @throws Error{environment} if a thread cannot be started.
     OrderedWork(int threads, std::function<Result(Job&, int thread)> work)
         : work_(std::move(work)), depth_(2 * static_cast<std::size_t>(threads)) {
-        for (int i = 0; threads > 1 && i < threads; ++i) threads_.emplace_back([this, i] { serve(i); });
-    }
-    ~OrderedWork() {
-        {
-            const std::lock_guard lock(mutex_);
-            stopping_ = true;
+        try {
+            for (int i = 0; threads > 1 && i < threads; ++i) threads_.emplace_back([this, i] { serve(i); });
+        } catch (const std::system_error& failure) {
+            const std::size_t started = threads_.size();
+            stop();
+            throw Error(ErrorCode::environment, "cannot start thread " + std::to_string(started + 1) +
+                                                    " of " + std::to_string(threads) + ": " +
+                                                    failure.code().message() +
+                                                    "; pass fewer --threads or raise the limit (ulimit -u)");
         }
-        given_.notify_all();
-        for (std::thread& thread : threads_) thread.join();
     }
+    ~OrderedWork() { stop(); }
     OrderedWork(const OrderedWork&) = delete;
     OrderedWork& operator=(const OrderedWork&) = delete;
 
@@ -65,6 +72,15 @@ class OrderedWork {
     }
 
   private:
+    void stop() {
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        given_.notify_all();
+        for (std::thread& thread : threads_) thread.join();
+    }
+
     struct Slot {
         explicit Slot(Job given) : job(std::move(given)) {}
         Job job;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 
+#include "io/base/blanks.h"
 #include "io/documents/json_document.h"
 #include "io/documents/text_blocks.h"
 
@@ -13,12 +14,7 @@ namespace lockstep {
 
 namespace {
 
-constexpr std::string_view whitespace = " \t\r\n\v\f";
 constexpr const char* invalid_utf8 = "invalid UTF-8; convert the file (iconv -t UTF-8)";
-
-bool is_blank(std::string_view text) {
-    return text.find_first_not_of(whitespace) == std::string_view::npos;
-}
 
 bool is_utf8(std::string_view text) {
     return simdjson::validate_utf8(text.data(), text.size());

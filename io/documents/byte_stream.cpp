@@ -66,7 +66,8 @@ PosixFile open_source(const std::filesystem::path& path) {
     try {
         return PosixFile(path, O_RDONLY);
     } catch (const Error& error) {
-        // An input that may not be read is as good as absent.
+        // An input that may not be read is as good as absent; one that cannot be read just now is not.
+        if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) == 0 || errno != EACCES) throw;
         throw Error(ErrorCode::not_found, error.what());
     }
 }

@@ -30,7 +30,8 @@ class ByteStream {
 
 enum class Compression : std::uint8_t { none, gzip, zstd };
 
-/// Open a file to be read. @throws Error{not_found} also when it is a folder or may not be read.
+/// Open a file to be read. @throws Error{not_found} also when it is a folder or may not be read;
+/// Error{io_failure} when it cannot be opened for another reason.
 PosixFile open_source(const std::filesystem::path& path);
 
 /// @param begin   first byte; 0 unless the file is regular.

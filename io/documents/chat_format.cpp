@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "io/base/blanks.h"
 #include "io/base/error.h"
 
 namespace lockstep {
@@ -11,7 +12,6 @@ namespace lockstep {
 namespace {
 
 std::string_view trimmed(std::string_view text) {
-    constexpr std::string_view blanks = " \t\r\n\v\f";
     const std::size_t begin = text.find_first_not_of(blanks);
     if (begin == std::string_view::npos) return {};
     return text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);

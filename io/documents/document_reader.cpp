@@ -9,6 +9,7 @@
 #include "io/documents/megatron.h"
 #include "io/documents/parquet/parquet_blocks.h"
 #include "io/documents/text_blocks.h"
+#include "io/file_digest.h"
 
 namespace lockstep {
 
@@ -38,6 +39,12 @@ std::uint64_t line_number_at(const std::filesystem::path& file, Compression comp
 }
 
 }  // namespace
+
+std::vector<std::filesystem::path> files_of_source(const std::filesystem::path& path,
+                                                   const SourceKind& kind) {
+    if (kind.content == SourceContent::megatron) return {path, megatron_tokens_path(path)};
+    return {path};
+}
 
 std::unique_ptr<BlockReader> open_blocks(const std::filesystem::path& path, const SourceKind& kind,
                                          const SourceSpan& span, const DocumentOptions& options,
@@ -94,7 +101,8 @@ SourceSummary read_documents(const std::filesystem::path& file, std::uint32_t so
         position = block.file_position;
         if (progress) progress(position);
     }
-    const SourceIdentity identity = pipe ? SourceIdentity{position, digest.value()} : identify_source(file);
+    const SourceIdentity identity =
+        pipe ? SourceIdentity{position, digest.value()} : identify_source(file, kind);
     summary.bytes = identity.bytes;
     summary.digest = identity.digest;
     if (progress && position != summary.bytes) progress(summary.bytes);
@@ -118,15 +126,12 @@ std::string bad_document_message(const std::filesystem::path& file, const Source
     return message;
 }
 
-SourceIdentity identify_source(const std::filesystem::path& path) {
-    PosixFile file = open_source(path);
+SourceIdentity identify_source(const std::filesystem::path& path, const SourceKind& kind) {
     DigestStream digest;
-    std::vector<std::byte> buffer(piece_bytes);
     SourceIdentity identity;
-    for (std::size_t got = buffer.size(); got == buffer.size();) {
-        got = file.read(buffer);
-        digest.update(std::span(buffer).first(got));
-        identity.bytes += got;
+    for (const std::filesystem::path& part : files_of_source(path, kind)) {
+        PosixFile file = open_source(part);
+        identity.bytes += digest_rest(file, digest);
     }
     identity.digest = digest.value();
     return identity;

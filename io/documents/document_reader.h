@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "io/documents/document.h"
 #include "io/documents/source_kind.h"
@@ -17,8 +18,8 @@ namespace lockstep {
 
 struct SourceSummary {
     std::string name;
-    std::uint64_t bytes = 0;  ///< Of the file.
-    Digest digest;            ///< Of the file.
+    std::uint64_t bytes = 0;  ///< As of SourceIdentity.
+    Digest digest;
     std::uint64_t documents = 0;
     std::uint64_t bad_lines = 0;
     std::uint64_t empty = 0;  ///< Empty documents: not delivered, counted.
@@ -38,11 +39,14 @@ std::string bad_document_message(const std::filesystem::path& file, const Source
                                  std::uint64_t offset, const std::string& problem,
                                  const DocumentOptions& options);
 
-/// Size and digest of a source's own bytes; for Megatron of its index.
+/// The file of a source; of Megatron's the index, then the tokens.
+std::vector<std::filesystem::path> files_of_source(const std::filesystem::path& path, const SourceKind& kind);
+
+/// Size and digest of the bytes of all its files.
 struct SourceIdentity {
     std::uint64_t bytes = 0;
     Digest digest;
 };
-SourceIdentity identify_source(const std::filesystem::path& path);
+SourceIdentity identify_source(const std::filesystem::path& path, const SourceKind& kind);
 
 }  // namespace lockstep

@@ -1,11 +1,12 @@
 #include <zlib.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "io/base/error.h"
 #include "io/documents/byte_stream.h"
+#include "io/documents/compressed_input.h"
 
 namespace lockstep {
 
@@ -17,7 +18,7 @@ constexpr int gzip_window_bits = 15 + 16;  ///< The gzip wrapper, and no other.
 class GzipStream : public ByteStream {
   public:
     GzipStream(PosixFile file, std::uint64_t expansion_max)
-        : file_(std::move(file)), expansion_max_(expansion_max), input_(input_bytes) {
+        : input_(std::move(file), expansion_max, input_bytes) {
         if (::inflateInit2(&zlib_, gzip_window_bits) != Z_OK)
             throw Error(ErrorCode::environment, "zlib finds no memory to begin");
     }
@@ -37,20 +38,19 @@ class GzipStream : public ByteStream {
         }
         return given;
     }
-    std::uint64_t file_position() const override { return bytes_in_ - zlib_.avail_in; }
+    std::uint64_t file_position() const override { return input_.bytes_in() - zlib_.avail_in; }
 
   private:
     void refill() {
-        const std::size_t got = file_.read(std::as_writable_bytes(std::span(input_)));
-        bytes_in_ += got;
-        zlib_.next_in = reinterpret_cast<Bytef*>(input_.data());
-        zlib_.avail_in = static_cast<uInt>(got);
+        const std::span<char> piece = input_.next();
+        zlib_.next_in = reinterpret_cast<Bytef*>(piece.data());
+        zlib_.avail_in = static_cast<uInt>(piece.size());
     }
 
     /// A file may end between members, never inside one.
     void end_of_file() {
         if (inside_member_) fail("is cut short: its last gzip member does not end");
-        if (bytes_in_ == 0) fail("is empty, expected a gzip file");
+        if (input_.bytes_in() == 0) fail("is empty, expected a gzip file");
         ended_ = true;
     }
 
@@ -70,25 +70,16 @@ class GzipStream : public ByteStream {
             ::inflateReset(&zlib_);
         }
         const std::size_t given = step - zlib_.avail_out;
-        bytes_out_ += given;
-        require_sane_expansion(file_.path(), bytes_in_, bytes_out_, expansion_max_);
+        input_.came_out(given);
         return given;
     }
 
-    [[noreturn]] void fail(const std::string& problem) const {
-        throw Error(ErrorCode::corrupt_data, "'" + file_.path().string() + "' " + problem + " at byte " +
-                                                 std::to_string(file_position()) +
-                                                 "; fetch or compress it again");
-    }
+    [[noreturn]] void fail(const std::string& problem) const { input_.fail(problem, file_position()); }
 
-    PosixFile file_;
-    std::uint64_t expansion_max_;
-    std::vector<char> input_;
+    CompressedInput input_;
     z_stream zlib_{};
     bool inside_member_ = false;
     bool ended_ = false;
-    std::uint64_t bytes_in_ = 0;
-    std::uint64_t bytes_out_ = 0;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -52,95 +53,133 @@ T number_at(std::span<const std::byte> bytes, std::uint64_t at) {
     return value;
 }
 
-/// The index, checked: sequences end to end inside the token file, boundaries ascending.
+/// The part of an index that tells where some documents lie, checked: sequences end to end inside the token
+/// file, boundaries ascending. The parts that make up an index check all of it.
 class MegatronIndex {
   public:
-    explicit MegatronIndex(const std::filesystem::path& path) : name_(path.string()) {
-        PosixFile file = open_source(path);
-        bytes_.resize(file.size());
-        file.read_at(0, bytes_);
-        if (bytes_.size() < header_bytes || std::memcmp(bytes_.data(), magic.data(), magic.size()) != 0)
+    /// Of documents [first, end), cut to what there is.
+    MegatronIndex(const std::filesystem::path& path, std::uint64_t first, std::uint64_t end)
+        : file_(open_source(path)) {
+        read_header();
+        token_file_bytes_ = open_source(megatron_tokens_path(path)).size();
+        end_ = std::min(end, num_documents());
+        first_ = std::min(first, end_);
+        read_boundaries();
+        read_sequences();
+    }
+
+    std::uint64_t num_documents() const { return boundaries_ - 1; }
+    std::uint64_t first() const { return first_; }
+    std::uint64_t end() const { return end_; }
+    std::size_t token_bytes() const { return type_bytes(type_); }
+    std::uint8_t type() const { return type_; }
+    /// First byte of a document of this part in the token file; of `end()` the end of the one before.
+    std::uint64_t byte_of(std::uint64_t document) const { return begin_[document - first_]; }
+
+  private:
+    [[noreturn]] void corrupt(const std::string& problem) const {
+        throw Error(ErrorCode::corrupt_data,
+                    "'" + file_.path().string() + "': " + problem + "; make it again");
+    }
+
+    template <class T>
+    std::vector<T> numbers(std::uint64_t at, std::uint64_t count) const {
+        std::vector<T> values(count);
+        file_.read_at(at, std::as_writable_bytes(std::span(values)));
+        return values;
+    }
+
+    void read_header() {
+        const std::uint64_t file_bytes = file_.size();
+        std::array<std::byte, header_bytes> header{};
+        if (file_bytes >= header_bytes) file_.read_at(0, header);
+        const std::span<const std::byte> bytes = header;
+        if (std::memcmp(header.data(), magic.data(), magic.size()) != 0)
             corrupt("it does not begin as a Megatron index (MMIDIDX)");
-        if (const auto version = number_at<std::uint64_t>(bytes_, 9); version != index_version) {
-            throw Error(ErrorCode::incompatible_version, "'" + name_ + "' is a Megatron index of version " +
+        if (const auto version = number_at<std::uint64_t>(bytes, 9); version != index_version) {
+            throw Error(ErrorCode::incompatible_version, "'" + file_.path().string() +
+                                                             "' is a Megatron index of version " +
                                                              std::to_string(version) + ", expected 1");
         }
-        type_ = number_at<std::uint8_t>(bytes_, 17);
+        type_ = number_at<std::uint8_t>(bytes, 17);
         if (type_bytes(type_) == 0)
             corrupt("its tokens are of type " + std::to_string(type_) + ", expected an integer type");
-        sequences_ = number_at<std::uint64_t>(bytes_, 18);
-        boundaries_ = number_at<std::uint64_t>(bytes_, 26);
-        const std::uint64_t room = bytes_.size() - header_bytes;
+        sequences_ = number_at<std::uint64_t>(bytes, 18);
+        boundaries_ = number_at<std::uint64_t>(bytes, 26);
+        const std::uint64_t room = file_bytes - header_bytes;
         // A byte a sequence may follow: the modes of multimodal files, which mean nothing here.
         if (sequences_ > room / 12 || boundaries_ > (room - 12 * sequences_) / 8 ||
             (room != 12 * sequences_ + 8 * boundaries_ && room != 13 * sequences_ + 8 * boundaries_)) {
             corrupt("it is cut short or too long for " + std::to_string(sequences_) + " sequences and " +
                     std::to_string(boundaries_) + " boundaries");
         }
-        check(path);
+        if (boundaries_ == 0) refuse_boundaries();
     }
 
-    std::uint64_t num_documents() const { return boundaries_ - 1; }
-    std::size_t token_bytes() const { return type_bytes(type_); }
-    std::uint8_t type() const { return type_; }
-    std::uint64_t boundary(std::uint64_t document) const {
-        return number_at<std::uint64_t>(bytes_, header_bytes + 12 * sequences_ + 8 * document);
-    }
-    /// First byte of a document in the token file; of `num_documents()` the end.
-    std::uint64_t byte_of(std::uint64_t document) const {
-        const std::uint64_t sequence = boundary(document);
-        return sequence == sequences_ ? end_ : offset(sequence);
-    }
-
-  private:
-    [[noreturn]] void corrupt(const std::string& problem) const {
-        throw Error(ErrorCode::corrupt_data, "'" + name_ + "': " + problem + "; make it again");
-    }
-    std::int32_t length(std::uint64_t i) const {
-        return number_at<std::int32_t>(bytes_, header_bytes + 4 * i);
-    }
-    std::uint64_t offset(std::uint64_t i) const {
-        return number_at<std::uint64_t>(bytes_, header_bytes + 4 * sequences_ + 8 * i);
+    /// Into `begin_`, in sequences for now.
+    void read_boundaries() {
+        begin_ = numbers<std::uint64_t>(header_bytes + 12 * sequences_ + 8 * first_, end_ - first_ + 1);
+        if ((first_ == 0 && begin_.front() != 0) || (end_ == num_documents() && begin_.back() != sequences_))
+            refuse_boundaries();
+        for (std::size_t i = 1; i < begin_.size(); ++i) {
+            if (begin_[i] < begin_[i - 1])
+                corrupt("document boundary " + std::to_string(first_ + i) +
+                        " lies before the one in front of it");
+        }
+        if (begin_.back() > sequences_) refuse_boundaries();
     }
 
-    void check(const std::filesystem::path& path) {
-        for (std::uint64_t i = 0; i < sequences_; ++i) {
-            if (length(i) < 0 || offset(i) != end_) {
-                corrupt("sequence " + std::to_string(i) + " begins at byte " + std::to_string(offset(i)) +
-                        ", expected " + std::to_string(end_) + " (only files with sequences end to end)");
+    /// From sequences to bytes.
+    void read_sequences() {
+        const std::uint64_t first = begin_.front();
+        const std::uint64_t count = begin_.back() - first;
+        const auto lengths = numbers<std::int32_t>(header_bytes + 4 * first, count);
+        const auto offsets = numbers<std::uint64_t>(header_bytes + 4 * sequences_ + 8 * first, count);
+        // What lies before belongs to another part, which ends where this one begins.
+        std::uint64_t byte = first == 0 || count == 0 ? 0 : offsets.front();
+        if (byte > token_file_bytes_) refuse_token_file(byte);
+        std::size_t document = 0;
+        for (std::uint64_t i = 0; i < count; ++i) {
+            for (; begin_[document] == first + i; ++document) begin_[document] = byte;
+            if (lengths[i] < 0 || offsets[i] != byte) {
+                corrupt("sequence " + std::to_string(first + i) + " begins at byte " +
+                        std::to_string(offsets[i]) + ", expected " + std::to_string(byte) +
+                        " (only files with sequences end to end)");
             }
-            end_ += static_cast<std::uint64_t>(length(i)) * token_bytes();
+            byte += static_cast<std::uint64_t>(lengths[i]) * token_bytes();
         }
-        if (boundaries_ == 0 || boundary(0) != 0 || boundary(boundaries_ - 1) != sequences_)
-            corrupt("its document boundaries do not run from 0 to " + std::to_string(sequences_));
-        for (std::uint64_t i = 1; i < boundaries_; ++i) {
-            if (boundary(i) < boundary(i - 1))
-                corrupt("document boundary " + std::to_string(i) + " lies before the one in front of it");
-        }
-        const std::uint64_t found = open_source(megatron_tokens_path(path)).size();
-        if (found != end_) {
-            corrupt("its token file has " + std::to_string(found) + " bytes, expected " +
-                    std::to_string(end_));
-        }
+        for (; document < begin_.size(); ++document) begin_[document] = byte;
+        const bool to_the_end = first + count == sequences_ && (count != 0 || sequences_ == 0);
+        if (byte > token_file_bytes_ || (to_the_end && byte != token_file_bytes_)) refuse_token_file(byte);
     }
 
-    std::string name_;
-    std::vector<std::byte> bytes_;
+    [[noreturn]] void refuse_boundaries() const {
+        corrupt("its document boundaries do not run from 0 to " + std::to_string(sequences_));
+    }
+    [[noreturn]] void refuse_token_file(std::uint64_t expected) const {
+        corrupt("its token file has " + std::to_string(token_file_bytes_) + " bytes, expected " +
+                std::to_string(expected));
+    }
+
+    PosixFile file_;
     std::uint8_t type_ = 0;
     std::uint64_t sequences_ = 0;
     std::uint64_t boundaries_ = 0;
+    std::uint64_t token_file_bytes_ = 0;
+    std::uint64_t first_ = 0;
     std::uint64_t end_ = 0;
+    std::vector<std::uint64_t> begin_;  ///< (end - first + 1)
 };
 
 class MegatronBlocks : public BlockReader {
   public:
     MegatronBlocks(const std::filesystem::path& path, const SourceSpan& span, const DocumentOptions& options)
         : name_(path.string()),
-          index_(path),
+          index_(path, span.begin, span.end),
           tokens_(open_source(megatron_tokens_path(path))),
           source_index_(span.source_index),
-          next_(span.begin),
-          end_(std::min(span.end, index_.num_documents())),
+          next_(index_.first()),
+          end_(index_.end()),
           document_bytes_max_(options.document_bytes_max) {}
 
     bool next(DocumentBlock& block) override {
@@ -276,7 +315,7 @@ std::unique_ptr<BlockReader> read_megatron_blocks(const std::filesystem::path& i
 
 std::vector<SourceSpan> divide_megatron(const std::filesystem::path& path, std::uint32_t source_index,
                                         std::uint64_t span_bytes) {
-    const MegatronIndex index(path);
+    const MegatronIndex index(path, 0, ~std::uint64_t{0});
     std::vector<SourceSpan> spans{{source_index, 0}};
     for (std::uint64_t document = 0, begin = 0; document < index.num_documents(); ++document) {
         if (index.byte_of(document) - begin < span_bytes) continue;
@@ -305,6 +344,7 @@ void write_megatron(const std::filesystem::path& prefix, std::uint64_t vocabular
     const bool two_bytes = vocabulary_size < two_byte_vocabulary_end;
     const std::filesystem::path tokens_temporary = temporary_path(tokens_path);
     const std::filesystem::path index_temporary = temporary_path(index_path);
+    bool publishing = false;
     try {
         NumberFile file(tokens_temporary);
         std::vector<std::uint32_t> tokens;
@@ -319,12 +359,19 @@ void write_megatron(const std::filesystem::path& prefix, std::uint64_t vocabular
         }
         file.close();
         write_index(index_temporary, two_bytes, sample_tokens);
+        const std::filesystem::path temporaries[] = {tokens_temporary, index_temporary};
+        sync_together(temporaries);
+        // An old index never stands beside new tokens.
+        if (overwrite == Overwrite::yes) remove_file(index_path);
+        publishing = true;
         publish_file(tokens_temporary, tokens_path, overwrite);
         publish_file(index_temporary, index_path, overwrite);
     } catch (...) {
-        for (const auto& path : {tokens_temporary, index_temporary}) {
+        for (const auto& path : {index_path, tokens_path}) {
             std::error_code ignored;
-            std::filesystem::remove(path, ignored);
+            // What lost its temporary was renamed: half of an output.
+            if (!std::filesystem::remove(temporary_path(path), ignored) && !ignored && publishing)
+                std::filesystem::remove(path, ignored);
         }
         throw;
     }

@@ -38,6 +38,7 @@ class Rereader {
     void read_at(SourceContent content, std::uint64_t offset) {
         TextBlocksOptions options{content, options_};
         options.block_bytes = reread_block_bytes;
+        options.begins_source = offset == 0;
         // A document begins at its offset, so the stream may as well begin there.
         auto stream = open_stream(path_, Compression::none, offset, options_.expansion_max);
         const auto blocks = read_text_blocks(path_, std::move(stream), {0, 0, 1}, options);

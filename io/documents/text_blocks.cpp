@@ -44,7 +44,7 @@ class TextBlocks : public BlockReader {
   private:
     void start() {
         started_ = true;
-        const bool begins_source = offset_ == 0;
+        const bool begins_source = offset_ == 0 && options_.begins_source;
         if (begins_source) {
             fill(byte_order_mark.size());
             if (std::string_view(window_.data(), window_.size()).starts_with(byte_order_mark))
@@ -67,9 +67,20 @@ class TextBlocks : public BlockReader {
             const std::string_view window(window_.data(), window_.size());
             if (const auto cut = cuts_.find(window, at, begins_line, complete_)) return *cut;
             if (window_.size() - std::min(at, window_.size()) > options_.document.document_bytes_max) {
-                refuse_long_document(name_, offset_, options_.document.document_bytes_max);
+                refuse_long_document(name_, offset_ + last_cut_before(at, begins_line),
+                                     options_.document.document_bytes_max);
             }
         }
+    }
+
+    /// Where the document that goes on at byte `at` of the window begins, as far as the window shows.
+    std::size_t last_cut_before(std::size_t at, bool begins_line) const {
+        const std::string_view window(window_.data(), window_.size());
+        std::size_t last = 0;
+        for (auto cut = cuts_.find(window, 1, begins_line, false); cut && *cut < at;
+             cut = cuts_.find(window, last + 1, begins_line, false))
+            last = *cut;
+        return last;
     }
 
     /// At least so many bytes in the window, or all there are.

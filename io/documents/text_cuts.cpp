@@ -2,19 +2,10 @@
 
 #include <algorithm>
 
+#include "io/base/blanks.h"
 #include "io/base/contract.h"
 
 namespace lockstep {
-
-namespace {
-
-constexpr std::string_view whitespace = " \t\r\n\v\f";
-
-bool is_blank(std::string_view line) {
-    return line.find_first_not_of(whitespace) == std::string_view::npos;
-}
-
-}  // namespace
 
 TextCuts::TextCuts(SourceContent content, const DocumentOptions& options) : separator_(options.separator) {
     if (content == SourceContent::json_lines) return;

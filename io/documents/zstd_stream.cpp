@@ -2,10 +2,10 @@
 
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "io/base/error.h"
 #include "io/documents/byte_stream.h"
+#include "io/documents/compressed_input.h"
 
 namespace lockstep {
 
@@ -14,10 +14,7 @@ namespace {
 class ZstdStream : public ByteStream {
   public:
     ZstdStream(PosixFile file, std::uint64_t expansion_max)
-        : file_(std::move(file)),
-          expansion_max_(expansion_max),
-          context_(::ZSTD_createDCtx()),
-          input_(::ZSTD_DStreamInSize()) {
+        : input_(std::move(file), expansion_max, ::ZSTD_DStreamInSize()), context_(::ZSTD_createDCtx()) {
         if (context_ == nullptr) throw Error(ErrorCode::environment, "zstd finds no memory to begin");
     }
     ~ZstdStream() override { ::ZSTD_freeDCtx(context_); }
@@ -39,18 +36,19 @@ class ZstdStream : public ByteStream {
         }
         return out.pos;
     }
-    std::uint64_t file_position() const override { return bytes_in_ - (pending_.size - pending_.pos); }
+    std::uint64_t file_position() const override {
+        return input_.bytes_in() - (pending_.size - pending_.pos);
+    }
 
   private:
     void refill() {
-        const std::size_t got = file_.read(std::as_writable_bytes(std::span(input_)));
-        bytes_in_ += got;
-        pending_ = {input_.data(), got, 0};
+        const std::span<char> piece = input_.next();
+        pending_ = {piece.data(), piece.size(), 0};
     }
 
     void end_of_file() {
         if (inside_frame_) fail("is cut short: its last zstd frame does not end");
-        if (bytes_in_ == 0) fail("is empty, expected a zstd file");
+        if (input_.bytes_in() == 0) fail("is empty, expected a zstd file");
         ended_ = true;
     }
 
@@ -62,26 +60,17 @@ class ZstdStream : public ByteStream {
         }
         inside_frame_ = result != 0;
         more_inside_ = inside_frame_ && out.pos == out.size;
-        bytes_out_ += out.pos - before;
-        require_sane_expansion(file_.path(), bytes_in_, bytes_out_, expansion_max_);
+        input_.came_out(out.pos - before);
     }
 
-    [[noreturn]] void fail(const std::string& problem) const {
-        throw Error(ErrorCode::corrupt_data, "'" + file_.path().string() + "' " + problem + " at byte " +
-                                                 std::to_string(file_position()) +
-                                                 "; fetch or compress it again");
-    }
+    [[noreturn]] void fail(const std::string& problem) const { input_.fail(problem, file_position()); }
 
-    PosixFile file_;
-    std::uint64_t expansion_max_;
+    CompressedInput input_;
     ZSTD_DCtx* context_;
-    std::vector<char> input_;
     ZSTD_inBuffer pending_{nullptr, 0, 0};
     bool inside_frame_ = false;
     bool more_inside_ = false;
     bool ended_ = false;
-    std::uint64_t bytes_in_ = 0;
-    std::uint64_t bytes_out_ = 0;
 };
 
 }  // namespace

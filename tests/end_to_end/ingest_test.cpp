@@ -99,6 +99,62 @@ TEST_F(IngestTest, KilledAnywhereItGoesOnAndEndsInTheSameBytes) {
     EXPECT_FALSE(std::filesystem::exists(path("killed.h5.ingest")));
 }
 
+TEST_F(IngestTest, KilledWhileItsCorporaAppearItGoesOnAndEndsInTheSameBytes) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
+    const std::vector<std::string> more{"--piece-bytes", "2000", "--validation-share", "0.2"};
+    run(ingest(sources, "whole.h5", more));
+    const auto expect_whole = [&] {
+        EXPECT_TRUE(directory_.read("killed.h5") == directory_.read("whole.h5"));
+        EXPECT_TRUE(directory_.read("killed.validation.h5") == directory_.read("whole.validation.h5"));
+        EXPECT_FALSE(std::filesystem::exists(path("killed.h5.ingest")));
+        EXPECT_FALSE(std::filesystem::exists(path("killed.h5.tmp")));
+        EXPECT_FALSE(std::filesystem::exists(path("killed.validation.h5.tmp")));
+    };
+    const std::vector<std::string> arguments = ingest(sources, "killed.h5", more);
+    for (const char* point : {"0:validation:written:0", "0:validation:renamed:0", "0:corpus:written:0",
+                              "0:corpus:renamed:0", "0:ingest:published:0"}) {
+        const ProgramResult killed = run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", point}});
+        EXPECT_EQ(killed.exit_code, 128 + 9) << killed.err;
+        EXPECT_GT(run(arguments).at("pieces_found"), 5) << point;
+        expect_whole();
+        std::filesystem::remove(path("killed.h5"));
+        std::filesystem::remove(path("killed.validation.h5"));
+    }
+    // One corpus alone.
+    const std::vector<std::string> alone = ingest(sources, "alone.h5", {"--piece-bytes", "2000"});
+    run_hooked_program(0, alone, {{"LOCKSTEP_TEST_KILL", "0:corpus:renamed:0"}});
+    EXPECT_GT(run(alone).at("pieces_found"), 5);
+    refused(alone, 73, "exists");
+}
+
+TEST_F(IngestTest, ReplacingTwoCorporaLosesNone) {
+    const std::vector<std::string> share{"--validation-share", "0.2", "--force"};
+    run(ingest({write_lines("old.jsonl", 200)}, "c.h5", share));
+    const std::vector<std::string> sources{write_lines("new.jsonl", 200, 1000)};
+    run(ingest(sources, "whole.h5", share));
+    const ProgramResult full =
+        run_hooked_program(0, ingest(sources, "c.h5", share), {{"LOCKSTEP_TEST_FAIL", "0:corpus:written:0"}});
+    EXPECT_EQ(full.exit_code, 74) << full.err;
+    EXPECT_TRUE(directory_.read("c.validation.h5") == directory_.read("whole.validation.h5"));
+    EXPECT_TRUE(std::filesystem::exists(path("c.h5")));
+    run(ingest(sources, "c.h5", share));
+    EXPECT_TRUE(directory_.read("c.h5") == directory_.read("whole.h5"));
+    EXPECT_TRUE(directory_.read("c.validation.h5") == directory_.read("whole.validation.h5"));
+}
+
+TEST_F(IngestTest, ARankThatFailsNamesItselfAndKeepsTheWork) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 1500)};
+    const std::vector<std::string> arguments = ingest(sources, "c.h5", {"--piece-bytes", "100"});
+    const ProgramResult full =
+        run_hooked_program(2, arguments, {{"LOCKSTEP_TEST_FAIL", "1:piece:written:0"}});
+    EXPECT_EQ(full.exit_code, 74) << full.err;
+    EXPECT_THAT(full.err, HasSubstr("rank 1"));
+    int done = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(path("c.h5.ingest")))
+        done += entry.path().filename().string().starts_with("piece-") ? 1 : 0;
+    EXPECT_EQ(run(ingest(sources, "c.h5", {"--piece-bytes", "100", "--dedup"})).at("pieces_found"), done);
+}
+
 TEST_F(IngestTest, ADamagedPieceOfAnEarlierStartIsMadeAgain) {
     const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
     run(ingest(sources, "whole.h5"));

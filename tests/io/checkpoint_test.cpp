@@ -16,6 +16,7 @@
 #include "tests/io/error_of.h"
 #include "tests/io/manifest_edit.h"
 #include "tests/io/small_run.h"
+#include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -356,6 +357,17 @@ TEST(PruneTest, DoesNotCountTheDamagedAmongTheKept) {
     prune_generations(run.path(), {2, 0});
     EXPECT_THAT(valid_steps(run.path()), ElementsAre(2, 4));
     EXPECT_EQ(list_generations(run.path()).size(), 4U);
+}
+
+TEST(PruneTest, JudgesNoGenerationThatCannotBeReadJustNow) {
+    const TemporaryDirectory run;
+    SmallRun small(run.path());
+    for (const std::uint64_t step : {2U, 4U, 6U, 8U}) small.commit(step, 1);
+    for (const char* file : {"step-00000002/manifest.json", "step-00000002/shard-00000-of-00001.h5"}) {
+        const RefusingFiles refusing(file, EIO);
+        EXPECT_EQ(error_of([&] { prune_generations(run.path(), {2, 2}); }).code(), ErrorCode::io_failure);
+    }
+    EXPECT_THAT(valid_steps(run.path()), ElementsAre(2, 4, 6, 8));
 }
 
 TEST(PruneTest, SweepsLeftOversButNotAnAttemptUnderWay) {

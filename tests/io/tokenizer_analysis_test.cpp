@@ -170,6 +170,11 @@ TEST(TokenizerCheckTest, ReadsTheBlocksOfATemplate) {
     EXPECT_EQ(template_problem("{% if a %}{% for b in c %}{{ b }}{%- endfor -%}{% else %}{% endif %}{# x #}"),
               "");
     EXPECT_EQ(template_problem("{% set a = 1 %}{% set b %}x{% endset %}"), "");
+    EXPECT_EQ(template_problem("{% call(x) m() %}{% filter upper %}a{% endfilter %}{% endcall %}"), "");
+    EXPECT_EQ(template_problem("{% block a %}{% with b = 1 %}{% endwith %}{% endblock a %}"), "");
+    EXPECT_EQ(template_problem("{%- raw -%}{% if {{ {# {%- endraw -%}{% if a %}{% endif %}"), "");
+    EXPECT_EQ(template_problem("{% raw %}{% endif %}"), "'raw' is not closed");
+    EXPECT_EQ(template_problem("{% with a = 1 %}{% endif %}"), "'endif' closes nothing; 'with' is open");
     EXPECT_EQ(template_problem("{% if a %}"), "'if' is not closed");
     EXPECT_EQ(template_problem("{% if a %}{% endfor %}"), "'endfor' closes nothing; 'if' is open");
     EXPECT_EQ(template_problem("{% endif %}"), "'endif' closes nothing");
@@ -180,6 +185,12 @@ TEST(TokenizerCheckTest, ReadsTheBlocksOfATemplate) {
     }
     EXPECT_THAT(template_tokens("{{ '<|im_start|>' + x + '<|im_end|>' }}{% if a < b and c > d %}"),
                 ElementsAre("<|im_start|>", "<|im_end|>"));
+    EXPECT_THAT(
+        template_tokens("{# writes <eot> #}{{ '<s>' + x + '</s>' }}\n<start_of_turn>user\\n<end_of_turn>"),
+        ElementsAre("<s>", "</s>", "<start_of_turn>", "<end_of_turn>"));
+    EXPECT_THAT(template_tokens("{{ 'Answer in <b>bold</b>, call <function-name> within <tools></tools>:"
+                                "\\n<tools>' }} a <|user|>"),
+                ElementsAre("<|user|>"));
 }
 
 TEST(TokenizerCheckTest, RepairsAConfigurationAndKeepsWhatIsThere) {

@@ -149,6 +149,23 @@ TEST(BytePairTrainingTest, EncodesAsItWasTrainedAndDecodesBack) {
     }
 }
 
+TEST(BytePairTrainingTest, LearnsNoSymbolThatIsASpecial) {
+    std::string text;
+    for (int i = 0; i < 50; ++i) text += "<s> </s> <s>the\n";
+    TrainingOptions options;
+    options.vocabulary_size = 300;
+    options.specials = {"<s>", "Ġthe"};
+    const TrainedTokenizer trained = train({text, text + " the the the"}, options);
+    for (const char* special : {"\"<s>\":", "\"Ġthe\":"}) {
+        const std::size_t first = trained.file.find(special);
+        ASSERT_NE(first, std::string::npos);
+        EXPECT_EQ(trained.file.find(special, first + 1), std::string::npos) << special << " is there twice";
+    }
+    const auto tokenizer = loaded(trained);
+    EXPECT_EQ(tokenizer->id_of("<s>"), 1U);
+    EXPECT_EQ(tokenizer->decode(encode(*tokenizer, text + " the")), text + " the");
+}
+
 TEST(BytePairTrainingTest, SaysWhatCannotBe) {
     TrainingOptions options;
     const auto refusal = [&](const Texts& texts = {"some text"}) {
@@ -167,6 +184,8 @@ TEST(BytePairTrainingTest, SaysWhatCannotBe) {
     EXPECT_THAT(refusal(), HasSubstr("'<|user|>' is given twice"));
     options.specials = {"x"};
     EXPECT_THAT(refusal(), HasSubstr("too short"));
+    options.specials = {"Ġ"};
+    EXPECT_THAT(refusal(), HasSubstr("'Ġ' is how the byte 32 is spelled"));
     options.specials = {};
     options.split = "gpt9";
     EXPECT_THAT(refusal(), HasSubstr("expected gpt2, cl100k"));

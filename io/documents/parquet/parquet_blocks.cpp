@@ -15,15 +15,15 @@ namespace {
 
 constexpr std::size_t block_bytes = std::size_t{4} << 20U;
 constexpr std::uint64_t page_overhead_max = std::uint64_t{16} << 20U;
-/// What a row counts for at least when the growth of a file is judged.
-constexpr std::uint64_t row_bytes_min = 8;
+/// Rows without bytes never fill a block, but each takes memory.
+constexpr std::size_t block_rows_max = std::size_t{1} << 16U;
 
 class ParquetBlocks : public BlockReader {
   public:
     ParquetBlocks(const std::filesystem::path& path, const SourceSpan& span, const DocumentOptions& options)
         : options_(options),
           file_(open_source(path)),
-          file_bytes_(file_.size()),
+          growth_(file_, options.expansion_max),
           footer_(read_parquet_footer(file_)),
           source_index_(span.source_index),
           next_group_(span.begin),
@@ -50,12 +50,11 @@ class ParquetBlocks : public BlockReader {
         block.content = SourceContent::parquet;
         block.source_index = source_index_;
         block.offset = row_;
-        while (rows_left_ != 0 && block.bytes.size() < block_bytes) {
+        while (rows_left_ != 0 && block.bytes.size() < block_bytes && block.rows.size() < block_rows_max) {
             add_row(block);
             ++row_;
             --rows_left_;
         }
-        require_sane_expansion(file_.path(), file_bytes_, bytes_out_, options_.expansion_max);
         block.file_position = readers_.front()->file_position();
         block.bytes.resize(block.bytes.size() + DocumentBlock::padding);
         return true;
@@ -72,9 +71,9 @@ class ParquetBlocks : public BlockReader {
         rows_left_ = group.num_rows;
         const auto open = [&](std::optional<std::size_t> column) -> ParquetColumnReader* {
             if (!column) return nullptr;
-            readers_.push_back(
-                std::make_unique<ParquetColumnReader>(file_, footer_.columns[*column], group.chunks[*column],
-                                                      options_.document_bytes_max + page_overhead_max));
+            readers_.push_back(std::make_unique<ParquetColumnReader>(
+                file_, footer_.columns[*column], group.chunks[*column],
+                options_.document_bytes_max + page_overhead_max, growth_));
             return readers_.back().get();
         };
         text_reader_ = open(text_);
@@ -100,7 +99,6 @@ class ParquetBlocks : public BlockReader {
         row.key.begin = row.text.end;
         if (key_reader_ != nullptr) append(*key_reader_, block);
         row.key.end = block.bytes.size();
-        bytes_out_ += std::max<std::uint64_t>(row.key.end - row.text.begin, row_bytes_min);
         block.rows.push_back(row);
     }
 
@@ -112,14 +110,14 @@ class ParquetBlocks : public BlockReader {
         std::string names;
         for (const ParquetColumn& column : footer_.columns) {
             if (names.size() > 200) return names + ", …";
-            names += (names.empty() ? "'" : ", '") + column.path.front() + "'";
+            names += (names.empty() ? "'" : ", '") + *column.field + "'";
         }
         return names.empty() ? "none" : names;
     }
 
     DocumentOptions options_;
     PosixFile file_;
-    std::uint64_t file_bytes_;
+    ParquetGrowth growth_;
     ParquetFooter footer_;
     std::uint32_t source_index_;
     std::uint64_t next_group_;
@@ -132,7 +130,6 @@ class ParquetBlocks : public BlockReader {
     ParquetColumnReader* key_reader_ = nullptr;
     std::uint64_t row_ = 0;
     std::uint64_t rows_left_ = 0;
-    std::uint64_t bytes_out_ = 0;
 };
 
 }  // namespace

@@ -49,12 +49,15 @@ unsigned level_width(unsigned level_max) {
 }  // namespace
 
 ParquetColumnReader::ParquetColumnReader(const PosixFile& file, const ParquetColumn& column,
-                                         const ParquetChunk& chunk, std::uint64_t page_bytes_max)
-    : column_(column), chunk_values_left_(chunk.num_values), pages_(file, column, chunk, page_bytes_max) {
+                                         const ParquetChunk& chunk, std::uint64_t page_bytes_max,
+                                         ParquetGrowth& growth)
+    : column_(column),
+      growth_(growth),
+      chunk_values_left_(chunk.num_values),
+      pages_(file, column, chunk, page_bytes_max, growth) {
     if (column.type != ParquetType::byte_array && column.type != ParquetType::int32 &&
         column.type != ParquetType::int64) {
-        throw Error(ErrorCode::invalid_argument, "'" + file.path().string() + "': field '" +
-                                                     column.path.front() +
+        throw Error(ErrorCode::invalid_argument, "'" + file.path().string() + "': field '" + *column.field +
                                                      "' is neither a string nor an integer");
     }
 }
@@ -65,11 +68,13 @@ bool ParquetColumnReader::append_next(std::vector<char>& out, std::uint64_t byte
         if (!levels) throw PageFailure{"fewer rows than its row group"};
         if (levels->repetition != 0) throw PageFailure{"a row that continues another"};
         if (column_.repetition_max == 0) {
-            if (levels->definition < column_.definition_max) return false;
-            append_value(out, bytes_max);
-            return true;
+            const bool is_there = levels->definition == column_.definition_max;
+            const std::size_t before = out.size();
+            if (is_there) append_value(out, bytes_max);
+            growth_.add_value(out.size() - before);
+            return is_there;
         }
-        const bool null_list = levels->definition == 0 && column_.definition_max > 1;
+        const bool null_list = levels->definition < column_.list_definition;
         const std::size_t begin = out.size();
         bool any = false;
         for (; levels; levels = take_levels()) {
@@ -77,10 +82,12 @@ bool ParquetColumnReader::append_next(std::vector<char>& out, std::uint64_t byte
                 ahead_ = levels;
                 break;
             }
+            const std::size_t before = out.size();
             if (levels->definition == column_.definition_max) {
-                if (out.size() != begin) out.push_back('\n');
+                if (before != begin) out.push_back('\n');
                 append_value(out, bytes_max - std::min<std::uint64_t>(bytes_max, out.size() - begin));
             }
+            growth_.add_value(out.size() - before);
             any = true;
         }
         return !null_list;

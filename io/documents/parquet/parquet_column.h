@@ -17,9 +17,10 @@ namespace lockstep {
 
 class ParquetColumnReader {
   public:
+    /// @param growth  told of every value; outlives this.
     /// @throws Error{invalid_argument} unless the column holds strings or 32- or 64-bit integers.
     ParquetColumnReader(const PosixFile& file, const ParquetColumn& column, const ParquetChunk& chunk,
-                        std::uint64_t page_bytes_max);
+                        std::uint64_t page_bytes_max, ParquetGrowth& growth);
 
     /// Append the next row's value: a string's bytes, an integer in decimal, a list's strings with newlines
     /// between them (null elements are passed over). @return false for null.
@@ -42,6 +43,7 @@ class ParquetColumnReader {
     void append_text(std::string_view text, std::vector<char>& out, std::uint64_t bytes_max) const;
 
     const ParquetColumn& column_;
+    ParquetGrowth& growth_;
     std::uint64_t chunk_values_left_;
     ParquetPages pages_;
     ParquetPage page_;

@@ -49,35 +49,42 @@ class SchemaWalk {
     std::vector<ParquetColumn> columns() {
         if (elements_.empty()) throw ThriftFailure{"a schema without elements", false};
         const std::int64_t children = elements_.front().num_children;
-        for (std::int64_t i = 0; i < children; ++i) element({}, 0, 0);
+        for (std::int64_t i = 0; i < children; ++i) {
+            if (next_ < elements_.size()) field_ = std::make_shared<const std::string>(elements_[next_].name);
+            element(0, {});
+        }
         if (next_ != elements_.size()) throw ThriftFailure{"a schema with elements left over", false};
         return std::move(columns_);
     }
 
   private:
-    void element(std::vector<std::string> path, unsigned definition, unsigned repetition) {
+    struct Levels {
+        unsigned definition = 0, repetition = 0, list_definition = 0;
+    };
+
+    void element(unsigned depth, Levels levels) {
         if (next_ == elements_.size()) throw ThriftFailure{"a schema that lacks elements", false};
-        if (path.size() == depth_max) throw ThriftFailure{"a schema nested too deep", false};
+        if (depth == depth_max) throw ThriftFailure{"a schema nested too deep", false};
         const SchemaElement& at = elements_[next_++];
-        path.push_back(at.name);
         const std::int64_t rule = at.repetition.value_or(0);
         if (rule < 0 || rule > 2) throw ThriftFailure{"an unknown repetition", false};
-        definition += rule != 0 ? 1U : 0U;
-        repetition += rule == 2 ? 1U : 0U;
+        if (rule == 2 && ++levels.repetition == 1) levels.list_definition = levels.definition;
+        levels.definition += rule != 0 ? 1U : 0U;
         if (at.num_children > 0) {
-            for (std::int64_t i = 0; i < at.num_children; ++i) element(path, definition, repetition);
+            for (std::int64_t i = 0; i < at.num_children; ++i) element(depth + 1, levels);
             return;
         }
         if (!at.type || *at.type < 0 || *at.type > 7) throw ThriftFailure{"a column of unknown type", false};
         const bool is_unsigned = at.converted == converted_uint32 || at.converted == converted_uint64;
-        columns_.push_back(
-            {std::move(path), static_cast<ParquetType>(*at.type), is_unsigned, definition, repetition});
+        columns_.push_back({field_, static_cast<ParquetType>(*at.type), is_unsigned, levels.definition,
+                            levels.repetition, levels.list_definition});
     }
 
-    static constexpr std::size_t depth_max = 32;
+    static constexpr unsigned depth_max = 32;
 
     const std::vector<SchemaElement>& elements_;
     std::size_t next_ = 1;
+    std::shared_ptr<const std::string> field_;
     std::vector<ParquetColumn> columns_;
 };
 
@@ -203,7 +210,7 @@ std::optional<std::size_t> find_parquet_column(const ParquetFooter& footer, cons
     std::optional<std::size_t> found;
     for (std::size_t i = 0; i < footer.columns.size(); ++i) {
         const ParquetColumn& column = footer.columns[i];
-        if (column.path.front() != field) continue;
+        if (*column.field != field) continue;
         if (found || column.repetition_max > 1) {
             throw Error(ErrorCode::invalid_argument,
                         "'" + file + "': field '" + field +

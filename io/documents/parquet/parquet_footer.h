@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,15 +27,17 @@ enum class ParquetType : std::uint8_t {
     fixed_bytes = 7,
 };
 enum class ParquetCodec : std::uint8_t { none = 0, snappy = 1, gzip = 2, zstd = 6 };
-enum class ParquetEncoding : std::uint8_t { plain = 0, plain_dictionary = 2, rle = 3, rle_dictionary = 8 };
+/// Of values; PLAIN_DICTIONARY is read as one of these two.
+enum class ParquetEncoding : std::uint8_t { plain = 0, rle_dictionary = 8 };
 
 /// A leaf of the schema.
 struct ParquetColumn {
-    std::vector<std::string> path;  ///< {"text"}, or {"text", "list", "element"}.
+    std::shared_ptr<const std::string> field;  ///< The top-level field it belongs to; of one, shared.
     ParquetType type = ParquetType::byte_array;
     bool is_unsigned = false;
-    unsigned definition_max = 0;  ///< Level at which a value is there.
-    unsigned repetition_max = 0;  ///< 0: one value a row. 1: a list.
+    unsigned definition_max = 0;   ///< Level at which a value is there.
+    unsigned repetition_max = 0;   ///< 0: one value a row. 1: a list.
+    unsigned list_definition = 0;  ///< Level from which on the list is there, if it is one.
 };
 
 /// The pages of one column in one row group.
@@ -55,7 +58,7 @@ struct ParquetFooter {
     std::vector<ParquetRowGroup> row_groups;
 };
 
-/// @throws Error{corrupt_data} cut short, damaged or encrypted.
+/// @throws Error{corrupt_data} cut short or damaged; Error{invalid_argument} encrypted.
 ParquetFooter read_parquet_footer(const PosixFile& file);
 
 /// Index of the leaf that holds a top-level field; nullopt if there is none of that name.

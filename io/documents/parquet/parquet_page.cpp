@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "io/base/error.h"
@@ -18,6 +19,9 @@ namespace {
 constexpr std::uint64_t first_header_bytes = 4096;
 /// Statistics in a header may hold a value of any length.
 constexpr std::uint64_t header_bytes_max = std::uint64_t{64} << 20U;
+
+/// The format counts them in 32 bits, but a varint holds more.
+constexpr std::int64_t page_values_max = std::numeric_limits<std::int32_t>::max();
 
 constexpr std::int64_t data_page = 0;
 constexpr std::int64_t index_page = 1;
@@ -115,18 +119,23 @@ struct ParquetPages::Header {
 };
 
 ParquetPages::ParquetPages(const PosixFile& file, const ParquetColumn& column, const ParquetChunk& chunk,
-                           std::uint64_t page_bytes_max)
-    : file_(file), column_(column), chunk_(chunk), page_bytes_max_(page_bytes_max), position_(chunk.begin) {
+                           std::uint64_t page_bytes_max, ParquetGrowth& growth)
+    : file_(file),
+      column_(column),
+      chunk_(chunk),
+      growth_(growth),
+      page_bytes_max_(page_bytes_max),
+      position_(chunk.begin) {
     if (!parquet_codec_is_read(chunk.codec)) {
         throw Error(ErrorCode::incompatible_version,
-                    "'" + file.path().string() + "': column '" + column.path.front() +
-                        "' is compressed with " + parquet_codec_name(chunk.codec) +
+                    "'" + file.path().string() + "': column '" + *column.field + "' is compressed with " +
+                        parquet_codec_name(chunk.codec) +
                         "; write it with none, snappy, gzip or zstd instead");
     }
 }
 
 void ParquetPages::corrupt(const char* problem) const {
-    throw Error(ErrorCode::corrupt_data, "'" + file_.path().string() + "': column '" + column_.path.front() +
+    throw Error(ErrorCode::corrupt_data, "'" + file_.path().string() + "': column '" + *column_.field +
                                              "' has a damaged page at byte " + std::to_string(page_begin_) +
                                              ": " + problem);
 }
@@ -161,8 +170,10 @@ bool ParquetPages::next(ParquetPage& page) {
         if (header.type != data_page && header.type != dictionary_page && header.type != data_page_v2)
             corrupt("its type is unknown");
         if (header.num_values < 0 || header.plain_bytes < 0) corrupt("a negative count");
+        if (header.num_values > page_values_max) corrupt("it claims 2^31 values or more");
         if (static_cast<std::uint64_t>(header.plain_bytes) > page_bytes_max_)
             corrupt("it claims more bytes than --document-bytes-max allows");
+        growth_.add_page(static_cast<std::uint64_t>(header.plain_bytes));
         try {
             read_body(header, page);
         } catch (const PageFailure& failure) {
@@ -224,7 +235,7 @@ void ParquetPages::require_encoding(std::int64_t encoding, ParquetPage& page) co
         return;
     }
     throw Error(ErrorCode::incompatible_version,
-                "'" + file_.path().string() + "': column '" + column_.path.front() + "' is encoded as " +
+                "'" + file_.path().string() + "': column '" + *column_.field + "' is encoded as " +
                     encoding_name(encoding) + "; write it with PLAIN or dictionary encoding instead");
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/documents/parquet/parquet_footer.h"
+#include "io/documents/parquet/parquet_growth.h"
 
 namespace lockstep {
 
@@ -22,8 +23,9 @@ struct ParquetPage {
 class ParquetPages {
   public:
     /// @param page_bytes_max  largest page, decompressed.
+    /// @param growth  told of every page; outlives this.
     ParquetPages(const PosixFile& file, const ParquetColumn& column, const ParquetChunk& chunk,
-                 std::uint64_t page_bytes_max);
+                 std::uint64_t page_bytes_max, ParquetGrowth& growth);
 
     /// The next page; its spans live until the next call. @return false at the end of the chunk.
     /// @throws Error{corrupt_data} with the page's place; Error{incompatible_version} naming a codec or
@@ -42,6 +44,7 @@ class ParquetPages {
     const PosixFile& file_;
     const ParquetColumn& column_;
     ParquetChunk chunk_;
+    ParquetGrowth& growth_;
     std::uint64_t page_bytes_max_;
     std::uint64_t position_;
     std::uint64_t page_begin_ = 0;

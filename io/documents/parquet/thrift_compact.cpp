@@ -97,6 +97,14 @@ std::string ThriftReader::text(ThriftType field) {
     return text;
 }
 
+/// As `length` trusts, every element takes at least a byte: in a list or map also a boolean does, and there
+/// are none of type `stop`.
+void ThriftReader::skip_element(ThriftType element) {
+    expect(element != ThriftType::stop, "a list or map of no type");
+    const bool is_boolean = element == ThriftType::boolean_true || element == ThriftType::boolean_false;
+    skip(is_boolean ? ThriftType::i8 : element);
+}
+
 void ThriftReader::skip(ThriftType field) {
     switch (field) {
         case ThriftType::stop:
@@ -125,9 +133,7 @@ void ThriftReader::skip(ThriftType field) {
             std::size_t count = head >> field_delta_shift;
             if (count == 15) count = length();
             const ThriftType element = type_of(head & 0x0FU);
-            // In a list a boolean takes a byte of its own.
-            const bool booleans = element == ThriftType::boolean_true || element == ThriftType::boolean_false;
-            for (std::size_t i = 0; i < count; ++i) skip(booleans ? ThriftType::i8 : element);
+            for (std::size_t i = 0; i < count; ++i) skip_element(element);
             --depth_;
             return;
         }
@@ -137,8 +143,8 @@ void ThriftReader::skip(ThriftType field) {
             if (count != 0) {
                 const unsigned types = byte();
                 for (std::size_t i = 0; i < count; ++i) {
-                    skip(type_of(types >> 4U));
-                    skip(type_of(types & 0x0FU));
+                    skip_element(type_of(types >> 4U));
+                    skip_element(type_of(types & 0x0FU));
                 }
             }
             --depth_;

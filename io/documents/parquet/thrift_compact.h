@@ -54,6 +54,7 @@ class ThriftReader {
     std::uint8_t byte();
     std::uint64_t varint();
     std::size_t length();
+    void skip_element(ThriftType element);
     static void expect(bool good, const char* problem);
     void enter();
 

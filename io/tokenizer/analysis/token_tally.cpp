@@ -4,14 +4,13 @@
 #include <limits>
 #include <numeric>
 
+#include "io/base/blanks.h"
 #include "io/base/error.h"
 #include "io/tokenizer/byte_level.h"
 
 namespace lockstep {
 
 namespace {
-
-constexpr std::string_view blanks = " \t\r\n\v\f";
 
 std::uint64_t characters_of(std::string_view text) {
     return static_cast<std::uint64_t>(

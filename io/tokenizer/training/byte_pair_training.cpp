@@ -1,4 +1,5 @@
 #include "io/base/error.h"
+#include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/training/pair_learning.h"
 #include "io/tokenizer/training/tokenizer_training.h"
 #include "io/tokenizer/training/trained_file.h"
@@ -21,11 +22,25 @@ std::size_t symbols_wanted(const TrainingOptions& options) {
     return options.vocabulary_size - (fixed - 256);
 }
 
+/// A byte is a symbol of every vocabulary, under the character that stands for it.
+void refuse_spellings_of_bytes(const TrainingOptions& options) {
+    for (const std::string& special : trained_specials(options)) {
+        for (const unsigned char byte : byte_level_order()) {
+            const char stored = static_cast<char>(byte);
+            if (mapped_bytes({&stored, 1}) != special) continue;
+            throw Error(ErrorCode::invalid_argument, "special token '" + special + "' is how the byte " +
+                                                         std::to_string(byte) +
+                                                         " is spelled in the vocabulary; name it otherwise");
+        }
+    }
+}
+
 }  // namespace
 
 TrainedTokenizer train_byte_pairs(TextSource texts, const TrainingOptions& options,
                                   FunctionRef<void(std::size_t)> progress) {
     const std::size_t symbols_max = symbols_wanted(options);
+    refuse_spellings_of_bytes(options);
     const std::string_view pattern = named_split_pattern(options.split);
     if (pattern.empty()) {
         throw Error(ErrorCode::invalid_argument,
@@ -41,7 +56,8 @@ TrainedTokenizer train_byte_pairs(TextSource texts, const TrainingOptions& optio
     TrainedTokenizer trained;
     trained.different_words = words.size();
     for (std::size_t i = 0; i < words.size(); ++i) trained.words += words.count(i);
-    const LearnedPairs learned = learn_pairs(words, {symbols_max, options.count_min}, progress);
+    const LearnedPairs learned =
+        learn_pairs(words, {symbols_max, options.count_min, trained_specials(options)}, progress);
     trained.vocabulary_size = learned.symbols.size() + (options.vocabulary_size - symbols_max);
     trained.text_bytes = learned.text_bytes;
     trained.text_tokens = learned.text_symbols;

@@ -65,6 +65,7 @@ class PairLearning {
                 if (pair.count < best.count) offer(key_of(best.left, best.right), pair.count);
                 continue;
             }
+            if (is_reserved(result_.symbols[best.left] + result_.symbols[best.right])) continue;
             merge(best, std::move(pair.places));
             if (result_.symbols.size() % 256 == 0) progress(result_.symbols.size());
         }
@@ -143,6 +144,11 @@ class PairLearning {
         const auto again = std::ranges::unique(raised_);
         raised_.erase(again.begin(), again.end());
         for (const std::uint64_t key : raised_) offer(key, pairs_.at(key).count);
+    }
+
+    bool is_reserved(std::string_view bytes) const {
+        return !options_.reserved.empty() &&
+               std::ranges::find(options_.reserved, mapped_bytes(bytes)) != options_.reserved.end();
     }
 
     std::uint32_t symbol_for(const Candidate& best) {

@@ -36,6 +36,8 @@ struct LearnedPairs {
 struct PairLearningOptions {
     std::size_t symbols_max = 0;  ///< At least 256.
     std::uint64_t count_min = 2;  ///< A pair that occurs less often is left alone. At least 1.
+    /// What no symbol is spelled as (byte_level.h): a pair that would make one is left alone.
+    std::vector<std::string> reserved = {};
 };
 
 /// The 256 bytes in the order of the characters that stand for them: the first symbols.

@@ -1,5 +1,6 @@
 #include "io/documents/document_reader.h"
 #include "tests/faults/malformed/malformed_case.h"
+#include "tests/support/small_parquet.h"
 
 namespace lockstep {
 
@@ -102,6 +103,10 @@ void add_document_cases(const MalformedWorld& world, MalformedCases& cases) {
     file("cut.parquet", "PAR1", "parquet");
     file("bare.parquet", "plain text that is long enough", "parquet");
     file("ends.parquet", "PAR1xxxxxxxxxxxxxxxx\xff\xff\xff\x7fPAR1", "parquet");
+    constexpr std::uint64_t many = (std::uint64_t{1} << 31U) - 1;
+    file("rows.parquet", SmallParquet::empty_lists(many).bytes(), "decompression bomb");
+    file("elements.parquet", SmallParquet::null_elements(many).bytes(), "decompression bomb");
+    file("count.parquet", SmallParquet::empty_lists(many + 1).bytes(), "2^31 values");
     cases.push_back({"documents/a file that is not there", 66, {"nowhere.jsonl"}, [&world] {
                          read(world.scratch / "nowhere.jsonl");
                      }});

@@ -13,6 +13,7 @@
 
 #include "io/base/error.h"
 #include "io/documents/source_list.h"
+#include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -373,6 +374,16 @@ TEST_F(ExpandSourcesTest, WhatIsNotThereIsNotFound) {
             EXPECT_EQ(error.code(), ErrorCode::not_found);
             EXPECT_THAT(error.what(), HasSubstr(name));
         }
+    }
+}
+
+TEST_F(DocumentReaderTest, WhatCannotBeOpenedJustNowIsNotAbsent) {
+    for (const auto& [reason, code] :
+         {std::pair(ENOENT, ErrorCode::not_found), std::pair(EMFILE, ErrorCode::io_failure),
+          std::pair(EIO, ErrorCode::io_failure)}) {
+        const auto path = directory_.write("input.txt", "text");
+        const RefusingFiles refusing("input.txt", reason);
+        EXPECT_EQ(error_of("text", "input.txt").code(), code) << reason;
     }
 }
 

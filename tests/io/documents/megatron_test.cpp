@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "io/base/error.h"
+#include "io/commit_hook.h"
+#include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
 #include "tests/support/temporary_directory.h"
 
@@ -89,6 +91,86 @@ TEST(MegatronFormatTest, TheBytesAreThoseOfTheFormat) {
                                  std::string("\2\0\0\0", 4) + std::string(8, '\0') + std::string(8, '\0') +
                                  std::string("\1\0\0\0\0\0\0\0", 8);
     EXPECT_EQ(directory.read("m.idx"), expected);
+}
+
+/// Tokens of every document of some spans, in order.
+std::vector<Tokens> tokens_of(const std::filesystem::path& path, const std::vector<SourceSpan>& spans) {
+    std::vector<Tokens> result;
+    const DocumentOptions options;
+    BlockParser parser(options);
+    for (const SourceSpan& span : spans) {
+        const auto blocks = read_megatron_blocks(path, span, options);
+        for (DocumentBlock block; blocks->next(block);) {
+            parser.parse(block, "x", [&](const Document& document) {
+                result.emplace_back(document.tokens.begin(), document.tokens.end());
+            });
+        }
+    }
+    return result;
+}
+
+TEST(MegatronFormatTest, SpansReadTheirSliceOfTheIndex) {
+    TemporaryDirectory directory;
+    std::vector<std::uint64_t> lengths;
+    for (std::uint64_t i = 0; i < 40; ++i) lengths.push_back(i % 5 == 2 ? 0 : 1 + i % 3);
+    write_megatron(
+        directory / "m", 300, lengths,
+        [&](std::uint64_t i, Tokens& tokens) { tokens.assign(lengths[i], static_cast<std::uint32_t>(i)); },
+        Overwrite::no);
+    const auto whole = tokens_of(directory / "m.idx", {{0}});
+    EXPECT_EQ(whole.size(), 32U);
+    for (const std::uint64_t span_bytes : {1U, 3U, 8U, 1000U}) {
+        const auto spans = divide_megatron(directory / "m.idx", 0, span_bytes);
+        EXPECT_EQ(tokens_of(directory / "m.idx", spans), whole) << span_bytes;
+    }
+    std::vector<SourceSpan> single;
+    for (std::uint64_t i = 0; i < lengths.size(); ++i) single.push_back({0, i, i + 1});
+    EXPECT_EQ(tokens_of(directory / "m.idx", single), whole);
+
+    // Damage is found by the span it lies in, and by whoever divides.
+    std::string index = directory.read("m.idx");
+    index[34 + 4 * 20] = '\x7F';
+    directory.write("m.idx", index);
+    EXPECT_THROW(divide_megatron(directory / "m.idx", 0, 8), Error);
+    EXPECT_THROW(tokens_of(directory / "m.idx", {{0, 15, 25}}), Error);
+    EXPECT_NO_THROW(tokens_of(directory / "m.idx", {{0, 0, 15}}));
+}
+
+TEST(MegatronFormatTest, ASourceIsItsTwoFiles) {
+    TemporaryDirectory directory;
+    write_megatron(
+        directory / "m", 300, {3},
+        [](std::uint64_t, Tokens& tokens) {
+            tokens = {1, 2, 3};
+        },
+        Overwrite::no);
+    const auto path = directory / "m.idx";
+    const SourceIdentity before = identify_source(path, source_kind_of(path));
+    EXPECT_EQ(before.bytes, directory.read("m.idx").size() + 6);
+    std::string tokens = directory.read("m.bin");
+    tokens[2] = 9;
+    directory.write("m.bin", tokens);
+    EXPECT_NE(identify_source(path, source_kind_of(path)).digest, before.digest);
+}
+
+TEST(MegatronFormatTest, AnIndexThatCannotAppearTakesItsTokensAlong) {
+    TemporaryDirectory directory;
+    const auto write = [&](Overwrite overwrite) {
+        write_megatron(
+            directory / "m", 300, {1}, [](std::uint64_t, Tokens& tokens) { tokens = {1}; }, overwrite);
+    };
+    set_commit_hook([seen = 0](std::string_view point) mutable {
+        // The second file is complete, and the disk fails.
+        if (point == "megatron:written" && ++seen == 2) throw Error(ErrorCode::io_failure, "no more");
+    });
+    {
+        const CommitScope scope("megatron");
+        EXPECT_THROW(write(Overwrite::no), Error);
+    }
+    set_commit_hook({});
+    EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+    write(Overwrite::no);
+    EXPECT_EQ(tokens_of(directory / "m.idx", {{0}}), std::vector<Tokens>{{1}});
 }
 
 TEST(MegatronFormatTest, NeverOverwritesUnlessTold) {

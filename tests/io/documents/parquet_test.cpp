@@ -12,6 +12,8 @@
 #include "io/base/philox.h"
 #include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
+#include "io/documents/parquet/thrift_compact.h"
+#include "tests/support/small_parquet.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -138,6 +140,74 @@ TEST(ParquetTest, CutAnywhereIsRefused) {
         const Error error = error_of(directory.write("cut.parquet", whole.substr(0, bytes)));
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << bytes;
     }
+}
+
+TEST(ParquetTest, RowsWithoutBytesFillBlocksToo) {
+    TemporaryDirectory directory;
+    constexpr std::uint64_t rows = 200'000;
+    const auto path = directory.write("empty.parquet", SmallParquet::empty_lists(rows).bytes());
+    const auto blocks = open_blocks(path, source_kind_of(path), {0}, {});
+    std::uint64_t found = 0;
+    for (DocumentBlock block; blocks->next(block); found += block.rows.size())
+        EXPECT_LE(block.rows.size(), std::size_t{1} << 16U);
+    EXPECT_EQ(found, rows);
+}
+
+TEST(ParquetTest, AnEmptyListIsNoNullAlsoWhereNullsCannotBe) {
+    TemporaryDirectory directory;
+    SourceSummary summary;
+    EXPECT_TRUE(
+        rows_of(directory.write("a.parquet", SmallParquet::empty_lists(3).bytes()), {}, &summary).empty());
+    EXPECT_EQ(summary.empty, 3U);
+    // An optional list: level 0 is null, 1 is empty.
+    SmallParquet file = SmallParquet::empty_lists(2);
+    file.schema.front() = SmallParquet::group("text", 1, 1);
+    file.page = SmallParquet::levels({{2, 0}}) + SmallParquet::levels({{1, 1}, {1, 0}});
+    EXPECT_THAT(error_of(directory.write("b.parquet", file.bytes())).what(),
+                HasSubstr("row 1: the text is null"));
+}
+
+TEST(ParquetTest, RunsOfNothingAreBombs) {
+    TemporaryDirectory directory;
+    constexpr std::uint64_t many = (std::uint64_t{1} << 31U) - 1;
+    for (const SmallParquet& file : {SmallParquet::empty_lists(many), SmallParquet::null_elements(many)}) {
+        const Error error = error_of(directory.write("bomb.parquet", file.bytes()));
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        EXPECT_THAT(error.what(), HasSubstr("decompression bomb"));
+    }
+    const Error error =
+        error_of(directory.write("count.parquet", SmallParquet::null_elements(many + 1).bytes()));
+    EXPECT_THAT(error.what(), HasSubstr("2^31 values or more"));
+}
+
+TEST(ParquetTest, ListsOfNothingInAFooterAreRefused) {
+    TemporaryDirectory directory;
+    const std::string count = ThriftBytes::varint_bytes(100);
+    // A list, and maps of either, whose elements have no type and so no bytes; enough bytes follow.
+    for (const auto& [type, bytes] :
+         {std::pair(9U, "ð" + count), std::pair(11U, count + ''), std::pair(11U, count + '')}) {
+        SmallParquet file = SmallParquet::empty_lists(1);
+        file.footer_front.field(1, type, bytes + std::string(200, ''));
+        EXPECT_THAT(error_of(directory.write("footer.parquet", file.bytes())).what(),
+                    HasSubstr("of no type"));
+    }
+}
+
+TEST(ThriftTest, BooleansTakeAByteInListsAndMaps) {
+    // A map of two from i8 to booleans, then a field.
+    const std::string map = ThriftBytes::varint_bytes(2) + '1' + std::string("", 4);
+    const std::string bytes = ThriftBytes().field(1, 11, map).integer(2, 77).finished();
+    ThriftReader in(std::as_bytes(std::span(bytes)));
+    std::int64_t found = 0;
+    in.structure([&](int id, ThriftType type) {
+        if (id == 2) {
+            found = in.integer(type);
+        } else {
+            in.skip(type);
+        }
+    });
+    EXPECT_EQ(found, 77);
+    EXPECT_EQ(in.position(), bytes.size());
 }
 
 /// Never a crash, a hang or another kind of failure; the pages of this writer have no checksums, so some

@@ -10,6 +10,8 @@
 #include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/documents/block_parser.h"
+#include "io/documents/document_reader.h"
+#include "io/documents/reread.h"
 #include "io/documents/text_blocks.h"
 #include "tests/support/temporary_directory.h"
 
@@ -125,15 +127,40 @@ TEST(TextBlocksTest, ALineBeyondTheLimitIsRefusedWhereverItStands) {
         for (std::size_t i = 0; i < before; ++i) text += "{\"text\": \"x\"}\n";
         text += "{\"text\": \"" + std::string(200'000, 'y') + "\"}\n";
         const auto path = directory.write("input", text);
-        ReadResult result;
-        try {
-            read_span(path, {0}, options, result);
-            ADD_FAILURE();
-        } catch (const Error& error) {
-            EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
-            EXPECT_THAT(error.what(), testing::HasSubstr("--document-bytes-max"));
+        for (const std::size_t block_bytes : {std::size_t{1000}, std::size_t{4} << 20U}) {
+            options.block_bytes = block_bytes;
+            ReadResult result;
+            try {
+                read_span(path, {0}, options, result);
+                ADD_FAILURE();
+            } catch (const Error& error) {
+                EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+                EXPECT_THAT(error.what(), testing::HasSubstr("--document-bytes-max"));
+                EXPECT_THAT(error.what(), testing::HasSubstr("at byte " + std::to_string(14 * before) + " "));
+            }
         }
     }
+}
+
+TEST(RereadTest, AByteOrderMarkInsideAFileIsTextOfItsDocument) {
+    TemporaryDirectory directory;
+    const std::string mark = "\xEF\xBB\xBF";
+    const auto path = directory.write("joined.txt", mark + "one\n" + mark + "two\nthree\n");
+    DocumentOptions options;
+    parse_document_rule("line", options);
+    std::vector<Piece> all, again;
+    const auto into = [](std::vector<Piece>& pieces) {
+        return [&pieces](const Document& document) {
+            pieces.emplace_back(std::string(document.text), document.source_offset);
+        };
+    };
+    std::uint64_t bad = 0;
+    read_documents(path, 0, options, bad, into(all));
+    EXPECT_EQ(all, (std::vector<Piece>{{"one", 3}, {mark + "two", 7}, {"three", 14}}));
+    std::vector<std::uint64_t> offsets;
+    for (const auto& [text, offset] : all) offsets.push_back(offset);
+    reread_documents(path, options, offsets, 0, into(again));
+    EXPECT_EQ(again, all);
 }
 
 }  // namespace

@@ -1,0 +1,203 @@
+// Ingest and its later check where the world is not as a program run by root finds it.
+
+#include "coordinator/ingest/ingest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/ingest/drift.h"
+#include "io/base/error.h"
+#include "io/comm/serial_communicator.h"
+#include "io/commit_hook.h"
+#include "io/documents/megatron.h"
+#include "tests/support/refusing_files.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+using testing::HasSubstr;
+
+template <class Action>
+Error error_of(const Action& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        return error;
+    }
+    ADD_FAILURE() << "no error";
+    return {ErrorCode::bug, ""};
+}
+
+class IngestWorkTest : public testing::Test {
+  protected:
+    IngestJob job_of(const std::vector<std::filesystem::path>& sources,
+                     std::uint64_t piece_bytes = 100) const {
+        IngestJob job;
+        job.document = options_;
+        job.filter = filter_;
+        job.tokenizer_description = make_bytes_tokenizer()->description_json();
+        plan_pieces(job, sources, piece_bytes);
+        return job;
+    }
+    IngestTotals ingest(const std::vector<std::filesystem::path>& sources) {
+        const auto comm = make_serial_communicator();
+        IngestOutputs outputs;
+        outputs.corpus = corpus_;
+        if (filter_.validation_share > 0) outputs.validation = directory_ / "v.h5";
+        return *run_ingest(
+            *comm, [&] { return job_of(sources); }, outputs, 1, [](std::uint64_t, std::uint64_t) {});
+    }
+    std::filesystem::path write_lines(int lines) const {
+        std::string text;
+        for (int i = 0; i < lines; ++i) text += "{\"text\": \"line " + std::to_string(i) + "\"}\n";
+        return directory_.write("a.jsonl", text);
+    }
+    bool has_work() const { return std::filesystem::exists(ingest_work_folder(corpus_)); }
+
+    TemporaryDirectory directory_;
+    DocumentOptions options_;
+    SampleFilter filter_;
+    std::filesystem::path corpus_ = directory_ / "c.h5";
+};
+
+/// Fail where a test says, once.
+class FailAt {
+  public:
+    FailAt(std::string where, int count) {
+        set_commit_hook([where = std::move(where), count](std::string_view point) mutable {
+            if (point == where && count-- == 0) throw Error(ErrorCode::io_failure, "the disk is full");
+        });
+    }
+    ~FailAt() { set_commit_hook({}); }
+    FailAt(const FailAt&) = delete;
+    FailAt& operator=(const FailAt&) = delete;
+};
+
+TEST_F(IngestWorkTest, ASourceThatCannotBeReadJustNowKeepsTheWork) {
+    const auto source = write_lines(40);
+    {
+        const FailAt full("piece:renamed", 3);
+        EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::io_failure);
+    }
+    {
+        const auto comm = make_serial_communicator();
+        IngestOutputs outputs;
+        outputs.corpus = corpus_;
+        std::optional<RefusingFiles> refusing;
+        const auto refused = [&] {
+            run_ingest(
+                *comm,
+                [&] {
+                    IngestJob job = job_of({source});
+                    refusing.emplace("a.jsonl", EMFILE);
+                    return job;
+                },
+                outputs, 1, [](std::uint64_t, std::uint64_t) {});
+        };
+        EXPECT_EQ(error_of(refused).code(), ErrorCode::io_failure);
+    }
+    EXPECT_EQ(ingest({source}).pieces_found, 4U);
+    EXPECT_FALSE(has_work());
+}
+
+TEST_F(IngestWorkTest, WhatOnlyAssemblyAsksKeepsThePieces) {
+    const auto source = write_lines(40);
+    {
+        const FailAt full("piece:renamed", 3);
+        EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::io_failure);
+    }
+    filter_.dedup = true;
+    filter_.validation_share = 0.3;
+    options_.skip_bad_max = 2;
+    EXPECT_EQ(ingest({source}).pieces_found, 4U);
+}
+
+TEST_F(IngestWorkTest, AnOutputOfSomebodyElseIsNeverTakenForItsOwn) {
+    const auto source = write_lines(40);
+    filter_.validation_share = 0.3;
+    {
+        const FailAt full("corpus:written", 0);
+        EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::io_failure);
+    }
+    EXPECT_TRUE(std::filesystem::exists(directory_ / "v.h5"));
+    EXPECT_FALSE(std::filesystem::exists(corpus_));
+    const std::string own = directory_.read("v.h5");
+    directory_.write("v.h5", "of somebody else");
+    EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::output_exists);
+    EXPECT_EQ(directory_.read("v.h5"), "of somebody else");
+    directory_.write("v.h5", own);
+    ingest({source});
+    EXPECT_EQ(directory_.read("v.h5"), own);
+    EXPECT_TRUE(std::filesystem::exists(corpus_));
+    EXPECT_FALSE(has_work());
+    // Now it is done, and the same command has nothing of its own to go on with.
+    EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::output_exists);
+}
+
+TEST_F(IngestWorkTest, NamesThatAreNoTextAreRefusedAtOnce) {
+    const auto source = directory_.write("caf\xE9.jsonl", "{\"text\": \"a\"}\n");
+    const Error error = error_of([&] { ingest({source}); });
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(), HasSubstr("caf\\xE9.jsonl"));
+    EXPECT_FALSE(has_work());
+    options_.rule = DocumentRule::separator;
+    options_.separator = "\xFF";
+    EXPECT_THAT(error_of([&] { ingest({directory_.write("a.txt", "a")}); }).what(), HasSubstr("'\\xFF'"));
+}
+
+TEST_F(IngestWorkTest, AMegatronSourceIsMeasuredWithItsTokens) {
+    const std::vector<std::uint64_t> lengths(100, 50);
+    write_megatron(
+        directory_ / "m", 300, lengths,
+        [](std::uint64_t, std::vector<std::uint32_t>& tokens) { tokens.assign(50, 7); }, Overwrite::no);
+    const IngestJob job = job_of({directory_ / "m.idx"}, 1000);
+    const std::uint64_t bytes = directory_.read("m.idx").size() + directory_.read("m.bin").size();
+    EXPECT_EQ(job.sources.front().bytes, bytes);
+    EXPECT_GE(job.pieces.size(), bytes / 2000);
+    require_unchanged_sources(job);
+    std::filesystem::last_write_time(directory_ / "m.bin",
+                                     std::filesystem::file_time_type::clock::now() + std::chrono::seconds(5));
+    EXPECT_EQ(error_of([&] { require_unchanged_sources(job); }).code(), ErrorCode::corrupt_data);
+}
+
+TEST_F(IngestWorkTest, AnIngestRecordWithoutLimitsIsDamaged) {
+    options_.text_field = "body";
+    const std::string record = ingest_record_of(options_, {});
+    EXPECT_EQ(parse_ingest_record(record).document.text_field, "body");
+    const auto changed = [&](const std::string& from, const std::string& to) {
+        std::string text = record;
+        const std::size_t at = text.find(from);
+        EXPECT_NE(at, std::string::npos) << from;
+        return text.replace(at, from.size(), to);
+    };
+    for (const std::string& text : {changed("\"expansion_max\":500", "\"expansion_max\":0"),
+                                    changed("\"document_bytes_max\":268435456", "\"document_bytes_max\":0"),
+                                    changed("\"document\":\"file\"", "\"document\":\"page\"")})
+        EXPECT_EQ(error_of([&] { parse_ingest_record(text); }).code(), ErrorCode::corrupt_data) << text;
+}
+
+TEST_F(IngestWorkTest, ASourceThatCannotBeReadIsNoDrift) {
+    const auto source = write_lines(40);
+    ingest({source});
+    const Corpus corpus = Corpus::open(corpus_);
+    EXPECT_EQ(check_drift(corpus, 10, 1).samples_checked, 10U);
+    {
+        const RefusingFiles refusing("a.jsonl", EMFILE);
+        const DriftReport report = check_drift(corpus, 10, 1);
+        EXPECT_EQ(report.samples_checked, 0U);
+        EXPECT_EQ(report.samples_unreadable, 10U);
+        EXPECT_THAT(report.note, HasSubstr("only fingerprints checked"));
+        EXPECT_THAT(report.note, HasSubstr("Too many open files"));
+    }
+    directory_.write("a.jsonl", "no JSON\n");
+    EXPECT_EQ(error_of([&] { check_drift(corpus, 10, 1); }).code(), ErrorCode::fingerprint_mismatch);
+}
+
+}  // namespace
+}  // namespace lockstep
