@@ -36,6 +36,10 @@ char32_t character_of_byte(unsigned char byte) {
     return byte_map().characters[byte];
 }
 
+std::size_t mapped_size(unsigned char byte) {
+    return character_of_byte(byte) < 0x80 ? 1 : 2;
+}
+
 std::string mapped_bytes(std::string_view bytes) {
     std::string text;
     text.reserve(bytes.size() * 2);

@@ -29,6 +29,17 @@ class BytesTokenizer : public Tokenizer {
         for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
     }
 
+    void encode_with_offsets(std::string_view text, std::vector<std::uint32_t>& ids,
+                             std::vector<TokenOffsets>& offsets) const override {
+        encode(text, ids);
+        offsets.reserve(offsets.size() + text.size());
+        for (std::size_t at = 0; at < text.size();) {
+            const std::size_t begin = at;
+            take_code_point(text, at);
+            offsets.insert(offsets.end(), at - begin, {begin, at});
+        }
+    }
+
     std::string decode(std::span<const std::uint32_t> ids) const override {
         std::string text;
         text.reserve(ids.size());

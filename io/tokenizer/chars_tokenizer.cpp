@@ -48,18 +48,15 @@ class CharsTokenizer : public Tokenizer {
     std::optional<std::uint32_t> pad_id() const override { return std::nullopt; }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
-        for (std::size_t offset = 0; offset < text.size();) {
-            const std::size_t begin = offset;
-            const char32_t code_point = take_code_point(text, offset);
-            const auto place = std::lower_bound(code_points_.begin(), code_points_.end(), code_point);
-            if (place == code_points_.end() || *place != code_point) {
-                throw Error(ErrorCode::corrupt_data,
-                            "character " + code_point_text(code_point) + " at byte " + std::to_string(begin) +
-                                " of the text is not in the vocabulary; build the chars "
-                                "vocabulary from this text too");
-            }
-            ids.push_back(static_cast<std::uint32_t>(place - code_points_.begin()));
-        }
+        each_id(text, [&](std::uint32_t id, std::size_t, std::size_t) { ids.push_back(id); });
+    }
+
+    void encode_with_offsets(std::string_view text, std::vector<std::uint32_t>& ids,
+                             std::vector<TokenOffsets>& offsets) const override {
+        each_id(text, [&](std::uint32_t id, std::size_t begin, std::size_t end) {
+            ids.push_back(id);
+            offsets.push_back({begin, end});
+        });
     }
 
     std::string decode(std::span<const std::uint32_t> ids) const override {
@@ -88,6 +85,22 @@ class CharsTokenizer : public Tokenizer {
     }
 
   private:
+    template <class Give>
+    void each_id(std::string_view text, const Give& give) const {
+        for (std::size_t offset = 0; offset < text.size();) {
+            const std::size_t begin = offset;
+            const char32_t code_point = take_code_point(text, offset);
+            const auto place = std::lower_bound(code_points_.begin(), code_points_.end(), code_point);
+            if (place == code_points_.end() || *place != code_point) {
+                throw Error(ErrorCode::corrupt_data,
+                            "character " + code_point_text(code_point) + " at byte " + std::to_string(begin) +
+                                " of the text is not in the vocabulary; build the chars "
+                                "vocabulary from this text too");
+            }
+            give(static_cast<std::uint32_t>(place - code_points_.begin()), begin, offset);
+        }
+    }
+
     std::vector<char32_t> code_points_;
     SpecialsPolicy policy_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "io/base/error.h"
 
@@ -30,12 +31,25 @@ MergeTable::MergeTable(const std::vector<MergeRule>& rules) {
 void MergeTable::merge(std::vector<std::uint32_t>& symbols, Scratch& scratch) const {
     if (symbols.size() < 2) return;
     if (symbols.size() <= short_symbols_max) {
-        merge_short(symbols, scratch);
+        merge_short<Begins::unknown>(symbols, scratch);
     } else {
-        merge_long(symbols, scratch);
+        merge_long<Begins::unknown>(symbols, scratch);
     }
 }
 
+void MergeTable::merge_with_begins(std::vector<std::uint32_t>& symbols, Scratch& scratch) const {
+    scratch.begins.resize(symbols.size());
+    std::iota(scratch.begins.begin(), scratch.begins.end(), 0U);
+    if (symbols.size() < 2) return;
+    if (symbols.size() <= short_symbols_max) {
+        merge_short<Begins::kept>(symbols, scratch);
+    } else {
+        merge_long<Begins::kept>(symbols, scratch);
+    }
+    scratch.begins.resize(symbols.size());
+}
+
+template <MergeTable::Begins begins>
 void MergeTable::merge_short(std::vector<std::uint32_t>& symbols, Scratch& scratch) const {
     scratch.ranks.resize(short_symbols_max);
     scratch.results.resize(short_symbols_max);
@@ -58,6 +72,9 @@ void MergeTable::merge_short(std::vector<std::uint32_t>& symbols, Scratch& scrat
         ids[best] = results[best];
         --num_pairs;
         for (std::size_t i = best + 1; i <= num_pairs; ++i) ids[i] = ids[i + 1];
+        if constexpr (begins == Begins::kept) {
+            for (std::size_t i = best + 1; i <= num_pairs; ++i) scratch.begins[i] = scratch.begins[i + 1];
+        }
         for (std::size_t i = best; i < num_pairs; ++i) {
             ranks[i] = ranks[i + 1];
             results[i] = results[i + 1];
@@ -68,6 +85,7 @@ void MergeTable::merge_short(std::vector<std::uint32_t>& symbols, Scratch& scrat
     symbols.resize(num_pairs + 1);
 }
 
+template <MergeTable::Begins begins>
 void MergeTable::merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratch) const {
     if (symbols.size() >= nowhere)
         throw Error(ErrorCode::invalid_argument, "one word of 2^32 bytes or more cannot be tokenized");
@@ -97,7 +115,11 @@ void MergeTable::merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratc
         if (left.next != nowhere) add(best.at);
     }
     std::size_t out = 0;
-    for (std::uint32_t at = 0; at != nowhere; at = links[at].next) symbols[out++] = links[at].id;
+    for (std::uint32_t at = 0; at != nowhere; at = links[at].next) {
+        // The left one of a merged pair keeps its place.
+        if constexpr (begins == Begins::kept) scratch.begins[out] = at;
+        symbols[out++] = links[at].id;
+    }
     symbols.resize(out);
 }
 

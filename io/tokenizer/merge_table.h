@@ -45,6 +45,7 @@ class MergeTable {
             std::uint32_t id, previous, next;
         };
         std::vector<std::uint32_t> ranks, results;
+        std::vector<std::uint32_t> begins;  ///< Of merge_with_begins.
         std::vector<Link> links;
         MergeQueue queue;
     };
@@ -53,6 +54,8 @@ class MergeTable {
     /// proportion to their length where ranks ascend with what they are made of, as trained vocabularies have
     /// it.
     void merge(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
+    /// The same; scratch.begins says of each symbol that is left with which of the given ones it begins.
+    void merge_with_begins(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
 
   private:
     struct Slot {
@@ -66,7 +69,10 @@ class MergeTable {
     }
     std::size_t slot_of(std::uint64_t key) const { return (key * 0x9E3779B97F4A7C15ULL) >> shift_; }
 
+    enum class Begins : bool { unknown, kept };
+    template <Begins begins>
     void merge_short(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
+    template <Begins begins>
     void merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
 
     std::uint32_t num_ranks_ = 0;  ///< One more than the greatest rank.

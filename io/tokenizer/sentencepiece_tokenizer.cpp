@@ -40,6 +40,14 @@ class SentencePieceTokenizer : public Tokenizer {
         for (const int id : pieces) ids.push_back(static_cast<std::uint32_t>(id));
     }
 
+    void encode_with_offsets(std::string_view text, std::vector<std::uint32_t>& ids,
+                             std::vector<TokenOffsets>& offsets) const override {
+        // The call that gives offsets does not say when it fails.
+        encode(text, ids);
+        const auto pieces = processor_.EncodeAsImmutableProto(text);
+        for (const auto& piece : pieces.pieces()) offsets.push_back({piece.begin(), piece.end()});
+    }
+
     std::string decode(std::span<const std::uint32_t> ids) const override {
         std::vector<int> pieces;
         for (const std::uint32_t id : ids) {

@@ -57,21 +57,13 @@ class TextTokenizer : public Tokenizer {
     std::string chat_template() const override { return parts_.chat_template; }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
-        expect_valid_utf8(text);
-        std::unique_ptr<Scratch> scratch = take_scratch();
-        if (raw_.empty()) {
-            encode_segment(text, true, *scratch, ids);
-        } else {
-            for (const TextSegment& segment : raw_.find(text, parts_.policy.literal)) {
-                if (segment.is_token) {
-                    ids.push_back(segment.id);
-                } else {
-                    encode_segment(text.substr(segment.begin, segment.end - segment.begin),
-                                   segment.begin == 0, *scratch, ids);
-                }
-            }
-        }
-        give_back(std::move(scratch));
+        encode_whole(text, ids, nullptr);
+    }
+
+    void encode_with_offsets(std::string_view text, std::vector<std::uint32_t>& ids,
+                             std::vector<TokenOffsets>& offsets) const override {
+        OffsetSink sink{text, offsets, offsets.size()};
+        encode_whole(text, ids, &sink);
     }
 
     std::string decode(std::span<const std::uint32_t> ids) const override {
@@ -152,6 +144,13 @@ class TextTokenizer : public Tokenizer {
         TextArena arena;
         std::vector<TextPiece> pieces;
         std::string normalized;
+        std::vector<TokenOffsets> offsets;  ///< In one piece.
+    };
+    /// Where offsets go if they are asked for; all that encodes takes a pointer to one, or null.
+    struct OffsetSink {
+        std::string_view text;  ///< The whole.
+        std::vector<TokenOffsets>& offsets;
+        std::size_t first;  ///< Of this text.
     };
 
     void place(const std::string& token, std::uint32_t id) {
@@ -202,23 +201,60 @@ class TextTokenizer : public Tokenizer {
         normalized_ = AddedTokenFinder(late, late_patterns);
     }
 
-    void encode_segment(std::string_view text, bool at_start, Scratch& scratch,
-                        std::vector<std::uint32_t>& ids) const {
+    void encode_whole(std::string_view text, std::vector<std::uint32_t>& ids, OffsetSink* sink) const {
+        expect_valid_utf8(text);
+        std::unique_ptr<Scratch> scratch = take_scratch();
+        if (raw_.empty()) {
+            encode_segment(text, 0, *scratch, ids, sink);
+        } else {
+            for (const TextSegment& segment : raw_.find(text, parts_.policy.literal)) {
+                const std::string_view part = text.substr(segment.begin, segment.end - segment.begin);
+                if (segment.is_token) {
+                    ids.push_back(segment.id);
+                    if (sink != nullptr) give(*sink, part, {segment.begin, segment.end});
+                } else {
+                    encode_segment(part, segment.begin, *scratch, ids, sink);
+                }
+            }
+        }
+        give_back(std::move(scratch));
+    }
+
+    /// @param token  what the post-processor takes for the token's text.
+    void give(OffsetSink& sink, std::string_view token, TokenOffsets offsets) const {
+        const bool is_first = sink.offsets.size() == sink.first;
+        for (const OffsetTrimming& trimming : parts_.trimmings)
+            offsets = trimmed(offsets, trimming, token, is_first, sink.text);
+        sink.offsets.push_back(offsets);
+    }
+
+    /// @param begin  where `text` begins in the document.
+    void encode_segment(std::string_view text, std::size_t begin, Scratch& scratch,
+                        std::vector<std::uint32_t>& ids, OffsetSink* sink) const {
         if (text.empty()) return;
-        if (parts_.normalizer) {
-            if (parts_.pre_tokenizer.looks_at_start) at_start = at_start && !first_vanishes(text);
+        TextPiece whole{text, begin == 0};
+        if (parts_.normalizer && parts_.pre_tokenizer.looks_at_start)
+            whole.at_start = whole.at_start && !first_vanishes(text);
+        std::optional<AlignedText> aligned;
+        if (sink != nullptr) {
+            aligned.emplace(text, begin);
+            if (parts_.normalizer) parts_.normalizer->apply(*aligned);
+            whole.text = aligned->text;
+            whole.origins = aligned->origins.data();
+        } else if (parts_.normalizer) {
             scratch.normalized.assign(text);
             parts_.normalizer->apply(scratch.normalized);
-            text = scratch.normalized;
-            if (text.empty()) return;
+            whole.text = scratch.normalized;
         }
-        if (normalized_.empty()) return encode_text(text, at_start, scratch, ids);
-        for (const TextSegment& segment : normalized_.find(text, parts_.policy.literal)) {
+        if (whole.text.empty()) return;
+        if (normalized_.empty()) return encode_text(whole, scratch, ids, sink);
+        for (const TextSegment& segment : normalized_.find(whole.text, parts_.policy.literal)) {
+            const TextPiece part = whole.part(segment.begin, segment.end);
             if (segment.is_token) {
                 ids.push_back(segment.id);
+                if (sink != nullptr) give(*sink, part.text, origin_of({part.origins, part.text.size()}));
             } else {
-                encode_text(text.substr(segment.begin, segment.end - segment.begin),
-                            at_start && segment.begin == 0, scratch, ids);
+                encode_text(part, scratch, ids, sink);
             }
         }
     }
@@ -232,13 +268,13 @@ class TextTokenizer : public Tokenizer {
         return first.empty();
     }
 
-    void encode_text(std::string_view text, bool at_start, Scratch& scratch,
-                     std::vector<std::uint32_t>& ids) const {
+    void encode_text(const TextPiece& text, Scratch& scratch, std::vector<std::uint32_t>& ids,
+                     OffsetSink* sink) const {
         const PreTokenizerPlan& plan = parts_.pre_tokenizer;
         if (plan.splitter && !plan.model_maps) {
             std::size_t begin = 0;
-            plan.splitter->split(text, [&](std::span<const std::size_t> ends) {
-                parts_.model->encode_pieces(text, begin, ends, scratch.model, ids);
+            plan.splitter->split(text.text, [&](std::span<const std::size_t> ends) {
+                encode_pieces(text, begin, ends, scratch, ids, sink);
                 if (!ends.empty()) begin = ends.back();
             });
             return;
@@ -246,27 +282,69 @@ class TextTokenizer : public Tokenizer {
         scratch.pieces.clear();
         if (plan.splitter) {
             std::size_t begin = 0;
-            plan.splitter->split(text, [&](std::span<const std::size_t> ends) {
+            plan.splitter->split(text.text, [&](std::span<const std::size_t> ends) {
                 for (const std::size_t end : ends) {
-                    scratch.pieces.push_back({text.substr(begin, end - begin), false});
+                    scratch.pieces.push_back(text.part(begin, end));
                     begin = end;
                 }
             });
         } else {
-            scratch.pieces.push_back({text, at_start});
+            scratch.pieces.push_back(text);
             for (const auto& step : plan.steps) step->apply(scratch.pieces, scratch.arena);
         }
         std::string rewritten;
+        std::vector<TokenOffsets> origins;
         for (const TextPiece& piece : scratch.pieces) {
-            std::string_view word = piece.text;
+            TextPiece word = piece;
             if (plan.byte_level && plan.mapped != plan.model_maps) {
-                rewritten = plan.mapped ? *unmapped_bytes(word) : mapped_bytes(word);
-                word = rewritten;
+                rewritten = plan.mapped ? *unmapped_bytes(word.text) : mapped_bytes(word.text);
+                word.text = rewritten;
+                if (sink != nullptr) {
+                    origins = plan.mapped ? unmapped_origins(piece, rewritten) : mapped_origins(piece);
+                    word.origins = origins.data();
+                }
             }
-            const std::array<std::size_t, 1> end{word.size()};
-            parts_.model->encode_pieces(word, 0, end, scratch.model, ids);
+            const std::array<std::size_t, 1> end{word.text.size()};
+            encode_pieces(word, 0, end, scratch, ids, sink);
         }
         scratch.arena.clear();
+    }
+
+    static std::vector<TokenOffsets> unmapped_origins(const TextPiece& mapped, std::string_view bytes) {
+        std::vector<TokenOffsets> origins;
+        std::size_t at = 0;
+        for (const char c : bytes) {
+            origins.push_back(mapped.origins[at]);
+            at += mapped_size(static_cast<unsigned char>(c));
+        }
+        return origins;
+    }
+
+    void encode_pieces(const TextPiece& text, std::size_t begin, std::span<const std::size_t> ends,
+                       Scratch& scratch, std::vector<std::uint32_t>& ids, OffsetSink* sink) const {
+        if (sink == nullptr) return parts_.model->encode_pieces(text.text, begin, ends, scratch.model, ids);
+        for (const std::size_t end : ends) {
+            const TextPiece piece = text.part(begin, end);
+            const std::size_t first = ids.size();
+            scratch.offsets.clear();
+            parts_.model->encode_piece(piece.text, scratch.model, ids, scratch.offsets);
+            for (std::size_t i = 0; i < scratch.offsets.size(); ++i) {
+                const TokenOffsets within = inside(scratch.offsets[i], piece.text.size());
+                const std::size_t size = within.end - within.begin;
+                const std::uint32_t id = ids[first + i];
+                give(*sink,
+                     id == parts_.unknown_as_text ? piece.text.substr(within.begin, size) : tokens_[id],
+                     origin_of({piece.origins + within.begin, size}));
+            }
+            begin = end;
+        }
+    }
+
+    /// Byte fallback of a character with a suffix spells the suffix too, which the text does not have. The
+    /// reference gives offsets beyond the word there, even beyond the text; these stay on the last character.
+    static TokenOffsets inside(TokenOffsets offsets, std::size_t size) {
+        const std::size_t end = std::min(offsets.end, size);
+        return {std::min(offsets.begin, end - 1), end};
     }
 
     std::unique_ptr<Scratch> take_scratch() const {

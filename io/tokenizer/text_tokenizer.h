@@ -17,6 +17,7 @@
 #include "io/tokenizer/pipeline/decoder.h"
 #include "io/tokenizer/pipeline/normalizer.h"
 #include "io/tokenizer/pipeline/pre_tokenizer.h"
+#include "io/tokenizer/pipeline/trim_offsets.h"
 #include "io/tokenizer/tokenizer.h"
 
 namespace lockstep {
@@ -31,6 +32,9 @@ struct TokenizerParts {
     std::unique_ptr<TokenModel> model;
     std::unique_ptr<Decoder> decoder;
     std::vector<std::uint32_t> before, after;  ///< What the post-processor adds.
+    std::vector<OffsetTrimming> trimmings;     ///< What it does to offsets.
+    /// This token is for the post-processor the text it stands for (Unigram's unknown one).
+    std::optional<std::uint32_t> unknown_as_text;
     std::optional<std::uint32_t> bos, eos, pad;
     std::string chat_template;
     bool raw_tokens = false;     ///< The vocabulary holds bytes as they are, not mapped.

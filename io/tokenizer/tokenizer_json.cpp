@@ -217,9 +217,12 @@ class Surroundings {
         } else if (type != "ByteLevel") {
             post.refuse_type();
         }
+        if ((type == "RobertaProcessing" || type == "ByteLevel") && post.flag_or("trim_offsets", true))
+            trimmings.push_back({post.flag_or("add_prefix_space", true)});
     }
 
     std::vector<std::uint32_t> before, after;
+    std::vector<OffsetTrimming> trimmings;
 
   private:
     std::uint32_t pair_id(const Component& post, const char* name) const {
@@ -361,6 +364,8 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::strin
         parts.model = word_piece_model(model, parts.vocabulary);
     } else if (type == "Unigram") {
         parts.model = unigram_model(model, parts.vocabulary);
+        if (model.has("unk_id"))
+            parts.unknown_as_text = static_cast<std::uint32_t>(model.number_or("unk_id", 0));
     } else {
         model.refuse_type();
     }
@@ -376,6 +381,7 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::strin
         around.read(root.part("post_processor"));
         parts.before = std::move(around.before);
         parts.after = std::move(around.after);
+        parts.trimmings = std::move(around.trimmings);
     }
     find_specials(parts, vocabulary, config);
     parts.chat_template = chat_template_of(config, chat_template);

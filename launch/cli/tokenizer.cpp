@@ -51,21 +51,55 @@ std::string joined(const std::vector<std::uint32_t>& ids) {
     return line;
 }
 
-int run_encode(const Invocation& invocation, const TokenizerArguments& arguments) {
-    const auto tokenizer = open_tokenizer(arguments);
-    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+struct EncodeArguments {
+    TokenizerArguments common;
+    bool offsets = false;
+};
+
+/// A token a line: its offsets, its id, what it stands for.
+void say_offsets(const Invocation& invocation, const Tokenizer& tokenizer,
+                 const std::vector<std::uint32_t>& ids, const std::vector<TokenOffsets>& offsets) {
+    for (std::size_t i = 0; i < ids.size(); ++i)
+        invocation.say(std::to_string(offsets[i].begin) + "\t" + std::to_string(offsets[i].end) + "\t" +
+                       std::to_string(ids[i]) + "\t" + shown(tokenizer, ids[i]));
+}
+
+nlohmann::ordered_json pairs(const std::vector<TokenOffsets>& offsets) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const TokenOffsets& token : offsets) list.push_back({token.begin, token.end});
+    return list;
+}
+
+int run_encode(const Invocation& invocation, const EncodeArguments& arguments) {
+    const auto tokenizer = open_tokenizer(arguments.common);
+    nlohmann::ordered_json object = {{"tokenizer", tokenizer->fingerprint().hex()},
+                                     {"ids", nlohmann::ordered_json::array()}};
+    if (arguments.offsets) object["offsets"] = nlohmann::ordered_json::array();
     std::vector<std::uint32_t> ids;
-    each_text(arguments, [&](std::string_view text) {
+    std::vector<TokenOffsets> offsets;
+    std::size_t num_texts = 0;
+    each_text(arguments.common, [&](std::string_view text) {
         ids.clear();
-        tokenizer->encode(text, ids);
+        offsets.clear();
+        if (arguments.offsets) {
+            tokenizer->encode_with_offsets(text, ids, offsets);
+        } else {
+            tokenizer->encode(text, ids);
+        }
         if (invocation.json) {
-            all.push_back(ids);
+            object["ids"].push_back(ids);
+            if (arguments.offsets) object["offsets"].push_back(pairs(offsets));
+            return;
+        }
+        if (arguments.offsets) {
+            if (num_texts++ > 0) invocation.say("");
+            say_offsets(invocation, *tokenizer, ids, offsets);
             return;
         }
         invocation.say(joined(ids));
         if (colours()) invocation.say(coloured(*tokenizer, ids));
     });
-    invocation.give({{"tokenizer", tokenizer->fingerprint().hex()}, {"ids", all}});
+    invocation.give(object);
     return 0;
 }
 
@@ -199,13 +233,16 @@ void add_tokenizer(CLI::App& app, Invocation& invocation) {
     CLI::App* group = app.add_subcommand("tokenizer", "Look into a tokenizer and use it on its own");
     group->require_subcommand(1);
 
-    auto encode = std::make_shared<TokenizerArguments>();
+    auto encode = std::make_shared<EncodeArguments>();
     CLI::App* verb = add_verb(*group, invocation, "encode", "Texts to token ids",
                               "  lockstep tokenizer encode -t tokenizer.json --text 'Hello, world'\n"
+                              "  lockstep tokenizer encode -t tokenizer.json --text 'Hello' --offsets\n"
                               "  lockstep tokenizer encode -t cl100k_base.tiktoken -d texts.jsonl --json",
                               [&invocation, encode] { return run_encode(invocation, *encode); });
-    add_tokenizer_options(*verb, *encode);
-    add_text_options(*verb, *encode);
+    add_tokenizer_options(*verb, encode->common);
+    add_text_options(*verb, encode->common);
+    verb->add_flag("--offsets", encode->offsets,
+                   "Also where each token stands in the text: from and up to which byte");
 
     auto decode = std::make_shared<DecodeArguments>();
     verb = add_verb(*group, invocation, "decode", "Token ids to text; specials are left out",

@@ -1,6 +1,7 @@
 // Answers the parity tests: one JSON request a line, one JSON answer a line.
 //   {"tokenizer": PATH, "pattern": NAME, "specials": "text"|"parse"}        opens
 //   {"texts": [...]} -> {"ids": [[...]], "decoded": [...]}                   encodes and decodes again
+//   {"texts": [...], "offsets": true} -> also {"offsets": [[[begin, end]]]}  [bytes]
 //   {"train": "bpe"|"unigram", "texts": [...], "vocabulary": N, "split": NAME, "specials": [...], "output":
 //   PATH}
 //   {"measure": PATH} -> {"seconds": CPU time, "tokens": N}                  a file of texts divided by NUL
@@ -10,6 +11,7 @@
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "io/atomic_file.h"
 #include "io/tokenizer/tokenizer_files.h"
@@ -35,6 +37,18 @@ nlohmann::json measured(const lockstep::Tokenizer& tokenizer, const std::string&
         at = end + 1;
     }
     return {{"seconds", cpu_seconds() - begin}, {"tokens", tokens}};
+}
+
+nlohmann::json offsets_of(const lockstep::Tokenizer& tokenizer, const std::string& text,
+                          const std::vector<std::uint32_t>& expected) {
+    std::vector<std::uint32_t> ids;
+    std::vector<lockstep::TokenOffsets> offsets;
+    tokenizer.encode_with_offsets(text, ids, offsets);
+    if (ids != expected || offsets.size() != ids.size())
+        throw std::runtime_error("with offsets there are other ids for '" + text + "'");
+    nlohmann::json pairs = nlohmann::json::array();
+    for (const auto& token : offsets) pairs.push_back({token.begin, token.end});
+    return pairs;
 }
 
 void train(const nlohmann::json& request) {
@@ -81,6 +95,8 @@ int main() {
                     std::vector<std::uint32_t> ids;
                     tokenizer->encode(text.get_ref<const std::string&>(), ids);
                     answer["decoded"].push_back(tokenizer->decode(ids));
+                    if (request.value("offsets", false))
+                        answer["offsets"].push_back(offsets_of(*tokenizer, text, ids));
                     answer["ids"].push_back(std::move(ids));
                 }
             }

@@ -1,4 +1,4 @@
-// node parity.mjs ENCODER: ids and decoded texts of the program against the real engines. Prints one line a
+// node parity.mjs ENCODER: ids, decoded texts and offsets of the program against the real engines. Prints one line a
 // tokenizer and ends in 'N passed, M failed'. LOCKSTEP_PARITY=long compares 10^5 random strings with each.
 
 import { spawn } from 'node:child_process';
@@ -28,7 +28,15 @@ const folder = mkdtempSync(join(tmpdir(), 'tokenizer-parity-'));
 const long = process.env.LOCKSTEP_PARITY === 'long';
 let passed = 0, failed = 0;
 
-/// The reference is {encode(texts) -> ids, decode(ids) -> texts}, both lists.
+/// Ours are in bytes, the engine's in characters.
+function inCharacters(text, offsets) {
+    const index = [0];
+    let bytes = 0, count = 0;
+    for (const c of text) index[bytes += Buffer.byteLength(c)] = ++count;
+    return offsets.map(([begin, end]) => [index[begin], index[end]]);
+}
+
+/// The reference is {encode(texts) -> ids, decode(ids) -> texts}, both lists, perhaps with offsets() of the last encode.
 async function compare(name, open, reference, list) {
     const opened = await ask(open);
     let wrong = 0;
@@ -37,13 +45,19 @@ async function compare(name, open, reference, list) {
     else if (opened.fingerprint !== opened.fingerprint_again) report('its description builds another tokenizer');
     for (let begin = 0; begin < list.length && !opened.error; begin += 2000) {
         const block = list.slice(begin, begin + 2000);
-        const ours = await ask({ texts: block });
+        const ours = await ask({ texts: block, offsets: reference.offsets !== undefined });
         if (ours.error) { report(ours.error); continue; }
         const ids = await reference.encode(block);
         const decoded = await reference.decode(ids);
+        const offsets = await reference.offsets?.();
         block.forEach((text, i) => {
             if (String(ours.ids[i]) !== String(ids[i])) report(`${JSON.stringify(text)} is ${ids[i]}, not ${ours.ids[i]}`);
             else if (ours.decoded[i] !== decoded[i]) report(`${ids[i]} is ${JSON.stringify(decoded[i])}, not ${JSON.stringify(ours.decoded[i])}`);
+            else if (offsets) {
+                const characters = inCharacters(text, ours.offsets[i]);
+                const show = (list) => list.map(([begin, end]) => `${begin}-${end}`).join(' ');
+                if (show(characters) !== show(offsets[i])) report(`${JSON.stringify(text)} has offsets ${show(offsets[i])}, not ${show(characters)}`);
+            }
         });
     }
     console.log(`${wrong === 0 ? 'equal' : `${wrong} DIFFERENT`}  ${name}  (${list.length} texts)`);
@@ -55,9 +69,11 @@ async function againstTokenizers(name, json, { count = 2000, special = false } =
     writeFileSync(path, json);
     const engine = Tokenizer.fromString(json);
     // The engine splits special tokens off always, so they are parsed here too.
+    let encodings = [];
     const reference = {
-        encode: async (list) => (await engine.encodeBatch(list, { addSpecialTokens: false })).map((e) => e.getIds()),
+        encode: async (list) => (encodings = await engine.encodeBatch(list, { addSpecialTokens: false })).map((e) => e.getIds()),
         decode: (ids) => engine.decodeBatch(ids, true),
+        offsets: () => encodings.map((e) => e.getOffsets()),
     };
     await compare(`tokenizers: ${name}`, { tokenizer: path, specials: 'parse' }, reference, [...texts(), ...randomTexts(long ? 100000 : count, 7)]);
 }
@@ -132,6 +148,7 @@ const cases = {
     'trained unigram': () => trained('trained here, unigram', { train: 'unigram', vocabulary: 2000, specials: ['<|im_end|>'] }),
     'trained merges': trainedMerges,
     'hf prefix space': () => againstTokenizers('prefix space', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Whitespace' }, { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFD' } })),
+    ...Object.fromEntries(Object.entries(made.offsetCases(sample)).map(([name, json]) => [`offsets ${name}`, () => againstTokenizers(`offsets, ${name}`, json)])),
 };
 try {
     for (const [name, run] of Object.entries(cases)) if (name.includes(wanted)) await run();

@@ -115,3 +115,122 @@ export function unigram(sample, { fallback, scheme, normalizer }) {
 export function byteLevel(gpt2, pre_tokenizer, more = {}) {
     return JSON.stringify({ ...gpt2, pre_tokenizer, ...more });
 }
+
+const mappedBytes = Array.from({ length: 256 }, (_, b) => b).map(((spare) => (b) => String.fromCharCode((b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || (b >= 0xae && b <= 0xff) ? b : spare++))(0x100));
+
+/// Byte level with some merges, some of them across the bytes of a character.
+function smallBytes(more, { missing = '' } = {}) {
+    const merges = [['t', 'h'], ['th', 'e'], ['Ġ', 'the'], ['Ġ', 't'], ['Ġ', 'Ġ'], ['ĠĠ', 'a'], ['e', 'Ġ'], ['Ċ', 'Ċ'], ['i', 'n'], ['a', 'b'], ['Ġ', 'a'], ['Ã', '©'], ['e', 'Ì'], ['ã', 'ģ'], ['ä', '¸'], ['ð', 'Ł'], ['ðŁ', 'ĺ'], ['f', 'i'], ['Ġ', '1'], ['1', '2'], ['Â', 'ł'], ['ãĢ', 'Ģ'], ['ã', 'Ģ']];
+    const tokens = [...mappedBytes.filter((c) => !missing.includes(c)), ...merges.map((m) => m.join(''))].filter((token, i, all) => all.indexOf(token) === i);
+    const known = new Set(tokens);
+    return file({
+        added_tokens: [
+            added('<|endoftext|>', tokens.length), added('<s>', tokens.length + 1, { lstrip: true }), added('</s>', tokens.length + 2, { rstrip: true }),
+            added('[MASK]', tokens.length + 3, { lstrip: true, rstrip: true }), added('Boxk', tokens.length + 4, { special: false, normalized: true, lstrip: true }), added('and', tokens.length + 5, { special: false, normalized: true, single_word: true }),
+        ],
+        pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+        decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+        model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: false, vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges: merges.filter(([a, b]) => known.has(a) && known.has(b)).map((m) => m.join(' ')) },
+        ...more,
+    });
+}
+
+/// SentencePiece's map of characters: a double array of the keys, then the replacements.
+function charsmap(replacements) {
+    const texts = Buffer.from(Object.values(replacements).map((text) => text + '\0').join(''));
+    const root = { children: new Map() };
+    let place = 0;
+    for (const [key, text] of Object.entries(replacements)) {
+        let node = root;
+        for (const byte of Buffer.from(key)) {
+            if (!node.children.has(byte)) node.children.set(byte, { children: new Map() });
+            node = node.children.get(byte);
+        }
+        node.value = place;
+        place += Buffer.byteLength(text) + 1;
+    }
+    const units = new Map([[0, 0]]);
+    const put = (node, at) => {
+        const labels = [...node.children.keys()].sort((a, b) => a - b);
+        const wanted = node.value === undefined ? labels : [0, ...labels];
+        let base = 1;
+        while (units.has(base) || wanted.some((label) => units.has(base ^ label))) ++base;
+        units.set(at, (units.get(at) | ((base ^ at) << 10) | (node.value === undefined ? 0 : 1 << 8)) >>> 0);
+        units.set(base, node.value === undefined ? 0 : (node.value | 0x80000000) >>> 0);
+        for (const label of labels) units.set(base ^ label, label);
+        for (const label of labels) put(node.children.get(label), base ^ label);
+    };
+    put(root, 0);
+    const size = (Math.max(...units.keys()) | 255) + 1;
+    const bytes = Buffer.alloc(4 + 4 * size);
+    bytes.writeUInt32LE(4 * size, 0);
+    for (const [at, unit] of units) bytes.writeUInt32LE(unit, 4 + 4 * at);
+    return Buffer.concat([bytes, texts]).toString('base64');
+}
+
+const precompiled = {
+    type: 'Precompiled',
+    precompiled_charsmap: charsmap({ '\t': ' ', '\n': ' ', '\u3000': ' ', '\u00a0': ' ', ﬁ: 'fi', ﬂ: 'fl', '½': '1⁄2', '…': '...', '①': '1', 'e\u0301': 'é', 'A\u030a': 'Å', '\u0301': '', '\u200b': '', '\ufeff': '', '\r': '', Ⅷ: 'VIII', ｆ: 'f', ｕ: 'u', '\u{1f1e9}': 'D', 漢: 'kan', '\u0000': '' }),
+};
+
+/// What offsets have to go through: every normalizer, post-processors that trim, prefixes, unknown characters.
+export function offsetCases(sample) {
+    const normalizers = {
+        nfc: { type: 'NFC' }, nfd: { type: 'NFD' }, nfkc: { type: 'NFKC' }, nfkd: { type: 'NFKD' }, lowercase: { type: 'Lowercase' }, 'strip accents': { type: 'StripAccents' },
+        strip: { type: 'Strip', strip_left: true, strip_right: true }, 'strip left': { type: 'Strip', strip_left: true, strip_right: false }, 'strip right': { type: 'Strip', strip_left: false, strip_right: true },
+        prepend: { type: 'Prepend', prepend: 'a\u00e9' }, 'replace text': { type: 'Replace', pattern: { String: ' ' }, content: '▁' }, 'replace by nothing': { type: 'Replace', pattern: { Regex: '[aeiou]' }, content: '' },
+        'replace runs': { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' é' }, bert: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: true }, precompiled,
+        'many steps': { type: 'Sequence', normalizers: [{ type: 'NFKD' }, { type: 'StripAccents' }, { type: 'Lowercase' }, { type: 'Replace', pattern: { Regex: '[^a-z]{2,}' }, content: ' 1' }, { type: 'NFKC' }, { type: 'Strip', strip_left: true, strip_right: true }, { type: 'Prepend', prepend: ' ' }] },
+        'composed again': { type: 'Sequence', normalizers: [{ type: 'NFD' }, { type: 'NFC' }, precompiled, { type: 'NFKC' }] },
+    };
+    const bytes = (add_prefix_space, trim_offsets) => ({ type: 'ByteLevel', add_prefix_space, trim_offsets, use_regex: true });
+    const roberta = (add_prefix_space) => ({ type: 'RobertaProcessing', sep: ['</s>', 2], cls: ['<s>', 1], trim_offsets: true, add_prefix_space });
+    const cases = {};
+    for (const [name, normalizer] of Object.entries(normalizers)) cases[name] = smallBytes({ normalizer });
+    return {
+        ...cases,
+        trimmed: smallBytes({ post_processor: bytes(false, true) }),
+        'trimmed, prefix': smallBytes({ pre_tokenizer: bytes(true, true), post_processor: bytes(true, true) }),
+        'trimmed by roberta': smallBytes({ pre_tokenizer: bytes(true, true), post_processor: roberta(true), normalizer: { type: 'NFKC' } }),
+        'trimmed twice': smallBytes({ pre_tokenizer: bytes(true, true), post_processor: { type: 'Sequence', processors: [bytes(true, true), roberta(false)] } }),
+        'prefix not trimmed': smallBytes({ pre_tokenizer: bytes(true, false), post_processor: bytes(true, false) }),
+        'bytes that vanish': smallBytes({}, { missing: 'eÃĠ' }),
+        'mapped in between': smallBytes({ pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Punctuation', behavior: 'Isolated' }, bytes(true, true), { type: 'Split', pattern: { String: 'Ġ' }, behavior: 'MergedWithNext', invert: false }] }, normalizer: { type: 'NFD' } }),
+        ...modelCases(sample, { bytes }),
+    };
+}
+
+function modelCases(sample, { bytes }) {
+    const words = sample.flatMap((text) => ('▁' + text.replaceAll(' ', '▁')).split(/(?=▁)/u)).filter((w) => w && w.length < 20);
+    const { vocab, merges } = learn(words, 200, ['<unk>', '▁']);
+    const bpe = (pre_tokenizer, model, more = {}) => file({
+        added_tokens: [added('<unk>', 0), added('</s>', Object.keys(vocab).length, { rstrip: true }), added('[MASK]', Object.keys(vocab).length + 1, { lstrip: true, normalized: true })],
+        pre_tokenizer,
+        decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+        model: { type: 'BPE', unk_token: null, fuse_unk: false, byte_fallback: false, vocab, merges: merges.map((m) => m.join(' ')), ...model },
+        ...more,
+    });
+    const rare = Object.fromEntries(Object.keys(vocab).filter((token) => !/^[\u0400-\u04ffaeg漢]$/u.test(token)).map((token, id) => [token, id]));
+    const kept = merges.filter(([a, b]) => [a, b, a + b].every((token) => token in rare)).map((m) => m.join(' '));
+    const metaspace = (prepend_scheme, split) => ({ type: 'Metaspace', replacement: '▁', prepend_scheme, split });
+    const letters = 'abcdefghijklmnopqrstuvwxyz0123456789.,éÃĠ©ĊÂł'.split('');
+    const marked = ['<unk>', ...letters, ...letters.map((c) => `${c}</w>`), 'th', 'the</w>', 'in</w>', 'an'];
+    const unigramOf = (more) => ({ ...JSON.parse(unigram(sample, { fallback: true, scheme: 'always', normalizer: null })), ...more });
+    return {
+        'characters that vanish': bpe(metaspace('always', true), { vocab: rare, merges: kept }, { added_tokens: [] }),
+        'unknown ones fused': bpe(metaspace('first', false), { unk_token: '<unk>', fuse_unk: true, vocab: rare, merges: kept }),
+        'unknown ones apart': bpe(metaspace('always', false), { unk_token: '<unk>', vocab: rare, merges: kept }),
+        'metaspace first': bpe(metaspace('first', true), { unk_token: '<unk>' }, { normalizer: { type: 'NFKC' } }),
+        'metaspace never': bpe(metaspace('never', true), { unk_token: '<unk>' }, { normalizer: { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' } }),
+        'ends of words': file({
+            added_tokens: [added('<unk>', 0)],
+            normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' }, { type: 'Lowercase' }] },
+            pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: "'s|'t|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+" }, behavior: 'Removed', invert: true }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }] },
+            post_processor: { type: 'RobertaProcessing', sep: ['<unk>', 0], cls: ['<unk>', 0], trim_offsets: false, add_prefix_space: false },
+            decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+            model: { type: 'BPE', unk_token: '<unk>', continuing_subword_prefix: '', end_of_word_suffix: '</w>', fuse_unk: false, vocab: Object.fromEntries(marked.map((token, id) => [token, id])), merges: ['t h', 'th e</w>', 'i n</w>', 'a n'] },
+        }),
+        'unigram, charsmap': JSON.stringify(unigramOf({ normalizer: { type: 'Sequence', normalizers: [precompiled, { type: 'Replace', pattern: { Regex: ' {2,}' }, content: '▁' }] } })),
+        'unigram, trimmed': JSON.stringify(unigramOf({ normalizer: { type: 'NFKC' }, post_processor: bytes(true, true), pre_tokenizer: metaspace('always', false), model: { ...unigramOf({}).model, byte_fallback: false } })),
+    };
+}

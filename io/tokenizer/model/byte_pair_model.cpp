@@ -2,6 +2,7 @@
 #include <array>
 
 #include "io/base/error.h"
+#include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/model/token_model.h"
 #include "io/tokenizer/token_index.h"
 #include "io/tokenizer/utf8.h"
@@ -11,6 +12,30 @@ namespace lockstep {
 namespace {
 
 constexpr std::string_view metaspace = "\u2581";
+
+/// What a word is spelled in, before merging.
+struct PlainSymbols {
+    std::vector<std::uint32_t>& ids;
+    void add(std::uint32_t id, std::size_t) { ids.push_back(id); }
+    static std::size_t size_of(unsigned char) { return 1; }
+};
+
+/// The same, with the bytes that each stands for.
+struct MeasuredSymbols {
+    std::vector<std::uint32_t>& ids;
+    std::vector<std::uint32_t>& sizes;
+    void add(std::uint32_t id, std::size_t bytes) {
+        ids.push_back(id);
+        sizes.push_back(static_cast<std::uint32_t>(bytes));
+    }
+    static std::size_t size_of(unsigned char byte) { return mapped_size(byte); }
+};
+
+/// Unknown characters that wait for more of them.
+struct PendingUnknown {
+    bool any = false;
+    std::size_t bytes = 0;
+};
 
 class BytePairModel : public TokenModel {
   public:
@@ -44,6 +69,20 @@ class BytePairModel : public TokenModel {
         }
     }
 
+    void encode_piece(std::string_view piece, ModelScratch& scratch, std::vector<std::uint32_t>& ids,
+                      std::vector<TokenOffsets>& offsets) const override {
+        const std::size_t first = offsets.size();
+        // A running sum: where unknown characters vanish, what follows moves to the left, as in the
+        // reference.
+        std::size_t sum = 0;
+        for (std::size_t begin = 0; begin < piece.size();) {
+            const std::size_t end = splits_at_metaspace_ ? word_end(piece, begin) : piece.size();
+            measure_word(piece.substr(begin, end - begin), scratch, ids, sum, offsets);
+            begin = end;
+        }
+        if (counts_mapped()) to_bytes(piece, std::span(offsets).subspan(first));
+    }
+
     void add_to(FingerprintBuilder& builder) const override {
         builder.add("bpe")
             .add(static_cast<std::uint64_t>(options_.bytes))
@@ -68,15 +107,49 @@ class BytePairModel : public TokenModel {
             return;
         }
         scratch.symbols.clear();
-        if (options_.bytes && all_bytes_) {
-            for (const char c : word) scratch.symbols.push_back(byte_ids_[static_cast<unsigned char>(c)]);
-        } else if (options_.bytes) {
-            spell_bytes(word, scratch.symbols);
-        } else {
-            spell_characters(word, scratch.symbols);
-        }
+        spell(word, PlainSymbols{scratch.symbols});
         merges_.merge(scratch.symbols, scratch.merging);
         ids.insert(ids.end(), scratch.symbols.begin(), scratch.symbols.end());
+    }
+
+    /// encode_word() with offsets: `sum` is the size of all tokens of the piece so far.
+    void measure_word(std::string_view word, ModelScratch& scratch, std::vector<std::uint32_t>& ids,
+                      std::size_t& sum, std::vector<TokenOffsets>& offsets) const {
+        const auto give = [&](std::uint32_t id, std::size_t bytes) {
+            ids.push_back(id);
+            offsets.push_back({sum, sum + bytes});
+            sum += bytes;
+        };
+        const std::uint32_t whole = whole_.find(word);
+        if (whole != TokenIndex::none) {
+            std::size_t bytes = word.size();
+            if (counts_mapped()) bytes = mapped_bytes(word).size();
+            give(whole, bytes);
+            return;
+        }
+        std::vector<std::uint32_t>& symbols = scratch.symbols;
+        std::vector<std::uint32_t>& sizes = scratch.symbol_bytes;
+        symbols.clear();
+        sizes.clear();
+        spell(word, MeasuredSymbols{symbols, sizes});
+        merges_.merge_with_begins(symbols, scratch.merging);
+        const std::vector<std::uint32_t>& begins = scratch.merging.begins;
+        for (std::size_t i = 0; i < symbols.size(); ++i) {
+            const std::size_t end = i + 1 < symbols.size() ? begins[i + 1] : sizes.size();
+            std::size_t bytes = 0;
+            for (std::size_t at = begins[i]; at < end; ++at) bytes += sizes[at];
+            give(symbols[i], bytes);
+        }
+    }
+
+    /// Only where bytes can vanish is it seen that the reference counts those of the mapped characters.
+    bool counts_mapped() const { return options_.bytes && !all_bytes_; }
+
+    static void to_bytes(std::string_view piece, std::span<TokenOffsets> offsets) {
+        std::vector<std::size_t> byte_of;
+        for (std::size_t i = 0; i < piece.size(); ++i)
+            byte_of.insert(byte_of.end(), mapped_size(static_cast<unsigned char>(piece[i])), i);
+        for (TokenOffsets& token : offsets) token = {byte_of[token.begin], byte_of[token.end - 1] + 1};
     }
 
     void encode_words(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
@@ -107,34 +180,51 @@ class BytePairModel : public TokenModel {
         return next == std::string_view::npos ? text.size() : next;
     }
 
-    void unknown(std::vector<std::uint32_t>& symbols, bool& pending) const {
+    template <class Symbols>
+    void unknown(Symbols& symbols, PendingUnknown& pending, std::size_t bytes) const {
         if (!options_.unknown_id) return;
-        if (pending && !options_.fuse_unknown) symbols.push_back(*options_.unknown_id);
-        pending = true;
+        if (!options_.fuse_unknown) flush_unknown(symbols, pending);
+        pending.any = true;
+        pending.bytes += bytes;
     }
 
-    void flush_unknown(std::vector<std::uint32_t>& symbols, bool& pending) const {
-        if (pending) symbols.push_back(*options_.unknown_id);
-        pending = false;
+    template <class Symbols>
+    void flush_unknown(Symbols& symbols, PendingUnknown& pending) const {
+        if (pending.any) symbols.add(*options_.unknown_id, pending.bytes);
+        pending = {};
+    }
+
+    template <class Symbols>
+    void spell(std::string_view word, Symbols symbols) const {
+        if (options_.bytes && all_bytes_) {
+            for (const char c : word) symbols.add(byte_ids_[static_cast<unsigned char>(c)], 1);
+        } else if (options_.bytes) {
+            spell_bytes(word, symbols);
+        } else {
+            spell_characters(word, symbols);
+        }
     }
 
     /// Byte level with a vocabulary that lacks some bytes. The reference sees one character a byte.
-    void spell_bytes(std::string_view word, std::vector<std::uint32_t>& symbols) const {
-        bool pending = false;
+    template <class Symbols>
+    void spell_bytes(std::string_view word, Symbols& symbols) const {
+        PendingUnknown pending;
         for (const char c : word) {
-            const std::uint32_t id = byte_ids_[static_cast<unsigned char>(c)];
+            const auto byte = static_cast<unsigned char>(c);
+            const std::uint32_t id = byte_ids_[byte];
             if (id == TokenIndex::none) {
-                unknown(symbols, pending);
+                unknown(symbols, pending, Symbols::size_of(byte));
             } else {
                 flush_unknown(symbols, pending);
-                symbols.push_back(id);
+                symbols.add(id, Symbols::size_of(byte));
             }
         }
         flush_unknown(symbols, pending);
     }
 
-    void spell_characters(std::string_view word, std::vector<std::uint32_t>& symbols) const {
-        bool pending = false;
+    template <class Symbols>
+    void spell_characters(std::string_view word, Symbols& symbols) const {
+        PendingUnknown pending;
         std::string decorated;
         for (std::size_t at = 0; at < word.size();) {
             const std::size_t begin = at;
@@ -150,19 +240,20 @@ class BytePairModel : public TokenModel {
             const std::uint32_t id = index_.find(character);
             if (id != TokenIndex::none) {
                 flush_unknown(symbols, pending);
-                symbols.push_back(id);
+                symbols.add(id, at - begin);
             } else if (!options_.byte_fallback || !spell_fallback(character, symbols)) {
-                unknown(symbols, pending);
+                unknown(symbols, pending, at - begin);
             }
         }
         flush_unknown(symbols, pending);
     }
 
-    bool spell_fallback(std::string_view character, std::vector<std::uint32_t>& symbols) const {
+    template <class Symbols>
+    bool spell_fallback(std::string_view character, Symbols& symbols) const {
         for (const char c : character) {
             if (byte_ids_[static_cast<unsigned char>(c)] == TokenIndex::none) return false;
         }
-        for (const char c : character) symbols.push_back(byte_ids_[static_cast<unsigned char>(c)]);
+        for (const char c : character) symbols.add(byte_ids_[static_cast<unsigned char>(c)], 1);
         return true;
     }
 
@@ -180,10 +271,11 @@ class BytePairModel : public TokenModel {
             if (entry.token.empty()) continue;
             if (!options_.ignore_merges) {
                 symbols.clear();
+                PlainSymbols plain{symbols};
                 if (options_.bytes) {
-                    spell_bytes(entry.token, symbols);
+                    spell_bytes(entry.token, plain);
                 } else {
-                    spell_characters(entry.token, symbols);
+                    spell_characters(entry.token, plain);
                 }
                 merges_.merge(symbols, scratch);
                 if (symbols.size() != 1 || symbols[0] != entry.id) continue;

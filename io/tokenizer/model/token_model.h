@@ -15,6 +15,7 @@
 
 #include "io/base/fingerprint.h"
 #include "io/tokenizer/merge_table.h"
+#include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/word_cache.h"
 
 namespace lockstep {
@@ -24,7 +25,8 @@ struct ModelScratch {
     WordCache cache;
     MergeTable::Scratch merging;
     std::vector<std::uint32_t> symbols;
-    std::vector<std::uint32_t> starts;  ///< Unigram: best start of a piece that ends here.
+    std::vector<std::uint32_t> symbol_bytes;  ///< How long they are, if offsets are asked for.
+    std::vector<std::uint32_t> starts;        ///< Unigram: best start of a piece that ends here.
     std::vector<double> scores;
     std::vector<std::uint32_t> best_ids;
 };
@@ -47,6 +49,9 @@ class TokenModel {
     /// Ids of one piece, appended. @pre not empty.
     virtual void encode_piece(std::string_view piece, ModelScratch& scratch,
                               std::vector<std::uint32_t>& ids) const = 0;
+    /// The same, and the bytes of the piece that each token stands for, as the reference engine counts them.
+    virtual void encode_piece(std::string_view piece, ModelScratch& scratch, std::vector<std::uint32_t>& ids,
+                              std::vector<TokenOffsets>& offsets) const = 0;
 
     /// Everything ids depend on.
     virtual void add_to(FingerprintBuilder& builder) const = 0;

@@ -89,6 +89,33 @@ class UnigramModel : public TokenModel {
 
     void encode_piece(std::string_view piece, ModelScratch& scratch,
                       std::vector<std::uint32_t>& ids) const override {
+        spell(piece, scratch, ids, [](std::size_t, std::size_t) {});
+    }
+
+    void encode_piece(std::string_view piece, ModelScratch& scratch, std::vector<std::uint32_t>& ids,
+                      std::vector<TokenOffsets>& offsets) const override {
+        // What is spelled in bytes has one token or more, all with the same offsets.
+        std::size_t done = ids.size();
+        spell(piece, scratch, ids, [&](std::size_t begin, std::size_t end) {
+            offsets.insert(offsets.end(), ids.size() - done, {begin, end});
+            done = ids.size();
+        });
+    }
+
+    void add_to(FingerprintBuilder& builder) const override {
+        builder.add("unigram")
+            .add(std::uint64_t{unknown_id_.value_or(nowhere)})
+            .add(static_cast<std::uint64_t>(byte_fallback_))
+            .add(static_cast<std::uint64_t>(pieces_.size()));
+        for (const UnigramPiece& piece : pieces_)
+            builder.add(piece.text).add(std::bit_cast<std::uint64_t>(piece.score));
+    }
+
+  private:
+    /// `spelled` is told which bytes the ids behind the last call stand for.
+    template <class Spelled>
+    void spell(std::string_view piece, ModelScratch& scratch, std::vector<std::uint32_t>& ids,
+               const Spelled& spelled) const {
         find_best_path(piece, scratch);
         // Back from the end; neighbouring unknowns become one.
         std::vector<std::uint32_t>& ends = scratch.symbols;
@@ -106,23 +133,15 @@ class UnigramModel : public TokenModel {
                 const bool more = i > 0 && scratch.best_ids[ends[i - 1]] == *unknown_id_;
                 if (more) continue;
                 spell_unknown(piece.substr(unknown_begin, end - unknown_begin), ids);
+                spelled(unknown_begin, end);
                 unknown_begin = piece.size() + 1;
             } else {
                 ids.push_back(id);
+                spelled(begin, end);
             }
         }
     }
 
-    void add_to(FingerprintBuilder& builder) const override {
-        builder.add("unigram")
-            .add(std::uint64_t{unknown_id_.value_or(nowhere)})
-            .add(static_cast<std::uint64_t>(byte_fallback_))
-            .add(static_cast<std::uint64_t>(pieces_.size()));
-        for (const UnigramPiece& piece : pieces_)
-            builder.add(piece.text).add(std::bit_cast<std::uint64_t>(piece.score));
-    }
-
-  private:
     void find_best_path(std::string_view piece, ModelScratch& scratch) const {
         auto& starts = scratch.starts;
         auto& scores = scratch.scores;

@@ -19,6 +19,31 @@ class WordPieceModel : public TokenModel {
     }
 
     void encode_piece(std::string_view piece, ModelScratch&, std::vector<std::uint32_t>& ids) const override {
+        spell(piece, ids, [](std::size_t, std::size_t) {});
+    }
+
+    void encode_piece(std::string_view piece, ModelScratch&, std::vector<std::uint32_t>& ids,
+                      std::vector<TokenOffsets>& offsets) const override {
+        const std::size_t first = offsets.size();
+        const bool known = spell(piece, ids, [&](std::size_t begin, std::size_t end) {
+            offsets.push_back({begin, end});
+        });
+        if (known) return;
+        offsets.resize(first);
+        offsets.push_back({0, piece.size()});
+    }
+
+    void add_to(FingerprintBuilder& builder) const override {
+        builder.add("wordpiece")
+            .add(std::uint64_t{options_.unknown_id})
+            .add(options_.continuing_prefix)
+            .add(std::uint64_t{options_.word_characters_max});
+    }
+
+  private:
+    /// @return false if the piece is unknown.
+    template <class Found>
+    bool spell(std::string_view piece, std::vector<std::uint32_t>& ids, const Found& found) const {
         const std::size_t begin_ids = ids.size();
         bool known = num_characters(piece) <= options_.word_characters_max;
         for (std::size_t begin = 0; known && begin < piece.size();) {
@@ -31,22 +56,18 @@ class WordPieceModel : public TokenModel {
                 if (id != TokenIndex::none) break;
             }
             known = id != TokenIndex::none;
-            if (known) ids.push_back(id);
+            if (known) {
+                ids.push_back(id);
+                found(begin, end);
+            }
             begin = end;
         }
-        if (known) return;
+        if (known) return true;
         ids.resize(begin_ids);
         ids.push_back(options_.unknown_id);
+        return false;
     }
 
-    void add_to(FingerprintBuilder& builder) const override {
-        builder.add("wordpiece")
-            .add(std::uint64_t{options_.unknown_id})
-            .add(options_.continuing_prefix)
-            .add(std::uint64_t{options_.word_characters_max});
-    }
-
-  private:
     static std::size_t num_characters(std::string_view text) {
         std::size_t count = 0;
         for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U ? 1U : 0U;

@@ -102,8 +102,7 @@ class CuttingStep : public PreTokenizer {
                 for (SplitPiece& part : found) part.is_match = !part.is_match;
             for (const SplitPiece& part : joined(std::move(found), behavior_)) {
                 if (part.begin == part.end) continue;
-                out.push_back({piece.text.substr(part.begin, part.end - part.begin),
-                               piece.at_start && part.begin == 0});
+                out.push_back(piece.part(part.begin, part.end));
             }
         }
         pieces = std::move(out);
@@ -138,7 +137,7 @@ class SplitterStep : public PreTokenizer {
             std::size_t begin = 0;
             splitter_->split(piece.text, [&](std::span<const std::size_t> ends) {
                 for (const std::size_t end : ends) {
-                    out.push_back({piece.text.substr(begin, end - begin), piece.at_start && begin == 0});
+                    out.push_back(piece.part(begin, end));
                     begin = end;
                 }
             });
@@ -155,7 +154,14 @@ class PrefixSpaceStep : public PreTokenizer {
     void apply(std::vector<TextPiece>& pieces, TextArena& arena) const override {
         for (TextPiece& piece : pieces) {
             if (piece.text.starts_with(' ')) continue;
-            piece.text = arena.emplace_back(" " + std::string(piece.text));
+            if (piece.origins != nullptr) {
+                std::vector<TokenOffsets>& origins = arena.origins.emplace_back();
+                // What is put in front comes from the first character, as in the reference.
+                origins.push_back(piece.origins[0]);
+                origins.insert(origins.end(), piece.origins, piece.origins + piece.text.size());
+                piece.origins = origins.data();
+            }
+            piece.text = arena.texts.emplace_back(" " + std::string(piece.text));
         }
     }
 };
@@ -163,7 +169,11 @@ class PrefixSpaceStep : public PreTokenizer {
 class MapBytesStep : public PreTokenizer {
   public:
     void apply(std::vector<TextPiece>& pieces, TextArena& arena) const override {
-        for (TextPiece& piece : pieces) piece.text = arena.emplace_back(mapped_bytes(piece.text));
+        for (TextPiece& piece : pieces) {
+            if (piece.origins != nullptr)
+                piece.origins = arena.origins.emplace_back(mapped_origins(piece)).data();
+            piece.text = arena.texts.emplace_back(mapped_bytes(piece.text));
+        }
     }
 };
 
@@ -188,11 +198,12 @@ class MetaspaceStep : public PreTokenizer {
     void apply(std::vector<TextPiece>& pieces, TextArena& arena) const override {
         std::vector<TextPiece> out;
         for (const TextPiece& piece : pieces) {
-            std::string& text = arena.emplace_back();
+            std::string& text = arena.texts.emplace_back();
             text.reserve(piece.text.size() + piece.text.size() / 2 + replacement_.size());
             const bool marked = piece.text.starts_with(' ') || piece.text.starts_with(replacement_);
-            if (!marked && (prepend_ == Prepend::always || (prepend_ == Prepend::first && piece.at_start)))
-                text += replacement_;
+            const bool prepends =
+                !marked && (prepend_ == Prepend::always || (prepend_ == Prepend::first && piece.at_start));
+            if (prepends) text += replacement_;
             for (const char c : piece.text) {
                 if (c == ' ') {
                     text += replacement_;
@@ -200,19 +211,30 @@ class MetaspaceStep : public PreTokenizer {
                     text += c;
                 }
             }
-            cut({text, piece.at_start}, out);
+            const TokenOffsets* origins =
+                piece.origins == nullptr ? nullptr : rewritten_origins(piece, prepends, arena);
+            cut({text, piece.at_start, origins}, out);
         }
         pieces = std::move(out);
     }
 
   private:
+    const TokenOffsets* rewritten_origins(const TextPiece& piece, bool prepends, TextArena& arena) const {
+        std::vector<TokenOffsets>& origins = arena.origins.emplace_back();
+        if (prepends) origins.resize(replacement_.size(), piece.origins[0]);
+        for (std::size_t i = 0; i < piece.text.size(); ++i)
+            origins.resize(origins.size() + (piece.text[i] == ' ' ? replacement_.size() : 1),
+                           piece.origins[i]);
+        return origins.data();
+    }
+
     /// Before each replacement.
     void cut(const TextPiece& piece, std::vector<TextPiece>& out) const {
         std::size_t begin = 0;
         while (begin < piece.text.size()) {
             std::size_t end = split_ ? piece.text.find(replacement_, begin + 1) : piece.text.size();
             if (end == std::string_view::npos) end = piece.text.size();
-            out.push_back({piece.text.substr(begin, end - begin), piece.at_start && begin == 0});
+            out.push_back(piece.part(begin, end));
             begin = end;
         }
     }
@@ -281,6 +303,15 @@ std::string single_pattern(const Component& component) {
 }
 
 }  // namespace
+
+std::vector<TokenOffsets> mapped_origins(const TextPiece& piece) {
+    std::vector<TokenOffsets> origins;
+    origins.reserve(2 * piece.text.size());
+    for (std::size_t i = 0; i < piece.text.size(); ++i)
+        origins.resize(origins.size() + mapped_size(static_cast<unsigned char>(piece.text[i])),
+                       piece.origins[i]);
+    return origins;
+}
 
 PreTokenizerPlan plan_pre_tokenizer(const Component* component) {
     PreTokenizerPlan plan;

@@ -23,24 +23,50 @@ bool composes(NormalizationForm form) {
     return form == NormalizationForm::nfc || form == NormalizationForm::nfkc;
 }
 
-void append_decomposed(char32_t c, NormalizationForm form, std::vector<char32_t>& out) {
+// Texts are lists of characters, or of characters with their changes.
+char32_t character_of(char32_t c) {
+    return c;
+}
+char32_t character_of(const CharacterChange& c) {
+    return c.character;
+}
+void set_character(char32_t& c, char32_t to) {
+    c = to;
+}
+void set_character(CharacterChange& c, char32_t to) {
+    c.character = to;
+}
+void add_change(char32_t&, std::int32_t) {}
+void add_change(CharacterChange& c, std::int32_t change) {
+    c.change += change;
+}
+std::int32_t change_of(char32_t) {
+    return 0;
+}
+std::int32_t change_of(const CharacterChange& c) {
+    return c.change;
+}
+
+template <class Character>
+void append_decomposed(char32_t c, NormalizationForm form, std::vector<Character>& out) {
     if (c >= s_base && c < s_base + s_count) {
         const char32_t s = c - s_base;
-        out.push_back(l_base + s / (v_count * t_count));
-        out.push_back(v_base + s % (v_count * t_count) / t_count);
-        if (s % t_count != 0) out.push_back(t_base + s % t_count);
+        out.push_back(Character{l_base + s / (v_count * t_count)});
+        out.push_back(Character{v_base + s % (v_count * t_count) / t_count});
+        if (s % t_count != 0) out.push_back(Character{t_base + s % t_count});
         return;
     }
     const auto mapped = is_compatible(form) ? compatible_mapping(c) : canonical_mapping(c);
     if (mapped.empty()) {
-        out.push_back(c);
+        out.push_back(Character{c});
     } else {
-        out.insert(out.end(), mapped.begin(), mapped.end());
+        for (const char32_t to : mapped) out.push_back(Character{to});
     }
 }
 
-void order_marks(std::vector<char32_t>& text) {
-    const auto rank = [](char32_t c) { return properties_of(c).combining_rank(); };
+template <class Character>
+void order_marks(std::vector<Character>& text) {
+    const auto rank = [](const Character& c) { return properties_of(character_of(c)).combining_rank(); };
     for (std::size_t begin = 0; begin < text.size();) {
         if (rank(text[begin]) == 0) {
             ++begin;
@@ -50,7 +76,7 @@ void order_marks(std::vector<char32_t>& text) {
         while (end < text.size() && rank(text[end]) != 0) ++end;
         std::stable_sort(text.begin() + static_cast<std::ptrdiff_t>(begin),
                          text.begin() + static_cast<std::ptrdiff_t>(end),
-                         [&](char32_t a, char32_t b) { return rank(a) < rank(b); });
+                         [&](const Character& a, const Character& b) { return rank(a) < rank(b); });
         begin = end;
     }
 }
@@ -64,18 +90,20 @@ char32_t composed(char32_t a, char32_t b) {
     return composed_pair(a, b);
 }
 
-void compose(std::vector<char32_t>& text) {
+template <class Character>
+void compose(std::vector<Character>& text) {
     std::size_t out = 0;
     std::size_t starter = text.size();  // Index in the output; text.size(): none yet.
     std::uint32_t last_rank = 0;
-    for (const char32_t c : std::vector<char32_t>(text)) {
-        const std::uint32_t rank = properties_of(c).combining_rank();
+    for (const Character& c : std::vector<Character>(text)) {
+        const std::uint32_t rank = properties_of(character_of(c)).combining_rank();
         // Blocked if something of no lower class stands between starter and character.
         const bool adjacent = starter < out && starter + 1 == out;
         if (starter < out && (adjacent || (last_rank != 0 && last_rank < rank))) {
-            const char32_t both = composed(text[starter], c);
+            const char32_t both = composed(character_of(text[starter]), character_of(c));
             if (both != 0) {
-                text[starter] = both;
+                set_character(text[starter], both);
+                add_change(text[starter], change_of(c) - 1);
                 continue;
             }
         }
@@ -106,19 +134,34 @@ std::string normalized_form(std::string_view text, NormalizationForm form) {
     return result;
 }
 
+std::vector<CharacterChange> normalized_form_changes(std::string_view text, NormalizationForm form) {
+    std::vector<CharacterChange> characters;
+    characters.reserve(text.size());
+    for (std::size_t offset = 0; offset < text.size();) {
+        const std::size_t first = characters.size();
+        append_decomposed(take_code_point(text, offset), form, characters);
+        for (std::size_t i = first + 1; i < characters.size(); ++i) characters[i].change = 1;
+    }
+    order_marks(characters);
+    if (composes(form)) compose(characters);
+    return characters;
+}
+
+void append_lower_case(char32_t character, std::string& text) {
+    if (character < 0x80) {
+        text += static_cast<char>(character >= 'A' && character <= 'Z' ? character + 32 : character);
+        return;
+    }
+    const auto mapped = lower_mapping(character);
+    if (mapped.empty()) append_utf8(character, text);
+    for (const char32_t to : mapped) append_utf8(to, text);
+}
+
 std::string lower_case(std::string_view text) {
     std::string result;
     result.reserve(text.size());
-    for (std::size_t offset = 0; offset < text.size();) {
-        const char32_t c = take_code_point(text, offset);
-        if (c < 0x80) {
-            result += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-            continue;
-        }
-        const auto mapped = lower_mapping(c);
-        if (mapped.empty()) append_utf8(c, result);
-        for (const char32_t to : mapped) append_utf8(to, result);
-    }
+    for (std::size_t offset = 0; offset < text.size();)
+        append_lower_case(take_code_point(text, offset), result);
     return result;
 }
 

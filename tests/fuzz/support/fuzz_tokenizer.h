@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <stdexcept>
 #include <vector>
 
 #include "io/tokenizer/tokenizer_files.h"
@@ -14,6 +15,15 @@ namespace lockstep::fuzz {
 inline void use_tokenizer(const Tokenizer& tokenizer, std::string_view text) {
     std::vector<std::uint32_t> ids;
     read_or_refuse([&] { tokenizer.encode(text, ids); });
+    read_or_refuse([&] {
+        std::vector<std::uint32_t> again;
+        std::vector<TokenOffsets> offsets;
+        tokenizer.encode_with_offsets(text, again, offsets);
+        if (again != ids || offsets.size() != ids.size()) throw std::logic_error("offsets of other ids");
+        for (const TokenOffsets& token : offsets)
+            if (token.begin > token.end || token.end > text.size())
+                throw std::logic_error("offsets beyond the text");
+    });
     read_or_refuse([&] { tokenizer.decode(ids); });
     read_or_refuse([&] {
         tokenizer.ids_before();
