@@ -137,6 +137,71 @@ TEST(JsonTokenizerTest, WhatIsWrongIsNamed) {
     EXPECT_THAT(refused(file).what(), HasSubstr("model"));
 }
 
+TEST(JsonTokenizerTest, SequencesMayStandInSequencesButNotWithoutEnd) {
+    const auto nested = [](const char* list, int levels) {
+        std::string text;
+        for (int i = 0; i < levels; ++i) text += R"({"type": "Sequence", ")" + std::string(list) + R"(": [)";
+        for (int i = 0; i < levels; ++i) text += "]}";
+        return text;
+    };
+    json file = small_file();
+    file["normalizer"] = json::parse(nested("normalizers", 20));
+    file["decoder"] = {{"type", "Sequence"}, {"decoders", {{{"type", "ByteLevel"}}}}};
+    EXPECT_EQ(small(file)->decode(encode(*small(file), "hello")), "hello");
+    const std::string deep = R"({"version": "1.0",)"
+                             "\n"
+                             R"("normalizer": )" +
+                             nested("normalizers", 100'000) + "}";
+    const Error error = error_of([&] { make_json_tokenizer(deep, "", "", {}); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("line 2, column "));
+    EXPECT_THAT(error.what(), HasSubstr("nested"));
+}
+
+TEST(JsonTokenizerTest, NothingHasTwoIds) {
+    std::string text = small_file().dump();
+    text.replace(text.find("\"he\":256"), 8, "\"he\":256,\"he\":300");
+    EXPECT_THAT(error_of([&] { make_json_tokenizer(text, "", "", {}); }).what(),
+                HasSubstr("model.vocab: 'he' stands twice"));
+    json file = small_file();
+    file["added_tokens"][0]["id"] = 5;
+    EXPECT_THAT(refused(file).what(), HasSubstr("has the id 5"));
+    file = small_file();
+    file["added_tokens"].push_back({{"id", 260}, {"content", "<other>"}});
+    EXPECT_THAT(refused(file).what(), HasSubstr("added_tokens[1]"));
+    // The same token again, and an id that is not the one it will have, are the reference's own habits.
+    file = small_file();
+    file["added_tokens"].push_back(file["added_tokens"][0]);
+    file["added_tokens"].push_back({{"id", 400}, {"content", "<far>"}});
+    EXPECT_EQ(small(file)->id_of("<far>"), 261U);
+}
+
+/// Characters behind the first of a word have a prefix.
+json prefixed_file(const std::vector<std::string>& tokens, const json& merges) {
+    json vocabulary = json::object();
+    for (const std::string& token : tokens) vocabulary[token] = vocabulary.size();
+    return {
+        {"model",
+         {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}, {"continuing_subword_prefix", "##"}}}};
+}
+
+TEST(JsonTokenizerTest, NoMergeMakesATokenOfItself) {
+    EXPECT_THAT(encode(*small(prefixed_file({"a", "##b", "##c", "ab", "abc"}, {"a ##b", "ab ##c"})), "abc"),
+                ElementsAre(4));
+    EXPECT_THAT(refused(prefixed_file({"#", "##", "###"}, {"# ###", "## ###"})).what(),
+                HasSubstr("'###' is made of itself"));
+    EXPECT_THAT(refused(prefixed_file({"#", "###", "####"}, {"# ####", "### ###"})).what(),
+                HasSubstr("made of itself, by way of"));
+    EXPECT_THAT(refused(prefixed_file({"a", "##"}, {"a ##"})).what(), HasSubstr("merges[0]"));
+    json file = small_file();
+    file["model"]["vocab"][""] = 260;
+    file["added_tokens"][0]["id"] = 261;
+    file["model"]["merges"].push_back({"hello", ""});
+    EXPECT_THAT(refused(file).what(), HasSubstr("merges[4]"));
+    file["model"]["merges"][4] = json::array({"", "hello"});
+    EXPECT_THAT(refused(file).what(), HasSubstr("merges[4]"));
+}
+
 TEST(JsonTokenizerTest, UnsupportedComponentsAreRefusedByName) {
     for (const char* place : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
         json file = small_file();
