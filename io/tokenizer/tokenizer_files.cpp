@@ -35,12 +35,14 @@ std::string read_if_there(const std::filesystem::path& path) {
     return std::filesystem::exists(path, absent) ? read_file(path) : std::string();
 }
 
-std::unique_ptr<Tokenizer> load_json(const std::filesystem::path& file, const SpecialsPolicy& policy) {
-    const std::filesystem::path folder = file.parent_path();
-    // The configuration belongs to the folder Hugging Face saves, not to a file of another name.
-    const bool saved = file.filename() == "tokenizer.json";
-    return make_json_tokenizer(read_file(file), saved ? read_if_there(folder / "tokenizer_config.json") : "",
-                               saved ? read_if_there(folder / "chat_template.jinja") : "", policy);
+/// The configuration belongs to the folder Hugging Face saves, not to a file of another name.
+struct SavedBeside {
+    std::string config, chat_template;
+};
+SavedBeside saved_beside(const std::filesystem::path& file) {
+    if (file.filename() != "tokenizer.json" && file.filename() != "tokenizer.model") return {};
+    return {read_if_there(file.parent_path() / "tokenizer_config.json"),
+            read_if_there(file.parent_path() / "chat_template.jinja")};
 }
 
 std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const TokenizerFileOptions& options) {
@@ -49,10 +51,13 @@ std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const To
         throw Error(ErrorCode::invalid_argument,
                     "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
     }
-    if (extension == ".json") return load_json(path, options.policy);
     if (extension == ".tiktoken")
         return make_tiktoken_tokenizer(read_file(path), options.pattern, options.policy);
-    if (extension == ".model") return make_sentencepiece_tokenizer(read_file(path), options.policy);
+    const auto [config, chat_template] = saved_beside(path);
+    if (extension == ".json")
+        return make_json_tokenizer(read_file(path), config, chat_template, options.policy);
+    if (extension == ".model")
+        return make_sentencepiece_tokenizer(read_file(path), options.policy, config, chat_template);
     throw Error(ErrorCode::invalid_argument,
                 "tokenizer '" + path.string() +
                     "' has no known ending; expected .json, .tiktoken, .model or a folder (or bytes, chars)");
@@ -101,7 +106,12 @@ std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description
         const auto model = base64_decoded(text("model"));
         if (!model)
             throw Error(ErrorCode::corrupt_data, "tokenizer description: field 'model' is not base64");
-        return make_sentencepiece_tokenizer(*model, policy);
+        // Absent where there was none, as in older corpora.
+        const auto text_or_none = [&](const char* name) {
+            return description.contains(name) ? text(name) : std::string();
+        };
+        return make_sentencepiece_tokenizer(*model, policy, text_or_none("config"),
+                                            text_or_none("chat_template"));
     }
     return nullptr;
 }

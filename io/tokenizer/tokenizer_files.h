@@ -21,7 +21,8 @@ struct TokenizerFileOptions {
     std::string pattern;
 };
 
-/// @param path  a file, or a folder with tokenizer.json (and tokenizer_config.json, chat_template.jinja).
+/// @param path  a file, or a folder with tokenizer.json or tokenizer.model (and tokenizer_config.json,
+///              chat_template.jinja).
 /// @throws Error{not_found}; Error{corrupt_data} saying where the file is wrong; Error{invalid_argument}
 ///         naming an unsupported component, or if a `.tiktoken` file's pattern is not known.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
@@ -34,6 +35,10 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view file, std::strin
 ///                  empty: by the ranks' SHA-256.
 std::unique_ptr<Tokenizer> make_tiktoken_tokenizer(std::string_view ranks, std::string_view encoding,
                                                    const SpecialsPolicy& policy);
-std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model, const SpecialsPolicy& policy);
+/// Special tokens are the control pieces; user-defined pieces are taken wherever a text spells them.
+/// @param config  tokenizer_config.json; a token that it names and the model lacks is none.
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model, const SpecialsPolicy& policy,
+                                                        std::string_view config = {},
+                                                        std::string_view chat_template = {});
 
 }  // namespace lockstep

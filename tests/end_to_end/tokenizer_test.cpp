@@ -3,18 +3,29 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "io/corpus.h"
+#include "io/tokenizer/tokenizer_files.h"
 #include "tests/support/program.h"
+#include "tests/support/sentencepiece_model.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep::test {
 namespace {
 
+using nlohmann::json;
 using testing::HasSubstr;
 
 class TokenizerTest : public testing::Test {
   protected:
     std::string path(const std::string& name) const { return (directory_ / name).string(); }
 
+    static void succeeds(const std::vector<std::string>& arguments) {
+        const ProgramResult result = run_lockstep_program(0, arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+    }
     /// @return what it said, with one error in it.
     static std::string refused(const std::vector<std::string>& arguments, int code,
                                const Environment& environment = {}) {
@@ -37,6 +48,44 @@ TEST_F(TokenizerTest, AFileNestedWithoutEndIsRefused) {
     const std::string why = refused({"tokenizer", "encode", "-t", path("tokenizer.json"), "--text", "x"}, 65);
     EXPECT_THAT(why, HasSubstr("tokenizer.json"));
     EXPECT_THAT(why, HasSubstr("nested"));
+}
+
+TEST_F(TokenizerTest, ASentencePieceFolderIsInTheCorpusWhole) {
+    directory_.write("model/tokenizer.model", trained_sentencepiece_model("unigram"));
+    directory_.write("model/tokenizer_config.json",
+                     R"({"eos_token": "<|im_start|>", "chat_template": "{{ messages }}"})");
+    std::string lines;
+    std::vector<std::string> texts;
+    for (int i = 0; i < 100; ++i) {
+        texts.push_back("line " + std::to_string(i) + " the quick fox " +
+                        (i % 3 == 0 ? "<s>Привет</s>" : "x->y") +
+                        std::string(static_cast<std::size_t>(i), 'k'));
+        lines += json({{"text", texts.back()}}).dump() + "\n";
+    }
+    directory_.write("texts.jsonl", lines);
+    for (const char* specials : {"text", "parse"}) {
+        SCOPED_TRACE(specials);
+        succeeds({"ingest", "-d", path("texts.jsonl"), "-t", path("model"), "--specials", specials, "-o",
+                  path("c.h5"), "--force"});
+        const Corpus corpus = Corpus::open(path("c.h5"));
+        TokenizerFileOptions options;
+        if (std::string_view(specials) == "parse") options.policy.literal = LiteralSpecials::parse;
+        const auto given = load_tokenizer(path("model"), options);
+        const auto stored = make_tokenizer_from_description(corpus.tokenizer().description_json);
+        EXPECT_EQ(stored->fingerprint(), given->fingerprint());
+        EXPECT_EQ(corpus.tokenizer().fingerprint, given->fingerprint());
+        EXPECT_EQ(stored->chat_template(), "{{ messages }}");
+        EXPECT_EQ(corpus.tokenizer().eos_id, given->id_of("<|im_start|>"));
+        ASSERT_EQ(corpus.num_samples(), texts.size());
+        for (std::size_t i = 0; i < texts.size(); ++i) {
+            std::vector<std::uint32_t> expected, found(corpus.sample_tokens(i));
+            encode_document(*given, options.policy, texts[i], expected);
+            corpus.read_tokens(i, 0, found);
+            EXPECT_EQ(found, expected) << texts[i];
+            const bool has_bos = std::ranges::find(found, *given->bos_id()) != found.end();
+            EXPECT_EQ(has_bos, options.policy.literal == LiteralSpecials::parse && i % 3 == 0) << texts[i];
+        }
+    }
 }
 
 }  // namespace
