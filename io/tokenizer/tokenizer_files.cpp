@@ -1,11 +1,14 @@
 #include "io/tokenizer/tokenizer_files.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 
 #include "io/base/error.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/description.h"
+#include "io/tokenizer/openai_names.h"
 
 namespace lockstep {
 
@@ -45,6 +48,23 @@ SavedBeside saved_beside(const std::filesystem::path& file) {
             read_if_there(file.parent_path() / "chat_template.jinja")};
 }
 
+/// The ranks of an encoding that was asked for by name. @throws Error{not_found} naming every folder.
+std::filesystem::path find_ranks(const std::string& name, std::string_view encoding,
+                                 const TokenizerFileOptions& options) {
+    const std::string file = openai_ranks_file(encoding);
+    std::string looked;
+    for (const std::filesystem::path& folder : options.folders) {
+        std::error_code absent;
+        if (std::filesystem::is_regular_file(folder / file, absent)) return folder / file;
+        looked += (looked.empty() ? "'" : ", '") + folder.string() + "'";
+    }
+    throw Error(ErrorCode::not_found,
+                "tokenizer '" + name + "' is OpenAI's " + std::string(encoding) + ", whose ranks '" + file +
+                    "' are in none of " + looked +
+                    " (the working folder and those of LOCKSTEP_TOKENIZERS); put the file there or pass "
+                    "its path");
+}
+
 std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const TokenizerFileOptions& options) {
     const std::string extension = path.extension().string();
     if (extension != ".tiktoken" && !options.pattern.empty()) {
@@ -65,13 +85,32 @@ std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const To
 
 }  // namespace
 
+std::vector<std::filesystem::path> tokenizer_folders() {
+    std::vector<std::filesystem::path> folders{"."};
+    const char* variable = std::getenv("LOCKSTEP_TOKENIZERS");
+    std::string_view rest = variable == nullptr ? "" : variable;
+    while (!rest.empty()) {
+        const std::string_view folder = rest.substr(0, rest.find(':'));
+        if (!folder.empty()) folders.emplace_back(folder);
+        rest.remove_prefix(std::min(folder.size() + 1, rest.size()));
+    }
+    return folders;
+}
+
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
                                           const TokenizerFileOptions& options) {
     std::error_code failure;
-    if (!std::filesystem::exists(path, failure))
-        throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
     std::filesystem::path file = path;
-    if (std::filesystem::is_directory(path, failure)) {
+    std::string_view encoding;  // Of a name that is no path.
+    if (!std::filesystem::exists(path, failure)) {
+        encoding = openai_encoding_of(path.native());
+        if (encoding.empty())
+            throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
+        if (!options.pattern.empty())
+            throw Error(ErrorCode::invalid_argument,
+                        "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
+        file = find_ranks(path.string(), encoding, options);
+    } else if (std::filesystem::is_directory(path, failure)) {
         for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
             file = path / name;
             if (std::filesystem::exists(file, failure)) break;
@@ -82,6 +121,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
         }
     }
     try {
+        if (!encoding.empty()) return make_openai_tokenizer(read_file(file), encoding, options.policy);
         return load_file(file, options);
     } catch (const Error& error) {
         if (std::string_view(error.what()).find(file.string()) != std::string_view::npos) throw;

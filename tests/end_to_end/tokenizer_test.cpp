@@ -88,5 +88,23 @@ TEST_F(TokenizerTest, ASentencePieceFolderIsInTheCorpusWhole) {
     }
 }
 
+TEST_F(TokenizerTest, AnOpenAiModelsRanksAreLookedForByName) {
+    const std::vector<std::string> encode{"tokenizer", "encode", "-t", "gpt-4o", "--text", "x"};
+    const std::string absent = refused(encode, 66, {{"LOCKSTEP_TOKENIZERS", path("a") + ":" + path("b")}});
+    for (const std::string& noun : {std::string("gpt-4o"), std::string("o200k_base.tiktoken"), path("a"),
+                                    path("b"), std::string("LOCKSTEP_TOKENIZERS")})
+        EXPECT_THAT(absent, HasSubstr(noun));
+    directory_.write("b/o200k_base.tiktoken", "YQ== 0\n");
+    EXPECT_THAT(refused(encode, 65, {{"LOCKSTEP_TOKENIZERS", path("a") + ":" + path("b")}}),
+                HasSubstr(path("b/o200k_base.tiktoken")));
+    // A name that is a path is that path.
+    const ProgramResult here =
+        run_program({LOCKSTEP_BINARY, "tokenizer", "encode", "-t", "gpt-4o", "--text", "x"}, {},
+                    directory_.write("gpt-4o/tokenizer.model", trained_sentencepiece_model("bpe"))
+                        .parent_path()
+                        .parent_path());
+    EXPECT_EQ(here.exit_code, 0) << here.err;
+}
+
 }  // namespace
 }  // namespace lockstep::test

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <atomic>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "io/base/error.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
+#include "io/tokenizer/openai_names.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
 
@@ -254,6 +256,54 @@ TEST(TiktokenTest, BadRanksAreRefusedWithTheirLine) {
     }
     EXPECT_EQ(error_of([] { make_tiktoken_tokenizer("YWI= 0\n", "cl100k_base", {}); }).code(),
               ErrorCode::corrupt_data);
+}
+
+TEST(OpenAiNamesTest, ModelsHaveTheirEncodings) {
+    EXPECT_EQ(openai_encoding_of("gpt-4o"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-4o-2024-08-06"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("o1-mini"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("ft:gpt-4o-mini:us:x:y"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-oss-20b"), "o200k_harmony");
+    EXPECT_EQ(openai_encoding_of("gpt-4"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-4-32k-0613"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-3.5-turbo"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("davinci-002"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("text-davinci-003"), "p50k_base");
+    EXPECT_EQ(openai_encoding_of("text-davinci-edit-001"), "p50k_edit");
+    EXPECT_EQ(openai_encoding_of("davinci"), "r50k_base");
+    EXPECT_EQ(openai_encoding_of("gpt2"), "r50k_base");
+    EXPECT_EQ(openai_encoding_of("p50k_edit"), "p50k_edit");
+    EXPECT_EQ(openai_ranks_file("p50k_edit"), "p50k_base.tiktoken");
+    EXPECT_EQ(openai_ranks_file("o200k_harmony"), "o200k_base.tiktoken");
+    for (const char* name : {"", "gpt", "gpt-4o2", "gpt-44", "davinci-003", "ft:", "llama", "bytes", "o200k"})
+        EXPECT_EQ(openai_encoding_of(name), "") << name;
+}
+
+TEST(LoadTokenizerTest, AModelsRanksAreLookedForInEveryFolder) {
+    const TemporaryDirectory directory;
+    TokenizerFileOptions options;
+    options.folders = {directory / "a", directory / "b"};
+    const Error absent = error_of([&] { load_tokenizer("gpt-4o", options); });
+    EXPECT_EQ(absent.code(), ErrorCode::not_found);
+    for (const std::string& noun : {std::string("'gpt-4o'"), std::string("o200k_base.tiktoken"),
+                                    (directory / "a").string(), (directory / "b").string()})
+        EXPECT_THAT(absent.what(), HasSubstr(noun));
+    // Found, but not what OpenAI published.
+    directory.write("b/o200k_base.tiktoken", byte_ranks());
+    const Error other = error_of([&] { load_tokenizer("gpt-4o", options); });
+    EXPECT_EQ(other.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(other.what(), HasSubstr((directory / "b/o200k_base.tiktoken").string()));
+    EXPECT_THAT(other.what(), HasSubstr("o200k_base that OpenAI published"));
+    options.pattern = "cl100k_base";
+    EXPECT_THAT(error_of([&] { load_tokenizer("gpt-4o", options); }).what(), HasSubstr("--pattern"));
+    EXPECT_THAT(error_of([&] { load_tokenizer("gpt-99", options); }).what(), HasSubstr("does not exist"));
+}
+
+TEST(LoadTokenizerTest, TheEnvironmentNamesFolders) {
+    ASSERT_EQ(setenv("LOCKSTEP_TOKENIZERS", "/one::/two", 1), 0);
+    EXPECT_THAT(tokenizer_folders(), ElementsAre(".", "/one", "/two"));
+    ASSERT_EQ(unsetenv("LOCKSTEP_TOKENIZERS"), 0);
+    EXPECT_THAT(tokenizer_folders(), ElementsAre("."));
 }
 
 TEST(LoadTokenizerTest, PathsThatAreNoTokenizersAreRefused) {
