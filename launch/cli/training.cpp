@@ -11,6 +11,7 @@
 
 #include "coordinator/distribution.h"
 #include "coordinator/ingest/drift.h"
+#include "coordinator/plan_tokenizers.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/base/process_memory.h"
@@ -352,6 +353,7 @@ PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std
     for (const std::string& path : corpus_paths(corpora, at_hand.plan.sources)) {
         at_hand.inputs.push_back(PlanInput::open(path, ""));
     }
+    require_same_tokenizers(plan_path, at_hand.plan, at_hand.inputs);
     at_hand.bound = bind_plan(at_hand.plan, at_hand.inputs);
     for (const PlanInput& input : at_hand.inputs) warn_of_drift(*input.corpus());
     return at_hand;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/corpus.h"
+#include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "tests/support/program.h"
 #include "tests/support/sentencepiece_model.h"
@@ -104,6 +105,42 @@ TEST_F(TokenizerTest, AnOpenAiModelsRanksAreLookedForByName) {
                         .parent_path()
                         .parent_path());
     EXPECT_EQ(here.exit_code, 0) << here.err;
+}
+
+TEST_F(TokenizerTest, AChangedTokenizerIsNamedPartByPartBeforeTheFirstStep) {
+    json vocabulary = json::object();
+    for (unsigned b = 0; b < 256; ++b) vocabulary[mapped_bytes(std::string(1, static_cast<char>(b)))] = b;
+    vocabulary["li"] = 256;
+    vocabulary["ne"] = 257;
+    json file = {{"version", "1.0"},
+                 {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+                 {"decoder", {{"type", "ByteLevel"}}},
+                 {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"l i"}}}}};
+    std::string text;
+    for (int i = 0; i < 40; ++i) text += "line " + std::to_string(i) + "\n";
+    directory_.write("texts.txt", text);
+    const auto ingest = [&] {
+        directory_.write("tokenizer.json", file.dump());
+        succeeds({"ingest", "-d", path("texts.txt"), "--document", "line", "-t", path("tokenizer.json"), "-o",
+                  path("c.h5"), "--force"});
+    };
+    ingest();
+    succeeds({"batchplan", "build", "-l", path("c.h5"), "-e", "1", "-b", "512", "-o", path("plan")});
+    const std::vector<std::string> validate{"batchplan", "validate", "-p", path("plan"), "-l", path("c.h5")};
+    const std::vector<std::string> train{"train", "-p",      path("plan"), "-d", path("c.h5"), "-m",
+                                         "nano",  "--steps", "1",          "-o", path("run")};
+    succeeds(validate);
+
+    file["model"]["merges"].push_back("n e");
+    file["normalizer"] = {{"type", "NFC"}};
+    ingest();
+    for (const auto& arguments : {validate, train}) {
+        const std::string why = refused(arguments, 65);
+        EXPECT_THAT(why, HasSubstr("merges: 1 before, 2 now"));
+        EXPECT_THAT(why, HasSubstr("normalizer: 'none' before, '{\"type\":\"NFC\"}' now"));
+        EXPECT_THAT(why, testing::Not(HasSubstr("vocabulary:")));
+    }
+    EXPECT_FALSE(std::filesystem::exists(path("run")));
 }
 
 }  // namespace
