@@ -14,9 +14,9 @@ function file(parts) {
 }
 
 /// Merges learned the plain way, on few words.
-function learn(words, count, alphabet) {
+function learn(words, count, alphabet, spell = Array.from) {
     const counts = counted(words);
-    const split = counts.map(([word]) => Array.from(word));
+    const split = counts.map(([word]) => spell(word));
     const merges = [], vocabulary = new Map(alphabet.map((token, id) => [token, id]));
     for (const parts of split) for (const part of parts) if (!vocabulary.has(part)) vocabulary.set(part, vocabulary.size);
     for (let round = 0; round < count; ++round) {
@@ -114,4 +114,104 @@ export function unigram(sample, { fallback, scheme, normalizer }) {
 /// Byte level with steps behind the map, as Falcon has it, and patterns that only PCRE2 runs.
 export function byteLevel(gpt2, pre_tokenizer, more = {}) {
     return JSON.stringify({ ...gpt2, pre_tokenizer, ...more });
+}
+
+/// The characters that byte level writes bytes as.
+const byteCharacters = (() => {
+    const itself = (b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+    let next = 256;
+    return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(itself(b) ? b : next++));
+})();
+
+/// As CLIP has it: words end in a mark of their own, and what is no word is dropped.
+export function clip(sample) {
+    const pattern = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+";
+    const words = sample.flatMap((text) => text.normalize('NFC').toLowerCase().match(new RegExp(pattern, 'gu')) ?? []).filter((w) => w.length < 20);
+    const spell = (word) => {
+        const parts = Array.from(Buffer.from(word), (b) => byteCharacters[b]);
+        parts.push(parts.pop() + '</w>');
+        return parts;
+    };
+    const { vocab, merges } = learn(words, 500, [...byteCharacters, ...byteCharacters.map((c) => c + '</w>')], spell);
+    const start = Object.keys(vocab).length;
+    vocab['<|startoftext|>'] = start;
+    vocab['<|endoftext|>'] = start + 1;
+    return file({
+        added_tokens: [added('<|startoftext|>', start, { normalized: true }), added('<|endoftext|>', start + 1)],
+        normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' }, { type: 'Lowercase' }] },
+        pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }] },
+        post_processor: { type: 'RobertaProcessing', sep: ['<|endoftext|>', start + 1], cls: ['<|startoftext|>', start], trim_offsets: false, add_prefix_space: false },
+        decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+        model: { type: 'BPE', dropout: null, unk_token: '<|endoftext|>', continuing_subword_prefix: '', end_of_word_suffix: '</w>', fuse_unk: false, byte_fallback: false, vocab, merges: merges.map((m) => m.join(' ')) },
+    });
+}
+
+/// A double-array trie of texts to numbers, as SentencePiece stores its rules. Below the unit at p the child
+/// of byte c stands at (p ^ offset) ^ c, and the number of what ends here at p ^ offset.
+function doubleArray(entries) {
+    const root = { children: new Map() };
+    for (const [text, value] of entries) {
+        let node = root;
+        for (const byte of Buffer.from(text)) {
+            if (!node.children.has(byte)) node.children.set(byte, { children: new Map() });
+            node = node.children.get(byte);
+        }
+        node.value = value;
+    }
+    // No two nodes have their children at one base: a label alone says whose child a unit is.
+    const units = [0], taken = new Set([0]), bases = new Set();
+    let free = 1;
+    const place = (node, at, label) => {
+        const bytes = [...node.children.keys()].sort((a, b) => a - b);
+        const wanted = node.value === undefined ? bytes : [0, ...bytes];
+        while (taken.has(free)) ++free;
+        let base = free;
+        while (bases.has(base) || wanted.some((c) => taken.has(base ^ c))) ++base;
+        bases.add(base);
+        for (const c of wanted) taken.add(base ^ c);
+        units[at] = (label | (node.value === undefined ? 0 : 0x100) | ((at ^ base) << 10)) >>> 0;
+        if (node.value !== undefined) units[base] = (node.value | 0x80000000) >>> 0;
+        for (const c of bytes) place(node.children.get(c), base ^ c, c);
+    };
+    place(root, 0, 0);
+    const out = new Uint32Array(Math.ceil((Math.max(...taken) + 1) / 256) * 256);
+    for (const [at, unit] of units.entries()) out[at] = unit ?? 0;
+    return out;
+}
+
+/// The rules of NFKC for much of what differs, composed pairs among them; white space as a space, controls gone.
+export function charsmap() {
+    const rules = new Map();
+    const add = (from, to) => { if (from !== to) rules.set(from, to); };
+    for (const [first, last] of [[0xa0, 0x17ff], [0x1e00, 0x1fff], [0x2000, 0x33ff], [0xac00, 0xac40], [0xf900, 0xfaff], [0xfb00, 0xffee], [0x1d400, 0x1d4ff]])
+        for (let c = first; c <= last; ++c) add(String.fromCodePoint(c), String.fromCodePoint(c).normalize('NFKC'));
+    for (const letter of 'aeiouAEIOUncNCyszSZ') for (const mark of '\u0300\u0301\u0302\u0303\u0308\u030a\u0327\u0328\u030c') add(letter + mark, (letter + mark).normalize('NFKC'));
+    for (let c = 1; c < 0x20; ++c) rules.set(String.fromCharCode(c), '\t\n\r'.includes(String.fromCharCode(c)) ? ' ' : '');
+    for (const c of '\u007f\u200b\ufeff\u00ad') rules.set(c, '');
+    for (const c of '\u0085\u00a0\u1680\u2003\u2028\u2029\u202f\u3000') rules.set(c, ' ');
+    rules.set('👍🏽', '+1');
+    const places = new Map();
+    let texts = '';
+    for (const to of rules.values()) {
+        if (places.has(to)) continue;
+        places.set(to, Buffer.byteLength(texts));
+        texts += to + '\0';
+    }
+    const trie = doubleArray([...rules].map(([from, to]) => [from, places.get(to)]));
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(trie.byteLength);
+    return Buffer.concat([size, Buffer.from(trie.buffer), Buffer.from(texts)]).toString('base64');
+}
+
+/// The file with special tokens that no text can spell, the rest of it unchanged: what the engine gives then
+/// is what it gives where specials are text.
+export function withoutSpecials(json) {
+    const whole = JSON.parse(json);
+    const vocabulary = whole.model.vocab;
+    const known = new Set(Array.isArray(vocabulary) ? vocabulary.map(([piece]) => piece) : Object.keys(vocabulary));
+    whole.added_tokens = whole.added_tokens
+        .filter(({ special, content }) => !special || !known.has(content))
+        .map((token) => (token.special ? { ...token, content: `\u{10fffd}${token.id}\u{10fffc}` } : token));
+    whole.post_processor = null;
+    return JSON.stringify(whole);
 }
