@@ -20,6 +20,7 @@
 #include "coordinator/plan_documents.h"
 #include "coordinator/plan_export.h"
 #include "coordinator/plan_file.h"
+#include "coordinator/plan_tokenizers.h"
 #include "io/base/contract.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
@@ -267,6 +268,7 @@ Fingerprint receive_chunk(Communicator& comm, Rank from, PlanChunk& chunk) {
 struct PlanWriter::State {
     std::filesystem::path directory;  ///< As given, for messages.
     std::filesystem::path target, building;
+    const std::vector<PlanInput>* inputs = nullptr;
     bool exists = false;
     bool published = false;
     EpochCounts total;
@@ -286,6 +288,7 @@ PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& 
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.directory = directory;
+    s.inputs = &inputs;
     s.total = total;
     s.target = std::filesystem::absolute(directory / ".").lexically_normal().parent_path();
     std::error_code failure;
@@ -326,7 +329,9 @@ SavedPlan PlanWriter::publish(const BatchPlan& whole_head, const PlanStats& stat
         json fingerprints = fingerprints_of(whole_head);
         fingerprints["files"] = files;
         write_file(s.building / "fingerprints.json", seal_json(fingerprints.dump()));
-        write_file(s.building / "metadata.json", seal_json(metadata_of(whole_head, s.total).dump()));
+        json metadata = metadata_of(whole_head, s.total);
+        metadata["tokenizers"] = tokenizer_records(*s.inputs);
+        write_file(s.building / "metadata.json", seal_json(metadata.dump()));
         write_file(s.building / "stats.json", stats_json(stats).dump(2) + "\n");
         // Nothing of the folder is seen before it is renamed, so its files need no order among themselves.
         std::vector<std::filesystem::path> written = {s.building};

@@ -43,6 +43,7 @@ class DriftCheck {
     }
 
     DriftReport run() {
+        check_tokenizer();
         const std::string record = corpus_.ingest_record();
         if (record.empty()) {
             report_.note = name() +
@@ -50,7 +51,6 @@ class DriftCheck {
                            "were checked (ingest it again to check its documents too)";
             return report_;
         }
-        check_tokenizer();
         const IngestRecord how = parse_ingest_record(record);
         for (const auto& [source, samples] : by_source_) check_source(how, source, samples);
         if (report_.samples_unreadable != 0) {

@@ -27,8 +27,8 @@ struct DriftReport {
 ///         the document, or the ids this version gives for an unchanged document.
 DriftReport check_drift(const Corpus& corpus, std::uint64_t samples, std::uint64_t seed);
 
-/// Where two tokenizer descriptions (JSON) differ, for people: "model/merges: 49,990 entries, expected
-/// 50,000"; empty if nowhere.
+/// Which parts of two tokenizer descriptions (JSON) differ, for people: "merges: 49992 before, 49993 now,
+/// first difference at 1234 'a b' / 'c d'"; empty if none.
 std::string describe_tokenizer_change(const std::string& expected_json, const std::string& found_json);
 
 }  // namespace lockstep

@@ -8,6 +8,8 @@
 #include "io/base/error.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/description.h"
+#include "io/tokenizer/pipeline/added_tokens.h"
+#include "io/tokenizer/saved_files.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/utf8.h"
 
@@ -17,27 +19,42 @@ namespace {
 
 class SentencePieceTokenizer : public Tokenizer {
   public:
-    SentencePieceTokenizer(std::string_view model, const SpecialsPolicy& policy)
-        : model_(model), policy_(policy) {
+    SentencePieceTokenizer(std::string_view model, const SpecialsPolicy& policy, std::string_view config,
+                           std::string_view chat_template)
+        : model_(model), config_(config), chat_template_(chat_template), policy_(policy) {
         const std::string problem = load();
         if (!problem.empty()) throw Error(ErrorCode::corrupt_data, "not a SentencePiece model: " + problem);
+        const SavedConfig saved = saved_config_of(config, chat_template);
+        effective_template_ = saved.chat_template;
+        bos_ = saved.bos ? id_of(*saved.bos) : std::nullopt;
+        eos_ = saved.eos ? id_of(*saved.eos) : std::nullopt;
+        pad_ = saved.pad ? id_of(*saved.pad) : std::nullopt;
+        if (!bos_) bos_ = own_bos();
+        if (!eos_) eos_ = own_eos();
+        if (!pad_) pad_ = own_pad();
+        if (policy_.literal == LiteralSpecials::parse) find_controls();
     }
 
     std::string name() const override { return "sentencepiece"; }
     std::uint64_t vocabulary_size() const override {
         return static_cast<std::uint64_t>(processor_.GetPieceSize());
     }
-    std::optional<std::uint32_t> bos_id() const override { return id_or_none(processor_.bos_id()); }
-    std::optional<std::uint32_t> eos_id() const override { return id_or_none(processor_.eos_id()); }
-    std::optional<std::uint32_t> pad_id() const override { return id_or_none(processor_.pad_id()); }
+    std::optional<std::uint32_t> bos_id() const override { return bos_; }
+    std::optional<std::uint32_t> eos_id() const override { return eos_; }
+    std::optional<std::uint32_t> pad_id() const override { return pad_; }
+
+    std::string chat_template() const override { return effective_template_; }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
         expect_valid_utf8(text);
-        std::vector<int> pieces;
-        const auto status = processor_.Encode(text, &pieces);
-        if (!status.ok())
-            throw Error(ErrorCode::corrupt_data, "SentencePiece: " + std::string(status.message()));
-        for (const int id : pieces) ids.push_back(static_cast<std::uint32_t>(id));
+        if (controls_.empty()) return encode_stretch(text, ids);
+        for (const TextSegment& segment : controls_.find(text, LiteralSpecials::parse)) {
+            if (segment.is_token) {
+                ids.push_back(segment.id);
+            } else {
+                encode_stretch(text.substr(segment.begin, segment.end - segment.begin), ids);
+            }
+        }
     }
 
     void encode_with_offsets(std::string_view text, std::vector<std::uint32_t>& ids,
@@ -66,7 +83,8 @@ class SentencePieceTokenizer : public Tokenizer {
         return processor_.IdToPiece(static_cast<int>(id));
     }
     bool is_special(std::uint32_t id) const override {
-        return id < vocabulary_size() && processor_.IsControl(static_cast<int>(id));
+        if (id >= vocabulary_size() || processor_.IsUnknown(static_cast<int>(id))) return false;
+        return processor_.IsControl(static_cast<int>(id)) || id == bos_ || id == eos_ || id == pad_;
     }
     std::optional<std::uint32_t> id_of(std::string_view token) const override {
         const int id = processor_.PieceToId(token);
@@ -77,14 +95,51 @@ class SentencePieceTokenizer : public Tokenizer {
     std::string description_json() const override {
         nlohmann::json description = describe("sentencepiece", policy_);
         description["model"] = base64_encoded(model_);
+        if (!config_.empty()) description["config"] = config_;
+        if (!chat_template_.empty()) description["chat_template"] = chat_template_;
         return description.dump();
     }
     Fingerprint fingerprint() const override {
         // The model holds its normalization rules, so no tables of ours take part.
-        return begin_tokenizer_fingerprint("sentencepiece", policy_, no_unicode_tables).add(model_).finish();
+        FingerprintBuilder builder = begin_tokenizer_fingerprint("sentencepiece", policy_, no_unicode_tables);
+        builder.add(model_);
+        // A model by itself, whose control pieces stay text, has the fingerprint it always had.
+        if (!controls_.empty()) builder.add("control pieces parsed");
+        if (bos_ != own_bos() || eos_ != own_eos() || pad_ != own_pad() || !effective_template_.empty()) {
+            builder.add("configured");
+            for (const auto& id : {bos_, eos_, pad_}) builder.add(std::uint64_t{id.value_or(no_id)});
+            builder.add(effective_template_);
+        }
+        return builder.finish();
     }
 
   private:
+    static constexpr std::uint32_t no_id = 0xFFFFFFFFU;
+
+    std::optional<std::uint32_t> own_bos() const { return id_or_none(processor_.bos_id()); }
+    std::optional<std::uint32_t> own_eos() const { return id_or_none(processor_.eos_id()); }
+    std::optional<std::uint32_t> own_pad() const { return id_or_none(processor_.pad_id()); }
+
+    /// The library takes user-defined pieces wherever texts spell them, control pieces never.
+    void find_controls() {
+        std::vector<AddedToken> controls;
+        std::vector<std::string> patterns;
+        for (std::uint32_t id = 0; id < vocabulary_size(); ++id) {
+            if (!processor_.IsControl(static_cast<int>(id))) continue;
+            patterns.push_back(processor_.IdToPiece(static_cast<int>(id)));
+            controls.push_back({patterns.back(), id, true});
+        }
+        controls_ = AddedTokenFinder(controls, patterns);
+    }
+
+    void encode_stretch(std::string_view text, std::vector<std::uint32_t>& ids) const {
+        std::vector<int> pieces;
+        const auto status = processor_.Encode(text, &pieces);
+        if (!status.ok())
+            throw Error(ErrorCode::corrupt_data, "SentencePiece: " + std::string(status.message()));
+        for (const int id : pieces) ids.push_back(static_cast<std::uint32_t>(id));
+    }
+
     /// What the library says against the model; some of it, it throws.
     std::string load() {
         try {
@@ -107,16 +162,20 @@ class SentencePieceTokenizer : public Tokenizer {
                         std::to_string(vocabulary_size()) + ")");
     }
 
-    std::string model_;
+    std::string model_, config_, chat_template_;  ///< As they were given.
     SpecialsPolicy policy_;
     sentencepiece::SentencePieceProcessor processor_;
+    std::optional<std::uint32_t> bos_, eos_, pad_;
+    std::string effective_template_;
+    AddedTokenFinder controls_;  ///< Empty unless special tokens are parsed.
 };
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model,
-                                                        const SpecialsPolicy& policy) {
-    return std::make_unique<SentencePieceTokenizer>(model, policy);
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(std::string_view model, const SpecialsPolicy& policy,
+                                                        std::string_view config,
+                                                        std::string_view chat_template) {
+    return std::make_unique<SentencePieceTokenizer>(model, policy, config, chat_template);
 }
 
 }  // namespace lockstep

@@ -101,6 +101,8 @@ class TextTokenizer : public Tokenizer {
         nlohmann::json description =
             describe(parts_.description.at("type").get<std::string>(), parts_.policy);
         description.update(parts_.description);
+        // Not to build it again, but to say what changed when a later version builds another one.
+        description["unicode"] = unicode_tables_version;
         return description.dump();
     }
 

@@ -153,6 +153,19 @@ const Encoding& encoding_of(std::string_view ranks, std::string_view name) {
 
 }  // namespace
 
+std::unique_ptr<Tokenizer> make_openai_tokenizer(std::string_view ranks, std::string_view name,
+                                                 const SpecialsPolicy& policy) {
+    const std::string expected(encoding_of(ranks, name).ranks_sha256);
+    const std::string digest = sha256(std::as_bytes(std::span(ranks))).hex();
+    if (digest != expected) {
+        throw Error(ErrorCode::corrupt_data, "these are not the ranks of " + std::string(name) +
+                                                 " that OpenAI published: SHA-256 " + digest.substr(0, 12) +
+                                                 "…, expected " + expected.substr(0, 12) +
+                                                 "…; get the file again, or pass its path if it is meant");
+    }
+    return make_tiktoken_tokenizer(ranks, name, policy);
+}
+
 std::unique_ptr<Tokenizer> make_tiktoken_tokenizer(std::string_view ranks, std::string_view name,
                                                    const SpecialsPolicy& policy) {
     const Encoding& encoding = encoding_of(ranks, name);

@@ -1,11 +1,14 @@
 #include "io/tokenizer/tokenizer_files.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 
 #include "io/base/error.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/description.h"
+#include "io/tokenizer/openai_names.h"
 
 namespace lockstep {
 
@@ -35,12 +38,31 @@ std::string read_if_there(const std::filesystem::path& path) {
     return std::filesystem::exists(path, absent) ? read_file(path) : std::string();
 }
 
-std::unique_ptr<Tokenizer> load_json(const std::filesystem::path& file, const SpecialsPolicy& policy) {
-    const std::filesystem::path folder = file.parent_path();
-    // The configuration belongs to the folder Hugging Face saves, not to a file of another name.
-    const bool saved = file.filename() == "tokenizer.json";
-    return make_json_tokenizer(read_file(file), saved ? read_if_there(folder / "tokenizer_config.json") : "",
-                               saved ? read_if_there(folder / "chat_template.jinja") : "", policy);
+/// The configuration belongs to the folder Hugging Face saves, not to a file of another name.
+struct SavedBeside {
+    std::string config, chat_template;
+};
+SavedBeside saved_beside(const std::filesystem::path& file) {
+    if (file.filename() != "tokenizer.json" && file.filename() != "tokenizer.model") return {};
+    return {read_if_there(file.parent_path() / "tokenizer_config.json"),
+            read_if_there(file.parent_path() / "chat_template.jinja")};
+}
+
+/// The ranks of an encoding that was asked for by name. @throws Error{not_found} naming every folder.
+std::filesystem::path find_ranks(const std::string& name, std::string_view encoding,
+                                 const TokenizerFileOptions& options) {
+    const std::string file = openai_ranks_file(encoding);
+    std::string looked;
+    for (const std::filesystem::path& folder : options.folders) {
+        std::error_code absent;
+        if (std::filesystem::is_regular_file(folder / file, absent)) return folder / file;
+        looked += (looked.empty() ? "'" : ", '") + folder.string() + "'";
+    }
+    throw Error(ErrorCode::not_found,
+                "tokenizer '" + name + "' is OpenAI's " + std::string(encoding) + ", whose ranks '" + file +
+                    "' are in none of " + looked +
+                    " (the working folder and those of LOCKSTEP_TOKENIZERS); put the file there or pass "
+                    "its path");
 }
 
 std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const TokenizerFileOptions& options) {
@@ -49,10 +71,13 @@ std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const To
         throw Error(ErrorCode::invalid_argument,
                     "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
     }
-    if (extension == ".json") return load_json(path, options.policy);
     if (extension == ".tiktoken")
         return make_tiktoken_tokenizer(read_file(path), options.pattern, options.policy);
-    if (extension == ".model") return make_sentencepiece_tokenizer(read_file(path), options.policy);
+    const auto [config, chat_template] = saved_beside(path);
+    if (extension == ".json")
+        return make_json_tokenizer(read_file(path), config, chat_template, options.policy);
+    if (extension == ".model")
+        return make_sentencepiece_tokenizer(read_file(path), options.policy, config, chat_template);
     throw Error(ErrorCode::invalid_argument,
                 "tokenizer '" + path.string() +
                     "' has no known ending; expected .json, .tiktoken, .model or a folder (or bytes, chars)");
@@ -60,13 +85,32 @@ std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const To
 
 }  // namespace
 
+std::vector<std::filesystem::path> tokenizer_folders() {
+    std::vector<std::filesystem::path> folders{"."};
+    const char* variable = std::getenv("LOCKSTEP_TOKENIZERS");
+    std::string_view rest = variable == nullptr ? "" : variable;
+    while (!rest.empty()) {
+        const std::string_view folder = rest.substr(0, rest.find(':'));
+        if (!folder.empty()) folders.emplace_back(folder);
+        rest.remove_prefix(std::min(folder.size() + 1, rest.size()));
+    }
+    return folders;
+}
+
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
                                           const TokenizerFileOptions& options) {
     std::error_code failure;
-    if (!std::filesystem::exists(path, failure))
-        throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
     std::filesystem::path file = path;
-    if (std::filesystem::is_directory(path, failure)) {
+    std::string_view encoding;  // Of a name that is no path.
+    if (!std::filesystem::exists(path, failure)) {
+        encoding = openai_encoding_of(path.native());
+        if (encoding.empty())
+            throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
+        if (!options.pattern.empty())
+            throw Error(ErrorCode::invalid_argument,
+                        "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
+        file = find_ranks(path.string(), encoding, options);
+    } else if (std::filesystem::is_directory(path, failure)) {
         for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
             file = path / name;
             if (std::filesystem::exists(file, failure)) break;
@@ -77,6 +121,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
         }
     }
     try {
+        if (!encoding.empty()) return make_openai_tokenizer(read_file(file), encoding, options.policy);
         return load_file(file, options);
     } catch (const Error& error) {
         if (std::string_view(error.what()).find(file.string()) != std::string_view::npos) throw;
@@ -101,7 +146,12 @@ std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description
         const auto model = base64_decoded(text("model"));
         if (!model)
             throw Error(ErrorCode::corrupt_data, "tokenizer description: field 'model' is not base64");
-        return make_sentencepiece_tokenizer(*model, policy);
+        // Absent where there was none, as in older corpora.
+        const auto text_or_none = [&](const char* name) {
+            return description.contains(name) ? text(name) : std::string();
+        };
+        return make_sentencepiece_tokenizer(*model, policy, text_or_none("config"),
+                                            text_or_none("chat_template"));
     }
     return nullptr;
 }

@@ -6,6 +6,7 @@
 #include "io/base/error.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/description.h"
+#include "io/tokenizer/saved_files.h"
 #include "io/tokenizer/text_tokenizer.h"
 #include "io/tokenizer/tokenizer_files.h"
 
@@ -14,18 +15,6 @@ namespace lockstep {
 namespace {
 
 using nlohmann::json;
-
-json parse(std::string_view text, const std::string& file) {
-    try {
-        return json::parse(text);
-    } catch (const json::exception& error) {
-        // "[json.exception.parse_error.101] parse error at line 3, column 7: …"
-        std::string why = error.what();
-        why.erase(0, std::min(why.find("] ") + 2, why.size()));
-        std::replace(why.begin(), why.end(), '\n', ' ');
-        throw Error(ErrorCode::corrupt_data, file + ": " + why);
-    }
-}
 
 std::uint32_t id_of(const Component& model, const std::string& token, const json& value) {
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 0x7FFFFFFFU)
@@ -86,6 +75,11 @@ std::vector<MergeRule> rules_of(const Component& model, const IdMap& ids, std::s
         if (merges[i].is_string() && merges[i].get_ref<const std::string&>().starts_with("#version"))
             continue;
         const auto [left, right] = merge_pair(model, merges[i], i);
+        if (left.empty() || right.size() <= prefix_bytes)
+            model.refuse("merges[" + std::to_string(i) + "] merges '" + left + "' and '" + right +
+                         "', of which one is empty" +
+                         (prefix_bytes == 0 ? "" : " (the second without its continuing_subword_prefix)") +
+                         "; a merge is of two tokens with text");
         const auto id = [&](const std::string& token) {
             const auto place = ids.find(token);
             if (place == ids.end())
@@ -97,6 +91,49 @@ std::vector<MergeRule> rules_of(const Component& model, const IdMap& ids, std::s
             {id(left), id(right), rank++, id(left + right.substr(std::min(prefix_bytes, right.size())))});
     }
     return rules;
+}
+
+/// No token may be made of itself. Only what is cut off continuing tokens can bring that about: without a
+/// prefix every merge makes a longer token than those it is made of.
+void refuse_cycles(const Component& model, const std::vector<MergeRule>& rules,
+                   const std::vector<VocabularyEntry>& vocabulary) {
+    std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> made_with;
+    std::unordered_map<std::uint32_t, std::size_t> open;  // Parts whose own making is not settled yet.
+    for (const MergeRule& rule : rules) {
+        for (const std::uint32_t part : {rule.left, rule.right}) made_with[part].push_back(rule.result);
+        open[rule.result] += 2;
+    }
+    std::vector<std::uint32_t> settled;
+    for (const auto& [part, results] : made_with)
+        if (!open.contains(part)) settled.push_back(part);
+    while (!settled.empty()) {
+        const std::uint32_t part = settled.back();
+        settled.pop_back();
+        const auto uses = made_with.find(part);
+        if (uses == made_with.end()) continue;
+        for (const std::uint32_t result : uses->second)
+            if (--open[result] == 0) settled.push_back(result);
+    }
+    std::erase_if(open, [](const auto& entry) { return entry.second == 0; });
+    if (open.empty()) return;
+    // From any of those that are left, parts that are left lead into a circle.
+    std::unordered_map<std::uint32_t, std::uint32_t> part_of;
+    for (const MergeRule& rule : rules) {
+        for (const std::uint32_t part : {rule.left, rule.right})
+            if (open.contains(rule.result) && open.contains(part)) part_of[rule.result] = part;
+    }
+    const auto first =
+        std::find_if(rules.begin(), rules.end(), [&](const MergeRule& r) { return open.contains(r.result); });
+    std::uint32_t token = first->result;
+    for (std::size_t step = 0; step < open.size(); ++step) token = part_of.at(token);
+    const auto text = [&](std::uint32_t id) {
+        const auto entry = std::find_if(vocabulary.begin(), vocabulary.end(),
+                                        [&](const VocabularyEntry& e) { return e.id == id; });
+        return "'" + entry->token + "'";
+    };
+    const std::uint32_t part = part_of.at(token);
+    model.refuse("merges: the token " + text(token) + " is made of itself" +
+                 (part == token ? "" : ", by way of " + text(part)));
 }
 
 std::unique_ptr<TokenModel> byte_pair_model(const Component& model, std::vector<VocabularyEntry> vocabulary,
@@ -116,6 +153,7 @@ std::unique_ptr<TokenModel> byte_pair_model(const Component& model, std::vector<
         if (place != ids.end()) options.unknown_id = place->second;
     }
     std::vector<MergeRule> rules = rules_of(model, ids, options.continuing_prefix.size());
+    if (!options.continuing_prefix.empty()) refuse_cycles(model, rules, vocabulary);
     if (bytes) {
         // CLIP marks the ends of words on top of byte level: its pieces stay mapped characters.
         const bool marked = !options.continuing_prefix.empty() || !options.end_suffix.empty();
@@ -163,6 +201,33 @@ std::unique_ptr<TokenModel> unigram_model(const Component& model, std::vector<Vo
     return make_unigram_model(std::move(pieces), unknown, model.flag_or("byte_fallback", false));
 }
 
+/// What the file says the ids of its added tokens are; the reference only warns if it gives others, but an id
+/// of two tokens is a broken file.
+void require_own_ids(const Component& root, const IdMap& vocabulary) {
+    std::unordered_map<std::uint64_t, std::string> claimed;
+    for (std::size_t i = 0; i < root.array("added_tokens").size(); ++i) {
+        const Component item = root.part("added_tokens", i);
+        const std::uint64_t id = item.number_or("id", 0);
+        const std::string content = item.text("content");
+        if (content.empty()) continue;  // The reference takes no notice of it.
+        const auto [place, is_new] = claimed.emplace(id, content);
+        if (!is_new && place->second != content)
+            item.refuse("'" + content + "' has the id " + std::to_string(id) + ", as '" + place->second +
+                        "' has; give it one of its own");
+    }
+    const std::string* first = nullptr;
+    for (const auto& [token, id] : vocabulary) {
+        const auto place = claimed.find(id);
+        if (place == claimed.end() || place->second == token) continue;
+        if (first == nullptr || vocabulary.at(*first) > id) first = &token;
+    }
+    if (first == nullptr) return;
+    const std::uint32_t id = vocabulary.at(*first);
+    root.part("added_tokens")
+        .refuse("'" + claimed[id] + "' has the id " + std::to_string(id) + ", which is that of '" + *first +
+                "' in the vocabulary; give it one of its own");
+}
+
 /// Ids as the reference gives them: a token of the vocabulary keeps its id; others follow the largest one.
 std::vector<AddedToken> added_tokens_of(const json& file, const IdMap& vocabulary) {
     std::vector<AddedToken> tokens;
@@ -198,6 +263,7 @@ std::vector<AddedToken> added_tokens_of(const json& file, const IdMap& vocabular
         places[token.content] = tokens.size();
         tokens.push_back(std::move(token));
     }
+    require_own_ids(root, vocabulary);
     return tokens;
 }
 
@@ -270,22 +336,17 @@ std::optional<std::uint32_t> first_named(const IdMap& ids, std::initializer_list
     return std::nullopt;
 }
 
-/// tokenizer_config.json gives a token as text or as an object with `content`.
-std::optional<std::uint32_t> configured(const json& config, const char* field, const IdMap& ids) {
-    if (!config.is_object() || !config.contains(field)) return std::nullopt;
-    const json& value = config.at(field);
-    const json& text = value.is_object() && value.contains("content") ? value.at("content") : value;
-    if (!text.is_string()) return std::nullopt;
-    const auto place = ids.find(text.get<std::string>());
+std::optional<std::uint32_t> configured(const std::optional<std::string>& token, const IdMap& ids) {
+    const auto place = token ? ids.find(*token) : ids.end();
     return place == ids.end() ? std::nullopt : std::optional(place->second);
 }
 
-void find_specials(TokenizerParts& parts, const IdMap& vocabulary, const json& config) {
+void find_specials(TokenizerParts& parts, const IdMap& vocabulary, const SavedConfig& config) {
     IdMap ids = vocabulary;
     for (const AddedToken& token : parts.added) ids[token.content] = token.id;
-    parts.bos = configured(config, "bos_token", ids);
-    parts.eos = configured(config, "eos_token", ids);
-    parts.pad = configured(config, "pad_token", ids);
+    parts.bos = configured(config.bos, ids);
+    parts.eos = configured(config.eos, ids);
+    parts.pad = configured(config.pad, ids);
     if (!parts.bos && !parts.before.empty()) parts.bos = parts.before.back();
     if (!parts.eos && !parts.after.empty()) parts.eos = parts.after.front();
     if (!parts.bos)
@@ -294,19 +355,6 @@ void find_specials(TokenizerParts& parts, const IdMap& vocabulary, const json& c
         parts.eos =
             first_named(ids, {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]"});
     if (!parts.pad) parts.pad = first_named(ids, {"<pad>", "[PAD]", "<|pad|>"});
-}
-
-std::string chat_template_of(const json& config, std::string_view separate) {
-    if (!separate.empty()) return std::string(separate);
-    if (!config.is_object() || !config.contains("chat_template")) return {};
-    const json& value = config.at("chat_template");
-    if (value.is_string()) return value.get<std::string>();
-    // Several named ones: the default.
-    if (value.is_array()) {
-        for (const json& item : value)
-            if (item.is_object() && item.value("name", "") == "default") return item.value("template", "");
-    }
-    return {};
 }
 
 std::string model_type(const Component& model) {
@@ -335,8 +383,9 @@ json without_nulls(const json& value) {
 
 std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::string_view config_text,
                                                std::string_view chat_template, const SpecialsPolicy& policy) {
-    const json file = parse(text, "tokenizer.json");
-    const json config = config_text.empty() ? json() : parse(config_text, "tokenizer_config.json");
+    const json file = parse_saved_json(text, "tokenizer.json");
+    require_names_once(text, file, "tokenizer.json");
+    const SavedConfig config = saved_config_of(config_text, chat_template);
     const Component root{file, ""};
     if (!file.is_object()) throw Error(ErrorCode::corrupt_data, "tokenizer.json: not an object");
     if (root.has("version") && root.text_or("version", "") != "1.0")
@@ -384,7 +433,7 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::strin
         parts.trimmings = std::move(around.trimmings);
     }
     find_specials(parts, vocabulary, config);
-    parts.chat_template = chat_template_of(config, chat_template);
+    parts.chat_template = config.chat_template;
     const auto canonical = [&](const char* name) {
         return root.has(name) ? without_nulls(file.at(name)).dump() : std::string("null");
     };

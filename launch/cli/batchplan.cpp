@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "coordinator/distribution.h"
+#include "coordinator/plan_tokenizers.h"
 #include "io/base/error.h"
 #include "io/corpus.h"
 #include "io/length_cache.h"
@@ -198,6 +199,7 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
     }
     bool rebuilt = false;
     if (!inputs.empty()) {
+        require_same_tokenizers(arguments.plan, plan, inputs);
         std::vector<SourceLengths> lengths;
         for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
         validate_plan(plan, lengths);

@@ -84,8 +84,10 @@ void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
                     "Files or folders: JSONL (*.jsonl, *.json), text, either as .gz or .zst, Parquet, "
                     "Megatron's .idx")
         ->required();
-    verb.add_option("-t,--tokenizer", arguments.tokenizer,
-                    "bytes, chars, or a tokenizer.json, its folder, a .tiktoken or a SentencePiece .model")
+    verb.add_option(
+            "-t,--tokenizer", arguments.tokenizer,
+            "bytes, chars, a tokenizer.json, its folder, a .tiktoken, a SentencePiece .model, or an OpenAI "
+            "model's name (gpt-4o) if its ranks are here or in a folder of LOCKSTEP_TOKENIZERS")
         ->required();
     verb.add_option("--pattern", arguments.pattern,
                     ".tiktoken of unknown ranks: the encoding whose pattern it follows (cl100k_base, …)");

@@ -11,8 +11,10 @@
 namespace lockstep {
 
 void add_tokenizer_options(CLI::App& verb, TokenizerArguments& arguments) {
-    verb.add_option("-t,--tokenizer", arguments.tokenizer,
-                    "bytes, a tokenizer.json, its folder, a .tiktoken or a SentencePiece .model")
+    verb.add_option(
+            "-t,--tokenizer", arguments.tokenizer,
+            "bytes, a tokenizer.json, its folder, a .tiktoken, a SentencePiece .model, or an OpenAI model's "
+            "name (gpt-4o) if its ranks are here or in a folder of LOCKSTEP_TOKENIZERS")
         ->required();
     verb.add_option("--pattern", arguments.pattern, ".tiktoken of unknown ranks: the encoding it follows");
     verb.add_option("--specials", arguments.specials, "text or parse: special tokens written in texts");

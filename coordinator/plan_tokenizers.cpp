@@ -1,0 +1,58 @@
+#include "coordinator/plan_tokenizers.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "coordinator/ingest/tokenizer_parts.h"
+#include "io/base/error.h"
+#include "io/sealed_json.h"
+
+namespace lockstep {
+
+namespace {
+
+using nlohmann::json;
+
+/// Null if metadata.json says nothing of this source: older plans, damaged files.
+json recorded_tokenizer(const std::filesystem::path& directory, std::size_t source) {
+    const std::filesystem::path path = directory / "metadata.json";
+    try {
+        const json metadata = json::parse(unseal_json(read_file(path), path.string()));
+        return metadata.at("tokenizers").at(source);
+    } catch (const Error&) {
+        return {};
+    } catch (const json::exception&) {
+        return {};
+    }
+}
+
+}  // namespace
+
+json tokenizer_records(const std::vector<PlanInput>& inputs) {
+    json records = json::array();
+    for (const PlanInput& input : inputs) {
+        const auto& corpus = input.corpus();
+        records.push_back(corpus ? tokenizer_record(corpus->tokenizer().description_json) : json());
+    }
+    return records;
+}
+
+void require_same_tokenizers(const std::filesystem::path& directory, const BatchPlan& plan,
+                             const std::vector<PlanInput>& inputs) {
+    for (std::size_t i = 0; i < std::min(inputs.size(), plan.sources.size()); ++i) {
+        const PlanSource& source = plan.sources[i];
+        const auto& corpus = inputs[i].corpus();
+        if (!corpus || source.tokenizer.empty() || source.tokenizer == corpus->tokenizer().fingerprint)
+            continue;
+        const std::string change =
+            describe_change_since(recorded_tokenizer(directory, i), corpus->tokenizer().description_json);
+        throw Error(ErrorCode::fingerprint_mismatch,
+                    "source '" + source.name + "': the plan was built for tokenizer " +
+                        source.tokenizer.brief() + "…, the corpus given has " +
+                        corpus->tokenizer().fingerprint.brief() + "…" +
+                        (change.empty() ? "" : " (" + change + ")") +
+                        "; ingest again with that tokenizer, or build a plan for this corpus");
+    }
+}
+
+}  // namespace lockstep

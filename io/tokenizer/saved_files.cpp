@@ -1,0 +1,129 @@
+#include "io/tokenizer/saved_files.h"
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "io/base/error.h"
+
+namespace lockstep {
+
+namespace {
+
+using nlohmann::json;
+
+/// Sound files have fewer than ten levels.
+constexpr std::size_t depth_max = 64;
+
+/// Each byte of JSON that is not inside a string, with its place.
+template <class Take>
+void each_outside_strings(std::string_view text, const Take& take) {
+    bool inside = false;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        if (inside && text[at] == '\\') {
+            ++at;
+        } else if (text[at] == '"') {
+            inside = !inside;
+        } else if (!inside) {
+            take(text[at], at);
+        }
+    }
+}
+
+void require_shallow(std::string_view text, const std::string& file) {
+    std::size_t depth = 0;
+    each_outside_strings(text, [&](char c, std::size_t at) {
+        if (c == '}' || c == ']') depth -= depth > 0 ? 1 : 0;
+        if ((c != '{' && c != '[') || ++depth <= depth_max) return;
+        const std::string_view before = text.substr(0, at);
+        const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+        const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0.
+        throw Error(ErrorCode::corrupt_data, file + ": line " + std::to_string(line) + ", column " +
+                                                 std::to_string(at - line_begin + 1) + ": nested more than " +
+                                                 std::to_string(depth_max) +
+                                                 " levels deep, which no tokenizer is");
+    });
+}
+
+std::size_t num_names(const json& value) {
+    std::size_t names = value.is_object() ? value.size() : 0;
+    if (value.is_structured())
+        for (const json& part : value) names += num_names(part);
+    return names;
+}
+
+/// The first name that is there twice. @pre there is one.
+[[noreturn]] void refuse_repeated(std::string_view text, const std::string& file) {
+    struct Open {
+        std::set<std::string> names;
+        std::string last;
+    };
+    std::vector<Open> open;
+    const auto watch = [&](int, json::parse_event_t event, json& value) {
+        if (event == json::parse_event_t::object_start) open.emplace_back();
+        if (event == json::parse_event_t::object_end) open.pop_back();
+        if (event != json::parse_event_t::key) return true;
+        open.back().last = value.get<std::string>();
+        if (open.back().names.insert(open.back().last).second) return true;
+        std::string place;
+        for (std::size_t i = 0; i + 1 < open.size(); ++i) place += (i == 0 ? "" : ".") + open[i].last;
+        throw Error(ErrorCode::corrupt_data, file + ": " + place + (place.empty() ? "" : ": ") + "'" +
+                                                 open.back().last +
+                                                 "' stands twice; remove the one that does not count");
+    };
+    [[maybe_unused]] const json parsed = json::parse(text, watch);
+    throw Error(ErrorCode::corrupt_data, file + ": a name stands twice in one object");
+}
+
+/// A token is given as text or as an object with `content`.
+std::optional<std::string> token_of(const json& config, const char* field) {
+    if (!config.is_object() || !config.contains(field)) return std::nullopt;
+    const json& value = config.at(field);
+    const json& text = value.is_object() && value.contains("content") ? value.at("content") : value;
+    return text.is_string() ? std::optional(text.get<std::string>()) : std::nullopt;
+}
+
+std::string chat_template_of(const json& config) {
+    if (!config.is_object() || !config.contains("chat_template")) return {};
+    const json& value = config.at("chat_template");
+    if (value.is_string()) return value.get<std::string>();
+    // Several named ones: the default.
+    if (value.is_array()) {
+        for (const json& item : value) {
+            if (!item.is_object() || !item.contains("name") || item.at("name") != "default") continue;
+            if (item.contains("template") && item.at("template").is_string())
+                return item.at("template").get<std::string>();
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+json parse_saved_json(std::string_view text, const std::string& file) {
+    require_shallow(text, file);
+    try {
+        return json::parse(text);
+    } catch (const json::exception& error) {
+        // "[json.exception.parse_error.101] parse error at line 3, column 7: …"
+        std::string why = error.what();
+        why.erase(0, std::min(why.find("] ") + 2, why.size()));
+        std::replace(why.begin(), why.end(), '\n', ' ');
+        throw Error(ErrorCode::corrupt_data, file + ": " + why);
+    }
+}
+
+void require_names_once(std::string_view text, const json& value, const std::string& file) {
+    // Every name has one colon, and equal names are one entry. Counting is cheap; sets of names are not.
+    std::size_t colons = 0;
+    each_outside_strings(text, [&](char c, std::size_t) { colons += c == ':' ? 1 : 0; });
+    if (colons != num_names(value)) refuse_repeated(text, file);
+}
+
+SavedConfig saved_config_of(std::string_view text, std::string_view chat_template) {
+    const json config = text.empty() ? json() : parse_saved_json(text, "tokenizer_config.json");
+    return {token_of(config, "bos_token"), token_of(config, "eos_token"), token_of(config, "pad_token"),
+            chat_template.empty() ? chat_template_of(config) : std::string(chat_template)};
+}
+
+}  // namespace lockstep
