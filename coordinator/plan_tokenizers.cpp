@@ -37,10 +37,10 @@ json tokenizer_records(const std::vector<PlanInput>& inputs) {
     return records;
 }
 
-void require_same_tokenizers(const std::filesystem::path& directory, const BatchPlan& plan,
+void require_same_tokenizers(const std::filesystem::path& directory, const std::vector<PlanSource>& sources,
                              const std::vector<PlanInput>& inputs) {
-    for (std::size_t i = 0; i < std::min(inputs.size(), plan.sources.size()); ++i) {
-        const PlanSource& source = plan.sources[i];
+    for (std::size_t i = 0; i < std::min(inputs.size(), sources.size()); ++i) {
+        const PlanSource& source = sources[i];
         const auto& corpus = inputs[i].corpus();
         if (!corpus || source.tokenizer.empty() || source.tokenizer == corpus->tokenizer().fingerprint)
             continue;

@@ -16,10 +16,10 @@ namespace lockstep {
 /// For metadata.json: the parts of each input's tokenizer (ingest/tokenizer_parts.h); null for lengths alone.
 nlohmann::json tokenizer_records(const std::vector<PlanInput>& inputs);
 
-/// Comes before bind_plan and validate_plan, which only see that it is another tokenizer.
+/// Comes before bind_sources and validate_plan, which only see that it is another tokenizer.
 /// @throws Error{fingerprint_mismatch} naming the source and, as far as the folder records the parts, those
 ///         that changed.
-void require_same_tokenizers(const std::filesystem::path& directory, const BatchPlan& plan,
+void require_same_tokenizers(const std::filesystem::path& directory, const std::vector<PlanSource>& sources,
                              const std::vector<PlanInput>& inputs);
 
 }  // namespace lockstep

@@ -199,7 +199,7 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
     }
     bool rebuilt = false;
     if (!inputs.empty()) {
-        require_same_tokenizers(arguments.plan, plan, inputs);
+        require_same_tokenizers(arguments.plan, plan.sources, inputs);
         std::vector<SourceLengths> lengths;
         for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
         validate_plan(plan, lengths);

@@ -366,7 +366,7 @@ ServedPlan PlanAtHand::served() const {
 PlanAtHand at_hand_of(PlanFile plan, const PlanTotals& totals, const std::vector<std::string>& corpora) {
     PlanAtHand at_hand{std::move(plan), totals, {}, {}};
     at_hand.inputs = open_inputs(corpora, at_hand.plan.head().sources);
-    require_same_tokenizers(at_hand.plan.directory(), at_hand.plan.head(), at_hand.inputs);
+    require_same_tokenizers(at_hand.plan.directory(), at_hand.plan.head().sources, at_hand.inputs);
     at_hand.bound = bind_sources(at_hand.plan.head(), at_hand.inputs);
     for (const PlanInput& input : at_hand.inputs) warn_of_drift(*input.corpus());
     return at_hand;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -126,6 +127,7 @@ struct ColumnFileWriter::State {
     PosixFile disk;
     Attributes attributes;
     std::vector<Column> columns;
+    std::optional<Published> sealed;  ///< Complete under its temporary name.
     bool published = false;
 
     State(std::filesystem::path file, Overwrite mode)
@@ -198,8 +200,13 @@ void ColumnFileWriter::write_column(std::string_view name, ColumnType type, std:
     append_bytes(name, type, bytes);
 }
 
+ColumnFileWriter::Published ColumnFileWriter::seal() {
+    state_->sealed = state_->write();
+    return *state_->sealed;
+}
 ColumnFileWriter::Published ColumnFileWriter::publish() {
-    const Published made = state_->write();
+    if (!state_->sealed) seal();
+    const Published made = *std::exchange(state_->sealed, std::nullopt);
     publish_file(state_->temporary, state_->path, state_->overwrite);
     state_->published = true;
     return made;

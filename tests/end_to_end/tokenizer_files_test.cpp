@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-class TokenizerTest : public testing::Test {
+class TokenizerFilesTest : public testing::Test {
   protected:
     std::string path(const std::string& name) const { return (directory_ / name).string(); }
 
@@ -41,7 +41,7 @@ class TokenizerTest : public testing::Test {
     TemporaryDirectory directory_;
 };
 
-TEST_F(TokenizerTest, AFileNestedWithoutEndIsRefused) {
+TEST_F(TokenizerFilesTest, AFileNestedWithoutEndIsRefused) {
     std::string text = R"({"version":"1.0","normalizer":)";
     for (int i = 0; i < 100'000; ++i) text += R"({"type":"Sequence","normalizers":[)";
     for (int i = 0; i < 100'000; ++i) text += "]}";
@@ -51,7 +51,7 @@ TEST_F(TokenizerTest, AFileNestedWithoutEndIsRefused) {
     EXPECT_THAT(why, HasSubstr("nested"));
 }
 
-TEST_F(TokenizerTest, ASentencePieceFolderIsInTheCorpusWhole) {
+TEST_F(TokenizerFilesTest, ASentencePieceFolderIsInTheCorpusWhole) {
     directory_.write("model/tokenizer.model", trained_sentencepiece_model("unigram"));
     directory_.write("model/tokenizer_config.json",
                      R"({"eos_token": "<|im_start|>", "chat_template": "{{ messages }}"})");
@@ -89,7 +89,7 @@ TEST_F(TokenizerTest, ASentencePieceFolderIsInTheCorpusWhole) {
     }
 }
 
-TEST_F(TokenizerTest, AnOpenAiModelsRanksAreLookedForByName) {
+TEST_F(TokenizerFilesTest, AnOpenAiModelsRanksAreLookedForByName) {
     const std::vector<std::string> encode{"tokenizer", "encode", "-t", "gpt-4o", "--text", "x"};
     const std::string absent = refused(encode, 66, {{"LOCKSTEP_TOKENIZERS", path("a") + ":" + path("b")}});
     for (const std::string& noun : {std::string("gpt-4o"), std::string("o200k_base.tiktoken"), path("a"),
@@ -107,7 +107,7 @@ TEST_F(TokenizerTest, AnOpenAiModelsRanksAreLookedForByName) {
     EXPECT_EQ(here.exit_code, 0) << here.err;
 }
 
-TEST_F(TokenizerTest, AChangedTokenizerIsNamedPartByPartBeforeTheFirstStep) {
+TEST_F(TokenizerFilesTest, AChangedTokenizerIsNamedPartByPartBeforeTheFirstStep) {
     json vocabulary = json::object();
     for (unsigned b = 0; b < 256; ++b) vocabulary[mapped_bytes(std::string(1, static_cast<char>(b)))] = b;
     vocabulary["li"] = 256;
