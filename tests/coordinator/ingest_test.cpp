@@ -4,8 +4,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <optional>
 #include <string>
 #include <vector>
@@ -138,6 +141,37 @@ TEST_F(IngestWorkTest, AnOutputOfSomebodyElseIsNeverTakenForItsOwn) {
     EXPECT_FALSE(has_work());
     // Now it is done, and the same command has nothing of its own to go on with.
     EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::output_exists);
+}
+
+TEST_F(IngestWorkTest, KilledWhileItsCorporaAppearItGoesOn) {
+    const auto source = write_lines(40);
+    filter_.validation_share = 0.3;
+    ingest({source});
+    const std::string corpus = directory_.read("c.h5");
+    const std::string validation = directory_.read("v.h5");
+    for (const char* at : {"validation:written", "validation:renamed", "corpus:written", "corpus:renamed",
+                           "ingest:published"}) {
+        std::filesystem::remove(corpus_);
+        std::filesystem::remove(directory_ / "v.h5");
+        const pid_t child = ::fork();
+        if (child == 0) {
+            set_commit_hook([at](std::string_view point) {
+                if (point == at) ::raise(SIGKILL);
+            });
+            ingest({source});
+            ::_exit(0);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        EXPECT_TRUE(WIFSIGNALED(status)) << at;
+        EXPECT_TRUE(has_work()) << at;
+        EXPECT_GT(ingest({source}).pieces_found, 4U) << at;
+        EXPECT_TRUE(directory_.read("c.h5") == corpus) << at;
+        EXPECT_TRUE(directory_.read("v.h5") == validation) << at;
+        EXPECT_FALSE(has_work()) << at;
+        EXPECT_FALSE(std::filesystem::exists(directory_ / "c.h5.tmp")) << at;
+        EXPECT_FALSE(std::filesystem::exists(directory_ / "v.h5.tmp")) << at;
+    }
 }
 
 TEST_F(IngestWorkTest, NamesThatAreNoTextAreRefusedAtOnce) {

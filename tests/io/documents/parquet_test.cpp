@@ -185,9 +185,9 @@ TEST(ParquetTest, ListsOfNothingInAFooterAreRefused) {
     const std::string count = ThriftBytes::varint_bytes(100);
     // A list, and maps of either, whose elements have no type and so no bytes; enough bytes follow.
     for (const auto& [type, bytes] :
-         {std::pair(9U, "ð" + count), std::pair(11U, count + ''), std::pair(11U, count + '')}) {
+         {std::pair(9U, "\xF0" + count), std::pair(11U, count + '\x01'), std::pair(11U, count + '\x10')}) {
         SmallParquet file = SmallParquet::empty_lists(1);
-        file.footer_front.field(1, type, bytes + std::string(200, ''));
+        file.footer_front.field(1, type, bytes + std::string(200, '\x01'));
         EXPECT_THAT(error_of(directory.write("footer.parquet", file.bytes())).what(),
                     HasSubstr("of no type"));
     }
@@ -195,7 +195,7 @@ TEST(ParquetTest, ListsOfNothingInAFooterAreRefused) {
 
 TEST(ThriftTest, BooleansTakeAByteInListsAndMaps) {
     // A map of two from i8 to booleans, then a field.
-    const std::string map = ThriftBytes::varint_bytes(2) + '1' + std::string("", 4);
+    const std::string map = ThriftBytes::varint_bytes(2) + '1' + std::string("\x07\x01\x08\x02", 4);
     const std::string bytes = ThriftBytes().field(1, 11, map).integer(2, 77).finished();
     ThriftReader in(std::as_bytes(std::span(bytes)));
     std::int64_t found = 0;
