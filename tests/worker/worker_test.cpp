@@ -151,6 +151,22 @@ TEST_F(WorkerTest, ACrossCheckIsCountedWhereTwoHaveComputedAPack) {
     EXPECT_EQ(outcome.cross_check_repeats, 0U);
 }
 
+TEST_F(WorkerTest, ACrossCheckLeavesTheBits) {
+    const int last = comm_.size().value - 1;
+    const Steps steps = {{{text, 0}, {other_text, last}}, {{word, 0}, {text, last}}, {{other_text, last}}};
+    const std::filesystem::path folder = options_.run;
+    std::vector<Fingerprint> digests;
+    for (const std::uint64_t every : {0U, 1U}) {
+        options_.run = folder / std::to_string(every);
+        if (comm_.rank().value == 0) create_directories_durably(options_.run);
+        comm_.barrier();
+        options_.cross_check_every = every;
+        digests.push_back(worker_for(steps)->run(options_).state_digest);
+    }
+    EXPECT_FALSE(digests[0].empty());
+    EXPECT_EQ(digests[0], digests[1]);
+}
+
 TEST_F(WorkerTest, AStepComputedAgainForItsScaleIsCheckedOnce) {
     const auto worker = worker_for({{{text, 0}}});
     worker->hooks.on_gradient = [](const PackedBatch&, int attempt, std::span<float> gradient) {
