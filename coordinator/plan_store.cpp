@@ -8,6 +8,7 @@
 
 #include "coordinator/plan_documents.h"
 #include "coordinator/plan_file.h"
+#include "coordinator/plan_tokenizers.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
 #include "io/column_file.h"
@@ -113,6 +114,8 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
             refuse(metadata, std::string("field '") + field + "' does not agree with plan.h5");
         }
     }
+    const std::string problem = problem_of_tokenizer_records(meta, plan.sources.size());
+    if (!problem.empty()) refuse(metadata, problem);
     const std::filesystem::path stats = directory / "stats.json";
     const json found_stats = json::parse(read_file(stats), nullptr, false);
     const json expected_stats = stats_json(plan_stats(plan, {}));

@@ -37,6 +37,22 @@ json tokenizer_records(const std::vector<PlanInput>& inputs) {
     return records;
 }
 
+std::string problem_of_tokenizer_records(const json& metadata, std::size_t num_sources) {
+    if (!metadata.contains("tokenizers")) return {};
+    const json& records = metadata.at("tokenizers");
+    // A plan made without its inputs has none.
+    if (!records.is_array() || (!records.empty() && records.size() != num_sources))
+        return "field 'tokenizers' is not a list with an entry for each source";
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        const std::string place = "field 'tokenizers[" + std::to_string(i) + "]'";
+        if (records[i].is_null()) continue;
+        if (!records[i].is_array()) return place + " is not a list of parts";
+        for (const json& part : records[i])
+            if (!is_tokenizer_part(part)) return place + " holds what is no part of a tokenizer";
+    }
+    return {};
+}
+
 void require_same_tokenizers(const std::filesystem::path& directory, const std::vector<PlanSource>& sources,
                              const std::vector<PlanInput>& inputs) {
     for (std::size_t i = 0; i < std::min(inputs.size(), sources.size()); ++i) {

@@ -100,6 +100,8 @@ json record_of(const TokenizerPart& part) {
         record["count"] = part.entries.size();
     } else if (part.entries.front().size() <= shown_bytes_max) {
         record["text"] = part.entries.front();
+    } else {
+        record["bytes"] = part.entries.front().size();
     }
     return record;
 }
@@ -134,6 +136,18 @@ std::string describe_tokenizer_change(const std::string& expected_json, const st
         if (part.name == "type" && !changes.text().empty()) break;
     }
     return changes.text();
+}
+
+bool is_tokenizer_part(const json& part) {
+    if (!part.is_object()) return false;
+    const auto is_text = [&](const char* field) {
+        return part.contains(field) && part.at(field).is_string();
+    };
+    const auto is_number = [&](const char* field) {
+        return part.contains(field) && part.at(field).is_number_unsigned();
+    };
+    return part.size() == 3 && is_text("name") && is_text("digest") &&
+           (is_number("count") || is_number("bytes") || is_text("text"));
 }
 
 json tokenizer_record(const std::string& description_json) {

@@ -46,9 +46,7 @@ class SentencePieceTokenizer : public Tokenizer {
     std::string chat_template() const override { return effective_template_; }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
-        expect_valid_utf8(text);
-        if (controls_.empty()) return encode_stretch(text, ids);
-        for (const TextSegment& segment : controls_.find(text, LiteralSpecials::parse)) {
+        for (const TextSegment& segment : segments_of(text)) {
             if (segment.is_token) {
                 ids.push_back(segment.id);
             } else {
@@ -59,10 +57,19 @@ class SentencePieceTokenizer : public Tokenizer {
 
     void encode_with_offsets(std::string_view text, std::vector<std::uint32_t>& ids,
                              std::vector<TokenOffsets>& offsets) const override {
-        // The call that gives offsets does not say when it fails.
-        encode(text, ids);
-        const auto pieces = processor_.EncodeAsImmutableProto(text);
-        for (const auto& piece : pieces.pieces()) offsets.push_back({piece.begin(), piece.end()});
+        for (const TextSegment& segment : segments_of(text)) {
+            if (segment.is_token) {
+                ids.push_back(segment.id);
+                offsets.push_back({segment.begin, segment.end});
+                continue;
+            }
+            const std::string_view stretch = text.substr(segment.begin, segment.end - segment.begin);
+            // The call that gives offsets does not say when it fails.
+            encode_stretch(stretch, ids);
+            const auto pieces = processor_.EncodeAsImmutableProto(stretch);
+            for (const auto& piece : pieces.pieces())
+                offsets.push_back({segment.begin + piece.begin(), segment.begin + piece.end()});
+        }
     }
 
     std::string decode(std::span<const std::uint32_t> ids) const override {
@@ -130,6 +137,13 @@ class SentencePieceTokenizer : public Tokenizer {
             controls.push_back({patterns.back(), id, true});
         }
         controls_ = AddedTokenFinder(controls, patterns);
+    }
+
+    /// Control pieces, and what stands between them; the whole text where they are not parsed.
+    std::vector<TextSegment> segments_of(std::string_view text) const {
+        expect_valid_utf8(text);
+        if (controls_.empty()) return {{0, text.size(), false, 0}};
+        return controls_.find(text, LiteralSpecials::parse);
     }
 
     void encode_stretch(std::string_view text, std::vector<std::uint32_t>& ids) const {

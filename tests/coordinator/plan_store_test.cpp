@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "coordinator/plan_writer.h"
+#include "io/sealed_json.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -260,6 +261,30 @@ TEST_F(PlanStoreTest, AForeignFileIsFound) {
     save(plan);
     write_bytes(plan / "notes.txt", "mine");
     EXPECT_THAT(error_of([&] { check(plan); }).what(), HasSubstr("notes.txt"));
+}
+
+TEST_F(PlanStoreTest, RecordsOfTokenizersAreWholeOrNone) {
+    const fs::path plan = directory_ / "plan";
+    save(plan);
+    const json sound = json::parse(unseal_json(directory_.read("plan/metadata.json"), "metadata.json"));
+    ASSERT_EQ(sound.at("tokenizers").size(), 2U);
+    const auto with = [&](const json& metadata) {
+        write_bytes(plan / "metadata.json", seal_json(metadata.dump()));
+        check(plan);
+    };
+    json older = sound;
+    older.erase("tokenizers");
+    with(older);
+    json none = sound;
+    none["tokenizers"] = json::array();
+    with(none);
+    with(sound);
+    json fewer = sound;
+    fewer["tokenizers"].erase(0);
+    EXPECT_THAT(error_of([&] { with(fewer); }).what(), HasSubstr("'tokenizers'"));
+    json nameless = sound;
+    nameless["tokenizers"][1] = json::array({{{"digest", "0"}, {"count", 1}}});
+    EXPECT_THAT(error_of([&] { with(nameless); }).what(), HasSubstr("'tokenizers[1]'"));
 }
 
 TEST_F(PlanStoreTest, LinesThatDoNotBelongToThePlanAreFound) {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
+
 #include "io/tokenizer/tokenizer_files.h"
 #include "tests/support/sentencepiece_model.h"
 #include "tests/support/temporary_directory.h"
@@ -109,6 +111,29 @@ TEST_P(SentencePieceTest, LiteralControlPiecesAreTextUnlessParsed) {
                              text.find("</s>") != std::string::npos ||
                              text.find("<|im_start|>") != std::string::npos;
         EXPECT_TRUE(literal || encode(*parsed, text) == encode(*as_text, text)) << text;
+    }
+}
+
+TEST_P(SentencePieceTest, EveryIdHasItsPlaceInTheText) {
+    for (const SpecialsPolicy& policy : {SpecialsPolicy{}, parsing()}) {
+        const auto tokenizer = make_sentencepiece_tokenizer(model_, policy);
+        for (const std::string& text : texts()) {
+            std::vector<std::uint32_t> ids;
+            std::vector<TokenOffsets> offsets;
+            tokenizer->encode_with_offsets(text, ids, offsets);
+            EXPECT_EQ(ids, encode(*tokenizer, text)) << text;
+            ASSERT_EQ(offsets.size(), ids.size()) << text;
+            std::size_t end = 0;
+            for (std::size_t i = 0; i < ids.size(); ++i) {
+                EXPECT_LE(offsets[i].begin, offsets[i].end) << text;
+                EXPECT_GE(offsets[i].begin, i == 0 ? 0 : offsets[i - 1].begin) << text;
+                end = std::max(end, offsets[i].end);
+                if (!tokenizer->is_special(ids[i])) continue;
+                const std::string place = text.substr(offsets[i].begin, offsets[i].end - offsets[i].begin);
+                EXPECT_EQ(place, tokenizer->token_bytes(ids[i])) << text;
+            }
+            EXPECT_LE(end, text.size()) << text;
+        }
     }
 }
 

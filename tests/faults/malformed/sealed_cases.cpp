@@ -97,6 +97,41 @@ void add_whole_files(const std::string& kind, const json& sound, const std::stri
     add("a version to come", seal_json(other.dump()));
 }
 
+/// What a plan's folder remembers of its corpora's tokenizers.
+void add_tokenizer_records(const json& sound, const Read& read, MalformedCases& cases) {
+    const auto add = [&](const std::string& what, const json& records) {
+        json changed = sound;
+        changed["tokenizers"] = records;
+        cases.push_back({"metadata.json/" + what,
+                         65,
+                         {"metadata.json", "tokenizers"},
+                         [read, text = seal_json(changed.dump())] { read(text); }});
+    };
+    const json records = sound.at("tokenizers");
+    const json part = {{"name", "merges"}, {"digest", std::string(32, '0')}, {"count", 3}};
+    add("tokenizers are a number", 7);
+    add("tokenizers are an object", json::object());
+    json more = records;
+    more.push_back(nullptr);
+    add("tokenizers of more sources", more);
+    const auto add_part = [&](const std::string& what, const json& changed) {
+        json all = records;
+        all[0] = json::array({part, changed});
+        add("a tokenizer's part " + what, all);
+    };
+    add_part("is a number", 7);
+    for (const auto& [field, value] : part.items()) {
+        json without = part, another = part;
+        without.erase(field);
+        another[field] = value.is_string() ? json(7) : json("x");
+        add_part("without " + field, without);
+        add_part("with another " + field, another);
+    }
+    json all = records;
+    all[0] = "text";
+    add("a tokenizer's record is a text", all);
+}
+
 }  // namespace
 
 void add_sealed_cases(const MalformedWorld& world, MalformedCases& cases) {
@@ -132,10 +167,12 @@ void add_sealed_cases(const MalformedWorld& world, MalformedCases& cases) {
             world.scratch.write(fs::path("plan") / name, text);
             check_plan_files(folder, world.sound.plan());
         };
-        const std::set<std::string> free = {"tool_version", "created_at",     "plan_format_version",
-                                            "format",       "format_version", "chunk_steps"};
+        // Plans of older builds have no tokenizers; those that are there are looked at below.
+        const std::set<std::string> free = {"tool_version",   "created_at",  "plan_format_version", "format",
+                                            "format_version", "chunk_steps", "tokenizers"};
         add_fields(name, body_of(original), free, false, name, plan, cases);
         add_whole_files(name, body_of(original), name, plan, cases);
+        if (name == "metadata.json") add_tokenizer_records(body_of(original), plan, cases);
     }
 }
 
