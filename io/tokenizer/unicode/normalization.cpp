@@ -60,7 +60,7 @@ void append_decomposed(char32_t c, NormalizationForm form, std::vector<Character
     if (mapped.empty()) {
         out.push_back(Character{c});
     } else {
-        for (const char32_t to : mapped) out.push_back(Character{to});
+        out.insert(out.end(), mapped.begin(), mapped.end());
     }
 }
 
@@ -114,6 +114,10 @@ void compose(std::vector<Character>& text) {
     text.resize(out);
 }
 
+char lower_ascii(char32_t c) {
+    return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+}
+
 bool is_ascii(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
@@ -149,7 +153,7 @@ std::vector<CharacterChange> normalized_form_changes(std::string_view text, Norm
 
 void append_lower_case(char32_t character, std::string& text) {
     if (character < 0x80) {
-        text += static_cast<char>(character >= 'A' && character <= 'Z' ? character + 32 : character);
+        text += lower_ascii(character);
         return;
     }
     const auto mapped = lower_mapping(character);
@@ -160,8 +164,14 @@ void append_lower_case(char32_t character, std::string& text) {
 std::string lower_case(std::string_view text) {
     std::string result;
     result.reserve(text.size());
-    for (std::size_t offset = 0; offset < text.size();)
-        append_lower_case(take_code_point(text, offset), result);
+    for (std::size_t offset = 0; offset < text.size();) {
+        const char32_t c = take_code_point(text, offset);
+        if (c < 0x80) {
+            result += lower_ascii(c);
+        } else {
+            append_lower_case(c, result);
+        }
+    }
     return result;
 }
 

@@ -20,8 +20,10 @@ std::string normalized_form(std::string_view text, NormalizationForm form);
 /// A character of a changed text, and how many more characters there are with it than before: 0, it is in the
 /// place of the next one of the old text; -n, of the next one and the n behind it; 1, of none.
 struct CharacterChange {
-    char32_t character = 0;
-    std::int32_t change = 0;
+    char32_t character;
+    std::int32_t change;
+
+    CharacterChange(char32_t c = 0, std::int32_t n = 0) : character(c), change(n) {}
 };
 
 /// The same, with the changes as the reference engine counts them: marks that change their order count as
