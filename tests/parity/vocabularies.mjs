@@ -261,7 +261,7 @@ function modelCases(sample, { bytes }) {
     const words = sample.flatMap((text) => ('▁' + text.replaceAll(' ', '▁')).split(/(?=▁)/u)).filter((w) => w && w.length < 20);
     const { vocab, merges } = learn(words, 200, ['<unk>', '▁']);
     const bpe = (pre_tokenizer, model, more = {}) => file({
-        added_tokens: [added('<unk>', 0), added('</s>', Object.keys(vocab).length, { rstrip: true }), added('[MASK]', Object.keys(vocab).length + 1, { lstrip: true, normalized: true })],
+        added_tokens: [added('<unk>', (model.vocab ?? vocab)['<unk>']), added('</s>', Object.keys(vocab).length, { rstrip: true }), added('[MASK]', Object.keys(vocab).length + 1, { lstrip: true, normalized: true })],
         pre_tokenizer,
         decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
         model: { type: 'BPE', unk_token: null, fuse_unk: false, byte_fallback: false, vocab, merges: merges.map((m) => m.join(' ')), ...model },
