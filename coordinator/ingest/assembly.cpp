@@ -1,7 +1,6 @@
 #include "coordinator/ingest/assembly.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <unordered_set>
 
@@ -9,6 +8,7 @@
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
 #include "io/corpus_format.h"
+#include "io/digest_share.h"
 #include "io/directory.h"
 #include "io/ingest_piece.h"
 
@@ -35,10 +35,10 @@ class Assembly {
           piece_path_(piece_path),
           identities_(std::move(identities)),
           validation_path_(outputs.validation),
+          validation_share_(job.filter.validation_share),
           corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer), outputs.overwrite) {
         if (job.filter.validation_share > 0) {
             validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer), outputs.overwrite);
-            validation_end_ = static_cast<std::uint64_t>(std::ldexp(job.filter.validation_share, 32));
         }
         for (const IngestSource& source : job.sources) {
             add_source({source.name, 0, {}});
@@ -116,7 +116,7 @@ class Assembly {
             ++totals_.duplicates;
             return Destination::nowhere;
         }
-        return text.high >> 32U < validation_end_ ? Destination::validation : Destination::corpus;
+        return validation_share_.contains(text) ? Destination::validation : Destination::corpus;
     }
 
     void deliver(Destination destination, const StoredSample& sample) {
@@ -214,9 +214,9 @@ class Assembly {
     const std::function<std::filesystem::path(std::size_t)>& piece_path_;
     std::vector<SourceIdentity> identities_;
     std::filesystem::path validation_path_;
+    DigestShare validation_share_;
     CorpusWriter corpus_;
     std::optional<CorpusWriter> validation_;
-    std::uint64_t validation_end_ = 0;
     std::vector<std::vector<Destination>> destinations_;
     std::unordered_set<Digest, DigestHash> seen_, keys_;
     std::uint64_t kept_[2] = {0, 0};
