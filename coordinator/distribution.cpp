@@ -9,6 +9,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "coordinator/version.h"
 #include "coordinator/wire.h"
@@ -91,51 +92,94 @@ void from_message(std::span<const std::byte> message, const std::string& what, V
     }
 }
 
-std::vector<std::uint64_t> targets_of_steps(const BatchPlan& plan, std::uint64_t step_begin,
-                                            std::uint64_t step_end) {
-    std::vector<std::uint64_t> targets;
-    for (std::uint64_t step = step_begin; step < step_end; ++step) {
-        std::uint64_t sum = 0;
-        for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
-            sum += plan.pack_targets[pack];
-        }
-        targets.push_back(sum);
+/// Steps of a window with the assignment to ranks.
+struct AssignedSteps {
+    std::vector<std::uint64_t> step_packs;  ///< (steps + 1) first pack of each, numbers in the whole plan.
+    std::vector<std::uint64_t> step_targets;
+    std::vector<Rank> pack_rank;
+    std::vector<PlanSlice> slices;  ///< (ranks)
+};
+
+std::uint64_t targets_of_pack(const ServedPlan& plan, const PlanChunkColumns& steps, std::size_t pack) {
+    if (steps.pack_targets) return (*steps.pack_targets)[pack];
+    std::uint64_t sum = 0;
+    const std::uint64_t first = steps.pack_begin.front();
+    for (std::uint64_t s = steps.pack_begin[pack] - first; s < steps.pack_begin[pack + 1] - first; ++s) {
+        sum += plan.targets(steps.sample(s), steps.segment_offset[s], steps.segment_tokens[s]);
     }
-    return targets;
+    return sum;
 }
 
-std::vector<std::uint64_t> packs_of_steps(const BatchPlan& plan, std::uint64_t step_begin,
-                                          std::uint64_t step_end) {
-    return {plan.step_begin.begin() + static_cast<std::ptrdiff_t>(step_begin),
-            plan.step_begin.begin() + static_cast<std::ptrdiff_t>(step_end) + 1};
+/// Ranks lay out their memory by the totals, which may have been recorded long ago.
+void check_totals(const ServedPlan& plan, const PlanChunkColumns& steps) {
+    const std::uint64_t first = steps.pack_begin.front();
+    for (std::size_t pack = 0; pack < steps.num_packs(); ++pack) {
+        std::uint64_t tokens = 0;
+        std::uint32_t longest = 0;
+        for (std::uint64_t s = steps.pack_begin[pack] - first; s < steps.pack_begin[pack + 1] - first; ++s) {
+            tokens += steps.segment_tokens[s];
+            longest = std::max(longest, steps.segment_tokens[s]);
+        }
+        if (tokens <= plan.totals.pack_tokens_max && longest <= plan.totals.segment_tokens_max) continue;
+        throw Error(ErrorCode::corrupt_data, "pack " + std::to_string(steps.first_pack + pack) + " has " +
+                                                 std::to_string(tokens) + " tokens, " +
+                                                 std::to_string(longest) +
+                                                 " in one segment; by the run's record packs have at most " +
+                                                 std::to_string(plan.totals.pack_tokens_max) + ", segments " +
+                                                 std::to_string(plan.totals.segment_tokens_max) +
+                                                 "; the record is of another plan or damaged");
+    }
+}
+
+AssignedSteps assign(const ServedPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
+                     WorldSize world_size) {
+    AssignedSteps all;
+    const std::vector<std::uint64_t>& chunk_begin = plan.view.head->fingerprints.chunk_begin;
+    auto next = static_cast<std::size_t>(
+        std::upper_bound(chunk_begin.begin(), chunk_begin.end(), step_begin) - chunk_begin.begin());
+    for (std::uint64_t begin = step_begin; begin < step_end; ++next) {
+        const std::uint64_t end = std::min(step_end, chunk_begin[next]);
+        const PlanChunkColumns steps = steps_of(plan.view.chunk(next - 1), begin, end);
+        check_totals(plan, steps);
+        const std::vector<Rank> ranks = assign_steps(steps, world_size);
+        if (all.step_packs.empty()) all.step_packs.push_back(steps.first_pack);
+        std::size_t pack = 0;
+        for (std::size_t step = 0; step < steps.num_steps(); ++step) {
+            const std::uint64_t packs_end = steps.step_begin[step + 1] - steps.step_begin.front();
+            std::uint64_t targets = 0;
+            for (; pack < packs_end; ++pack) targets += targets_of_pack(plan, steps, pack);
+            all.step_packs.push_back(steps.first_pack + packs_end);
+            all.step_targets.push_back(targets);
+        }
+        std::vector<PlanSlice> slices = slices_of(steps, ranks, world_size);
+        all.pack_rank.insert(all.pack_rank.end(), ranks.begin(), ranks.end());
+        if (all.slices.empty()) {
+            all.slices = std::move(slices);
+        } else {
+            for (std::size_t rank = 0; rank < slices.size(); ++rank) append(all.slices[rank], slices[rank]);
+        }
+        begin = end;
+    }
+    return all;
 }
 
 }  // namespace
 
-std::vector<Rank> assign_window(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
-                                WorldSize world_size) {
-    std::vector<Rank> ranks;
-    for (std::uint64_t step = step_begin; step < step_end; ++step) {
-        const std::uint64_t begin = plan.step_begin[step];
-        const std::uint64_t end = plan.step_begin[step + 1];
-        const auto assigned = assign_packs(std::span(plan.pack_cost).subspan(begin, end - begin), world_size);
-        ranks.insert(ranks.end(), assigned.begin(), assigned.end());
-    }
-    return ranks;
+ServedPlan serve(const BatchPlan& plan, std::vector<PlanSource> bound) {
+    return {view_of(plan), totals_of(plan), std::move(bound), {}};
 }
 
-StepWindow window_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
-    const std::vector<Rank> all_mine(plan.step_begin[step_end] - plan.step_begin[step_begin], Rank{0});
-    return {std::move(slices_of(plan, step_begin, step_end, all_mine, WorldSize{1}).front()),
-            packs_of_steps(plan, step_begin, step_end), targets_of_steps(plan, step_begin, step_end)};
+StepWindow window_of(const ServedPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
+    AssignedSteps steps = assign(plan, step_begin, step_end, WorldSize{1});
+    return {std::move(steps.slices.front()), std::move(steps.step_packs), std::move(steps.step_targets)};
 }
 
-PlanDistribution::PlanDistribution(Communicator& comm, const BatchPlan* plan, std::vector<PlanSource> bound)
-    : comm_(comm), plan_(plan) {
+PlanDistribution::PlanDistribution(Communicator& comm, std::optional<ServedPlan> plan)
+    : comm_(comm), plan_(std::move(plan)) {
     std::vector<std::byte> message;
     together(comm_, "announcing the plan", [&] {
-        if (plan_ == nullptr) return;
-        message = to_message(std::string(tool_version), summarize(*plan_), bound);
+        if (!plan_) return;
+        message = to_message(std::string(tool_version), plan_->summary(), plan_->bound);
     });
     broadcast_bytes(comm_, message, Rank{0});
     together(comm_, "reading the plan's announcement", [&] {
@@ -150,26 +194,25 @@ PlanDistribution::PlanDistribution(Communicator& comm, const BatchPlan* plan, st
 }
 
 StepWindow PlanDistribution::fetch(std::uint64_t step) {
-    const bool root = plan_ != nullptr;
+    const bool root = plan_.has_value();
     std::vector<std::byte> header_message;
     std::vector<std::vector<std::byte>> slices;
     WindowHeader header;
     together(comm_, "assigning packs from step " + std::to_string(step), [&] {
         if (!root) return;
-        if (step >= plan_->num_steps()) {
+        if (step >= summary_.num_steps) {
             throw Error(ErrorCode::invalid_argument, "step " + std::to_string(step) +
                                                          " was asked for, the plan has " +
-                                                         std::to_string(plan_->num_steps()) + " steps");
+                                                         std::to_string(summary_.num_steps) + " steps");
         }
         header.step_begin = step;
-        header.step_end = std::min((step / window_steps + 1) * window_steps, plan_->num_steps());
-        header.step_packs = packs_of_steps(*plan_, header.step_begin, header.step_end);
-        header.step_targets = targets_of_steps(*plan_, header.step_begin, header.step_end);
-        const std::vector<Rank> ranks =
-            assign_window(*plan_, header.step_begin, header.step_end, comm_.size());
-        for (const Rank rank : ranks) header.pack_rank.push_back(static_cast<std::uint32_t>(rank.value));
-        for (const PlanSlice& slice :
-             slices_of(*plan_, header.step_begin, header.step_end, ranks, comm_.size())) {
+        header.step_end = std::min((step / window_steps + 1) * window_steps, summary_.num_steps);
+        AssignedSteps steps = assign(*plan_, header.step_begin, header.step_end, comm_.size());
+        header.step_packs = std::move(steps.step_packs);
+        header.step_targets = std::move(steps.step_targets);
+        for (const Rank rank : steps.pack_rank)
+            header.pack_rank.push_back(static_cast<std::uint32_t>(rank.value));
+        for (const PlanSlice& slice : steps.slices) {
             slices.push_back(to_message(slice));
             header.slice_bytes.push_back(slices.back().size());
             header.slice_digest.push_back(digest_of(slices.back()).hex());

@@ -6,6 +6,10 @@
 
 namespace lockstep {
 
+DuplicateIds duplicates_allowed(PlanCompat compat) {
+    return compat == PlanCompat::lazarus ? DuplicateIds::last_wins : DuplicateIds::refuse;
+}
+
 PlanInput PlanInput::open(const std::filesystem::path& path, std::string name, DuplicateIds duplicates) {
     PlanInput input;
     input.name_ = name.empty() ? path.stem().string() : std::move(name);

@@ -143,7 +143,7 @@ void require_same(const std::string& what, const PlanSource& source, const Finge
 
 }  // namespace
 
-std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
+std::vector<PlanSource> bind_sources(const BatchPlan& plan, const std::vector<PlanInput>& inputs) {
     if (inputs.size() != plan.sources.size()) {
         throw Error(ErrorCode::invalid_argument,
                     "the plan has " + std::to_string(plan.sources.size()) + " source(s), " +
@@ -151,7 +151,6 @@ std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>&
                         " corpora were given; pass one -d for each, in the plan's order");
     }
     std::vector<PlanSource> bound = plan.sources;
-    std::vector<SourceLengths> lengths;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         const PlanSource& source = plan.sources[i];
         if (!inputs[i].corpus()) {
@@ -178,18 +177,33 @@ std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>&
         }
         bound[i].corpus = corpus.content_fingerprint();
         bound[i].tokenizer = corpus.tokenizer().fingerprint;
-        lengths.push_back(inputs[i].lengths());
-        lengths.back().source.sample_base = source.sample_base;
-        lengths.back().source.num_samples = source.num_samples;
     }
+    return bound;
+}
+
+TargetCount::TargetCount(std::vector<PlanSource> sources, const std::vector<PlanInput>& inputs) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        lengths_.push_back(inputs[i].lengths());
+        lengths_.back().source = std::move(sources[i]);
+    }
+}
+
+std::uint32_t TargetCount::operator()(std::uint64_t sample, std::uint32_t offset,
+                                      std::uint32_t tokens) const {
+    std::size_t source = lengths_.size() - 1;
+    while (source > 0 && lengths_[source].source.sample_base > sample) --source;
+    return segment_targets(lengths_[source], sample - lengths_[source].source.sample_base, offset, tokens);
+}
+
+std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
+    std::vector<PlanSource> bound = bind_sources(plan, inputs);
     if (!plan.pack_targets.empty()) return bound;
+    const TargetCount targets(plan.sources, inputs);
     plan.pack_targets.assign(plan.num_packs(), 0);
     for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
         for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s) {
-            const std::size_t source = plan.source_of(plan.segment_sample[s]);
-            const std::uint64_t sample = plan.segment_sample[s] - plan.sources[source].sample_base;
             plan.pack_targets[pack] +=
-                segment_targets(lengths[source], sample, plan.segment_offset[s], plan.segment_tokens[s]);
+                targets(plan.segment_sample[s], plan.segment_offset[s], plan.segment_tokens[s]);
         }
     }
     return bound;

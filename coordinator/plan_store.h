@@ -20,6 +20,9 @@
 
 namespace lockstep {
 
+/// What lengths files of a plan may repeat: Lazarus lets the last one win.
+DuplicateIds duplicates_allowed(PlanCompat compat);
+
 /// One input of a plan: a corpus, or lengths alone. Owns what SourceLengths borrows.
 class PlanInput {
   public:
@@ -76,10 +79,24 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
 /// @throws Error{corrupt_data, not_found} naming the field.
 void check_fingerprints_file(const std::filesystem::path& directory, const BatchPlan& plan);
 
-/// The plan's sources must be these corpora: lengths, tokenizer, content. A lengths-only plan is bound to
-/// their content: its targets are counted, its fingerprint stays.
+/// The plan's sources must be these corpora: lengths, tokenizer, content.
+/// @param plan  may be a head.
 /// @return the sources with the content they are bound to.
 /// @throws Error{fingerprint_mismatch, invalid_argument} naming the source, expected and found.
+std::vector<PlanSource> bind_sources(const BatchPlan& plan, const std::vector<PlanInput>& inputs);
+
+/// Counts targets where a plan was built from lengths alone.
+class TargetCount {
+  public:
+    /// @param inputs  the corpora `sources` are bound to; borrowed.
+    TargetCount(std::vector<PlanSource> sources, const std::vector<PlanInput>& inputs);
+    std::uint32_t operator()(std::uint64_t sample, std::uint32_t offset, std::uint32_t tokens) const;
+
+  private:
+    std::vector<SourceLengths> lengths_;
+};
+
+/// bind_sources for a whole plan: one of lengths alone gets its targets, its fingerprint stays.
 std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs);
 
 }  // namespace lockstep

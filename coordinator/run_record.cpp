@@ -37,6 +37,20 @@ void require_format(const json& object, const char* format, std::uint64_t newest
     }
 }
 
+void add_totals(json& plan, const std::optional<PlanTotals>& totals) {
+    if (!totals) return;
+    plan["tokens"] = totals->planned_tokens;
+    plan["pack_tokens_max"] = totals->pack_tokens_max;
+    plan["segment_tokens_max"] = totals->segment_tokens_max;
+    plan["mean_context"] = totals->mean_context;
+}
+
+std::optional<PlanTotals> totals_in(const json& plan) {
+    if (!plan.contains("tokens")) return std::nullopt;
+    return PlanTotals{plan.at("tokens"), plan.at("pack_tokens_max"), plan.at("segment_tokens_max"),
+                      plan.at("mean_context")};
+}
+
 void read_revisions(const std::filesystem::path& run, std::vector<PlanInForce>& plans) {
     const std::filesystem::path path = revisions_path(run);
     if (!path_exists(path)) return;
@@ -48,6 +62,7 @@ void read_revisions(const std::filesystem::path& run, std::vector<PlanInForce>& 
             plan.from_step = entry.at("from_step");
             plan.path = entry.at("path");
             plan.plan = Fingerprint::from_hex(entry.at("fingerprint").get<std::string>());
+            plan.totals = totals_in(entry);
             if (plan.from_step < plans.back().from_step) {
                 throw Error(ErrorCode::corrupt_data, "'" + path.string() +
                                                          "': revisions do not ascend at step " +
@@ -81,13 +96,15 @@ void write_run_record(const std::filesystem::path& run, const RunRecord& record)
     for (const RunCorpus& corpus : record.corpora) {
         corpora.push_back({{"name", corpus.name}, {"path", corpus.path}, {"content", corpus.content.hex()}});
     }
+    json plan = {{"path", record.plan_path}, {"fingerprint", record.plan.hex()}};
+    add_totals(plan, record.plan_totals);
     json object = {{"format", run_format},
                    {"format_version", version_needed(record)},
                    {"tool_version", tool_version},
                    {"settings", json::parse(record.settings_json)},
                    {"numerics", record.numerics},
                    {"model", record.model.hex()},
-                   {"plan", {{"path", record.plan_path}, {"fingerprint", record.plan.hex()}}},
+                   {"plan", plan},
                    {"corpora", corpora},
                    {"keep", record.keep}};
     if (is_number(record.checkpoint_every)) {
@@ -118,6 +135,7 @@ void write_run_revisions(const std::filesystem::path& run, const std::vector<Pla
         revisions.push_back({{"from_step", plans[i].from_step},
                              {"path", plans[i].path},
                              {"fingerprint", plans[i].plan.hex()}});
+        add_totals(revisions.back(), plans[i].totals);
     }
     const json object = {{"format", revisions_format},
                          {"format_version", revisions_format_version},
@@ -143,6 +161,7 @@ RunRecord read_run_record(const std::filesystem::path& run) {
         record.model = Fingerprint::from_hex(object.at("model").get<std::string>());
         record.plan_path = object.at("plan").at("path");
         record.plan = Fingerprint::from_hex(object.at("plan").at("fingerprint").get<std::string>());
+        record.plan_totals = totals_in(object.at("plan"));
         for (const json& corpus : object.at("corpora")) {
             record.corpora.push_back({corpus.at("name"), corpus.at("path"),
                                       Fingerprint::from_hex(corpus.at("content").get<std::string>())});
@@ -157,7 +176,7 @@ RunRecord read_run_record(const std::filesystem::path& run) {
         if (record.keep < 2) {
             throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': keep is below 2");
         }
-        record.plans.push_back({0, record.plan_path, record.plan});
+        record.plans.push_back({0, record.plan_path, record.plan, record.plan_totals});
         read_revisions(run, record.plans);
         return record;
     } catch (const json::exception& failure) {

@@ -7,10 +7,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "io/base/fingerprint.h"
+#include "plan/plan_slice.h"
 
 namespace lockstep {
 
@@ -25,6 +27,7 @@ struct PlanInForce {
     std::uint64_t from_step = 0;
     std::string path;  ///< Absolute.
     Fingerprint plan;
+    std::optional<PlanTotals> totals;  ///< As the whole plan was last read; none in older runs.
     friend bool operator==(const PlanInForce&, const PlanInForce&) = default;
 };
 
@@ -34,6 +37,7 @@ struct RunRecord {
     Fingerprint model;      ///< Of those settings.
     std::string plan_path;  ///< Absolute.
     Fingerprint plan;
+    std::optional<PlanTotals> plan_totals;
     std::vector<RunCorpus> corpora;
     std::string init_path;          ///< Absolute; the folder of the initial weights, empty if they are drawn.
     std::string init_adapter_path;  ///< Absolute; the folder of the initial adapters, if there is one.

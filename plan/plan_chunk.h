@@ -43,6 +43,9 @@ struct PlanChunkColumns {
     }
 };
 
+/// Steps [step_begin, step_end) of a chunk that holds them.
+PlanChunkColumns steps_of(const PlanChunkColumns& chunk, std::uint64_t step_begin, std::uint64_t step_end);
+
 /// Steps [step_begin, step_end) of a plan of sound structure.
 PlanChunkColumns chunk_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end);
 

@@ -137,6 +137,32 @@ PlanChunkColumns chunk_of(const BatchPlan& plan, std::uint64_t step_begin, std::
     return chunk;
 }
 
+PlanChunkColumns steps_of(const PlanChunkColumns& chunk, std::uint64_t step_begin, std::uint64_t step_end) {
+    LOCKSTEP_EXPECTS(chunk.first_step <= step_begin && step_begin <= step_end &&
+                     step_end <= chunk.first_step + chunk.num_steps());
+    PlanChunkColumns steps;
+    steps.first_step = step_begin;
+    steps.step_begin = chunk.step_begin.subspan(step_begin - chunk.first_step, step_end - step_begin + 1);
+    const std::uint64_t pack = steps.step_begin.front() - chunk.step_begin.front();
+    const std::uint64_t packs = steps.step_begin.back() - steps.step_begin.front();
+    steps.first_pack = chunk.first_pack + pack;
+    steps.pack_begin = chunk.pack_begin.subspan(pack, packs + 1);
+    const std::uint64_t segment = steps.pack_begin.front() - chunk.pack_begin.front();
+    const std::uint64_t segments = steps.pack_begin.back() - steps.pack_begin.front();
+    std::visit([&](auto samples) { steps.segment_sample = samples.subspan(segment, segments); },
+               chunk.segment_sample);
+    steps.segment_offset = chunk.segment_offset.subspan(segment, segments);
+    steps.segment_tokens = chunk.segment_tokens.subspan(segment, segments);
+    steps.pack_cost = chunk.pack_cost.subspan(pack, packs);
+    const auto part = [&](const auto& column, auto& into) {
+        if (column) into = column->subspan(pack, packs);
+    };
+    part(chunk.pack_targets, steps.pack_targets);
+    part(chunk.pack_bucket, steps.pack_bucket);
+    part(chunk.pack_pad_tokens, steps.pack_pad_tokens);
+    return steps;
+}
+
 Fingerprint fingerprint_chunk(const PlanChunkColumns& chunk) {
     FingerprintBuilder builder("lockstep-plan-chunk-v2");
     builder.add(chunk.first_step).add(chunk.first_step + chunk.num_steps()).add(chunk.first_pack);

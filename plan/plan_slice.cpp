@@ -8,27 +8,36 @@
 
 namespace lockstep {
 
-PlanSummary summarize(const BatchPlan& plan) {
-    PlanSummary summary;
-    summary.plan = plan.fingerprints.plan;
-    summary.num_steps = plan.num_steps();
-    summary.num_epochs = plan.num_epochs();
-    summary.num_packs = plan.num_packs();
-    summary.epoch_begin = plan.epoch_begin;
+PlanTotals totals_of(const BatchPlan& plan) {
+    PlanTotals totals;
     double pairs = 0;
     for (const std::uint32_t tokens : plan.segment_tokens) {
-        summary.planned_tokens += tokens;
-        summary.segment_tokens_max = std::max(summary.segment_tokens_max, tokens);
+        totals.planned_tokens += tokens;
+        totals.segment_tokens_max = std::max(totals.segment_tokens_max, tokens);
         pairs += 0.5 * static_cast<double>(tokens) * (static_cast<double>(tokens) + 1);
     }
     for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
-        summary.pack_tokens_max =
-            std::max(summary.pack_tokens_max, static_cast<std::uint32_t>(plan.pack_tokens(pack)));
+        totals.pack_tokens_max =
+            std::max(totals.pack_tokens_max, static_cast<std::uint32_t>(plan.pack_tokens(pack)));
     }
-    if (summary.planned_tokens > 0) {
-        summary.mean_context =
-            static_cast<std::uint64_t>(pairs / static_cast<double>(summary.planned_tokens));
+    if (totals.planned_tokens > 0) {
+        totals.mean_context = static_cast<std::uint64_t>(pairs / static_cast<double>(totals.planned_tokens));
     }
+    return totals;
+}
+
+PlanSummary summarize(const BatchPlan& plan) {
+    return summarize(plan, plan.num_packs(), totals_of(plan));
+}
+
+PlanSummary summarize(const BatchPlan& head, std::uint64_t num_packs, const PlanTotals& totals) {
+    PlanSummary summary;
+    static_cast<PlanTotals&>(summary) = totals;
+    summary.plan = head.fingerprints.plan;
+    summary.num_steps = head.epoch_begin.back();
+    summary.num_epochs = head.num_epochs();
+    summary.num_packs = num_packs;
+    summary.epoch_begin = head.epoch_begin;
     return summary;
 }
 
@@ -37,30 +46,49 @@ std::uint64_t PlanSummary::epoch_of(std::uint64_t step) const {
     return std::min<std::uint64_t>(static_cast<std::uint64_t>(after - epoch_begin.begin()) - 1, num_epochs);
 }
 
-std::vector<PlanSlice> slices_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
-                                 std::span<const Rank> pack_rank, WorldSize world_size) {
-    LOCKSTEP_EXPECTS(step_begin <= step_end && step_end <= plan.num_steps());
-    const std::uint64_t first_pack = plan.step_begin[step_begin];
-    LOCKSTEP_EXPECTS(pack_rank.size() == plan.step_begin[step_end] - first_pack);
+std::vector<PlanSlice> slices_of(const PlanChunkColumns& steps, std::span<const Rank> pack_rank,
+                                 WorldSize world_size) {
+    LOCKSTEP_EXPECTS(pack_rank.size() == steps.num_packs());
     std::vector<PlanSlice> slices(static_cast<std::size_t>(world_size.value));
     for (PlanSlice& slice : slices) {
-        slice.step_begin = step_begin;
-        slice.step_end = step_end;
+        slice.step_begin = steps.first_step;
+        slice.step_end = steps.first_step + steps.num_steps();
     }
-    for (std::uint64_t step = step_begin; step < step_end; ++step) {
-        for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
-            PlanSlice& slice = slices[static_cast<std::size_t>(pack_rank[pack - first_pack].value)];
-            slice.pack.push_back(pack);
-            for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s) {
-                slice.segment_sample.push_back(plan.segment_sample[s]);
-                slice.segment_offset.push_back(plan.segment_offset[s]);
-                slice.segment_tokens.push_back(plan.segment_tokens[s]);
+    const std::uint64_t first_segment = steps.pack_begin.front();
+    std::size_t pack = 0;
+    for (std::size_t step = 0; step < steps.num_steps(); ++step) {
+        for (; pack < steps.step_begin[step + 1] - steps.step_begin.front(); ++pack) {
+            PlanSlice& slice = slices[static_cast<std::size_t>(pack_rank[pack].value)];
+            slice.pack.push_back(steps.first_pack + pack);
+            for (std::uint64_t s = steps.pack_begin[pack] - first_segment;
+                 s < steps.pack_begin[pack + 1] - first_segment; ++s) {
+                slice.segment_sample.push_back(steps.sample(s));
+                slice.segment_offset.push_back(steps.segment_offset[s]);
+                slice.segment_tokens.push_back(steps.segment_tokens[s]);
             }
             slice.segment_begin.push_back(slice.segment_sample.size());
         }
         for (PlanSlice& slice : slices) slice.step_pack_begin.push_back(slice.pack.size());
     }
     return slices;
+}
+
+void append(PlanSlice& slice, const PlanSlice& more) {
+    LOCKSTEP_EXPECTS(more.step_begin == slice.step_end);
+    const auto append_offsets = [](std::vector<std::uint64_t>& to, const std::vector<std::uint64_t>& from) {
+        const std::uint64_t base = to.back();
+        for (std::size_t i = 1; i < from.size(); ++i) to.push_back(base + from[i]);
+    };
+    append_offsets(slice.step_pack_begin, more.step_pack_begin);
+    append_offsets(slice.segment_begin, more.segment_begin);
+    const auto append_rows = [](auto& to, const auto& from) {
+        to.insert(to.end(), from.begin(), from.end());
+    };
+    append_rows(slice.pack, more.pack);
+    append_rows(slice.segment_sample, more.segment_sample);
+    append_rows(slice.segment_offset, more.segment_offset);
+    append_rows(slice.segment_tokens, more.segment_tokens);
+    slice.step_end = more.step_end;
 }
 
 namespace {

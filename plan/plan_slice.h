@@ -11,6 +11,7 @@
 
 #include "io/base/ids.h"
 #include "plan/batch_plan.h"
+#include "plan/plan_chunk.h"
 
 namespace lockstep {
 
@@ -36,28 +37,37 @@ struct StepWindow {
     std::vector<std::uint64_t> step_targets;  ///< (steps) targets of all its packs.
 };
 
+/// What only a walk over a whole plan tells.
+struct PlanTotals {
+    std::uint64_t planned_tokens = 0;
+    std::uint32_t pack_tokens_max = 0;     ///< Of any pack.
+    std::uint32_t segment_tokens_max = 0;  ///< Of any segment.
+    std::uint64_t mean_context = 0;        ///< Keys a token attends to on average, for flop estimates.
+    friend bool operator==(const PlanTotals&, const PlanTotals&) = default;
+};
+PlanTotals totals_of(const BatchPlan& plan);
+
 /// What every rank knows of a plan.
-struct PlanSummary {
+struct PlanSummary : PlanTotals {
     Fingerprint plan;
     std::uint64_t num_steps = 0;
     std::uint64_t num_epochs = 0;
     std::uint64_t num_packs = 0;
-    std::uint64_t planned_tokens = 0;
-    std::uint32_t pack_tokens_max = 0;          ///< Of any pack.
-    std::uint32_t segment_tokens_max = 0;       ///< Of any segment.
-    std::uint64_t mean_context = 0;             ///< Keys a token attends to on average, for flop estimates.
     std::vector<std::uint64_t> epoch_begin{0};  ///< (epochs + 1) first step of each.
 
     /// Epoch that holds a step; num_epochs at the end.
     std::uint64_t epoch_of(std::uint64_t step) const;
 };
 PlanSummary summarize(const BatchPlan& plan);
+/// The same of a plan of which only the head is at hand.
+PlanSummary summarize(const BatchPlan& head, std::uint64_t num_packs, const PlanTotals& totals);
 
-/// Every rank's slice of a window, in one pass over its packs.
-/// @param pack_rank  rank of every pack of steps [step_begin, step_end), in plan order (assign_packs, step by
-/// step).
-std::vector<PlanSlice> slices_of(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end,
-                                 std::span<const Rank> pack_rank, WorldSize world_size);
+/// Every rank's slice of some steps, in one pass over their packs.
+/// @param pack_rank  rank of every pack of the steps, in plan order (assign_steps).
+std::vector<PlanSlice> slices_of(const PlanChunkColumns& steps, std::span<const Rank> pack_rank,
+                                 WorldSize world_size);
+/// A slice and the same rank's of the steps after it. @pre more.step_begin == slice.step_end.
+void append(PlanSlice& slice, const PlanSlice& more);
 
 /// Structure of a slice that came from elsewhere: offsets monotone and consistent.
 /// @throws Error{corrupt_data} naming the field.

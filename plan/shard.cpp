@@ -39,6 +39,20 @@ std::vector<Rank> assign_packs(std::span<const std::uint64_t> pack_cost, WorldSi
     return rank_of;
 }
 
+std::vector<Rank> assign_steps(const PlanChunkColumns& steps, WorldSize world_size) {
+    std::vector<Rank> ranks;
+    ranks.reserve(steps.num_packs());
+    const std::uint64_t first = steps.step_begin.front();
+    for (std::size_t step = 0; step < steps.num_steps(); ++step) {
+        const auto assigned =
+            assign_packs(steps.pack_cost.subspan(steps.step_begin[step] - first,
+                                                 steps.step_begin[step + 1] - steps.step_begin[step]),
+                         world_size);
+        ranks.insert(ranks.end(), assigned.begin(), assigned.end());
+    }
+    return ranks;
+}
+
 std::vector<std::uint64_t> shard_of(const BatchPlan& plan, Step step, Rank rank, WorldSize world_size) {
     LOCKSTEP_EXPECTS(step.value < plan.num_steps());
     LOCKSTEP_EXPECTS(rank.value >= 0 && rank.value < world_size.value);

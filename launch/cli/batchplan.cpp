@@ -45,7 +45,7 @@ std::vector<PackView> first_packs(const BatchPlan& plan, const InfoArguments& ar
     const WorldSize world{arguments.world_size.value_or(1)};
     std::vector<PackView> views;
     for (std::uint64_t step = 0; step < plan.num_steps() && views.size() < arguments.show_batches; ++step) {
-        const auto ranks = assign_window(plan, step, step + 1, world);
+        const auto ranks = assign_steps(chunk_of(plan, step, step + 1), world);
         for (std::size_t i = 0; i < ranks.size() && views.size() < arguments.show_batches; ++i) {
             if (arguments.rank && ranks[i].value != *arguments.rank) continue;
             views.push_back({step, plan.step_begin[step] + i, ranks[i].value});
@@ -193,9 +193,7 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
     std::vector<PlanInput> inputs;
     for (const std::string& argument : arguments.inputs) {
         const auto [name, file] = split_named(argument);
-        inputs.push_back(PlanInput::open(
-            file, name,
-            plan.options.compat == PlanCompat::lazarus ? DuplicateIds::last_wins : DuplicateIds::refuse));
+        inputs.push_back(PlanInput::open(file, name, duplicates_allowed(plan.options.compat)));
         if (arguments.strict) verify_source(file, inputs.back());
     }
     bool rebuilt = false;

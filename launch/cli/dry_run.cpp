@@ -36,8 +36,7 @@ std::vector<std::pair<std::string, std::size_t>> purposes_of(const RankMemory& m
 int dry_run(const Invocation& invocation, World& world, const TrainingArguments& arguments,
             const PlanAtHand* plan, const TrainSettings& settings) {
     Communicator& comm = *world.comm;
-    const PlanDistribution distribution(comm, plan != nullptr ? &plan->plan : nullptr,
-                                        plan != nullptr ? plan->bound : std::vector<PlanSource>{});
+    const PlanDistribution distribution(comm, plan != nullptr ? std::optional(plan->served()) : std::nullopt);
     const PlanSummary& summary = distribution.summary();
     const auto tokens_max = std::max<std::size_t>(summary.pack_tokens_max, 1);
     const int threads = arguments.threads.value_or(default_threads(world));

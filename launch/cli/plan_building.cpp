@@ -97,6 +97,20 @@ void refuse_equal_names(const std::vector<PlanInput>& inputs) {
     }
 }
 
+/// One model is trained with one tokenizer.
+void refuse_other_tokenizers(const std::vector<SourceLengths>& lengths) {
+    const PlanSource* first = nullptr;
+    for (const SourceLengths& one : lengths) {
+        if (one.source.tokenizer_hash.empty()) continue;
+        if (first == nullptr) first = &one.source;
+        if (one.source.tokenizer_hash == first->tokenizer_hash) continue;
+        throw Error(ErrorCode::fingerprint_mismatch, "source '" + first->name + "' was made by tokenizer '" +
+                                                         first->tokenizer_hash + "', '" + one.source.name +
+                                                         "' by '" + one.source.tokenizer_hash +
+                                                         "'; ingest both with one tokenizer");
+    }
+}
+
 /// Whole numbers are relative; fractions are shares and sum to 1.
 std::vector<std::uint64_t> parse_weights(const std::vector<SourceArgument>& sources) {
     constexpr std::uint64_t one = 1'000'000'000;
@@ -325,13 +339,12 @@ BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuil
         }
         std::vector<SourceArgument> sources;
         for (const std::string& argument : arguments.inputs) sources.push_back(parse_source(argument));
-        const DuplicateIds duplicates =
-            options.compat == PlanCompat::lazarus ? DuplicateIds::last_wins : DuplicateIds::refuse;
         for (const SourceArgument& source : sources) {
-            inputs.push_back(PlanInput::open(source.file, source.name, duplicates));
+            inputs.push_back(PlanInput::open(source.file, source.name, duplicates_allowed(options.compat)));
         }
         refuse_equal_names(inputs);
         lengths = lengths_of(arguments, sources, inputs);
+        refuse_other_tokenizers(lengths);
     };
     if (comm == nullptr) {
         open_inputs();

@@ -29,7 +29,7 @@ int run_import(const Invocation& invocation, const ImportArguments& arguments) {
     std::vector<PlanInput> inputs;
     for (const std::string& argument : arguments.inputs) {
         const auto [name, file] = split_named(argument);
-        inputs.push_back(PlanInput::open(file, name));
+        inputs.push_back(PlanInput::open(file, name, duplicates_allowed(PlanCompat::lazarus)));
     }
     const LazarusImport imported = import_lazarus(arguments.directory, inputs, arguments.packs_per_step);
     std::vector<SourceLengths> lengths;

@@ -31,8 +31,16 @@ std::vector<PlanInput> open_plan_sources(const BatchPlan& head, const std::vecto
     const std::vector<std::string> paths = corpus_paths(arguments, head.sources);
     std::vector<PlanInput> inputs;
     for (std::size_t i = 0; i < paths.size(); ++i) {
-        inputs.push_back(PlanInput::open(paths[i], head.sources[i].name));
+        inputs.push_back(
+            PlanInput::open(paths[i], head.sources[i].name, duplicates_allowed(head.options.compat)));
         const PlanSource found = inputs.back().lengths().source;
+        const std::string& planned_hash = head.sources[i].tokenizer_hash;
+        if (!planned_hash.empty() && !found.tokenizer_hash.empty() && planned_hash != found.tokenizer_hash) {
+            throw Error(ErrorCode::fingerprint_mismatch,
+                        "source '" + head.sources[i].name + "': the plan was built for tokenizer '" +
+                            planned_hash + "', '" + paths[i] + "' was made by '" + found.tokenizer_hash +
+                            "'; give the file the plan was built from");
+        }
         if (found.lengths != head.sources[i].lengths) {
             throw Error(ErrorCode::fingerprint_mismatch,
                         "source '" + head.sources[i].name + "': the plan was built for sample lengths " +

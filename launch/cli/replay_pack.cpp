@@ -55,23 +55,24 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
         check_record(record, arguments);
         const PlanAtHand at_hand =
             load_plan_of_run(record, plan_in_force(record.plans, step), arguments.plan, arguments.corpora);
-        const BatchPlan& plan = at_hand.plan;
+        const PlanFile& plan = at_hand.plan;
         if (step >= plan.num_steps()) {
             throw Error(ErrorCode::invalid_argument, "--step is " + std::to_string(step) +
                                                          "; the plan has steps 0 to " +
                                                          std::to_string(plan.num_steps() - 1));
         }
-        if (pack < plan.step_begin[step] || pack >= plan.step_begin[step + 1]) {
+        const StepWindow window = window_of(at_hand.served(), step, step + 1);
+        if (pack < window.step_packs[0] || pack >= window.step_packs[1]) {
             throw Error(ErrorCode::invalid_argument, "--pack is " + std::to_string(pack) + "; step " +
                                                          std::to_string(step) + " has packs " +
-                                                         std::to_string(plan.step_begin[step]) + " to " +
-                                                         std::to_string(plan.step_begin[step + 1] - 1));
+                                                         std::to_string(window.step_packs[0]) + " to " +
+                                                         std::to_string(window.step_packs[1] - 1));
         }
         const TrainSettings settings = train_settings_from_json(record.settings_json);
         check_init(settings, arguments);
         check_init_adapter(settings, arguments);
         CorporaAtHand data = open_corpora(corpora_of_run(record, arguments.corpora), at_hand.bound, &at_hand);
-        PlanDistribution distribution(*world.comm, &plan, at_hand.bound);
+        PlanDistribution distribution(*world.comm, at_hand.served());
         ThreadPool pool(arguments.threads.value_or(default_threads(world)));
         const Gemm gemm(pool, parse_gemm_backend(arguments.gemm),
                         gemm_shapes(settings.model, distribution.summary().pack_tokens_max, settings.lora),
@@ -90,8 +91,8 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
             ", then " + std::to_string(step - (generation ? generation->step : 0)) + " step(s) in memory");
         worker.advance_to(step);
         Worker::PackDetails details;
-        const Worker::PackResult result = worker.replay_pack(step, window_of(plan, step, step + 1), pack,
-                                                             dump.empty() ? nullptr : &details);
+        const Worker::PackResult result =
+            worker.replay_pack(step, window, pack, dump.empty() ? nullptr : &details);
         if (!dump.empty()) write_pack_dump(dump, settings, result, details);
         invocation.say("pack " + std::to_string(pack) + ": " + std::to_string(result.tokens) + " tokens, " +
                        std::to_string(result.targets) + " targets, loss sum " + fixed(result.loss_sum, 6) +

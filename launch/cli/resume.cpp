@@ -70,19 +70,24 @@ void choose_plan(const TrainingArguments& arguments, ResumePoint& point) {
         point.plan = load_plan_of_run(record, latest, "", arguments.corpora);
     } else {
         // Compared before it is loaded, so that a stranger is told as such and not as "other corpora".
-        if (PlanFile::open(path).head().fingerprints.plan != before.plan) {
-            check_revision(before, path, cursor);
-        }
-        point.plan = load_plan_at_hand(path, corpora_of_run(record, arguments.corpora));
+        PlanFile file = PlanFile::open(path);
+        const Fingerprint named = file.head().fingerprints.plan;
+        if (named != before.plan) check_revision(before, path, cursor);
+        const auto followed = std::ranges::find(record.plans, named, &PlanInForce::plan);
+        const std::vector<std::string> corpora = corpora_of_run(record, arguments.corpora);
+        point.plan = followed != record.plans.end() && followed->totals
+                         ? at_hand_of(std::move(file), *followed->totals, corpora)
+                         : load_plan_at_hand(path, corpora);
     }
-    const Fingerprint& chosen = point.plan->plan.fingerprints.plan;
+    const Fingerprint& chosen = point.plan->fingerprint();
     if (arguments.plan.empty() && chosen != before.plan) check_revision(before, path, cursor);
 
     // Changes that no committed step rests on have not happened.
     for (const PlanInForce& plan : record.plans) {
         if (point.plans.empty() || plan.from_step < cursor) point.plans.push_back(plan);
     }
-    if (point.plans.back().plan != chosen) point.plans.push_back({cursor, absolute, chosen});
+    if (point.plans.back().plan != chosen)
+        point.plans.push_back({cursor, absolute, chosen, point.plan->totals});
 }
 
 /// Rank 0, under the lock: pick up the thread of the run. Changes nothing.
@@ -104,8 +109,8 @@ void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
     }
     if (point.generation) check_generation(point.record, *point.generation, arguments.run);
     choose_plan(arguments, point);
-    const BatchPlan& plan = point.plan->plan;
-    const std::uint64_t stop = std::min(arguments.steps.value_or(plan.num_steps()), plan.num_steps());
+    const std::uint64_t steps = point.plan->plan.num_steps();
+    const std::uint64_t stop = std::min(arguments.steps.value_or(steps), steps);
     point.finished = point.generation && point.generation->step >= stop;
 }
 

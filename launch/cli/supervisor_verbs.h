@@ -1,4 +1,4 @@
-// launch/supervisor_verbs.h
+// launch/cli/supervisor_verbs.h
 //
 // The verbs that start other programs: run, chaos, launch.
 

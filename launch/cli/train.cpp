@@ -62,7 +62,8 @@ RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& set
     record.numerics = numerics_id(settings.numerics);
     record.model = fingerprint_of(settings);
     record.plan_path = absolute(arguments.plan);
-    record.plan = at_hand.plan.fingerprints.plan;
+    record.plan = at_hand.fingerprint();
+    record.plan_totals = at_hand.totals;
     const std::vector<std::string> paths = corpus_paths(arguments.corpora, at_hand.bound);
     for (std::size_t i = 0; i < paths.size(); ++i) {
         record.corpora.push_back({at_hand.bound[i].name, absolute(paths[i]), at_hand.bound[i].corpus});
@@ -118,7 +119,7 @@ RunRecord prepare_run(const Invocation& invocation, const World& world, TrainArg
     TrainSettings settings = settings_from(training, model.config, at_hand->plan.num_steps(),
                                            initial_adapter_settings(training, model.config));
     if (!training.init.empty()) settings.init = init_fingerprint(training.init, model.config);
-    check_fit(summarize(at_hand->plan), vocabulary, settings);
+    check_fit(at_hand->served().summary(), vocabulary, settings);
     return record_of(training, settings, *at_hand);
 }
 

@@ -346,15 +346,31 @@ void warn_of_drift(const Corpus& corpus) {
     if (!report.note.empty()) log_root(LogLevel::info, report.note);
 }
 
-PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
-    PlanAtHand at_hand;
-    at_hand.plan = load_plan(plan_path, PlanCheck::content);
-    for (const std::string& path : corpus_paths(corpora, at_hand.plan.sources)) {
-        at_hand.inputs.push_back(PlanInput::open(path, ""));
-    }
-    at_hand.bound = bind_plan(at_hand.plan, at_hand.inputs);
+std::vector<PlanInput> open_inputs(const std::vector<std::string>& corpora,
+                                   const std::vector<PlanSource>& sources) {
+    std::vector<PlanInput> inputs;
+    for (const std::string& path : corpus_paths(corpora, sources))
+        inputs.push_back(PlanInput::open(path, ""));
+    return inputs;
+}
+
+ServedPlan PlanAtHand::served() const {
+    ServedPlan served{plan.view(), totals, bound, {}};
+    if (!plan.has_targets()) served.targets = TargetCount(plan.head().sources, inputs);
+    return served;
+}
+
+PlanAtHand at_hand_of(PlanFile plan, const PlanTotals& totals, const std::vector<std::string>& corpora) {
+    PlanAtHand at_hand{std::move(plan), totals, {}, {}};
+    at_hand.inputs = open_inputs(corpora, at_hand.plan.head().sources);
+    at_hand.bound = bind_sources(at_hand.plan.head(), at_hand.inputs);
     for (const PlanInput& input : at_hand.inputs) warn_of_drift(*input.corpus());
     return at_hand;
+}
+
+PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
+    const PlanTotals totals = totals_of(load_plan(plan_path, PlanCheck::content));
+    return at_hand_of(PlanFile::open(plan_path), totals, corpora);
 }
 
 std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora) {
@@ -367,14 +383,15 @@ std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vect
 PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
                             const std::vector<std::string>& corpora) {
     const std::string path = plan_path.empty() ? wanted.path : plan_path;
-    PlanAtHand at_hand = load_plan_at_hand(path, corpora_of_run(record, corpora));
-    const Fingerprint plan = at_hand.plan.fingerprints.plan;
+    PlanFile file = PlanFile::open(path);
+    const Fingerprint plan = file.head().fingerprints.plan;
     if (plan != wanted.plan) {
         throw Error(ErrorCode::fingerprint_mismatch,
                     "the run follows plan " + wanted.plan.brief() + "…, '" + path + "' is " + plan.brief() +
                         "…; pass -p with the run's own plan, or start a new run");
     }
-    return at_hand;
+    const std::vector<std::string> data = corpora_of_run(record, corpora);
+    return wanted.totals ? at_hand_of(std::move(file), *wanted.totals, data) : load_plan_at_hand(path, data);
 }
 
 void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {
@@ -450,8 +467,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     Communicator& comm = *world.comm;
     const std::filesystem::path run = arguments.run;
     const TrainSettings settings = train_settings_from_json(record.settings_json);
-    PlanDistribution distribution(comm, plan != nullptr ? &plan->plan : nullptr,
-                                  plan != nullptr ? plan->bound : std::vector<PlanSource>{});
+    PlanDistribution distribution(comm, plan != nullptr ? std::optional(plan->served()) : std::nullopt);
     const PlanSummary& summary = distribution.summary();
     const int threads = arguments.threads.value_or(default_threads(world));
 

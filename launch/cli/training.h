@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/distribution.h"
+#include "coordinator/plan_file.h"
 #include "coordinator/plan_store.h"
 #include "coordinator/run_record.h"
 #include "io/checkpoint.h"
@@ -79,14 +81,24 @@ Fingerprint init_fingerprint(const std::string& folder, const ModelConfig& model
 /// checked. @throws Error{fingerprint_mismatch}.
 void warn_of_drift(const Corpus& corpus);
 
+/// Corpora of a plan, in the order of its sources: "[NAME=]FILE" as corpus_paths has it.
+std::vector<PlanInput> open_inputs(const std::vector<std::string>& corpora,
+                                   const std::vector<PlanSource>& sources);
+
 /// A plan with its corpora as rank 0 holds them.
 struct PlanAtHand {
-    BatchPlan plan;
+    PlanFile plan;
+    PlanTotals totals;
     std::vector<PlanSource> bound;
     std::vector<PlanInput> inputs;
+
+    const Fingerprint& fingerprint() const { return plan.head().fingerprints.plan; }
+    ServedPlan served() const;  ///< Borrows from this.
 };
-/// Load, check and bind. For rank 0, or a world of one.
+/// Read the plan from end to end, recompute its fingerprints, and bind it. For rank 0, or a world of one.
 PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora);
+/// Bind a plan that was read whole before: nothing here grows with it.
+PlanAtHand at_hand_of(PlanFile plan, const PlanTotals& totals, const std::vector<std::string>& corpora);
 /// The same for one of a run's plans: its own folder and corpora unless others are named, which must be the
 /// same by fingerprint.
 PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,

@@ -40,16 +40,18 @@ PlansOfRun load_plans_of_run(const RunRecord& record, const std::vector<std::str
         }
     }
     PlansOfRun result;
-    PlanAtHand first = load_plan_of_run(record, wanted.front(), "", corpora);
-    result.plans.push_back(std::move(first.plan));
-    result.inputs = std::move(first.inputs);
-    for (std::size_t i = 1; i < wanted.size(); ++i) {
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
         BatchPlan plan = load_plan(wanted[i].path, PlanCheck::content);
         if (plan.fingerprints.plan != wanted[i].plan) {
             throw Error(ErrorCode::fingerprint_mismatch,
                         "the run follows plan " + wanted[i].plan.brief() + "… from step " +
                             std::to_string(wanted[i].from_step) + ", '" + wanted[i].path + "' is " +
-                            plan.fingerprints.plan.brief() + "…; pass -p with that revision");
+                            plan.fingerprints.plan.brief() + "…; pass -p with " +
+                            (i == 0 ? "the run's own plan" : "that revision"));
+        }
+        if (i == 0) {
+            result.inputs = open_inputs(corpora_of_run(record, corpora), plan.sources);
+            for (const PlanInput& input : result.inputs) warn_of_drift(*input.corpus());
         }
         bind_plan(plan, result.inputs);
         result.plans.push_back(std::move(plan));

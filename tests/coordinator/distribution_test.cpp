@@ -38,8 +38,7 @@ std::vector<PlanSource> bound_sources() {
 
 PlanDistribution distribute(Communicator& comm) {
     const bool root = comm.rank().value == 0;
-    return PlanDistribution(comm, root ? &long_plan() : nullptr,
-                            root ? bound_sources() : std::vector<PlanSource>{});
+    return PlanDistribution(comm, root ? std::optional(serve(long_plan(), bound_sources())) : std::nullopt);
 }
 
 TEST(DistributionTest, EveryRankLearnsWhatThePlanIs) {
@@ -69,8 +68,8 @@ TEST(DistributionTest, WindowsWalkTheWholePlanAndSlicesPartitionIt) {
         const PlanSlice& slice = window.slice;
         EXPECT_EQ(slice.step_begin, step);
         EXPECT_EQ(slice.step_end, std::min(step + window_steps, plan.num_steps()));
-        const auto ranks = assign_window(plan, slice.step_begin, slice.step_end, comm.size());
-        const auto slices = slices_of(plan, slice.step_begin, slice.step_end, ranks, comm.size());
+        const PlanChunkColumns steps = chunk_of(plan, slice.step_begin, slice.step_end);
+        const auto slices = slices_of(steps, assign_steps(steps, comm.size()), comm.size());
         EXPECT_TRUE(slice == slices[static_cast<std::size_t>(comm.rank().value)]);
         for (; step < slice.step_end; ++step) {
             const std::size_t i = step - slice.step_begin;
@@ -116,9 +115,41 @@ TEST(DistributionTest, AFailureOfRank0ReachesEveryRank) {
     EXPECT_EQ(distribution.fetch(0).slice.step_end, window_steps);
 }
 
+TEST(DistributionTest, AWindowAcrossEpochsIsOfSeveralChunks) {
+    const BatchPlan& plan = long_plan();
+    const std::uint64_t border = plan.epoch_begin[1];
+    ASSERT_NE(border % window_steps, 0U);
+    const StepWindow window = window_of(serve(plan, bound_sources()), border - 5, border + 5);
+    const PlanChunkColumns steps = chunk_of(plan, border - 5, border + 5);
+    EXPECT_TRUE(window.slice == slices_of(steps, assign_steps(steps, WorldSize{1}), WorldSize{1}).front());
+    for (std::size_t i = 0; i <= 10; ++i) EXPECT_EQ(window.step_packs[i], plan.step_begin[border - 5 + i]);
+}
+
+TEST(DistributionTest, TargetsOfAPlanOfLengthsAreCounted) {
+    BatchPlan plan = long_plan();
+    ServedPlan served = serve(plan, bound_sources());
+    const StepWindow expected = window_of(served, 3, 7);
+    plan.pack_targets.clear();
+    // Every token but a segment's first is a target here.
+    served.targets = [](std::uint64_t, std::uint32_t, std::uint32_t tokens) { return tokens - 1; };
+    EXPECT_EQ(window_of(served, 3, 7).step_targets, expected.step_targets);
+}
+
+TEST(DistributionTest, PacksLargerThanTheRecordSaysAreRefused) {
+    ServedPlan served = serve(long_plan(), bound_sources());
+    --served.totals.pack_tokens_max;
+    Error error = error_of([&] { window_of(served, 0, long_plan().num_steps()); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), testing::HasSubstr("by the run's record packs have at most"));
+    served = serve(long_plan(), bound_sources());
+    --served.totals.segment_tokens_max;
+    error = error_of([&] { window_of(served, 0, long_plan().num_steps()); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+}
+
 TEST(DistributionTest, OneRanksViewOfSomeStepsHoldsAllTheirPacks) {
     const BatchPlan& plan = long_plan();
-    const StepWindow window = window_of(plan, 3, 7);
+    const StepWindow window = window_of(serve(plan, bound_sources()), 3, 7);
     EXPECT_EQ(window.slice.pack.size(), plan.step_begin[7] - plan.step_begin[3]);
     EXPECT_EQ(window.slice.pack.front(), plan.step_begin[3]);
     EXPECT_EQ(window.step_packs.front(), plan.step_begin[3]);

@@ -214,7 +214,7 @@ TEST(PlannerVerbsTest, RanksAndThreadsMakeTheSameBytes) {
         threaded.insert(threaded.end(), {"--threads", "3"});
         const std::string threads = built(lengths, threaded);
         const std::string ranks = SmallWorld::get().fresh("p");
-        const auto result = run_lockstep_program(3, build(lengths, ranks, options));
+        const auto result = run_lockstep_program(4, build(lengths, ranks, options));
         ASSERT_EQ(result.exit_code, 0) << result.err;
         const auto valid = lockstep_here({"batchplan", "validate", "-p", ranks, "--strict"});
         EXPECT_EQ(valid.exit_code, 0) << valid.err;
@@ -225,8 +225,31 @@ TEST(PlannerVerbsTest, RanksAndThreadsMakeTheSameBytes) {
     }
 }
 
+TEST(PlannerVerbsTest, LengthsOfAnotherTokenizerAreRefused) {
+    const auto of_tokenizer = [](const std::string& name, const std::string& hash) {
+        std::string lines;
+        for (int i = 0; i < 40; ++i) {
+            lines += R"({"sample_id":")" + name + std::to_string(i) + R"(","tokenizer_hash":")" + hash +
+                     R"(","length":)" + std::to_string(i % 7 + 1) + "}\n";
+        }
+        return lengths_file(name, lines);
+    };
+    const std::string a = of_tokenizer("a", "one"), b = of_tokenizer("b", "two");
+    expect_no_plan({"a=" + a, "b=" + b}, {}, 65, "ingest both with one tokenizer");
+    const std::string plan = built({a});
+    // The same lengths, said to be of another tokenizer.
+    const std::string other = of_tokenizer("a", "two");
+    expect_refused(lockstep_here({"batchplan", "validate", "-p", plan, "--strict", "-l", other}), 65,
+                   "tokenizer hash, expected 'one', found 'two'");
+    expect_refused(lockstep_here({"batchplan", "where", "--key", "a3", "-p", plan, "-l", other}), 65,
+                   "made by 'two'");
+}
+
 TEST(PlannerVerbsTest, LazarusPlansComeBackTheSame) {
-    const std::string lengths = many_lengths("s", 200);
+    // With an id that is there twice: the last one wins.
+    std::string lines = line("s3", "7");
+    for (int i = 0; i < 200; ++i) lines += line("s" + std::to_string(i), std::to_string(i * 37 % 300 + 1));
+    const std::string lengths = lengths_file("twice", lines);
     const std::string plan = built(
         {lengths}, {"--compat", "lazarus", "--mode", "bucket", "-b", "1024", "-e", "2", "--bucket-edges",
                     "100", "200", "--bucket-overflow-max", "300", "--packs-per-step", "1"});
@@ -251,8 +274,26 @@ TEST(PlannerVerbsTest, VerbsBeforePlanningGiveJson) {
     EXPECT_FALSE(suggested["edges"].empty());
     const auto converted = json_of({"lengths", "convert", lengths, "-o", columns, "--json"});
     EXPECT_EQ(converted["samples"], 500);
-    const auto bench = json_of({"bench", "--json", "-l", columns});
+    const auto analyzed = json_of({"batching", "analyze", "-l", lengths, "--json"});
+    EXPECT_TRUE(analyzed.is_object());
+    EXPECT_EQ(json_of({"batching", "histogram", "-l", lengths, "--bins", "5", "--json"}).is_object(), true);
+
+    const std::string past = SmallWorld::get().fresh("bench") + ".json";
+    const std::string page = SmallWorld::get().fresh("bench") + ".md";
+    const auto bench = json_of({"bench", "--json", "-l", columns, "-o", past, "--markdown", page});
     EXPECT_TRUE(bench.is_object());
+    EXPECT_NE(read_text(page).find("| "), std::string::npos);
+    const auto compare = [&](const std::string& file) {
+        return lockstep_here({"bench", "-l", columns, "--time-tolerance", "1000", "--compare", file});
+    };
+    EXPECT_EQ(compare(past).exit_code, 0);
+    // A past that needed fewer packs.
+    nlohmann::json better = nlohmann::json::parse(read_text(past));
+    better["measures"]["packs"] = better["measures"]["packs"].get<int>() / 2;
+    write_text(past, better.dump());
+    const ProgramResult worse = compare(past);
+    EXPECT_EQ(worse.exit_code, 1) << worse.out;
+    EXPECT_NE((worse.out + worse.err).find("packs"), std::string::npos);
     EXPECT_EQ(read_text(built({lengths}) + "/plan.jsonl").empty(), false);
 }
 

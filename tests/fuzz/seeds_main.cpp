@@ -120,8 +120,9 @@ void add_artifacts(const Seeds& seeds) {
     seeds.add_file("run_record", run_record_path(artifacts.run()), std::string(1, '\0'));
     const fs::path revised = folder / "revised";
     fs::create_directories(revised);
-    write_run_revisions(revised, {{0, "/plan", artifacts.plan().fingerprints.plan},
-                                  {2, "/other", artifacts.plan().fingerprints.order}});
+    write_run_revisions(revised,
+                        {{0, "/plan", artifacts.plan().fingerprints.plan, std::nullopt},
+                         {2, "/other", artifacts.plan().fingerprints.order, totals_of(artifacts.plan())}});
     seeds.add_file("run_record", revised / "revisions.json", std::string(1, '\1'));
     for (const char* target : {"corpus", "lengths_columns", "plan_columns", "shard", "ledger"})
         add_edits(seeds, target);

@@ -67,7 +67,8 @@ TEST(PlanSliceTest, SlicesOfAllRanksHoldEverySegmentOnce) {
         for (int world = 1; world <= 9; ++world) {
             const std::vector<Rank> ranks = ranks_of(plan, begin, end, WorldSize{world});
             std::vector<int> times(plan.num_packs(), 0);
-            const std::vector<PlanSlice> slices = slices_of(plan, begin, end, ranks, WorldSize{world});
+            const std::vector<PlanSlice> slices =
+                slices_of(chunk_of(plan, begin, end), ranks, WorldSize{world});
             for (int rank = 0; rank < world; ++rank) {
                 const PlanSlice& slice = slices[static_cast<std::size_t>(rank)];
                 check_slice(slice);
@@ -104,7 +105,8 @@ TEST(PlanSliceTest, SlicesOfAllRanksHoldEverySegmentOnce) {
 
 TEST(PlanSliceTest, AMalformedSliceIsRefusedByField) {
     const BatchPlan plan = small_plan();
-    const PlanSlice sound = slices_of(plan, 0, 4, ranks_of(plan, 0, 4, WorldSize{2}), WorldSize{2}).front();
+    const PlanSlice sound =
+        slices_of(chunk_of(plan, 0, 4), ranks_of(plan, 0, 4, WorldSize{2}), WorldSize{2}).front();
     const auto refused = [&](const std::string& field, const std::function<void(PlanSlice&)>& change) {
         PlanSlice slice = sound;
         change(slice);

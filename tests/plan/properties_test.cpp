@@ -477,9 +477,10 @@ TEST(PlanPropertiesTest, ShardsPartitionEveryStepAndResumingIsASuffix) {
             const Rank rank{static_cast<int>(dice.roll(0, static_cast<std::uint64_t>(world) - 1))};
             const auto at = static_cast<std::size_t>(rank.value);
             const WorldSize ranks{world};
-            const PlanSlice whole = slices_of(*plan, 0, plan->num_steps(), pack_rank, ranks)[at];
+            const std::uint64_t steps = plan->num_steps();
+            const PlanSlice whole = slices_of(chunk_of(*plan, 0, steps), pack_rank, ranks)[at];
             const PlanSlice rest =
-                slices_of(*plan, resumed, plan->num_steps(),
+                slices_of(chunk_of(*plan, resumed, steps),
                           std::span(pack_rank).subspan(plan->step_begin[resumed]), ranks)[at];
             check_slice(rest);
             const auto is_suffix = [](const auto& tail, const auto& all) {

@@ -26,7 +26,9 @@ class RankTraining {
   public:
     explicit RankTraining(RankContext& context)
         : c_(context),
-          distribution_(c_.comm, is_root() ? &c_.subject.plan() : nullptr, c_.subject.plan().sources),
+          distribution_(c_.comm, is_root()
+                                     ? std::optional(serve(c_.subject.plan(), c_.subject.plan().sources))
+                                     : std::nullopt),
           state_(c_.comm, pool_, c_.subject.layout),
           gradient_(state_.slice().size()) {}
 

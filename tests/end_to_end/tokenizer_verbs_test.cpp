@@ -1,0 +1,216 @@
+// The tokenizer's verbs as a user runs them: figures that can be counted by hand,
+// what doctor finds and mends, and what fingerprint saves.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/program.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+json asked(std::vector<std::string> arguments, int exit_code = 0) {
+    arguments.insert(arguments.begin(), "tokenizer");
+    arguments.push_back("--json");
+    const ProgramResult result = run_lockstep_program(0, arguments);
+    EXPECT_EQ(result.exit_code, exit_code) << result.out << result.err;
+    return json::parse(result.out);
+}
+
+json finding(const json& answer, const std::string& name) {
+    for (const json& one : answer.at("findings"))
+        if (one.at("name") == name) return one;
+    ADD_FAILURE() << "no finding '" << name << "' in " << answer;
+    return {{"level", ""}, {"text", ""}};
+}
+
+class TokenizerVerbsTest : public testing::Test {
+  protected:
+    /// Byte-level BPE with the tokens of ChatML, learned from a text.
+    std::string trained() {
+        std::string text;
+        for (int i = 0; i < 200; ++i)
+            text += "the cat and the hat sat on the mat, " + std::to_string(i) + "\n";
+        const std::string folder = (directory_ / "trained").string();
+        const ProgramResult result = run_lockstep_program(
+            0, {"tokenizer", "train", "--vocab-size", "280", "-d", directory_.write("t.txt", text).string(),
+                "--special", "<|im_start|>", "--special", "<|im_end|>", "-o", folder});
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return folder;
+    }
+
+    TemporaryDirectory directory_;
+};
+
+TEST_F(TokenizerVerbsTest, DecodeUndoesEncode) {
+    const std::string folder = trained(), text = "the hat, 東京 🙂\tand\n<|im_end|>";
+    const json ids = asked({"encode", "-t", folder, "--text", text}).at("ids");
+    ASSERT_EQ(ids.size(), 1U);
+    std::vector<std::string> decode{"decode", "-t", folder};
+    for (const json& id : ids.at(0)) decode.push_back(id.dump());
+    EXPECT_EQ(asked(decode).at("texts").at(0), text);
+    // Read as a special token, the marker is no text any more.
+    const json parsed =
+        asked({"encode", "-t", folder, "--specials", "parse", "--text", text}).at("ids").at(0);
+    EXPECT_LT(parsed.size(), ids.at(0).size());
+    const json found = asked({"vocab", "-t", folder, "--search", "<|im_end|>"});
+    ASSERT_EQ(found.at("found"), 1);
+    EXPECT_EQ(found.at("tokens").at(0).at("id"), parsed.back());
+    EXPECT_EQ(found.at("tokens").at(0).at("special"), true);
+}
+
+TEST_F(TokenizerVerbsTest, CompareCountsTextsWithOtherIds) {
+    const std::string folder = trained();
+    const std::string texts =
+        directory_.write("two.jsonl", "{\"text\": \"the mat\"}\n{\"text\": \"xyz\"}\n").string();
+    json answer = asked({"compare", "-t", folder, "--with", folder, "-d", texts});
+    EXPECT_EQ(answer.at("same_fingerprint"), true);
+    EXPECT_EQ(answer.at("texts_different"), 0);
+    answer = asked({"compare", "-t", "bytes", "--with", folder, "-d", texts}, 1);
+    EXPECT_EQ(answer.at("same_fingerprint"), false);
+    EXPECT_EQ(answer.at("texts"), 2);
+    EXPECT_EQ(answer.at("tokens").at(0), 10);
+    EXPECT_LT(answer.at("tokens").at(1), 10);
+}
+
+TEST_F(TokenizerVerbsTest, FingerprintIsSavedAndNotReplaced) {
+    const std::string folder = trained(), file = (directory_ / "fingerprint.json").string();
+    const json shown = asked({"fingerprint", "-t", folder, "--save", file});
+    EXPECT_EQ(json::parse(directory_.read("fingerprint.json")), shown);
+    EXPECT_EQ(shown.at("vocabulary"), 280);
+    EXPECT_TRUE(shown.at("eos").is_number());
+    EXPECT_NE(asked({"fingerprint", "-t", "bytes"}).at("fingerprint"), shown.at("fingerprint"));
+
+    const ProgramResult again =
+        run_lockstep_program(0, {"tokenizer", "fingerprint", "-t", "bytes", "--save", file});
+    EXPECT_EQ(again.exit_code, 73) << again.err;
+    EXPECT_THAT(again.err, HasSubstr(file));
+    EXPECT_EQ(json::parse(directory_.read("fingerprint.json")), shown);
+    asked({"fingerprint", "-t", "bytes", "--save", file, "--force"});
+    EXPECT_NE(json::parse(directory_.read("fingerprint.json")), shown);
+}
+
+TEST_F(TokenizerVerbsTest, DoctorCompletesAConfiguration) {
+    const std::string folder = trained();
+    // As some models come: a length somebody set, and nothing about texts' ends or chats.
+    directory_.write("trained/tokenizer_config.json", R"({"model_max_length": 77})");
+    EXPECT_EQ(finding(asked({"doctor", "-t", folder}), "chat_template").at("level"), "advice");
+
+    const json fixed = asked({"doctor", "-t", folder, "--fix"});
+    EXPECT_EQ(fixed.at("problems"), 0) << fixed;
+    EXPECT_GE(fixed.at("fixed").size(), 2U) << fixed;
+    for (const char* name : {"eos", "pad", "chat_template"})
+        EXPECT_EQ(finding(fixed, name).at("level"), "good") << fixed;
+    const json config = json::parse(directory_.read("trained/tokenizer_config.json"));
+    EXPECT_EQ(config.at("model_max_length"), 77);
+    EXPECT_EQ(config.at("eos_token"), "<|endoftext|>");
+    EXPECT_EQ(config.at("pad_token"), "<|endoftext|>");
+    EXPECT_THAT(config.at("chat_template").get<std::string>(), HasSubstr("<|im_start|>"));
+
+    const std::string before = directory_.read("trained/tokenizer_config.json");
+    EXPECT_EQ(asked({"doctor", "-t", folder, "--fix"}).at("fixed").size(), 0U);
+    EXPECT_EQ(directory_.read("trained/tokenizer_config.json"), before);
+}
+
+TEST_F(TokenizerVerbsTest, DoctorNamesWhatItCannotMend) {
+    const std::string folder = trained();
+    json config = json::parse(directory_.read("trained/tokenizer_config.json"));
+    config["chat_template"] = "{% for m in messages %}<|im_start|>{{ m }}<|nobody|>";
+    const std::string text = config.dump();
+    directory_.write("trained/tokenizer_config.json", text);
+    const json answer = asked({"doctor", "-t", folder}, 1);
+    EXPECT_EQ(answer.at("problems"), 2) << answer;
+    EXPECT_THAT(finding(answer, "chat_template").at("text").get<std::string>(), HasSubstr("'for'"));
+    EXPECT_THAT(finding(answer, "chat_tokens").at("text").get<std::string>(), HasSubstr("'<|nobody|>'"));
+    // What is there stays, whatever it is worth.
+    asked({"doctor", "-t", folder, "--fix"}, 1);
+    EXPECT_EQ(json::parse(directory_.read("trained/tokenizer_config.json")).at("chat_template"),
+              config.at("chat_template"));
+
+    const std::string file = folder + "/tokenizer.json";
+    const ProgramResult no_folder = run_lockstep_program(0, {"tokenizer", "doctor", "-t", file, "--fix"});
+    EXPECT_EQ(no_folder.exit_code, 2);
+    EXPECT_THAT(no_folder.err, HasSubstr("'" + file + "' is none"));
+}
+
+TEST_F(TokenizerVerbsTest, AnalyzeCountsWhatCanBeCountedByHand) {
+    // Texts of 4 and 11 bytes; é is two of them.
+    const std::string texts =
+        directory_.write("two.jsonl", "{\"text\": \"a bb\"}\n{\"text\": \"b é a bb b\"}\n").string();
+    const auto analyze = [&](const std::string& question, const std::vector<std::string>& more = {}) {
+        std::vector<std::string> arguments{"analyze", question, "-t", "bytes", "-d", texts};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return asked(arguments);
+    };
+    const json efficiency = analyze("efficiency");
+    EXPECT_EQ(efficiency.at("texts"), 2);
+    EXPECT_EQ(efficiency.at("bytes"), 15);
+    EXPECT_EQ(efficiency.at("tokens"), 15);
+    EXPECT_DOUBLE_EQ(efficiency.at("characters_per_token").get<double>(), 14.0 / 15);
+    EXPECT_DOUBLE_EQ(efficiency.at("tokens_per_text").get<double>(), 7.5);
+    EXPECT_EQ(efficiency.at("longest"), 11);
+
+    // a 2, b 6, space 5, two bytes of é 1 each.
+    double bits = 0;
+    for (const double count : {2.0, 6.0, 5.0, 1.0, 1.0}) bits -= count / 15 * std::log2(count / 15);
+    const json entropy = analyze("entropy");
+    EXPECT_NEAR(entropy.at("bits_per_token").get<double>(), bits, 1e-12);
+    EXPECT_NEAR(entropy.at("perplexity").get<double>(), std::exp2(bits), 1e-9);
+    EXPECT_NEAR(entropy.at("bits_per_byte").get<double>(), bits, 1e-12);
+    EXPECT_DOUBLE_EQ(entropy.at("top_ten").get<double>(), 1);
+
+    // At 6 tokens a text: two of padding, five of eleven cut off.
+    const json waste = analyze("waste", {"--max-length", "6"});
+    EXPECT_EQ(waste.at("padding"), 2);
+    EXPECT_DOUBLE_EQ(waste.at("padding_share").get<double>(), 2.0 / 12);
+    EXPECT_EQ(waste.at("lost"), 5);
+    EXPECT_DOUBLE_EQ(waste.at("lost_share").get<double>(), 5.0 / 15);
+    EXPECT_EQ(waste.at("cut_little"), 0);
+    EXPECT_EQ(waste.at("cut_much"), 1);
+    EXPECT_EQ(waste.at("cut_most"), 0);
+
+    // Words: a 2, bb 2, b 2, é 1.
+    const json oov = analyze("oov");
+    EXPECT_EQ(oov.at("words"), 7);
+    EXPECT_EQ(oov.at("different"), 4);
+    EXPECT_DOUBLE_EQ(oov.at("with_fragments").get<double>(), 1.0 / 7);
+    EXPECT_DOUBLE_EQ(oov.at("with_unknown").get<double>(), 0);
+    ASSERT_EQ(oov.at("most_frequent").size(), 1U);
+    EXPECT_EQ(oov.at("most_frequent").at(0).at("word"), "é");
+
+    const json coverage = analyze("coverage");
+    EXPECT_DOUBLE_EQ(coverage.at("fragments").get<double>(), 2.0 / 15);
+    EXPECT_DOUBLE_EQ(coverage.at("whole_words").get<double>(), 4.0 / 7);
+    EXPECT_EQ(coverage.at("texts_changed"), 0);
+
+    const json fit = analyze("fit-score");
+    double sum = 0;
+    for (const char* part : {"length", "known", "words", "used"}) sum += fit.at(part).get<double>();
+    EXPECT_NEAR(fit.at("fit").get<double>(), sum, 1e-9);
+    EXPECT_NEAR(fit.at("words").get<double>(), 20 * 4.0 / 7, 1e-9);
+
+    const json vocabulary = analyze("vocabulary", {"--count", "2"});
+    EXPECT_EQ(vocabulary.at("used"), 5);
+    EXPECT_EQ(vocabulary.at("once"), 2);
+    ASSERT_EQ(vocabulary.at("most_frequent").size(), 2U);
+    EXPECT_EQ(vocabulary.at("most_frequent").at(0).at("text"), "b");
+    EXPECT_EQ(vocabulary.at("most_frequent").at(0).at("count"), 6);
+}
+
+TEST_F(TokenizerVerbsTest, NothingToAnalyzeIsSaid) {
+    const std::string empty = directory_.write("empty.jsonl", "{\"text\": \"\"}\n").string();
+    const ProgramResult result =
+        run_lockstep_program(0, {"tokenizer", "analyze", "entropy", "-t", "bytes", "-d", empty});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.err, HasSubstr("no tokens"));
+}
+
+}  // namespace
+}  // namespace lockstep::test
