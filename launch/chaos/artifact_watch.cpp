@@ -88,14 +88,19 @@ std::string ArtifactWatch::unclear(const std::string& text, const fs::path& file
     const fs::path folder = file.parent_path();
     bool leads_there = contains(text, file.filename().string());
     // A generation's files are named by its manifest, the ledger's segments by it and by each other.
-    if (folder.parent_path() == places_.run / "checkpoints")
-        leads_there = leads_there || contains(text, folder.filename().string());
+    if (folder.parent_path() == places_.run / "checkpoints") {
+        const std::string name =
+            folder.filename().string();  // "step-00000120", or "generation 120 of 'run'".
+        const std::size_t digits = std::min(name.find_first_of("123456789"), name.size() - 1);
+        leads_there = leads_there || contains(text, name) ||
+                      contains(text, "generation " + name.substr(digits) + " of '" + places_.run.string());
+    }
     if (folder == places_.run / "ledger")
         leads_there =
             leads_there || contains(text, (folder / "").string()) || contains(text, "manifest.json");
     if (lies_in(file, places_.plan)) leads_there = leads_there || contains(text, places_.plan.string());
     if (!leads_there) return "an error that does not lead to the file: " + text;
-    if (contains(text, "digest") && !contains(text, "expected"))
+    if (contains(text, "digest") && !contains(text, "no digest") && !contains(text, "expected"))
         return "a digest without the one expected: " + text;
     return "";
 }
