@@ -195,7 +195,7 @@ TEST(SupervisorTest, ACommandThatTrainsNothingIsRefused) {
 // LOCKSTEP_CHAOS_KILLS makes it longer.
 TEST(ChaosTest, RandomKillsLoseNothing) {
     const char* asked = std::getenv("LOCKSTEP_CHAOS_KILLS");
-    const std::string kills = asked != nullptr ? asked : "20";
+    const std::string kills = asked != nullptr ? asked : "100";
     const std::string folder = SmallWorld::get().fresh("chaos");
     std::vector<std::string> arguments = {"chaos", "--kills", kills,    "--seed", "1",
                                           "-o",    folder,    "--json", "--"};
