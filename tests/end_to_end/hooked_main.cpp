@@ -137,8 +137,8 @@ void install_freeze(const std::string& spec, WorkerHooks& hooks) {
     if (!place.here) return;
     const auto freeze = [] {
         if (!first_time()) return;
-        // A stopped process writes no more: until the heartbeat has told this very place.
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        // A stopped process writes no more: until the heartbeat, once a second, has told this very place.
+        std::this_thread::sleep_for(std::chrono::milliseconds(1200));
         raise(SIGSTOP);
     };
     if (place.name == "pack") {
