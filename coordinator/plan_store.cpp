@@ -102,8 +102,12 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
                           ? "the file is missing"
                           : "the file does not belong to this plan, fingerprints.json does not name it");
     }
-    if (files.contains("plan.jsonl") && digest_of_file(jsonl).hex() != files["plan.jsonl"]) {
-        refuse(jsonl, "its digest is not the one in fingerprints.json");
+    if (files.contains("plan.jsonl")) {
+        const std::string found = digest_of_file(jsonl).hex();
+        if (files["plan.jsonl"] != found) {
+            refuse(jsonl, "its digest is " + found + ", expected " + files["plan.jsonl"].dump() +
+                              " as fingerprints.json says");
+        }
     }
     const std::filesystem::path metadata = directory / "metadata.json";
     const json meta = json::parse(unseal_json(read_file(metadata), metadata.string()));
@@ -135,12 +139,12 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
 
 namespace {
 
-void require_same(const std::string& what, const PlanSource& source, const Fingerprint& expected,
-                  const Fingerprint& found, const char* advice) {
+void require_same(const std::string& what, const PlanSource& source, const Corpus& corpus,
+                  const Fingerprint& expected, const Fingerprint& found, const char* advice) {
     if (expected == found) return;
     throw Error(ErrorCode::fingerprint_mismatch,
                 "source '" + source.name + "': the plan was built for " + what + " " + expected.brief() +
-                    "…, the corpus given has " + found.brief() + "…; " + advice);
+                    "…, '" + corpus.path().string() + "' has " + found.brief() + "…; " + advice);
 }
 
 }  // namespace
@@ -161,20 +165,20 @@ std::vector<PlanSource> bind_sources(const BatchPlan& plan, const std::vector<Pl
         }
         const Corpus& corpus = *inputs[i].corpus();
         if (!source.tokenizer.empty()) {
-            require_same("tokenizer", source, source.tokenizer, corpus.tokenizer().fingerprint,
+            require_same("tokenizer", source, corpus, source.tokenizer, corpus.tokenizer().fingerprint,
                          "ingest again with that tokenizer, or build a plan for this corpus");
         } else if (!source.tokenizer_hash.empty() &&
                    source.tokenizer_hash != corpus.tokenizer().fingerprint.hex()) {
             throw Error(ErrorCode::fingerprint_mismatch,
                         "source '" + source.name + "': the lengths were made by tokenizer " +
-                            source.tokenizer_hash.substr(0, 12) + "…, the corpus by " +
+                            source.tokenizer_hash.substr(0, 12) + "…, '" + corpus.path().string() + "' by " +
                             corpus.tokenizer().fingerprint.brief() +
                             "…; build the lengths again from this corpus");
         }
-        require_same("sample lengths", source, source.lengths, corpus.lengths_fingerprint(),
+        require_same("sample lengths", source, corpus, source.lengths, corpus.lengths_fingerprint(),
                      "give the corpus the plan was built from");
         if (!source.corpus.empty()) {
-            require_same("corpus content", source, source.corpus, corpus.content_fingerprint(),
+            require_same("corpus content", source, corpus, source.corpus, corpus.content_fingerprint(),
                          "give the corpus the plan was built from");
         }
         bound[i].corpus = corpus.content_fingerprint();

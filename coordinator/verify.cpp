@@ -226,8 +226,8 @@ Manifest check_generations(const std::filesystem::path& run, const std::vector<C
         const Fingerprint digest = state_digest_of(reader, manifest.state_elements);
         if (digest != manifest.state_digest) {
             add_problem(report, "generation " + std::to_string(manifest.step) + ": the state digest is " +
-                                    digest.brief() + "…, the manifest says " + manifest.state_digest.brief() +
-                                    "…");
+                                    digest.brief() + "…, expected " + manifest.state_digest.brief() +
+                                    "… as the manifest says");
         }
         if (manifest.cursor.plan != behind(plans, manifest.step).fingerprints.plan) {
             add_problem(report, "generation " + std::to_string(manifest.step) + " follows plan " +

@@ -67,9 +67,9 @@ void expect_in_shard(const fs::path& path, const std::string& what, const Value&
             return std::to_string(value);
         }
     };
-    throw Error(ErrorCode::corrupt_data, "shard '" + path.string() + "' has " + what + " " + text(found) +
-                                             ", the manifest says " + text(expected) +
-                                             "; the file was altered, use another generation");
+    throw Error(ErrorCode::corrupt_data,
+                "shard '" + path.string() + "' has " + what + " " + text(found) + ", expected " +
+                    text(expected) + " as the manifest says; the file was altered, use another generation");
 }
 
 ColumnFile open_shard(const fs::path& path, const ShardName& named, const Cursor& cursor,

@@ -9,7 +9,6 @@ namespace lockstep {
 
 namespace {
 
-constexpr std::string_view magic = "LSTEPCOL";
 constexpr std::size_t version_at = 8;
 constexpr std::size_t file_bytes_at = 16;
 constexpr std::size_t covered_at = 24;
@@ -44,7 +43,7 @@ bool regions_lie_in_order(std::span<const FileRegion> regions, std::uint64_t fil
 std::array<std::byte, user_block_bytes> UserBlock::encode() const {
     LOCKSTEP_EXPECTS(regions.size() <= regions_max && regions_lie_in_order(regions, file_bytes));
     std::array<std::byte, user_block_bytes> block{};
-    std::memcpy(block.data(), magic.data(), magic.size());
+    std::memcpy(block.data(), column_file_mark.data(), column_file_mark.size());
     put(block, version_at, user_block_version);
     put(block, file_bytes_at, file_bytes);
     put(block, covered_at, covered.low);
@@ -62,7 +61,7 @@ std::array<std::byte, user_block_bytes> UserBlock::encode() const {
 
 UserBlock UserBlock::decode(std::span<const std::byte, user_block_bytes> bytes, std::uint64_t file_bytes,
                             const std::string& file) {
-    if (std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) {
+    if (std::memcmp(bytes.data(), column_file_mark.data(), column_file_mark.size()) != 0) {
         throw Error(ErrorCode::corrupt_data,
                     "'" + file +
                         "' does not begin with the mark of a Lockstep column file; it is another kind "

@@ -18,6 +18,8 @@
 
 namespace lockstep {
 
+/// The first bytes of every column file, of this format version and all others.
+inline constexpr std::string_view column_file_mark = "LSTEPCOL";
 inline constexpr std::size_t user_block_bytes = 512;
 inline constexpr std::uint64_t user_block_version = 1;
 inline constexpr std::size_t digest_block_bytes = std::size_t{1} << 20U;

@@ -1,7 +1,7 @@
 // io/generation_files.h
 //
-// Names and places of a run's generations, for those who read, settle and prune
-// them. Internal to io/.
+// Names and places of a run's generations, for those who read, settle, prune and
+// watch them.
 
 #pragma once
 

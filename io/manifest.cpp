@@ -320,7 +320,8 @@ Manifest manifest_from_json(std::string_view json, const std::string& origin) {
     Manifest manifest = manifest_of(top, origin);
     const std::string expected = digest_hex_of(body_of(manifest));
     if (top.text("digest") != expected) {
-        top.fail("digest", "is " + printable(top.text("digest")) + ", the content has " + expected);
+        top.fail("digest",
+                 "is " + printable(top.text("digest")) + ", expected " + expected + " of its content");
     }
     if (const std::string problem = problem_of(manifest); !problem.empty())
         malformed("is unsound: " + problem);

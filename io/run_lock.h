@@ -10,6 +10,9 @@
 
 namespace lockstep {
 
+/// For starts that replace another: the last process of the one before may still be on its way out.
+inline constexpr std::chrono::seconds restart_lock_patience{10};
+
 class RunLock {
   public:
     /// @throws Error{io_failure} read-only or missing directory; Error{environment} held by another process

@@ -36,8 +36,8 @@ std::string unseal_json(std::string_view text, const std::string& origin) {
     const std::string expected = digest_hex(body);
     if (found != expected) {
         throw Error(ErrorCode::corrupt_data, "'" + origin + "' was altered: its digest is " + expected +
-                                                 ", the file says " + found.substr(0, 64) +
-                                                 "; restore it from a copy");
+                                                 ", expected " + found.substr(0, 64) +
+                                                 " as it says; restore it from a copy");
     }
     return body.dump();
 }

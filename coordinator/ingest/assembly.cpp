@@ -1,7 +1,6 @@
 #include "coordinator/ingest/assembly.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <unordered_set>
 
@@ -10,6 +9,7 @@
 #include "io/base/error.h"
 #include "io/commit_hook.h"
 #include "io/corpus_format.h"
+#include "io/digest_share.h"
 #include "io/ingest_piece.h"
 
 namespace lockstep {
@@ -37,11 +37,11 @@ class Assembly {
           identities_(std::move(identities)),
           outputs_(outputs),
           when_ready_(when_ready),
+          validation_share_(job.filter.validation_share),
           corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer), outputs.corpus_overwrite()) {
         if (job.filter.validation_share > 0) {
             validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer),
                                 outputs.validation_overwrite());
-            validation_end_ = static_cast<std::uint64_t>(std::ldexp(job.filter.validation_share, 32));
         }
         for (const IngestSource& source : job.sources) {
             add_source({source.name, 0, {}});
@@ -119,7 +119,7 @@ class Assembly {
             ++totals_.duplicates;
             return Destination::nowhere;
         }
-        return text.high >> 32U < validation_end_ ? Destination::validation : Destination::corpus;
+        return validation_share_.contains(text) ? Destination::validation : Destination::corpus;
     }
 
     void deliver(Destination destination, const StoredSample& sample) {
@@ -224,9 +224,9 @@ class Assembly {
     std::vector<SourceIdentity> identities_;
     const IngestOutputs& outputs_;
     const std::function<void(const IngestTotals&)>& when_ready_;
+    DigestShare validation_share_;
     CorpusWriter corpus_;
     std::optional<CorpusWriter> validation_;
-    std::uint64_t validation_end_ = 0;
     std::vector<std::vector<Destination>> destinations_;
     std::unordered_set<Digest, DigestHash> seen_, keys_;
     std::uint64_t kept_[2] = {0, 0};

@@ -304,6 +304,12 @@ void write_index(const std::filesystem::path& path, bool two_bytes,
 
 }  // namespace
 
+bool is_megatron_index(const std::filesystem::path& path) {
+    PosixFile file(path, O_RDONLY);
+    std::array<std::byte, magic.size()> head;
+    return file.read(head) == head.size() && std::memcmp(head.data(), magic.data(), magic.size()) == 0;
+}
+
 std::filesystem::path megatron_tokens_path(std::filesystem::path index) {
     return index.replace_extension(".bin");
 }

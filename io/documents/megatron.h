@@ -21,6 +21,9 @@ namespace lockstep {
 
 struct DocumentOptions;
 
+/// By its first bytes. @throws Error{not_found, io_failure}.
+bool is_megatron_index(const std::filesystem::path& file);
+
 std::filesystem::path megatron_tokens_path(std::filesystem::path index);
 
 std::unique_ptr<BlockReader> read_megatron_blocks(const std::filesystem::path& index, const SourceSpan& span,

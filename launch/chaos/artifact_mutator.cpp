@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <stdexcept>
 
 #include "io/atomic_file.h"
 #include "io/base/error.h"
@@ -32,12 +30,6 @@ class Dice {
     Philox random_;
     std::uint64_t index_ = 0;
 };
-
-void write_bytes(const fs::path& file, const std::string& bytes) {
-    std::ofstream stream(file, std::ios::binary | std::ios::trunc);
-    stream << bytes;
-    if (!stream.flush()) throw std::runtime_error("cannot write " + file.string());
-}
 
 std::string flip_bits(std::string& bytes, Dice& dice) {
     const std::size_t count = 1 + dice.below(8);
@@ -146,7 +138,7 @@ Mutation mutate(const fs::path& file, const std::vector<fs::path>& donors, std::
             break;
     }
     mutation.changed = bytes != before;
-    write_bytes(file, bytes);
+    write_file(file, bytes);
     return mutation;
 }
 

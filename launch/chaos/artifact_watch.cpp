@@ -1,10 +1,11 @@
 #include "launch/chaos/artifact_watch.h"
 
 #include <algorithm>
-#include <set>
+#include <sstream>
 
 #include "coordinator/run_record.h"
 #include "coordinator/verify.h"
+#include "io/authority.h"
 #include "io/base/error.h"
 #include "io/checkpoint.h"
 #include "io/state_digest.h"
@@ -20,24 +21,15 @@ bool lies_in(const fs::path& file, const fs::path& folder) {
     return !relative.empty() && *relative.begin() != "..";
 }
 
-bool has_authority(const fs::path& file, const fs::path& run) {
-    static const std::set<std::string> without = {"metrics.jsonl", "heartbeat.json", "generations.jsonl",
-                                                  "LOCK"};
-    if (!lies_in(file, run)) return true;
-    const std::string place = file.lexically_relative(run).begin()->string();
-    return place != "logs" && place != "abandoned" && !place.starts_with("heartbeat") &&
-           !without.contains(place);
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
 }
 
-/// What a user can act on: one line, the documented kind (2: a sound file of another kind than asked for).
-/// Empty, or what is wrong with it.
-std::string unclear(const Error& error) {
-    const std::string text = error.what();
+/// The documented kind (2: a sound file of another kind than asked for). Empty, or what is wrong with it.
+std::string undocumented(const Error& error) {
     const int code = exit_code_of(error.code());
-    if (code != 2 && code != 65 && code != 66) return "exit code " + std::to_string(code) + ": " + text;
-    if (text.find('\n') != std::string::npos) return "an error of several lines: " + text;
-    if (text.size() < 20 || text.size() > 2000) return "an error nobody can use: " + text;
-    return "";
+    if (code == 2 || code == 65 || code == 66) return "";
+    return "exit code " + std::to_string(code) + ": " + error.what();
 }
 
 std::string state_of(const fs::path& run, const Manifest& manifest) {
@@ -67,7 +59,9 @@ std::string name_of(DamageOutcome outcome) {
 
 ArtifactWatch::ArtifactWatch(ArtifactPlaces places) : places_(std::move(places)) {
     for (const auto& entry : fs::recursive_directory_iterator(places_.folder)) {
-        if (entry.is_regular_file() && has_authority(entry.path(), places_.run))
+        const bool of_run = lies_in(entry.path(), places_.run);
+        if (entry.is_regular_file() &&
+            (!of_run || has_authority(entry.path().lexically_relative(places_.run))))
             files_.push_back(entry.path());
     }
     std::sort(files_.begin(), files_.end());
@@ -86,6 +80,31 @@ ArtifactWatch::ArtifactWatch(ArtifactPlaces places) : places_(std::move(places))
     }
 }
 
+/// What a user can act on: one line that leads to the file, by its own name or that of a file or folder that
+/// names it, and tells a digest beside the one expected. Empty, or what is wrong with it.
+std::string ArtifactWatch::unclear(const std::string& text, const fs::path& file) const {
+    if (contains(text, "\n")) return "an error of several lines: " + text;
+    if (text.size() < 20 || text.size() > 2000) return "an error nobody can use: " + text;
+    const fs::path folder = file.parent_path();
+    bool leads_there = contains(text, file.filename().string());
+    // A generation's files are named by its manifest, the ledger's segments by it and by each other.
+    if (folder.parent_path() == places_.run / "checkpoints") {
+        const std::string name =
+            folder.filename().string();  // "step-00000120", or "generation 120 of 'run'".
+        const std::size_t digits = std::min(name.find_first_of("123456789"), name.size() - 1);
+        leads_there = leads_there || contains(text, name) ||
+                      contains(text, "generation " + name.substr(digits) + " of '" + places_.run.string());
+    }
+    if (folder == places_.run / "ledger")
+        leads_there =
+            leads_there || contains(text, (folder / "").string()) || contains(text, "manifest.json");
+    if (lies_in(file, places_.plan)) leads_there = leads_there || contains(text, places_.plan.string());
+    if (!leads_there) return "an error that does not lead to the file: " + text;
+    if (contains(text, "digest") && !contains(text, "no digest") && !contains(text, "expected"))
+        return "a digest without the one expected: " + text;
+    return "";
+}
+
 ArtifactWatch::Observation ArtifactWatch::observe_inputs() const {
     Observation seen;
     std::vector<PlanInput> inputs;
@@ -97,7 +116,9 @@ ArtifactWatch::Observation ArtifactWatch::observe_inputs() const {
         const Fingerprint lengths = open_lengths(file).lengths_fingerprint();
         // What binds lengths to a corpus, and to a plan made from them.
         if (lengths != lengths_)
-            throw Error(ErrorCode::fingerprint_mismatch, "'" + file.string() + "' holds other lengths");
+            throw Error(ErrorCode::fingerprint_mismatch, "'" + file.string() + "' holds lengths " +
+                                                             lengths.brief() + "…, expected " +
+                                                             lengths_.brief() + "…");
         seen[file.filename().string()] = lengths.hex();
     }
     return seen;
@@ -107,7 +128,9 @@ ArtifactWatch::Observation ArtifactWatch::observe_plan() const {
     const BatchPlan plan = load_plan(places_.plan, PlanCheck::content);
     check_plan_files(places_.plan, plan);
     if (plan.fingerprints.plan != plan_.fingerprints.plan) {  // As `resume` compares.
-        throw Error(ErrorCode::fingerprint_mismatch, "'" + places_.plan.string() + "' is another plan");
+        throw Error(ErrorCode::fingerprint_mismatch, "'" + places_.plan.string() + "' is plan " +
+                                                         plan.fingerprints.plan.brief() + "…, expected " +
+                                                         plan_.fingerprints.plan.brief() + "…");
     }
     return {{"plan", plan.fingerprints.plan.hex()}};
 }
@@ -136,7 +159,8 @@ ArtifactWatch::Observation ArtifactWatch::observe_run() const {
         seen["proof"] = report.proven() ? report.ledger_root.hex() : report.problems.front();
     } catch (const Error& error) {
         seen["proof"] = "refused";
-        seen["proof refused"] = unclear(error);
+        seen["proof refused"] = error.what();
+        seen["proof undocumented"] = undocumented(error);
     }
     return seen;
 }
@@ -146,11 +170,22 @@ ArtifactWatch::Observation ArtifactWatch::observe(const fs::path& file) const {
     return lies_in(file, places_.plan) ? observe_plan() : observe_inputs();
 }
 
-DamageVerdict ArtifactWatch::compare(const Observation& before, const Observation& seen, bool changed) const {
+DamageVerdict ArtifactWatch::compare(const fs::path& file, const Observation& seen, bool changed) const {
+    const Observation& before = lies_in(file, places_.run)    ? run_seen_
+                                : lies_in(file, places_.plan) ? plan_seen_
+                                                              : inputs_seen_;
     if (seen == before) return {changed ? DamageOutcome::as_written : DamageOutcome::unchanged, ""};
-    if (const auto refused = seen.find("proof refused"); refused != seen.end() && !refused->second.empty())
-        return {DamageOutcome::wrong, "verify: " + refused->second};
+    if (seen.contains("proof refused")) {
+        const std::string kind = seen.at("proof undocumented");
+        const std::string problem = kind.empty() ? unclear(seen.at("proof refused"), file) : kind;
+        if (!problem.empty()) return {DamageOutcome::wrong, "verify: " + problem};
+    }
     if (seen.contains("rejected")) {
+        std::istringstream reasons(seen.at("rejected"));
+        for (std::string reason; std::getline(reasons, reason);) {
+            const std::string problem = unclear(reason, file);
+            if (!problem.empty()) return {DamageOutcome::wrong, "falling back: " + problem};
+        }
         for (const auto& [name, value] : seen) {
             const bool state = name.starts_with("state of");
             if ((state && generations_.at(name) != value) || (name == "record" && before.at(name) != value))
@@ -169,13 +204,11 @@ DamageVerdict ArtifactWatch::compare(const Observation& before, const Observatio
 }
 
 DamageVerdict ArtifactWatch::judge(const fs::path& file, bool changed) const {
-    const Observation& before = lies_in(file, places_.run)    ? run_seen_
-                                : lies_in(file, places_.plan) ? plan_seen_
-                                                              : inputs_seen_;
     try {
-        return compare(before, observe(file), changed);
+        return compare(file, observe(file), changed);
     } catch (const Error& error) {
-        const std::string problem = unclear(error);
+        const std::string kind = undocumented(error);
+        const std::string problem = kind.empty() ? unclear(error.what(), file) : kind;
         if (!problem.empty()) return {DamageOutcome::wrong, problem};
         return {DamageOutcome::refused, error.what()};
     } catch (const std::exception& failure) {

@@ -59,7 +59,8 @@ class ArtifactWatch {
     Observation observe_inputs() const;
     Observation observe_plan() const;
     Observation observe_run() const;
-    DamageVerdict compare(const Observation& before, const Observation& seen, bool changed) const;
+    DamageVerdict compare(const std::filesystem::path& file, const Observation& seen, bool changed) const;
+    std::string unclear(const std::string& text, const std::filesystem::path& file) const;
 
     ArtifactPlaces places_;
     std::vector<std::filesystem::path> files_;

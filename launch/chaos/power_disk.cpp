@@ -58,12 +58,21 @@ PowerDisk::PowerDisk(std::filesystem::path image, std::filesystem::path mount_po
         throw Error(ErrorCode::environment,
                     "chaos --power mounts a file system of its own; start it as root");
     }
-    std::filesystem::create_directories(mount_point_);
-    PosixFile file(image_, O_RDWR | O_CREAT | O_EXCL);
-    file.resize(bytes);
-    file.close();
-    require_success({"mkfs.ext4", "-q", "-F", image_.string()});
-    mount_image();
+    const bool made_folder = std::filesystem::create_directories(mount_point_);
+    bool made_image = false;
+    try {
+        PosixFile file(image_, O_RDWR | O_CREAT | O_EXCL);
+        made_image = true;
+        file.resize(bytes);
+        file.close();
+        require_success({"mkfs.ext4", "-q", "-F", image_.string()});
+        mount_image();
+    } catch (...) {
+        std::error_code ignored;
+        if (made_image) std::filesystem::remove(image_, ignored);
+        if (made_folder) std::filesystem::remove(mount_point_, ignored);
+        throw;
+    }
 }
 
 PowerDisk::~PowerDisk() {

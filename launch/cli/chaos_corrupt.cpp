@@ -75,6 +75,19 @@ class RunCopy {
     std::map<fs::path, fs::path> origins_;
 };
 
+/// A copy inside what is copied would be copied again, without end.
+void require_outside(const fs::path& output, const fs::path& folder) {
+    const fs::path place = fs::weakly_canonical(fs::absolute(output));
+    for (fs::path above = place;; above = above.parent_path()) {
+        if (above == fs::weakly_canonical(fs::absolute(folder))) {
+            throw Error(ErrorCode::invalid_argument, "-o '" + output.string() + "' lies in '" +
+                                                         folder.string() +
+                                                         "', which is copied there; choose a folder outside");
+        }
+        if (above == above.parent_path()) return;
+    }
+}
+
 class ChaosCorrupt {
   public:
     ChaosCorrupt(const Invocation& invocation, const ChaosCorruptArguments& arguments)
@@ -84,7 +97,8 @@ class ChaosCorrupt {
         const std::vector<fs::path> donors = copy_.origins();
         invocation_.say(with_commas(watch_.files().size()) + " files of '" + a_.run + "' copied to '" +
                         a_.output + "'; the originals are only read");
-        for (std::uint64_t seed = a_.seed; seed < a_.seed + a_.cases; ++seed) run_case(seed, donors);
+        // Seeds begin again after the largest.
+        for (std::uint64_t i = 0; i < a_.cases; ++i) run_case(a_.seed + i, donors);
         return give_result();
     }
 
@@ -137,6 +151,8 @@ int chaos_corrupt(const Invocation& invocation, const ChaosCorruptArguments& arg
         throw Error(ErrorCode::output_exists,
                     "'" + arguments.output + "' is not empty; choose another -o for the copies");
     }
+    require_outside(arguments.output, arguments.run);
+    require_outside(arguments.output, read_run_record(arguments.run).plan_path);
     create_directories_durably(arguments.output);
     return ChaosCorrupt(invocation, arguments).run();
 }

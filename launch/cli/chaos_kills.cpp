@@ -5,12 +5,14 @@
 #include <filesystem>
 
 #include "coordinator/run_record.h"
+#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/checkpoint.h"
 #include "io/directory.h"
 #include "launch/chaos/power_job.h"
 #include "launch/cli/invocation.h"
+#include "launch/launchers/launch_script.h"
 #include "launch/supervisor/chaos_job.h"
 #include "launch/supervisor/run_report.h"
 
@@ -47,6 +49,7 @@ EndState end_state(const std::filesystem::path& run) {
 
 struct Round {
     std::uint64_t seed = 0;
+    std::uint64_t planned = 0;  ///< Most kills; with the seed, the whole schedule.
     std::uint64_t kills = 0;
     std::uint64_t starts = 0;
     std::string failure;  ///< Empty: as it should be.
@@ -67,11 +70,12 @@ class ChaosKills {
         create_directories_durably(a_.output);
         read_command();
         run_undisturbed();
+        if (stopped_) return give_up();
         std::uint64_t kills = 0, fruitless = 0;
         while (kills < a_.kills && fruitless < fruitless_runs_max) {
             const Round round =
                 run_round(a_.seed + rounds_.size(), std::min(a_.kills_per_run, a_.kills - kills));
-            if (stopped_) return exit_code_of(ErrorCode::stopped);
+            if (stopped_) return give_up();
             rounds_.push_back(round);
             kills += round.kills;
             fruitless = round.kills == 0 ? fruitless + 1 : 0;
@@ -81,6 +85,11 @@ class ChaosKills {
     }
 
   private:
+    int give_up() const {
+        invocation_.say("stopped on request after " + std::to_string(rounds_.size()) + " whole run(s)");
+        return exit_code_of(ErrorCode::stopped);
+    }
+
     /// The command as one that mpirun starts, whatever was given.
     void read_command() {
         std::vector<std::string> words = a_.command;
@@ -94,9 +103,6 @@ class ChaosKills {
             words.insert(words.begin(), self_);
         }
         command_ = parse_job_command(words, "");
-        if (command_.verb == command_.words.size()) {
-            throw Error(ErrorCode::invalid_argument, "chaos needs a lockstep train command, or a run folder");
-        }
         if (command_.words[command_.verb] == "resume" && model_run_.empty()) model_run_ = command_.run;
         if (!command_.launcher) {
             std::vector<std::string> launched = {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1"};
@@ -110,7 +116,9 @@ class ChaosKills {
         if (!model_run_.empty()) {
             for (const char* folder : {"logs", "ledger", "checkpoints"})
                 create_directories_durably(run / folder);
-            std::filesystem::copy_file(run_record_path(model_run_), run_record_path(run));
+            // Durable, as the run that is copied had it: its disk may lose its power at once.
+            write_file_atomically(run_record_path(run), read_file(run_record_path(model_run_)),
+                                  Overwrite::no);
         }
         return moved_to(command_, run);
     }
@@ -128,6 +136,8 @@ class ChaosKills {
         const std::filesystem::path run = std::filesystem::path(a_.output) / "undisturbed";
         LocalJob job(options_for(run, run.string() + ".log"));
         const SupervisorOutcome outcome = supervise(job, {});
+        stopped_ = job.stop_requests() > 0;
+        if (stopped_) return;
         if (outcome.exit_code != 0) {
             throw Error(ErrorCode::check_failed, "the undisturbed run ended with code " +
                                                      std::to_string(outcome.exit_code) + "; see '" +
@@ -146,18 +156,23 @@ class ChaosKills {
         const KillSchedule schedule(seed, kills, a_.ranks_max);
         Round round;
         round.seed = seed;
+        round.planned = kills;
         if (a_.power) {
             PowerDisk disk(folder.string() + ".ext4", folder, disk_bytes());
             const std::filesystem::path run = folder / "run";
-            PowerJob job(options_for(run, log), schedule, run_seconds_, training_seconds_, disk);
-            disturb(job, round);
-            if (round.failure.empty()) round.failure = job.failure();
+            {
+                PowerJob job(options_for(run, log), schedule, run_seconds_, training_seconds_, disk);
+                disturb(job, round);
+                if (round.failure.empty()) round.failure = job.failure();
+            }
             finish(round, run, log);
             // The disk goes; what failed on it stays.
             if (!round.failure.empty()) keep(run, folder.string() + "-run");
         } else {
-            ChaosJob job(options_for(folder, log), schedule, run_seconds_, training_seconds_);
-            disturb(job, round);
+            {
+                ChaosJob job(options_for(folder, log), schedule, run_seconds_, training_seconds_);
+                disturb(job, round);
+            }
             finish(round, folder, log);
         }
         if (!stopped_ && round.failure.empty()) {
@@ -182,7 +197,8 @@ class ChaosKills {
         }
     }
 
-    void finish(Round& round, const std::filesystem::path& run, const std::filesystem::path& log) const {
+    /// The job has ended, and what held its processes: the check starts some of its own.
+    void finish(Round& round, const std::filesystem::path& run, const std::filesystem::path& log) {
         if (!stopped_ && round.failure.empty()) round.failure = check(run, log);
     }
 
@@ -201,7 +217,7 @@ class ChaosKills {
         return 4 * bytes + (std::uint64_t{64} << 20U);
     }
 
-    std::string check(const std::filesystem::path& run, const std::filesystem::path& log) const {
+    std::string check(const std::filesystem::path& run, const std::filesystem::path& log) {
         try {
             const EndState found = end_state(run);
             if (found != wanted_) return "expected " + to_text(wanted_) + "; found " + to_text(found);
@@ -210,7 +226,11 @@ class ChaosKills {
         }
         Processes processes;
         const pid_t verify = processes.start({self_, "verify", run.string()}, {}, log.string());
-        while (!processes.exit_code(verify)) processes.wait(1);
+        while (!processes.exit_code(verify)) {
+            processes.wait(1);
+            stopped_ = processes.stop_requests() > 0;
+            if (stopped_) return "";
+        }
         const int code = *processes.exit_code(verify);
         return code == 0 ? "" : "verify ended with code " + std::to_string(code);
     }
@@ -224,11 +244,20 @@ class ChaosKills {
             invocation_.say(what);
             return;
         }
-        log_rank(LogLevel::error, what + ": " + round.failure +
-                                      "; its schedule again: lockstep chaos --seed " +
-                                      std::to_string(round.seed) + (a_.power ? " --power " : " --kills ") +
-                                      std::to_string(a_.kills_per_run) + " …; the run is in '" + a_.output +
-                                      "/seed-" + std::to_string(round.seed) + (a_.power ? "-run'" : "'"));
+        log_rank(LogLevel::error, what + ": " + round.failure + "; its schedule again: " + again(round) +
+                                      "; the run is in '" + a_.output + "/seed-" +
+                                      std::to_string(round.seed) + (a_.power ? "-run'" : "'"));
+    }
+
+    /// The command whose first run has this round's schedule.
+    std::string again(const Round& round) const {
+        const std::string planned = std::to_string(round.planned);
+        std::string text = "lockstep chaos " + std::string(a_.power ? "--power " : "--kills ") + planned +
+                           " --kills-per-run " + planned + " --max-ranks " + std::to_string(a_.ranks_max) +
+                           " --seed " + std::to_string(round.seed) + " -o " +
+                           shell_quoted(a_.output + "-again") + " --";
+        for (const std::string& word : a_.command) text += " " + shell_quoted(word);
+        return text;
     }
 
     int give_result(std::uint64_t kills) const {

@@ -1,10 +1,12 @@
-#include <cmath>
 #include <filesystem>
 
 #include "coordinator/ingest/drift.h"
 #include "io/base/error.h"
 #include "io/corpus_rewrite.h"
+#include "io/digest_share.h"
+#include "io/directory.h"
 #include "io/documents/megatron.h"
+#include "launch/cli/corpus_outputs.h"
 #include "launch/cli/corpus_verbs.h"
 
 namespace lockstep {
@@ -15,11 +17,19 @@ void say_written(const Invocation& invocation, const std::string& path, const Pu
                  nlohmann::ordered_json& list) {
     invocation.say(with_commas(corpus.num_samples) + " samples, " + with_commas(corpus.num_tokens) +
                    " tokens -> " + path + "  content " + corpus.content.brief() + "…");
-    list.push_back({{"corpus", path},
-                    {"documents", corpus.num_samples},
-                    {"tokens", corpus.num_tokens},
-                    {"content_fingerprint", corpus.content.hex()},
-                    {"lengths_fingerprint", corpus.lengths.hex()}});
+    list.push_back(json_of(path, corpus));
+}
+
+/// What may stand where a corpus goes: nothing, or with --force another corpus.
+Overwrite check_outputs(const std::vector<std::filesystem::path>& outputs,
+                        const std::vector<std::filesystem::path>& inputs, bool force) {
+    require_apart(outputs, inputs);
+    const Overwrite overwrite = force ? Overwrite::yes : Overwrite::no;
+    for (const std::filesystem::path& output : outputs) {
+        require_writable_output(output, overwrite);
+        require_replaceable(output);
+    }
+    return overwrite;
 }
 
 std::vector<Corpus> open_all(const std::vector<std::string>& files) {
@@ -35,10 +45,12 @@ struct MergeArguments {
 };
 
 int run_merge(const Invocation& invocation, const MergeArguments& arguments) {
+    require_one_rank("corpus merge");
     const std::vector<Corpus> corpora = open_all(arguments.files);
+    const Overwrite overwrite =
+        check_outputs({arguments.output}, {arguments.files.begin(), arguments.files.end()}, arguments.force);
     const PublishedCorpus merged = rewrite_corpus(
-        arguments.output, corpora, [](std::size_t, std::uint64_t) { return true; },
-        arguments.force ? Overwrite::yes : Overwrite::no);
+        arguments.output, corpora, [](std::size_t, std::uint64_t) { return true; }, overwrite);
     auto list = nlohmann::ordered_json::array();
     say_written(invocation, arguments.output, merged, list);
     invocation.give(list.front());
@@ -52,14 +64,14 @@ struct SplitArguments {
 };
 
 int run_split(const Invocation& invocation, const SplitArguments& arguments) {
+    require_one_rank("corpus split");
     const std::vector<Corpus> corpora = open_all({arguments.file});
-    const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
-    for (const std::string& path : {arguments.output, arguments.rest})
-        require_writable_output(path, overwrite);
-    const auto end = static_cast<std::uint64_t>(std::ldexp(arguments.share, 32));
-    // By the tokens alone, so that repetitions of one sample stay together.
+    const Overwrite overwrite =
+        check_outputs({arguments.output, arguments.rest}, {arguments.file}, arguments.force);
+    const bool was_there = path_exists(arguments.output);
+    const DigestShare share(arguments.share);
     const auto in_share = [&](std::size_t, std::uint64_t sample) {
-        return digest_of(corpora.front().stored_tokens(sample, sample + 1)).high >> 32U < end;
+        return share.contains(digest_of(corpora.front().stored_tokens(sample, sample + 1)));
     };
     auto list = nlohmann::ordered_json::array();
     say_written(invocation, arguments.output, rewrite_corpus(arguments.output, corpora, in_share, overwrite),
@@ -72,8 +84,9 @@ int run_split(const Invocation& invocation, const SplitArguments& arguments) {
                 [&](std::size_t input, std::uint64_t sample) { return !in_share(input, sample); }, overwrite),
             list);
     } catch (...) {
+        // One of two is half an output; but a file that was there before is not ours to remove.
         std::error_code ignored;
-        std::filesystem::remove(arguments.output, ignored);  // One of two is half an output.
+        if (!was_there) std::filesystem::remove(arguments.output, ignored);
         throw;
     }
     invocation.give({{"corpora", list}});
@@ -85,8 +98,27 @@ struct ExportArguments {
     bool force = false;
 };
 
+/// With --force a pair of Megatron's files is replaced: PREFIX.idx begins with their mark, PREFIX.bin has
+/// none and goes by the index beside it.
+void require_replaceable_pair(const std::filesystem::path& tokens, const std::filesystem::path& index) {
+    const bool pair =
+        path_exists(index) && std::filesystem::is_regular_file(index) && is_megatron_index(index);
+    for (const std::filesystem::path& path : {tokens, index}) {
+        if (!path_exists(path) || (pair && std::filesystem::is_regular_file(path))) continue;
+        throw Error(ErrorCode::output_exists,
+                    "'" + path.string() +
+                        "' exists and is not of a pair of Megatron's files; --force "
+                        "replaces only those, choose another PREFIX");
+    }
+}
+
 int run_export(const Invocation& invocation, const ExportArguments& arguments) {
+    require_one_rank("corpus export");
     const Corpus corpus = Corpus::open(arguments.file);
+    const std::filesystem::path tokens_path = arguments.prefix + ".bin",
+                                index_path = arguments.prefix + ".idx";
+    require_apart({tokens_path, index_path}, {arguments.file});
+    if (arguments.force) require_replaceable_pair(tokens_path, index_path);
     std::vector<std::uint64_t> lengths;
     for (std::uint64_t sample = 0; sample < corpus.num_samples(); ++sample)
         lengths.push_back(corpus.sample_tokens(sample));
@@ -111,6 +143,7 @@ struct CheckArguments {
 };
 
 int run_check(const Invocation& invocation, const CheckArguments& arguments) {
+    require_one_rank("corpus check");
     const Corpus corpus = Corpus::open(arguments.file);
     corpus.verify_everything();
     const DriftReport report = check_drift(corpus, arguments.samples, arguments.seed);

@@ -5,8 +5,8 @@
 #include "coordinator/ingest/ingest.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
-#include "io/column_file.h"
 #include "io/comm/agreement.h"
+#include "launch/cli/corpus_outputs.h"
 #include "launch/cli/ingest.h"
 #include "launch/cli/progress.h"
 #include "launch/cli/world.h"
@@ -24,24 +24,6 @@ struct IngestArguments {
     bool force = false;
 };
 
-/// --force replaces a corpus, and nothing else: neither a source nor somebody's other file.
-void require_replaceable(const std::string& output) {
-    std::error_code absent;
-    if (!std::filesystem::exists(output, absent)) return;
-    bool corpus = false;
-    try {
-        corpus = std::filesystem::is_regular_file(output) &&
-                 ColumnFile::open_any(output).format() == "lockstep-corpus";
-    } catch (const Error& error) {
-        // What is ours but damaged may be replaced; a file that never was ours may not.
-        corpus = std::string_view(error.what()).find("another kind of file") == std::string_view::npos;
-    }
-    if (!corpus) {
-        throw Error(ErrorCode::output_exists,
-                    "'" + output + "' exists and is not a corpus; --force replaces only a corpus");
-    }
-}
-
 IngestOutputs outputs_of(const IngestArguments& arguments) {
     IngestOutputs outputs;
     outputs.corpus = arguments.output;
@@ -51,8 +33,7 @@ IngestOutputs outputs_of(const IngestArguments& arguments) {
         outputs.validation = arguments.output;
         outputs.validation.replace_extension(".validation" + outputs.validation.extension().string());
         if (!arguments.validation_output.empty()) outputs.validation = arguments.validation_output;
-        if (outputs.validation == outputs.corpus)
-            throw Error(ErrorCode::invalid_argument, "--validation-output names the corpus itself");
+        require_apart({outputs.corpus, outputs.validation}, {});
     } else if (!arguments.validation_output.empty()) {
         throw Error(ErrorCode::invalid_argument, "--validation-output needs --validation-share");
     }
@@ -62,7 +43,7 @@ IngestOutputs outputs_of(const IngestArguments& arguments) {
 IngestJob make_job(const IngestArguments& arguments, const IngestOutputs& outputs) {
     if (arguments.force) {
         require_replaceable(arguments.output);
-        if (!outputs.validation.empty()) require_replaceable(outputs.validation.string());
+        if (!outputs.validation.empty()) require_replaceable(outputs.validation);
     }
     IngestJob job;
     job.document = document_options(arguments.documents);
@@ -76,14 +57,6 @@ IngestJob make_job(const IngestArguments& arguments, const IngestOutputs& output
 
 void say_left_out(const Invocation& invocation, std::uint64_t documents, const std::string& what) {
     if (documents > 0) invocation.say("  " + with_commas(documents) + " " + what);
-}
-
-nlohmann::ordered_json json_of(const std::filesystem::path& path, const PublishedCorpus& corpus) {
-    return {{"corpus", path.string()},
-            {"documents", corpus.num_samples},
-            {"tokens", corpus.num_tokens},
-            {"content_fingerprint", corpus.content.hex()},
-            {"lengths_fingerprint", corpus.lengths.hex()}};
 }
 
 void report(const Invocation& invocation, const IngestOutputs& outputs, const IngestTotals& totals,

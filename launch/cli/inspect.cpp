@@ -2,6 +2,7 @@
 #include <fstream>
 
 #include "io/atomic_file.h"
+#include "io/authority.h"
 #include "io/base/error.h"
 #include "io/column_file.h"
 #include "io/corpus.h"
@@ -117,9 +118,7 @@ int inspect_columns(const Invocation& invocation, const std::filesystem::path& p
 int inspect_json(const Invocation& invocation, const std::filesystem::path& path) {
     const std::string text = read_file(path);
     const auto parsed = ordered_json::parse(text, nullptr, false);
-    const bool without_authority = path.filename() == "stats.json" || path.filename() == "heartbeat.json" ||
-                                   path.filename() == "supervisor.json" ||
-                                   path.parent_path().filename() == "heartbeat";
+    const bool without_authority = !has_authority(path.parent_path().filename() / path.filename());
     if (!parsed.is_object())
         throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' is not a JSON object");
     if (!without_authority) unseal_json(text, path.string());

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <optional>
 
@@ -115,16 +114,6 @@ void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
     point.finished = point.generation && point.generation->step >= stop;
 }
 
-void share_text(Communicator& comm, std::string& text) {
-    const auto raw = std::as_bytes(std::span(text.data(), text.size()));
-    std::vector<std::byte> bytes(raw.begin(), raw.end());
-    broadcast_bytes(comm, bytes, Rank{0});
-    text.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-}
-
-/// A restart may come before the last process of the job it replaces is gone.
-constexpr std::chrono::seconds lock_patience{10};
-
 /// -p as the command that started the run has it: one of the run's plans, which goes on with its latest.
 void accept_own_plan(const RunRecord& record, TrainingArguments& arguments) {
     if (arguments.plan.empty()) return;
@@ -149,7 +138,7 @@ int resume_in_world(const Invocation& invocation, World& world, TrainingArgument
         check_record(point.record, arguments);
         if (!world.is_root()) return;
         if (own_plan_named) accept_own_plan(point.record, arguments);
-        lock.emplace(arguments.run, own_plan_named ? lock_patience : std::chrono::seconds(0));
+        lock.emplace(arguments.run, restart_lock_patience);
         const TrainSettings settings = train_settings_from_json(point.record.settings_json);
         check_init(settings, arguments);
         check_init_adapter(settings, arguments);

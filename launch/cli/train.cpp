@@ -79,14 +79,8 @@ RunRecord record_of(const TrainingArguments& arguments, const TrainSettings& set
 /// Rank 0's settings to everyone; a rank started with others is an error, not a different run.
 void share_settings(World& world, const TrainArguments& arguments, RunRecord& record) {
     Communicator& comm = *world.comm;
-    std::vector<std::byte> bytes;
-    if (world.is_root()) {
-        const auto text = std::as_bytes(std::span(record.settings_json.data(), record.settings_json.size()));
-        bytes.assign(text.begin(), text.end());
-    }
-    broadcast_bytes(comm, bytes, Rank{0});
+    share_text(comm, record.settings_json);
     together(comm, "comparing settings", [&] {
-        record.settings_json.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
         const TrainSettings settings = train_settings_from_json(record.settings_json);
         const std::string why = "this rank was started with other settings than rank 0; start all alike: ";
         refuse_other_settings(settings, arguments.training, why);

@@ -6,6 +6,8 @@
 #include <csignal>
 #include <ctime>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "io/base/error.h"
 #include "io/base/log.h"
@@ -77,6 +79,13 @@ int run_in_world(const std::function<int(World&)>& body) {
     if (watch) watch->ending();
     world.comm.reset();
     return code;
+}
+
+void share_text(Communicator& comm, std::string& text) {
+    const auto raw = std::as_bytes(std::span(text.data(), text.size()));
+    std::vector<std::byte> bytes(raw.begin(), raw.end());
+    broadcast_bytes(comm, bytes, Rank{0});
+    text.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 int default_threads(const World& world) {

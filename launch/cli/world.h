@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "io/comm/communicator.h"
 #include "worker/progress_watch.h"
@@ -23,6 +24,9 @@ struct World {
 /// Run `body` in this process' world and return its exit code. An error the ranks agreed on is printed once,
 /// by rank 0, and all end in order; any other ends the whole job with its code.
 int run_in_world(const std::function<int(World&)>& body);
+
+/// Collective. Rank 0's text to everyone.
+void share_text(Communicator& comm, std::string& text);
 
 /// Threads a rank should use: cores of the node over its ranks, at least 1.
 int default_threads(const World& world);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "io/base/error.h"
+#include "launch/launchers/open_mpi_keepalive.h"
 
 namespace lockstep {
 
@@ -38,27 +39,34 @@ int ranks(const LaunchRequest& r) {
 int limit_minutes(const LaunchRequest& r) {
     int hours = 0, minutes = 0, seconds = 0;
     char rest = 0;
-    if (std::sscanf(r.time_limit.c_str(), "%d:%2d:%2d%c", &hours, &minutes, &seconds, &rest) != 3 ||
+    // Five digits of hours: in seconds, too, they fit an int.
+    if (std::sscanf(r.time_limit.c_str(), "%5d:%2d:%2d%c", &hours, &minutes, &seconds, &rest) != 3 ||
         hours < 0 || minutes < 0 || minutes > 59 || seconds < 0 || seconds > 59) {
-        throw Error(ErrorCode::invalid_argument, "--time '" + r.time_limit + "' is not HH:MM:SS");
+        throw Error(ErrorCode::invalid_argument,
+                    "--time '" + r.time_limit + "' is not HH:MM:SS of at most 99999 hours");
     }
     return hours * 60 + minutes + (seconds > 0 ? 1 : 0);
 }
 
 /// What Open MPI needs to know on any system, as environment: it reaches every host's daemon.
 std::string settings(const LaunchRequest& r) {
+    std::string keepalive;
+    for (const auto& [name, value] : open_mpi_keepalive)
+        keepalive += " " + std::string(name) + "=" + std::string(value);
     std::string text =
         "# Open MPI notices a host that is gone after 8 minutes unless told otherwise.\n"
-        "export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=1 "
-        "OMPI_MCA_oob_tcp_keepalive_probes=3\n"
+        "export" +
+        keepalive +
+        "\n"
         "# Ranks that share a core must give way. In containers, where ranks may not read each other's "
         "memory, add:\n"
         "# export OMPI_MCA_btl_vader_single_copy_mechanism=none\n"
         "export OMPI_MCA_mpi_yield_when_idle=" +
         std::string(r.threads_per_rank == 1 ? "1" : "0") + "\n";
     if (!r.interface.empty()) {
-        text += "export OMPI_MCA_btl_tcp_if_include=" + r.interface +
-                " OMPI_MCA_oob_tcp_if_include=" + r.interface + "\n";
+        const std::string interface = shell_quoted(r.interface);
+        text += "export OMPI_MCA_btl_tcp_if_include=" + interface +
+                " OMPI_MCA_oob_tcp_if_include=" + interface + "\n";
     }
     return text;
 }
@@ -66,7 +74,10 @@ std::string settings(const LaunchRequest& r) {
 /// What follows "lockstep" on every rank.
 std::vector<std::string> train_words(const LaunchRequest& r) {
     std::vector<std::string> words = r.train;
-    if (std::find(words.begin(), words.end(), "--threads") == words.end()) {
+    const bool given = std::any_of(words.begin(), words.end(), [](const std::string& word) {
+        return word == "--threads" || word.starts_with("--threads=");
+    });
+    if (!given) {
         words.insert(words.end(), {"--threads", number(r.threads_per_rank)});
     }
     return words;
@@ -181,6 +192,15 @@ std::string kubernetes_manifest(const LaunchRequest& r) {
         "              volumeMounts:\n"
         "                - {name: shared-memory, mountPath: /dev/shm}\n"
         "                - {name: runs, mountPath: /runs}\n";
+    std::string keepalive, interfaces;
+    for (const auto& [name, value] : open_mpi_keepalive)
+        keepalive += "                - {name: " + std::string(name) +
+                     ", value: " + yaml_quoted(std::string(value)) + "}\n";
+    for (const char* layer : {"btl", "oob"}) {
+        if (r.interface.empty()) continue;
+        interfaces += "                - {name: OMPI_MCA_" + std::string(layer) +
+                      "_tcp_if_include, value: " + yaml_quoted(r.interface) + "}\n";
+    }
     return "apiVersion: kubeflow.org/v2beta1\nkind: MPIJob\nmetadata:\n  name: " + r.job_name +
            "\nspec:\n  slotsPerWorker: " + number(r.ranks_per_node) +
            "\n  runPolicy:\n    cleanPodPolicy: Running\n    backoffLimit: 1000\n  mpiReplicaSpecs:\n"
@@ -191,13 +211,10 @@ std::string kubernetes_manifest(const LaunchRequest& r) {
            "          containers:\n            - name: launcher\n              image: " +
            yaml_quoted(r.image) +
            "\n              workingDir: /runs\n              command: " + yaml_list(command) +
-           "\n              env:\n"
-           "                - {name: OMPI_MCA_oob_tcp_keepalive_time, value: \"3\"}\n"
-           "                - {name: OMPI_MCA_oob_tcp_keepalive_intvl, value: \"1\"}\n"
-           "                - {name: OMPI_MCA_oob_tcp_keepalive_probes, value: \"3\"}\n"
+           "\n              env:\n" + keepalive +
            "                - {name: OMPI_MCA_btl_vader_single_copy_mechanism, value: none}\n"
            "                - {name: OMPI_MCA_mpi_yield_when_idle, value: \"1\"}\n" +
-           mounts + "    Worker:\n      replicas: " + number(r.nodes) +
+           interfaces + mounts + "    Worker:\n      replicas: " + number(r.nodes) +
            "\n      template:\n        spec:\n          terminationGracePeriodSeconds: " +
            number(r.notice_seconds) + "\n" + pod +
            "          containers:\n            - name: worker\n              image: " + yaml_quoted(r.image) +

@@ -30,25 +30,31 @@ void CommitObserver::watch(const std::filesystem::path& folder) {
     if (watch >= 0) folders_[watch] = folder;
 }
 
+/// A new run's folders are made while its job starts, one after the other.
+void CommitObserver::watch_once_there(const std::filesystem::path& folder) {
+    const bool watched = std::any_of(folders_.begin(), folders_.end(),
+                                     [&](const auto& known) { return known.second == folder; });
+    std::error_code ignored;
+    if (watched || !std::filesystem::is_directory(folder, ignored)) return;
+    watch(folder);
+    for (const auto& entry : directory_entries(folder)) {
+        if (std::filesystem::is_directory(entry, ignored)) watch(entry);
+    }
+}
+
 std::uint64_t CommitObserver::changes() {
     if (descriptor_ < 0) return changes_;
-    if (folders_.empty()) {
-        // A new run's folders are made while its job starts.
-        std::error_code ignored;
-        for (const char* name : {"checkpoints", "ledger"}) {
-            if (!std::filesystem::is_directory(run_ / name, ignored)) continue;
-            watch(run_ / name);
-            for (const auto& entry : directory_entries(run_ / name)) {
-                if (std::filesystem::is_directory(entry, ignored)) watch(entry);
-            }
-        }
-    }
+    for (const char* name : {"checkpoints", "ledger"}) watch_once_there(run_ / name);
     alignas(inotify_event) std::array<char, 16384> buffer;
     for (ssize_t size = read(descriptor_, buffer.data(), buffer.size()); size > 0;
          size = read(descriptor_, buffer.data(), buffer.size())) {
         for (std::ptrdiff_t at = 0; at < size;) {
             const auto* event = reinterpret_cast<const inotify_event*>(buffer.data() + at);
             at += static_cast<std::ptrdiff_t>(sizeof(inotify_event) + event->len);
+            if ((event->mask & IN_IGNORED) != 0) {
+                folders_.erase(event->wd);  // Gone, and its number may be given again.
+                continue;
+            }
             ++changes_;
             const auto folder = folders_.find(event->wd);
             const bool new_folder = (event->mask & IN_ISDIR) != 0 && (event->mask & IN_CREATE) != 0;

@@ -26,6 +26,7 @@ class CommitObserver {
 
   private:
     void watch(const std::filesystem::path& folder);
+    void watch_once_there(const std::filesystem::path& folder);
 
     std::filesystem::path run_;
     int descriptor_ = -1;

@@ -1,6 +1,6 @@
 #include "launch/supervisor/host_pool.h"
 
-#include <chrono>
+#include <array>
 #include <csignal>
 
 #include "io/base/error.h"
@@ -9,10 +9,6 @@
 namespace lockstep {
 
 namespace {
-
-double now_seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// Host names go into a shell command: letters, digits, dots, dashes and colons of addresses only.
 bool is_host_name(std::string_view name) {
@@ -78,12 +74,17 @@ HostPool::HostPool(Processes& processes, std::vector<HostSlots> hosts, std::stri
 
 void HostPool::begin() {
     probes_.clear();
-    begun_ = now_seconds();
+    begun_ = monotonic_seconds();
     for (const HostSlots& host : hosts_) {
-        Probe probe{host, 0};
+        Probe probe{host, this_host};
         if (!is_this_host(host.name)) {
-            probe.process =
-                processes_.start({"/bin/sh", "-c", with_host(command_, host.name)}, {}, "/dev/null");
+            // Nobody is harmed by a question that cannot be asked now, least of all a job that runs.
+            try {
+                probe.process =
+                    processes_.start({"/bin/sh", "-c", with_host(command_, host.name)}, {}, "/dev/null");
+            } catch (const Error&) {
+                probe.process = not_asked;
+            }
         }
         probes_.push_back(std::move(probe));
     }
@@ -91,8 +92,8 @@ void HostPool::begin() {
 
 bool HostPool::all_answered() {
     for (const Probe& probe : probes_) {
-        if (probe.process != 0 && !processes_.exit_code(probe.process)) {
-            if (now_seconds() - begun_ < deadline_seconds_) return false;
+        if (probe.process > 0 && !processes_.exit_code(probe.process)) {
+            if (monotonic_seconds() - begun_ < deadline_seconds_) return false;
             processes_.signal(probe.process, SIGKILL);
         }
     }
@@ -102,7 +103,8 @@ bool HostPool::all_answered() {
 std::vector<HostSlots> HostPool::answers() {
     std::vector<HostSlots> alive;
     for (const Probe& probe : probes_) {
-        if (probe.process == 0 || processes_.exit_code(probe.process) == 0) alive.push_back(probe.host);
+        const bool answered = probe.process > 0 && processes_.exit_code(probe.process) == 0;
+        if (probe.process == this_host || answered) alive.push_back(probe.host);
     }
     probes_.clear();
     return alive;

@@ -43,9 +43,11 @@ class HostPool {
     std::optional<int> slots_in_reach();
 
   private:
+    static constexpr pid_t this_host = 0;   ///< Needs no asking.
+    static constexpr pid_t not_asked = -1;  ///< The probe could not be started: as if there were no answer.
     struct Probe {
         HostSlots host;
-        pid_t process = 0;  ///< 0: this host, which needs no asking.
+        pid_t process = this_host;
     };
     void begin();
     bool all_answered();

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdlib>
 #include <string_view>
+#include <system_error>
 
 #include "io/base/error.h"
 
@@ -14,8 +16,61 @@ namespace {
 constexpr std::array<std::string_view, 5> launchers = {"mpirun", "mpiexec", "orterun", "mpirun.openmpi",
                                                        "mpiexec.openmpi"};
 /// Options of train and resume without a value; only these may stand before resume's folder.
-constexpr std::array<std::string_view, 3> flags = {"--json", "--quiet", "--recompute"};
-constexpr std::array<std::string_view, 4> rank_options = {"-n", "-np", "--np", "-c"};
+constexpr std::array<std::string_view, 5> flags = {"--json", "--quiet", "--recompute", "--sync-checkpoints",
+                                                   "--use-lora"};
+constexpr std::array<std::string_view, 5> rank_options = {"-n", "--n", "-np", "--np", "-c"};
+constexpr std::array<std::string_view, 7> host_options = {
+    "-H", "-host", "--host", "-hostfile", "--hostfile", "-machinefile", "--machinefile"};
+
+/// mpirun's options with a value, without their dashes (Open MPI 4.1, mpirun --help all); those with two.
+constexpr std::array<std::string_view, 47> launcher_values = {"am",
+                                                              "app",
+                                                              "bind-to",
+                                                              "c",
+                                                              "cartofile",
+                                                              "cf",
+                                                              "cpu-list",
+                                                              "cpu-set",
+                                                              "cpus-per-proc",
+                                                              "cpus-per-rank",
+                                                              "debugger",
+                                                              "default-hostfile",
+                                                              "H",
+                                                              "hnp",
+                                                              "host",
+                                                              "hostfile",
+                                                              "launch-agent",
+                                                              "machinefile",
+                                                              "map-by",
+                                                              "max-restarts",
+                                                              "max-vm-size",
+                                                              "N",
+                                                              "n",
+                                                              "np",
+                                                              "npernode",
+                                                              "npersocket",
+                                                              "ompi-server",
+                                                              "output-filename",
+                                                              "path",
+                                                              "personality",
+                                                              "ppr",
+                                                              "prefix",
+                                                              "preload-files",
+                                                              "rank-by",
+                                                              "rankfile",
+                                                              "report-events",
+                                                              "report-pid",
+                                                              "report-uri",
+                                                              "rf",
+                                                              "stdin",
+                                                              "timeout",
+                                                              "tune",
+                                                              "wd",
+                                                              "wdir",
+                                                              "x",
+                                                              "xml-file",
+                                                              "xterm"};
+constexpr std::array<std::string_view, 2> launcher_pairs = {"mca", "gmca"};
 
 template <class List>
 bool is_one_of(const List& list, std::string_view word) {
@@ -54,9 +109,26 @@ std::string resumed_folder(const JobCommand& command) {
     return {};
 }
 
-/// Where mpirun's own options end: at the program.
-std::size_t program_index(const JobCommand& command) {
-    return command.verb < command.words.size() ? command.verb - 1 : command.words.size();
+/// Where mpirun's own options end: at the program, lockstep or one that starts it (taskset, nice).
+std::size_t find_program(const JobCommand& command) {
+    const auto& all = command.words;
+    const std::size_t end = command.verb < all.size() ? command.verb - 1 : all.size();
+    std::size_t i = command.launcher ? *command.launcher + 1 : 0;
+    while (i < end && all[i].starts_with("-")) {
+        const std::string_view name = std::string_view(all[i]).substr(all[i].starts_with("--") ? 2 : 1);
+        i += is_one_of(launcher_pairs, name) ? 3U : is_one_of(launcher_values, name) ? 2U : 1U;
+    }
+    return std::min(i, end);
+}
+
+int parse_ranks(const std::string& option, const std::string& text) {
+    int ranks = 0;
+    const auto [last, failure] = std::from_chars(text.data(), text.data() + text.size(), ranks);
+    if (failure != std::errc() || last != text.data() + text.size() || ranks < 1) {
+        throw Error(ErrorCode::invalid_argument,
+                    "the launcher's " + option + " is '" + text + "'; expected a number of ranks, 1 or more");
+    }
+    return ranks;
 }
 
 }  // namespace
@@ -90,12 +162,13 @@ JobCommand parse_job_command(std::vector<std::string> words, const std::string& 
     if (command.run.empty()) {
         throw Error(
             ErrorCode::invalid_argument,
-            "the command names no run folder (lockstep train -o RUN, or lockstep resume RUN); name it "
-            "with --run RUN");
+            "the command names no run folder; write lockstep train -o RUN or lockstep resume RUN (before a "
+            "script, lockstep run takes --run RUN)");
     }
     if (command.launcher) {
-        for (std::size_t i = *command.launcher + 1; i + 1 < program_index(command); ++i) {
-            if (is_one_of(rank_options, all[i])) command.ranks = std::atoi(all[i + 1].c_str());
+        command.program = find_program(command);
+        for (std::size_t i = *command.launcher + 1; i + 1 < command.program; ++i) {
+            if (is_one_of(rank_options, all[i])) command.ranks = parse_ranks(all[i], all[i + 1]);
         }
     }
     return command;
@@ -117,17 +190,14 @@ JobCommand moved_to(const JobCommand& command, const std::filesystem::path& run)
 
 std::vector<std::string> words_of(const JobCommand& command, const JobStart& start) {
     std::vector<std::string> words;
-    const std::size_t program = program_index(command);
     for (std::size_t i = 0; i < command.words.size(); ++i) {
         const std::string& word = command.words[i];
-        const bool to_launcher = command.launcher && i > *command.launcher && i < program;
+        const bool to_launcher = command.launcher && i > *command.launcher && i < command.program;
         if (to_launcher && start.ranks && is_one_of(rank_options, word)) {
             ++i;
             continue;
         }
-        if (to_launcher && !start.hosts.empty() &&
-            (word == "--host" || word == "-host" || word == "-H" || word == "--hostfile" ||
-             word == "-hostfile")) {
+        if (to_launcher && !start.hosts.empty() && is_one_of(host_options, word)) {
             ++i;
             continue;
         }

@@ -18,11 +18,13 @@ struct JobCommand {
     std::optional<double> hang_timeout;   ///< As given to train or resume [s].
     std::optional<std::size_t> launcher;  ///< Index of mpirun's word.
     std::size_t verb = 0;      ///< Index of "train" or "resume"; words.size() when there is neither.
+    std::size_t program = 0;   ///< Index of what mpirun starts, which ends its own options.
     std::optional<int> ranks;  ///< mpirun's -n.
 };
 
 /// @param run  the run's folder, where the command does not tell (a script of the user's); else empty.
-/// @throws Error{invalid_argument} if the command is empty, names no run folder, or is not one that trains.
+/// @throws Error{invalid_argument} if the command is empty, names no run folder, is not one that trains, or
+/// has a number of ranks that is none.
 JobCommand parse_job_command(std::vector<std::string> words, const std::string& run);
 
 /// The same command for another run folder.

@@ -1,7 +1,6 @@
 #include "launch/supervisor/local_job.h"
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 
@@ -11,7 +10,9 @@
 #include "io/base/error.h"
 #include "io/checkpoint.h"
 #include "io/directory.h"
+#include "io/generation_files.h"
 #include "io/run_lock.h"
+#include "launch/launchers/open_mpi_keepalive.h"
 
 namespace lockstep {
 
@@ -20,15 +21,12 @@ namespace {
 /// What a job maps changes while it starts, hardly afterwards.
 constexpr double note_interval_starting = 0.2;
 constexpr double note_interval_training = 10;
-constexpr std::chrono::seconds lock_patience{10};
 
 /// mpirun's own slowness, where the user has not decided otherwise: it gives ranks of a job that failed a
 /// second to end, twice, and notices a host that is gone only after minutes.
 EnvironmentValues launcher_settings() {
-    EnvironmentValues values = {{"OMPI_MCA_odls_base_sigkill_timeout", "0"},
-                                {"OMPI_MCA_oob_tcp_keepalive_time", "3"},
-                                {"OMPI_MCA_oob_tcp_keepalive_intvl", "1"},
-                                {"OMPI_MCA_oob_tcp_keepalive_probes", "3"}};
+    EnvironmentValues values = {{"OMPI_MCA_odls_base_sigkill_timeout", "0"}};
+    for (const auto& [name, value] : open_mpi_keepalive) values.emplace(name, value);
     std::erase_if(values, [](const auto& value) { return std::getenv(value.first.c_str()) != nullptr; });
     return values;
 }
@@ -37,20 +35,14 @@ EnvironmentValues launcher_settings() {
 
 std::vector<std::uint64_t> committed_steps(const std::filesystem::path& run) {
     std::vector<std::uint64_t> steps;
-    for (const std::filesystem::path& entry : directory_entries(run / "checkpoints")) {
-        const std::string name = entry.filename().string();
-        const std::string prefix = "step-";
-        if (!name.starts_with(prefix) || !path_exists(entry / "manifest.json")) continue;
-        const std::string digits = name.substr(prefix.size());
-        if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos) continue;
-        steps.push_back(std::strtoull(digits.c_str(), nullptr, 10));
+    for (const std::uint64_t step : generation_steps(run)) {
+        if (path_exists(manifest_path(run, step))) steps.push_back(step);
     }
-    std::sort(steps.begin(), steps.end());
     return steps;
 }
 
 std::filesystem::path quarantine_generation(const std::filesystem::path& run, std::uint64_t step) {
-    const RunLock lock(run, lock_patience);
+    const RunLock lock(run, restart_lock_patience);
     const std::filesystem::path from = generation_directory(run, step);
     const std::filesystem::path folder = run / "abandoned";
     create_directories_durably(folder);
@@ -76,7 +68,7 @@ LocalJob::LocalJob(LocalJobOptions options) : options_(std::move(options)) {
 }
 
 double LocalJob::now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return monotonic_seconds();
 }
 
 std::optional<int> LocalJob::ranks_available() {
@@ -124,8 +116,25 @@ void LocalJob::ask_to_stop() {
 
 void LocalJob::end() {
     leftovers_.note(descendants_of(getpid()));
-    processes_.kill_all();
-    leftovers_.sweep();
+    const std::vector<pid_t> left = processes_.kill_all();
+    if (left.empty()) {
+        leftovers_.sweep();
+        return;
+    }
+    std::string ids;
+    for (const pid_t process : left) ids += (ids.empty() ? "" : ", ") + std::to_string(process);
+    say("processes " + ids +
+        " of the job outlive SIGKILL (an uninterruptible wait, as on a dead network file "
+        "system); the shared memory they have mapped is left alone until they are gone");
+}
+
+bool LocalJob::run_in_use() {
+    try {
+        const RunLock lock(options_.command.run);
+        return false;
+    } catch (const Error& error) {
+        return error.code() == ErrorCode::environment;
+    }
 }
 
 std::vector<std::uint64_t> LocalJob::generations() {

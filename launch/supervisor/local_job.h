@@ -47,6 +47,7 @@ class LocalJob : public SupervisedJob {
     void end() override;
     std::vector<std::uint64_t> generations() override;
     std::string quarantine(std::uint64_t generation) override;
+    bool run_in_use() override;
 
   protected:
     pid_t child() const { return child_; }  ///< Of the last start.

@@ -18,8 +18,8 @@
 #include <fstream>
 #include <thread>
 
-#include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/posix_file.h"
 
 namespace lockstep {
 
@@ -27,10 +27,6 @@ namespace {
 
 constexpr double one_request_seconds = 2;
 constexpr double kill_seconds_max = 10;
-
-double now_seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 constexpr std::array taken_signals = {SIGCHLD, SIGUSR1, SIGTERM, SIGINT, SIGHUP};
 std::array<struct sigaction, taken_signals.size()> actions_before;
@@ -57,22 +53,28 @@ std::optional<pid_t> parent_of(const std::filesystem::path& proc_entry) {
 }
 
 /// In the child, after fork: only what is safe there.
-[[noreturn]] void become(char* const* words, char* const* variables, const char* output, pid_t parent,
-                         int report) {
+[[noreturn]] void become(char* const* words, char* const* variables, int output, pid_t parent, int report) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);  // The parent died before the line above.
     const int null = open("/dev/null", O_RDONLY);
     dup2(null, STDIN_FILENO);
-    if (*output != '\0') {
-        const int file = open(output, O_WRONLY | O_CREAT | O_APPEND, 0666);
-        dup2(file, STDOUT_FILENO);
-        dup2(file, STDERR_FILENO);
+    if (output >= 0) {
+        dup2(output, STDOUT_FILENO);
+        dup2(output, STDERR_FILENO);
     }
     execvpe(words[0], words, variables);
     const int reason = errno;
     if (write(report, &reason, sizeof reason) < 0) _exit(126);
     _exit(127);
+}
+
+/// What may be otherwise in a moment is no fault of the command.
+[[noreturn]] void throw_not_started(const std::string& program, int reason, bool may_pass) {
+    throw Error(may_pass ? ErrorCode::environment : ErrorCode::invalid_argument,
+                "cannot start '" + program + "': " + std::strerror(reason) +
+                    (may_pass ? "; raise the limits of processes, files and memory (ulimit -a), or try later"
+                              : "; is it installed and on PATH?"));
 }
 
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
@@ -95,6 +97,10 @@ std::vector<std::string> variables_with(const EnvironmentValues& values) {
 
 }  // namespace
 
+double monotonic_seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 std::vector<pid_t> descendants_of(pid_t process) {
     std::multimap<pid_t, pid_t> children;
     std::error_code ignored;
@@ -113,7 +119,11 @@ std::vector<pid_t> descendants_of(pid_t process) {
 }
 
 Processes::Processes() {
-    LOCKSTEP_EXPECTS(signal_pipe[0] < 0);
+    if (signal_pipe[0] >= 0) {
+        throw Error(ErrorCode::bug,
+                    "two supervisors of processes at once, and signals reach only one; end the "
+                    "first before the second begins");
+    }
     if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) throw_errno("make a pipe for", "signals", errno);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (std::size_t i = 0; i < taken_signals.size(); ++i) {
@@ -138,35 +148,43 @@ Processes::~Processes() {
 
 pid_t Processes::start(const std::vector<std::string>& words, const EnvironmentValues& environment,
                        const std::string& output) {
+    std::optional<PosixFile> file;
+    if (!output.empty()) file.emplace(output, O_WRONLY | O_CREAT | O_APPEND);
     int report[2];
-    if (pipe2(report, O_CLOEXEC) != 0) throw_errno("make a pipe to", words[0], errno);
+    if (pipe2(report, O_CLOEXEC) != 0) throw_not_started(words[0], errno, true);
     const std::vector<char*> raw = pointers(words);
     const std::vector<std::string> variables = variables_with(environment);
     const std::vector<char*> raw_variables = pointers(variables);
     const pid_t parent = getpid();
     const pid_t child = fork();
-    if (child == 0) become(raw.data(), raw_variables.data(), output.c_str(), parent, report[1]);
+    if (child == 0) {
+        become(raw.data(), raw_variables.data(), file ? file->descriptor() : -1, parent, report[1]);
+    }
     close(report[1]);
     int reason = child < 0 ? errno : 0;
     if (child > 0 && read(report[0], &reason, sizeof reason) <= 0) reason = 0;
     close(report[0]);
-    if (reason == 0) return child;
+    if (reason == 0) {
+        started_[child].reset();
+        return child;
+    }
     if (child > 0) waitpid(child, nullptr, 0);
-    throw Error(ErrorCode::invalid_argument, "cannot start '" + words[0] + "': " + std::strerror(reason) +
-                                                 "; is it installed and on PATH?");
+    throw_not_started(words[0], reason, child < 0 || reason == EAGAIN || reason == ENOMEM);
 }
 
 void Processes::reap() {
     int status = 0;
     for (pid_t child = waitpid(-1, &status, WNOHANG); child > 0; child = waitpid(-1, &status, WNOHANG)) {
-        ended_[child] = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        const auto found = started_.find(child);
+        if (found == started_.end()) continue;
+        found->second = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
 }
 
 std::optional<int> Processes::exit_code(pid_t process) {
     reap();
-    const auto found = ended_.find(process);
-    return found == ended_.end() ? std::nullopt : std::optional(found->second);
+    const auto found = started_.find(process);
+    return found == started_.end() ? std::nullopt : found->second;
 }
 
 void Processes::wait(double seconds) {
@@ -179,7 +197,7 @@ void Processes::wait(double seconds) {
 }
 
 void Processes::note_stop_request() {
-    const double now = now_seconds();
+    const double now = monotonic_seconds();
     if (stop_requests_ == 0) {
         first_stop_ = now;
         stop_requests_ = 1;
@@ -190,15 +208,15 @@ void Processes::note_stop_request() {
 
 void Processes::signal(pid_t process, int number) {
     // Not yet reaped, so its number cannot have become somebody else's.
-    if (!exit_code(process)) kill(process, number);
+    if (started_.contains(process) && !exit_code(process)) kill(process, number);
 }
 
-void Processes::kill_all() {
+std::vector<pid_t> Processes::kill_all() {
     // A process in an uninterruptible wait outlives SIGKILL for a while; we do not wait with it for ever.
-    const double give_up_at = now_seconds() + kill_seconds_max;
-    while (now_seconds() < give_up_at) {
-        const std::vector<pid_t> all = descendants_of(getpid());
-        if (all.empty()) return;
+    const double give_up_at = monotonic_seconds() + kill_seconds_max;
+    for (;;) {
+        std::vector<pid_t> all = descendants_of(getpid());
+        if (all.empty() || monotonic_seconds() >= give_up_at) return all;
         // Parents first: a launcher must not start another while its children are killed.
         for (const pid_t process : all) kill(process, SIGKILL);
         std::this_thread::sleep_for(std::chrono::milliseconds(5));

@@ -20,6 +20,11 @@ std::string how(const AttemptEnd& end) {
     return end.hung ? std::string("stood still") : "ended with code " + std::to_string(end.exit_code);
 }
 
+/// The first pause, doubled from there.
+double back_off(const RestartSettings& settings, double first_seconds, int doublings) {
+    return std::min(settings.back_off_max_seconds, first_seconds * std::exp2(std::min(doublings, 60)));
+}
+
 /// Its state alone can be to blame: nothing was trained on it, and nobody outside killed the process.
 bool blames_generation(const AttemptEnd& end) {
     const bool from_outside =
@@ -43,7 +48,7 @@ RestartDecision RestartPolicy::after(const AttemptEnd& end) {
     if (end.exit_code == stopped && !end.hung) {
         return {What::finish, stopped, 0, "stopped on request; the same command continues the run"};
     }
-    const bool killed = end.hung || means_killed(end.exit_code);
+    const bool killed = end.hung || means_killed(end.exit_code) || !end.obstacle.empty();
     if (end.stop_requested && (killed || end.exit_code == signal_base + SIGUSR1)) {
         // It did not get as far as a new generation; the one before stands.
         return {What::finish, stopped, 0,
@@ -53,12 +58,28 @@ RestartDecision RestartPolicy::after(const AttemptEnd& end) {
         return {What::finish, end.exit_code, 0,
                 "the command " + how(end) + ", which a restart would not change"};
     }
+    if (!end.obstacle.empty()) return after_obstacle(end);
+    obstacles_ = 0;
     return after_death(end);
 }
 
 void RestartPolicy::after_order() {
+    obstacles_ = 0;
     fruitless_ = 0;
     same_ = 0;
+}
+
+std::string RestartPolicy::used_up_text() const {
+    return "; it was restarted " + std::to_string(restarts_) + " times, as often as allowed";
+}
+
+/// Nothing died, so there is no loop to see; but never at once, since what is in the way needs time to go.
+RestartDecision RestartPolicy::after_obstacle(const AttemptEnd& end) {
+    using What = RestartDecision::What;
+    if (restarts_used_up()) return {What::finish, end.exit_code, 0, end.obstacle + used_up_text()};
+    ++restarts_;
+    const double first = std::max(1.0, settings_.back_off_first_seconds);
+    return {What::restart, 0, back_off(settings_, first, obstacles_++), end.obstacle};
 }
 
 RestartDecision RestartPolicy::after_death(const AttemptEnd& end) {
@@ -79,21 +100,16 @@ RestartDecision RestartPolicy::after_death(const AttemptEnd& end) {
         if (!one_generation_ || !blames_generation(end)) {
             return {What::finish, lost, 0, loop + "; a crash loop is not restarted: look at its logs"};
         }
+        if (restarts_used_up()) return {What::finish, lost, 0, loop + used_up_text()};
         ++restarts_;
         fruitless_ = 0;
         return {What::quarantine_and_restart, 0, 0,
                 loop + ", always on generation " + std::to_string(*end.generation_after)};
     }
-    if (settings_.restarts_max && restarts_ >= *settings_.restarts_max) {
-        return {What::finish, lost, 0,
-                death + "; it was restarted " + std::to_string(restarts_) + " times, as often as allowed"};
-    }
+    if (restarts_used_up()) return {What::finish, lost, 0, death + used_up_text()};
     ++restarts_;
-    double delay = 0;
-    if (fruitless_ > 1) {
-        delay = std::min(settings_.back_off_max_seconds,
-                         settings_.back_off_first_seconds * std::exp2(std::min(fruitless_ - 2, 60)));
-    }
+    const double delay =
+        fruitless_ > 1 ? back_off(settings_, settings_.back_off_first_seconds, fruitless_ - 2) : 0;
     return {What::restart, 0, delay, death};
 }
 

@@ -31,6 +31,7 @@ struct AttemptEnd {
     std::optional<std::uint64_t> generation_before;  ///< Newest committed when it started.
     std::optional<std::uint64_t> generation_after;   ///< Newest committed now.
     bool older_generation = false;                   ///< There is one before the newest.
+    std::string obstacle;  ///< Why it could not begin, though it may later; empty: it did.
 };
 
 struct RestartDecision {
@@ -56,9 +57,13 @@ class RestartPolicy {
 
   private:
     RestartDecision after_death(const AttemptEnd& end);
+    RestartDecision after_obstacle(const AttemptEnd& end);
+    bool restarts_used_up() const { return settings_.restarts_max && restarts_ >= *settings_.restarts_max; }
+    std::string used_up_text() const;
 
     RestartSettings settings_;
     std::uint64_t restarts_ = 0;
+    int obstacles_ = 0;           ///< In a row.
     int fruitless_ = 0;           ///< Deaths in a row without a new generation.
     int same_ = 0;                ///< Deaths in a row at the same place.
     bool one_generation_ = true;  ///< All of them with the same newest generation.

@@ -102,11 +102,17 @@ class Supervision {
         Attempt attempt;
         attempt.started = elapsed();
         attempt.ranks = ranks;
-        job_.start(ranks);
+        std::optional<int> code;
+        try {
+            job_.start(ranks);
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::environment) throw;
+            code = exit_code_of(error.code());
+            end.obstacle = error.what();
+        }
         JobWatch watch(settings_.watch, job_.now());
         std::optional<Heartbeat> beat;
-        std::optional<int> code;
-        while (!(code = job_.exit_code())) {
+        while (!code && !(code = job_.exit_code())) {
             beat = job_.heartbeat();
             note(attempt, beat);
             const WatchAction action = watch.at(job_.now(), beat, job_.stop_requests());
@@ -119,12 +125,18 @@ class Supervision {
             }
             job_.wait(settings_.poll_seconds);
         }
-        beat = job_.heartbeat();
-        note(attempt, beat);
+        if (end.obstacle.empty()) {
+            beat = job_.heartbeat();
+            note(attempt, beat);
+        }
         job_.end();
         attempt.ended = elapsed();
         end.exit_code = code.value_or(128 + SIGKILL);
         end.hung = watch.hung();
+        if (end.exit_code == exit_code_of(ErrorCode::environment) && end.obstacle.empty() &&
+            job_.run_in_use()) {
+            end.obstacle = "the run is in use by another process";
+        }
         end.stop_requested = job_.stop_requests() > 0;
         end.step = attempt.last_step;
         const std::vector<std::uint64_t> after = job_.generations();

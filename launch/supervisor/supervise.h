@@ -34,18 +34,22 @@ class SupervisedJob {
     virtual std::optional<int> ranks_available() = 0;
     /// Ranks that could be had by starting again now, while the job runs; none: not known (yet).
     virtual std::optional<int> ranks_in_reach() = 0;
+    /// @throws Error{environment} if it cannot be started now, which may pass.
     virtual void start(std::optional<int> ranks) = 0;
     /// None while it runs; else its code, 128 + signal if killed by one.
     virtual std::optional<int> exit_code() = 0;
     virtual std::optional<Heartbeat> heartbeat() = 0;  ///< Rank 0's, of this start.
     virtual void ask_to_stop() = 0;
-    /// Nothing of the job is left when this returns: no process, no shared memory.
+    /// Nothing of the job is left when this returns, no process, no shared memory; but for processes that the
+    /// kernel does not let go within ten seconds, which are said.
     virtual void end() = 0;
 
     /// Steps of committed generations, ascending.
     virtual std::vector<std::uint64_t> generations() = 0;
     /// Move a generation aside. @return where to.
     virtual std::string quarantine(std::uint64_t generation) = 0;
+    /// Somebody else holds the run now.
+    virtual bool run_in_use() { return false; }
 };
 
 struct SupervisorSettings {

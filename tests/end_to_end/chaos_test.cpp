@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/end_to_end/small_world.h"
@@ -35,6 +36,19 @@ TEST(ChaosTest, NothingDurableIsLostWithThePower) {
     EXPECT_EQ(object["power_cuts"], std::stoull(cuts));
     EXPECT_TRUE(object["failures"].empty()) << result.out;
 }
+
+// Of a run, its record is copied onto a disk that may lose its power before the first generation.
+TEST(ChaosTest, ACopyOfARunLosesNothingWithThePower) {
+    const std::string run = SmallWorld::get().fresh("run");
+    ASSERT_EQ(run_lockstep_program(2, train_arguments(run, 12, {"--checkpoint-every", "2"})).exit_code, 0);
+    const auto result =
+        run_lockstep_program(0, chaos("--power", "6", SmallWorld::get().fresh("power"), {run}));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    const auto object = nlohmann::json::parse(result.out, nullptr, false);
+    ASSERT_TRUE(object.is_object()) << result.out;
+    EXPECT_TRUE(object["failures"].empty()) << result.out;
+    EXPECT_EQ(object["state_digest"], bits_of(run).state_digest);
+}
 #endif
 
 TEST(ChaosTest, DamageToACopyOfARunIsSeen) {
@@ -52,6 +66,20 @@ TEST(ChaosTest, DamageToACopyOfARunIsSeen) {
     EXPECT_EQ(run_lockstep_program(0, {"verify", run}).exit_code, 0);
 }
 
+TEST(ChaosTest, TheLargestSeedsAreSeedsToo) {
+    const SmallWorld& world = SmallWorld::get();
+    const std::string run = world.fresh("run");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 4, {"--checkpoint-every", "2"})).exit_code, 0);
+    const auto result = run_lockstep_program(0, {"chaos", "--corrupt", "3", "--seed", "18446744073709551614",
+                                                 "--json", "-o", world.fresh("c"), "--", run});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    int cases = 0;
+    const auto object = nlohmann::json::parse(result.out, nullptr, false);
+    ASSERT_TRUE(object.is_object()) << result.out;
+    for (const auto& count : object["outcomes"]) cases += count.get<int>();
+    EXPECT_EQ(cases, 3) << result.out;
+}
+
 TEST(ChaosTest, RefusesWhatItCannotHarm) {
     const SmallWorld& world = SmallWorld::get();
     EXPECT_EQ(run_lockstep_program(0, chaos("--corrupt", "1", world.fresh("c"), {"/nonexistent"})).exit_code,
@@ -60,6 +88,12 @@ TEST(ChaosTest, RefusesWhatItCannotHarm) {
         run_lockstep_program(0, chaos("--corrupt", "1", world.fresh("c"), {"train", "-p", "x"})).exit_code,
         2);
     EXPECT_EQ(run_lockstep_program(0, chaos("--corrupt", "1", world.folder().string(), {"x"})).exit_code, 73);
+    const std::string run = world.fresh("run");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 2)).exit_code, 0);
+    EXPECT_EQ(run_lockstep_program(0, chaos("--corrupt", "1", run + "/copies", {run})).exit_code, 2);
+    EXPECT_EQ(run_lockstep_program(0, chaos("--corrupt", "1", world.plan() + "/copies", {run})).exit_code, 2);
+    EXPECT_FALSE(std::filesystem::exists(run + "/copies"));
+    EXPECT_EQ(run_lockstep_program(0, chaos("--kills", "1", world.fresh("c"), {"sleep", "1"})).exit_code, 2);
 }
 
 }  // namespace

@@ -62,6 +62,31 @@ TEST(GenerationsTest, ByTimeTheBitsAreTheSame) {
     }
 }
 
+// The disk still writes generation 6 when the ranks are asked to stop: both are whole, in this order.
+TEST(GenerationsTest, ACommitOnRequestDrainsTheOneInFlight) {
+    const std::string run = SmallWorld::get().fresh("drained");
+    const auto stopped =
+        run_hooked_program(2, train_arguments(run, steps),
+                           {{"LOCKSTEP_TEST_SLOW", "0:shard:written:0"}, {"LOCKSTEP_TEST_STOP", "1:7"}});
+    ASSERT_EQ(stopped.exit_code, 75) << stopped.err;
+    const std::vector<std::uint64_t> found = generations_of(run);
+    ASSERT_EQ(found.size(), 2U);
+    EXPECT_EQ(found[0], 6U);
+    EXPECT_GT(found[1], 6U);
+    EXPECT_LT(found[1], 12U);
+    const auto costs = lines_of(std::filesystem::path(run) / "generations.jsonl");
+    ASSERT_EQ(costs.size(), 2U);
+    EXPECT_EQ(json::parse(costs[0])["step"], 6);
+    EXPECT_GE(json::parse(costs[0])["durable_seconds"].get<double>(), 1.0);
+    EXPECT_EQ(json::parse(costs[1])["step"], found[1]);
+    const auto verify = run_lockstep_program(0, {"verify", run});
+    EXPECT_EQ(verify.exit_code, 0) << verify.out << verify.err;
+    const auto resumed =
+        run_lockstep_program(3, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+}
+
 TEST(GenerationsTest, KeepEveryAndPrune) {
     const std::string run = SmallWorld::get().fresh("kept");
     const auto result = run_lockstep_program(

@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <ctime>
 
 #include "tests/end_to_end/small_world.h"
 
@@ -11,14 +14,27 @@ namespace {
 
 constexpr int steps = 20;
 
+double seconds_since_made(const std::string& link) {
+    struct stat status {};
+    EXPECT_EQ(lstat(link.c_str(), &status), 0);
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return static_cast<double>(now.tv_sec - status.st_mtim.tv_sec) +
+           static_cast<double>(now.tv_nsec - status.st_mtim.tv_nsec) / 1e9;
+}
+
 TEST(HangTest, AStoppedRankIsNamedWithHostStepPhaseAndPack) {
     const std::string run = SmallWorld::get().fresh("frozen");
-    const auto frozen = run_hooked_program(3, train_arguments(run, steps, {"--hang-timeout", "2"}),
-                                           {{"LOCKSTEP_TEST_FREEZE", "2:exchange:13"}});
+    const std::string once = run + "-once";
+    const auto frozen =
+        run_hooked_program(3, train_arguments(run, steps, {"--hang-timeout", "2"}),
+                           {{"LOCKSTEP_TEST_FREEZE", "2:pack:13"}, {"LOCKSTEP_TEST_ONCE", once}});
+    // The link was made at the rank's last progress.
+    EXPECT_LE(seconds_since_made(once), 2 + 3);
     EXPECT_EQ(frozen.exit_code, 76) << frozen.err;
-    EXPECT_THAT(frozen.err,
-                testing::ContainsRegex("step 13: [a-z_]+ was not complete after 2 s; "
-                                       "not heard from rank 2 on host [^ ]+, last in step 1[0-3], "));
+    EXPECT_THAT(frozen.err, testing::ContainsRegex("step 13: [a-z_]+ was not complete after 2 s; "
+                                                   "not heard from rank 2 on host [^ ]+, last in step 13, "
+                                                   "forward, pack [0-9]+"));
     const auto resumed =
         run_lockstep_program(2, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
     ASSERT_EQ(resumed.exit_code, 0) << resumed.err;

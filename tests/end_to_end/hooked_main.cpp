@@ -1,30 +1,36 @@
 // Lockstep with hooks: the same program, which one environment variable can kill, disturb or count.
 //
 // LOCKSTEP_TEST_KILL=RANK:PHASE:STEP     SIGKILL this rank when it enters the phase of that step (PHASE may
-// also be a point
-//                                        of the commit path, "shard:written", with STEP counted in commits
-//                                        from 0).
+//                                        also be a point of the commit path, "shard:written", with STEP
+//                                        counted in commits from 0).
 // LOCKSTEP_TEST_STOP=RANK:STEP           SIGUSR1 to this rank when it begins the step.
-// LOCKSTEP_TEST_FREEZE=RANK:PHASE:STEP   SIGSTOP to this rank when it enters the phase of that step.
-// LOCKSTEP_TEST_ONCE=FILE                kill and freeze only while this file does not exist; then it does.
+// LOCKSTEP_TEST_FREEZE=RANK:PHASE:STEP   SIGSTOP to this rank when it enters the phase of that step, or with
+//                                        PHASE "pack" its first pack; its heartbeat says so by then.
+// LOCKSTEP_TEST_LINGER=RANK:PHASE:STEP   this rank stays in the phase until a signal ends it.
+// LOCKSTEP_TEST_ONCE=FILE                kill, freeze and linger only while this file does not exist; then it
+//                                        does, made a moment before.
+// LOCKSTEP_TEST_SLOW=RANK:POINT:COUNT    this rank's disk takes a second at that point of the commit path.
 // LOCKSTEP_TEST_MUTATION=NAME            skip-pack, forget-pack, twice, record-twice, swap, shift-target,
-// change-token, drop-gradient: wrong
-//                                        on purpose, at step 3.
+//                                        change-token, drop-gradient: wrong on purpose, at step 3.
 // LOCKSTEP_TEST_FORCE=overflow|nan:STEP  a gradient element that the exact sum must meet by its rule.
 // LOCKSTEP_TEST_FAIL=RANK:POINT:COUNT    this rank's disk is full at that point of the commit path (counted
-// as for a kill). LOCKSTEP_TEST_FAULT=RANK:STEP:ATTEMPTS this rank computes one bit of every gradient of that
-// step wrongly, in so many attempts. LOCKSTEP_TEST_COUNT=FILE               append "step pack rank" for every
-// pack computed.
+//                                        as for a kill).
+// LOCKSTEP_TEST_FAULT=RANK:STEP:ATTEMPTS this rank computes one bit of every gradient of that step wrongly,
+//                                        in so many attempts.
+// LOCKSTEP_TEST_COUNT=FILE               append "step pack rank" for every pack computed.
 
 #include <unistd.h>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "io/base/error.h"
 #include "io/commit_hook.h"
@@ -58,41 +64,58 @@ bool first_time() {
     return file.empty() || symlink("once", file.c_str()) == 0;
 }
 
-void install_kill(const std::string& spec, WorkerHooks& hooks) {
+/// RANK:NAME:NUMBER
+struct Place {
+    bool here = false;  ///< It is this rank's.
+    std::string name;
+    std::uint64_t number = 0;
+};
+
+Place place_of(const std::string& spec) {
     const std::size_t first = spec.find(':');
     const std::size_t last = spec.rfind(':');
-    if (std::stoi(spec.substr(0, first)) != own_rank()) return;
-    const std::string phase = spec.substr(first + 1, last - first - 1);
-    const std::uint64_t step = std::stoull(spec.substr(last + 1));
-    hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
-        if (at == phase && now == step && first_time()) die();
-    };
+    return {std::stoi(spec.substr(0, first)) == own_rank(), spec.substr(first + 1, last - first - 1),
+            std::stoull(spec.substr(last + 1))};
+}
+
+/// `act` once, when the commit path passes the point for the (number + 1)-th time.
+void at_commit_point(const Place& place, const std::function<void()>& act) {
     set_commit_hook([=, seen = std::make_shared<std::uint64_t>(0)](std::string_view point) {
-        if (point == phase && (*seen)++ == step) die();
+        if (point == place.name && (*seen)++ == place.number) act();
     });
+}
+
+void install_kill(const std::string& spec, WorkerHooks& hooks) {
+    const Place place = place_of(spec);
+    if (!place.here) return;
+    const auto strike = [] {
+        if (first_time()) die();
+    };
+    hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
+        if (at == place.name && now == place.number) strike();
+    };
+    at_commit_point(place, strike);
 }
 
 void install_failure(const std::string& spec) {
-    const std::size_t first = spec.find(':');
-    const std::size_t last = spec.rfind(':');
-    if (std::stoi(spec.substr(0, first)) != own_rank()) return;
-    const std::string wanted = spec.substr(first + 1, last - first - 1);
-    const std::uint64_t count = std::stoull(spec.substr(last + 1));
-    set_commit_hook([=, seen = std::make_shared<std::uint64_t>(0)](std::string_view point) {
-        if (point == wanted && (*seen)++ == count) {
-            throw Error(ErrorCode::io_failure, "cannot write at '" + wanted + "': No space left on device");
-        }
+    const Place place = place_of(spec);
+    if (!place.here) return;
+    at_commit_point(place, [place] {
+        throw Error(ErrorCode::io_failure, "cannot write at '" + place.name + "': No space left on device");
     });
 }
 
+void install_slowness(const std::string& spec) {
+    const Place place = place_of(spec);
+    if (place.here) at_commit_point(place, [] { std::this_thread::sleep_for(std::chrono::seconds(1)); });
+}
+
 void install_fault(const std::string& spec, WorkerHooks& hooks) {
-    const std::size_t first = spec.find(':');
-    const std::size_t last = spec.rfind(':');
-    const bool faulty = std::stoi(spec.substr(0, first)) == own_rank();
-    const std::uint64_t step = std::stoull(spec.substr(first + 1, last - first - 1));
-    const int attempts = std::stoi(spec.substr(last + 1));
+    const Place place = place_of(spec);
+    const std::uint64_t step = std::stoull(place.name);
+    const int attempts = static_cast<int>(place.number);
     hooks.on_gradient = [=](const PackedBatch& batch, int attempt, std::span<float> gradient) {
-        if (!faulty || batch.step != step || attempt >= attempts) return;
+        if (!place.here || batch.step != step || attempt >= attempts) return;
         std::uint32_t bits = 0;
         std::memcpy(&bits, &gradient[17], sizeof bits);
         bits ^= 1U << 20U;
@@ -110,13 +133,31 @@ void install_stop(const std::string& spec, WorkerHooks& hooks) {
 }
 
 void install_freeze(const std::string& spec, WorkerHooks& hooks) {
-    const std::size_t first = spec.find(':');
-    const std::size_t last = spec.rfind(':');
-    if (std::stoi(spec.substr(0, first)) != own_rank()) return;
-    const std::string phase = spec.substr(first + 1, last - first - 1);
-    const std::uint64_t step = std::stoull(spec.substr(last + 1));
+    const Place place = place_of(spec);
+    if (!place.here) return;
+    const auto freeze = [] {
+        if (!first_time()) return;
+        // A stopped process writes no more: until the heartbeat, once a second, has told this very place.
+        std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+        raise(SIGSTOP);
+    };
+    if (place.name == "pack") {
+        hooks.on_batch = [=](PackedBatch& batch) {
+            if (batch.step == place.number) freeze();
+        };
+        return;
+    }
     hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
-        if (at == phase && now == step && first_time()) raise(SIGSTOP);
+        if (at == place.name && now == place.number) freeze();
+    };
+}
+
+void install_linger(const std::string& spec, WorkerHooks& hooks) {
+    const Place place = place_of(spec);
+    if (!place.here) return;
+    hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
+        if (at != place.name || now != place.number || !first_time()) return;
+        for (;;) pause();
     };
 }
 
@@ -198,6 +239,8 @@ int main(int argc, char** argv) {
     if (const std::string spec = variable("LOCKSTEP_TEST_KILL"); !spec.empty()) install_kill(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_STOP"); !spec.empty()) install_stop(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FAIL"); !spec.empty()) install_failure(spec);
+    if (const std::string spec = variable("LOCKSTEP_TEST_SLOW"); !spec.empty()) install_slowness(spec);
+    if (const std::string spec = variable("LOCKSTEP_TEST_LINGER"); !spec.empty()) install_linger(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FAULT"); !spec.empty()) install_fault(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FREEZE"); !spec.empty()) install_freeze(spec, hooks);
     if (const std::string name = variable("LOCKSTEP_TEST_MUTATION"); !name.empty())

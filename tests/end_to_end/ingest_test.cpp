@@ -299,5 +299,82 @@ TEST_F(IngestTest, CorpusToolsKeepEverySample) {
               run({"corpus", "show", path("t.h5"), "2", "--tokens", "--json"}).at("tokens"));
 }
 
+TEST_F(IngestTest, CorpusToolsReplaceNothingButCorpora) {
+    run(ingest({write_lines("a.jsonl", 60)}, "a.h5"));
+    const std::string before = directory_.read("a.h5");
+    const auto split = [&](const std::string& share, const std::string& rest) {
+        return std::vector<std::string>{"corpus", "split", path("a.h5"), "--share", "0.3",
+                                        "-o",     share,   "--rest",     rest,      "--force"};
+    };
+    refused(split(path("s.h5"), path("s.h5")), 2, "are one file");
+    refused(split(path("s.h5"), path("./s.h5")), 2, "are one file");
+    refused(split(path("a.h5"), path("r.h5")), 2, "is input");
+    std::filesystem::create_symlink(path("a.h5"), path("link.h5"));
+    refused(split(path("s.h5"), path("link.h5")), 2, "is input");
+    refused({"corpus", "merge", path("a.h5"), "-o", path("a.h5"), "--force"}, 2, "is input");
+    refused(ingest({path("a.jsonl")}, "b.h5",
+                   {"--validation-share", "0.3", "--validation-output", path("./b.h5")}),
+            2, "are one file");
+
+    directory_.write("short", "short notes");
+    directory_.write("notes", std::string(2000, 'n'));
+    for (const char* name : {"short", "notes", "a.jsonl"}) {
+        const std::string text = directory_.read(name);
+        refused({"corpus", "merge", path("a.h5"), "-o", path(name), "--force"}, 73, "is not a corpus");
+        refused(split(path("s.h5"), path(name)), 73, "is not a corpus");
+        refused(ingest({path("a.jsonl")}, name, {"--force"}), 73, "is not a corpus");
+        EXPECT_EQ(directory_.read(name), text);
+    }
+    EXPECT_FALSE(std::filesystem::exists(path("s.h5")));
+    EXPECT_EQ(directory_.read("a.h5"), before);
+
+    // A corpus may go, also one that is damaged.
+    std::filesystem::copy_file(path("a.h5"), path("old.h5"));
+    std::filesystem::resize_file(path("old.h5"), 700);
+    run({"corpus", "merge", path("a.h5"), "-o", path("old.h5"), "--force", "--json"});
+    run({"corpus", "check", path("old.h5"), "--json"});
+
+    // Megatron's pair goes by its index; a file that only has the name stays.
+    const std::vector<std::string> exported = {"corpus",    "export",  path("a.h5"), "-o",
+                                               path("set"), "--force", "--json"};
+    directory_.write("set.bin", "somebody's");
+    refused(exported, 73, "set.bin");
+    EXPECT_EQ(directory_.read("set.bin"), "somebody's");
+    std::filesystem::remove(path("set.bin"));
+    run(exported);
+    run(exported);
+    std::filesystem::copy_file(path("a.h5"), path("set2.bin"));
+    refused({"corpus", "export", path("set2.bin"), "-o", path("set2"), "--force"}, 2, "is input");
+}
+
+// The second half fails: what was there before it stays, what was made for it goes.
+TEST_F(IngestTest, AFailedSplitRemovesOnlyWhatItMade) {
+    run(ingest({write_lines("a.jsonl", 60)}, "a.h5"));
+    refused(
+        {"corpus", "split", path("a.h5"), "--share", "1", "-o", path("new.h5"), "--rest", path("none.h5")}, 2,
+        "");
+    EXPECT_FALSE(std::filesystem::exists(path("new.h5")));
+    std::filesystem::copy_file(path("a.h5"), path("old.h5"));
+    refused({"corpus", "split", path("a.h5"), "--share", "1", "-o", path("old.h5"), "--rest", path("none.h5"),
+             "--force"},
+            2, "");
+    EXPECT_TRUE(std::filesystem::exists(path("old.h5")));
+}
+
+TEST_F(IngestTest, CorpusToolsWorkOnOneRank) {
+    run(ingest({write_lines("a.jsonl", 10)}, "a.h5"));
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{"merge", path("a.h5"), "-o", path("m.h5")},
+          {"split", path("a.h5"), "--share", "0.5", "-o", path("s.h5"), "--rest", path("r.h5")},
+          {"export", path("a.h5"), "-o", path("set")},
+          {"check", path("a.h5")}}) {
+        std::vector<std::string> all = {"corpus"};
+        all.insert(all.end(), arguments.begin(), arguments.end());
+        const ProgramResult result = run_lockstep_program(0, all, {{"OMPI_COMM_WORLD_SIZE", "2"}});
+        EXPECT_EQ(result.exit_code, 2) << arguments[0];
+        EXPECT_THAT(result.err, HasSubstr("works on one rank"));
+    }
+}
+
 }  // namespace
 }  // namespace lockstep::test

@@ -132,6 +132,43 @@ TEST(StopTest, Usr1CommitsAndExits75) {
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
 }
 
+// It asks, and is waited for without end; another one, more than two seconds later, does not ask.
+TEST(StopTest, ASecondSignalEndsARankAtOnce) {
+    const std::string run = SmallWorld::get().fresh("impatient");
+    std::vector<std::string> command = train_arguments(run, steps);
+    command.insert(command.begin(), LOCKSTEP_HOOKED_BINARY);
+    const auto stopped =
+        run_meanwhile("soon 'test -L $run-once'; kill -USR1 $p; sleep 2.3; kill -USR1 $p", run, command,
+                      {{"LOCKSTEP_TEST_LINGER", "0:update:8"}, {"LOCKSTEP_TEST_ONCE", run + "-once"}});
+    EXPECT_EQ(stopped.exit_code, 75) << stopped.err;
+    const auto resumed =
+        run_lockstep_program(2, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+}
+
+TEST(StopTest, TermToABareMpirunLeavesTheGenerationBefore) {
+    const std::string run = SmallWorld::get().fresh("terminated");
+    std::vector<std::string> command = train_arguments(run, 60);
+    command.insert(command.begin(),
+                   {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "2", LOCKSTEP_BINARY});
+    const std::string first = run + "/checkpoints/step-00000006/manifest.json";
+    const auto stopped = run_meanwhile("soon 'test -e " + first + "'; kill -TERM $p", run, command);
+    EXPECT_NE(stopped.exit_code, 0) << stopped.err;
+    EXPECT_EQ(run_lockstep_program(0, {"verify", run}).exit_code, 0);
+    const auto resumed = run_lockstep_program(3, {"resume", run, "--steps", "60", "--quiet"});
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_EQ(bits_of(run), undisturbed_bits(60));
+}
+
+TEST(ResumeTest, ARunHeldForAMomentIsWaitedFor) {
+    const std::string run = SmallWorld::get().fresh("held");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 6)).exit_code, 0);
+    const auto resumed = run_program(
+        {"sh", "-c", "flock $1/LOCK sleep 2 & sleep 0.3; \"$0\" resume $1 --steps 8", LOCKSTEP_BINARY, run});
+    EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+}
+
 TEST(ResumeTest, AFinishedRunStaysAsItIs) {
     const std::string run = SmallWorld::get().fresh("finished");
     ASSERT_EQ(run_lockstep_program(2, train_arguments(run, steps)).exit_code, 0);

@@ -50,16 +50,9 @@ std::string SmallWorld::fresh(const std::string& name) const {
 std::vector<std::string> train_arguments(const std::string& run, int steps,
                                          const std::vector<std::string>& more) {
     const SmallWorld& world = SmallWorld::get();
-    std::vector<std::string> arguments = {"train",
-                                          "-p",
-                                          world.plan(),
-                                          "-d",
-                                          world.corpus(),
-                                          "-o",
-                                          run,
-                                          "--steps",
-                                          std::to_string(steps),
-                                          "--quiet"};
+    std::vector<std::string> arguments = {
+        "train", "-p",      world.plan(),          "-d",     world.corpus(), "-o",
+        run,     "--steps", std::to_string(steps), "--quiet"};
     const auto otherwise = [&](const char* option, const char* value) {
         if (std::find(more.begin(), more.end(), option) == more.end())
             arguments.insert(arguments.end(), {option, value});
@@ -68,6 +61,20 @@ std::vector<std::string> train_arguments(const std::string& run, int steps,
     otherwise("-m", "nano");
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
+}
+
+ProgramResult run_meanwhile(const std::string& script, const std::string& run,
+                            const std::vector<std::string>& command, Environment environment) {
+    environment.insert({{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                        {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                        {"OMPI_MCA_mpi_yield_when_idle", "1"},
+                        {"ASAN_OPTIONS", "detect_leaks=0"}});
+    const std::string soon =
+        "soon() { n=0; until eval \"$1\" || [ $n -ge 3000 ]; do sleep 0.02; n=$((n+1)); done; }; ";
+    std::vector<std::string> words = {
+        "sh", "-c", soon + "run=$1; shift; \"$@\" & p=$!; " + script + "; wait $p", "sh", run};
+    words.insert(words.end(), command.begin(), command.end());
+    return run_program(words, environment);
 }
 
 RunBits bits_of(const std::string& run) {

@@ -32,6 +32,14 @@ class SmallWorld {
     TemporaryDirectory folder_;
 };
 
+/// Start a command in the background, do `script` (sh; $p is its process, $run the run's folder, soon
+/// 'COMMAND' waits until the command succeeds, a minute at most), wait for it, and return its code and
+/// output.
+ProgramResult run_meanwhile(const std::string& script, const std::string& run,
+                            const std::vector<std::string>& command, Environment environment = {});
+/// For the script: until rank 0 of the run trains.
+inline constexpr const char* soon_training = "soon 'grep -qs \"training.:true\" $run/heartbeat.json'; ";
+
 /// What must be equal for two runs to be the same.
 struct RunBits {
     std::string state_digest;

@@ -31,6 +31,11 @@ std::vector<std::string> supervised(int ranks, const std::vector<std::string>& o
     return all;
 }
 
+std::vector<std::string> program(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), LOCKSTEP_BINARY);
+    return arguments;
+}
+
 nlohmann::json report_of(const std::string& run) {
     std::ifstream file(run + "/supervisor.json");
     return nlohmann::json::parse(file, nullptr, false);
@@ -105,28 +110,77 @@ TEST(SupervisorTest, AnErrorOfTheUserIsNotRestarted) {
     EXPECT_THAT(result.err, testing::HasSubstr("a restart would not change"));
 }
 
-TEST(SupervisorTest, TermCommitsEndsWith75AndTheSameCommandContinues) {
+class StopSignalTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(StopSignalTest, CommitsEndsWith75AndTheSameCommandContinues) {
     const std::string run = SmallWorld::get().fresh("preempted");
-    std::vector<std::string> arguments = supervised(2, {}, train_arguments(run, 60));
-    std::vector<std::string> script = {"sh",
-                                       "-c",
-                                       "run=$1; shift; \"$@\" & p=$!; "
-                                       "until grep -qs '\"training\":true' \"$run/heartbeat.json\"; do sleep "
-                                       "0.02; done; kill -TERM $p; wait $p",
-                                       "sh",
-                                       run,
-                                       LOCKSTEP_BINARY};
-    script.insert(script.end(), arguments.begin(), arguments.end());
-    const Environment environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
-                                     {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
-                                     {"OMPI_MCA_mpi_yield_when_idle", "1"},
-                                     {"ASAN_OPTIONS", "detect_leaks=0"}};
-    const auto stopped = run_program(script, environment);
+    const std::vector<std::string> arguments = supervised(2, {}, train_arguments(run, 60));
+    const auto stopped =
+        run_meanwhile(std::string(soon_training) + "kill -" + GetParam() + " $p", run, program(arguments));
     ASSERT_EQ(stopped.exit_code, 75) << stopped.err;
     const auto again = run_lockstep_program(0, arguments);
     ASSERT_EQ(again.exit_code, 0) << again.err;
     EXPECT_EQ(bits_of(run), undisturbed_bits(60));
     EXPECT_EQ(survivors(run), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StopSignalTest, testing::Values("TERM", "INT", "USR1"),
+                         [](const auto& instance) { return std::string(instance.param); });
+
+// The first asks and is waited for without end; more than two seconds later it is another.
+TEST(SupervisorTest, ASecondSignalEndsItAtOnce) {
+    const std::string run = SmallWorld::get().fresh("impatient");
+    const std::vector<std::string> arguments = supervised(2, {}, train_arguments(run, steps));
+    const auto stopped = run_meanwhile(
+        "soon 'test -L $run-once'; sleep 0.3; kill -TERM $p; sleep 2.3; kill -TERM $p", run,
+        program(arguments), {{"LOCKSTEP_TEST_LINGER", "0:update:8"}, {"LOCKSTEP_TEST_ONCE", run + "-once"}});
+    EXPECT_EQ(stopped.exit_code, 75) << stopped.err;
+    EXPECT_THAT(stopped.err, testing::HasSubstr("asked to stop again"));
+    EXPECT_EQ(survivors(run), "");
+    const auto again = run_lockstep_program(0, arguments);
+    ASSERT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+}
+
+// Its ranks end without it, or wait for it; nobody but the supervisor can tell.
+TEST(SupervisorTest, AHangingMpirunIsKilledInTimeAndNothingIsLeft) {
+    const std::string run = SmallWorld::get().fresh("hanging");
+    const auto result =
+        run_meanwhile(std::string(soon_training) + "read m rest < /proc/$p/task/$p/children; kill -STOP $m",
+                      run, program(supervised(2, {"--hang-timeout", "2"}, train_arguments(run, 60))));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(survivors(run), "");
+    EXPECT_EQ(bits_of(run), undisturbed_bits(60));
+    const auto report = report_of(run);
+    ASSERT_TRUE(report.is_object());
+    const auto& hung = report["attempts"][0];
+    EXPECT_TRUE(hung["hung"]) << report;
+    EXPECT_EQ(report["restarts"], 1);
+    const double standing_still = hung["ended"].get<double>() - hung["trained"].get<double>() -
+                                  report["productive_seconds"].get<double>();
+    EXPECT_LE(standing_still, 2 + 15) << report;
+}
+
+TEST(SupervisorTest, AKillInsideACommitIsHealedToo) {
+    const std::string run = SmallWorld::get().fresh("torn");
+    const auto result = run_lockstep_program(
+        0, supervised(2, {"--back-off", "0"}, train_arguments(run, steps)),
+        {{"LOCKSTEP_TEST_KILL", "1:shard:written:0"}, {"LOCKSTEP_TEST_ONCE", run + "-once"}});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+    EXPECT_EQ(report_of(run)["restarts"], 1);
+}
+
+// The user's other job has the run for longer than a start waits for it.
+TEST(SupervisorTest, ARunInUseIsARestartLater) {
+    const std::string run = SmallWorld::get().fresh("taken");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 6)).exit_code, 0);
+    const auto result = run_program({"sh", "-c", "flock $1/LOCK sleep 13 & shift; sleep 0.3; \"$@\"", "sh",
+                                     run, LOCKSTEP_BINARY, "run", "--", LOCKSTEP_BINARY, "resume", run,
+                                     "--steps", std::to_string(steps), "--quiet"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, testing::HasSubstr("the run is in use by another process"));
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
 }
 
 TEST(SupervisorTest, ACommandThatTrainsNothingIsRefused) {
@@ -141,7 +195,7 @@ TEST(SupervisorTest, ACommandThatTrainsNothingIsRefused) {
 // LOCKSTEP_CHAOS_KILLS makes it longer.
 TEST(ChaosTest, RandomKillsLoseNothing) {
     const char* asked = std::getenv("LOCKSTEP_CHAOS_KILLS");
-    const std::string kills = asked != nullptr ? asked : "20";
+    const std::string kills = asked != nullptr ? asked : "100";
     const std::string folder = SmallWorld::get().fresh("chaos");
     std::vector<std::string> arguments = {"chaos", "--kills", kills,    "--seed", "1",
                                           "-o",    folder,    "--json", "--"};
@@ -155,6 +209,50 @@ TEST(ChaosTest, RandomKillsLoseNothing) {
     EXPECT_EQ(object["failures"].size(), 0U);
     EXPECT_EQ(object["state_digest"], undisturbed_bits(steps).state_digest);
     EXPECT_EQ(survivors(folder), "");
+}
+
+std::vector<std::string> chaos_kills(const std::string& folder, const std::vector<std::string>& options,
+                                     const std::vector<std::string>& command) {
+    std::vector<std::string> arguments = {"chaos", "-o", folder, "--json"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    arguments.emplace_back("--");
+    arguments.insert(arguments.end(), command.begin(), command.end());
+    return arguments;
+}
+
+TEST(ChaosTest, ACopyOfARunIsKilledFromItsFirstStep) {
+    const std::string run = SmallWorld::get().fresh("model");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, steps)).exit_code, 0);
+    const auto result =
+        run_lockstep_program(0, chaos_kills(SmallWorld::get().fresh("copies"), {"--kills", "3"}, {run}));
+    ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+    EXPECT_EQ(nlohmann::json::parse(result.out)["state_digest"], undisturbed_bits(steps).state_digest);
+}
+
+TEST(ChaosTest, ARequestToStopIsHeardInTheUndisturbedRunToo) {
+    const std::string folder = SmallWorld::get().fresh("interrupted");
+    const auto result = run_meanwhile(
+        std::string(soon_training) + "kill -INT $p", folder + "/undisturbed",
+        program(chaos_kills(folder, {"--kills", "5"}, train_arguments(SmallWorld::get().fresh("x"), 60))));
+    EXPECT_EQ(result.exit_code, 75) << result.err;
+    EXPECT_EQ(survivors(folder), "");
+}
+
+// A worker that loses a pack on purpose makes every round a failure; verify sees it.
+TEST(ChaosTest, AFailureSaysTheCommandThatMakesItsScheduleAgain) {
+    const std::string folder = SmallWorld::get().fresh("failing");
+    auto command = train_arguments(SmallWorld::get().fresh("x"), steps);
+    command.insert(command.begin(),
+                   {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", LOCKSTEP_HOOKED_BINARY});
+    const auto result = run_lockstep_program(
+        0,
+        chaos_kills(folder, {"--kills", "3", "--kills-per-run", "2", "--max-ranks", "3", "--seed", "7"},
+                    command),
+        {{"LOCKSTEP_TEST_MUTATION", "skip-pack"}});
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    const std::string line = "lockstep chaos --kills 2 --kills-per-run 2 --max-ranks 3 --seed 7 -o " +
+                             folder + "-again -- mpirun --oversubscribe ";
+    EXPECT_THAT(result.err, testing::HasSubstr(line));
 }
 
 }  // namespace

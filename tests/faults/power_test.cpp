@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "io/atomic_file.h"
+#include "io/base/error.h"
 #include "io/checkpoint.h"
 #include "launch/chaos/power_job.h"
 #include "tests/coordinator/small_artifacts.h"
@@ -37,6 +38,13 @@ TEST_F(PowerTest, OnlyWhatWasSyncedIsThereAgain) {
     EXPECT_FALSE(fs::exists(disk_.path() / "folder"));
     EXPECT_NE(fs::exists(disk_.path() / "written") ? read_file(disk_.path() / "written") : "",
               "nobody synced this");
+}
+
+TEST(PowerDiskTest, ADiskThatCannotBeMadeLeavesNothing) {
+    const TemporaryDirectory directory;
+    EXPECT_THROW(PowerDisk(directory / "image", directory / "disk", 4096), Error) << "too small for ext4";
+    EXPECT_FALSE(fs::exists(directory / "image"));
+    EXPECT_FALSE(fs::exists(directory / "disk"));
 }
 
 TEST_F(PowerTest, APublishedGenerationSurvivesAndALostOneIsNoticed) {

@@ -30,6 +30,7 @@ one() {
 failed=0
 running=0
 for name in "$@"; do
+    rm -f "$build/findings/failed-$name" # of a round that was interrupted
     { one "$name" || touch "$build/findings/failed-$name"; } &
     running=$((running + 1))
     if [ "$running" -ge "$jobs" ]; then wait; running=0; fi

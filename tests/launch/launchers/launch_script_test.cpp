@@ -7,6 +7,8 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "io/base/error.h"
@@ -88,6 +90,64 @@ TEST(LaunchScriptBehaviourTest, ANoticeIsPassedOnAndCode75QueuesAgain) {
     EXPECT_EQ(folder.read("requeued"), "requeue 42\n");
 }
 
+TEST(LaunchScriptTextTest, ThreadsGivenAsOneWordAreNotGivenTwice) {
+    LaunchRequest request = request_for("mpirun");
+    request.train.emplace_back("--threads=4");
+    const std::string script = launch_script(request);
+    EXPECT_THAT(script, testing::Not(testing::HasSubstr("--threads 2")));
+}
+
+TEST(LaunchScriptTextTest, AnInterfaceIsOneWordOnEverySystem) {
+    for (const System& system : systems) {
+        LaunchRequest request = request_for(system.name);
+        request.interface = "eth0; reboot";
+        EXPECT_THAT(
+            launch_script(request),
+            testing::HasSubstr(system.is_shell ? "_tcp_if_include='eth0; reboot'" : "\"eth0; reboot\""));
+    }
+}
+
+// No reader of YAML is among our packages; the command is a list that JSON reads as well.
+TEST(LaunchScriptTextTest, TheManifestHasTheShapeOfAnMpiJob) {
+    const LaunchRequest request = request_for("kubernetes");
+    std::istringstream lines(launch_script(request));
+    std::vector<std::string> keys;  // Of the mappings that are open, by depth.
+    std::set<std::string> paths;
+    std::vector<std::string> command;
+    for (std::string line; std::getline(lines, line);) {
+        const std::size_t indent = line.find_first_not_of(' ');
+        ASSERT_NE(indent, std::string::npos);
+        ASSERT_EQ(indent % 2, 0U) << line;
+        ASSERT_EQ(line.find('\t'), std::string::npos) << line;
+        // "- name: x" opens a mapping two deeper.
+        const bool item = line.compare(indent, 2, "- ") == 0;
+        const std::size_t depth = indent / 2 + (item ? 1 : 0);
+        const std::string entry = line.substr(indent + (item ? 2 : 0));
+        ASSERT_LE(depth, keys.size() + 1) << line;
+        if (entry.starts_with("{")) continue;
+        const std::size_t colon = entry.find(':');
+        ASSERT_NE(colon, std::string::npos) << line;
+        keys.resize(depth);
+        keys.push_back(entry.substr(0, colon));
+        std::string path;
+        for (const std::string& key : keys) {
+            if (!key.empty()) path += "/" + key;
+        }
+        paths.insert(path);
+        if (keys.back() == "command") command = nlohmann::json::parse(entry.substr(colon + 1));
+    }
+    const std::string replicas = "/spec/mpiReplicaSpecs";
+    for (const std::string& wanted :
+         {std::string("/apiVersion"), std::string("/kind"), std::string("/metadata/name"),
+          std::string("/spec/slotsPerWorker"), replicas + "/Launcher/template/spec/containers/name",
+          replicas + "/Launcher/template/spec/containers/image",
+          replicas + "/Launcher/template/spec/containers/command", replicas + "/Worker/replicas",
+          replicas + "/Worker/template/spec/containers/image"}) {
+        EXPECT_TRUE(paths.contains(wanted)) << wanted;
+    }
+    EXPECT_THAT(command, testing::IsSupersetOf(request.train));
+}
+
 TEST(LaunchRequestTest, NonsenseIsRefused) {
     const auto refused = [](auto change) {
         LaunchRequest request = request_for("slurm");
@@ -99,6 +159,7 @@ TEST(LaunchRequestTest, NonsenseIsRefused) {
     refused([](LaunchRequest& r) { r.nodes = 0; });
     refused([](LaunchRequest& r) { r.time_limit = "1h"; });
     refused([](LaunchRequest& r) { r.time_limit = "0:05:00"; });
+    refused([](LaunchRequest& r) { r.time_limit = "600000:00:00"; });
     refused([](LaunchRequest& r) { r.job_name = "a b"; });
     EXPECT_THROW(parse_launch_system("cron"), Error);
 }

@@ -27,5 +27,18 @@ TEST(CommitObserverTest, ChangesOfGenerationsAndLedgerAreCounted) {
     EXPECT_EQ(observer.changes(), 7U);
 }
 
+TEST(CommitObserverTest, FoldersAreWatchedInWhateverOrderTheyAppear) {
+    const TemporaryDirectory run;
+    CommitObserver observer(run.path());
+    std::filesystem::create_directories(run / "ledger");
+    EXPECT_EQ(observer.changes(), 0U);
+    std::filesystem::create_directories(run / "checkpoints");
+    EXPECT_EQ(observer.changes(), 0U);
+    std::filesystem::create_directories(run / "checkpoints/step-00000005");
+    EXPECT_EQ(observer.changes(), 1U);
+    run.write("checkpoints/step-00000005/shard", "x");
+    EXPECT_EQ(observer.changes(), 3U);
+}
+
 }  // namespace
 }  // namespace lockstep

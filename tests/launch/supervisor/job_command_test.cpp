@@ -75,8 +75,34 @@ TEST(JobCommandTest, TheTimeoutIsHandedOnUnlessThereIsOne) {
     EXPECT_EQ(joined(words_of(own, start)), "lockstep resume r --hang-timeout 7");
 }
 
+TEST(JobCommandTest, OptionsOfProgramsBetweenLauncherAndLockstepAreTheirOwn) {
+    JobStart start;
+    start.ranks = 3;
+    start.hosts = "h1:3";
+    EXPECT_EQ(parse("mpirun taskset -c 0-3 lockstep resume r").ranks, std::nullopt);
+    EXPECT_EQ(joined(words_of(parse("mpirun -n 4 taskset -c 0-3 lockstep resume r"), start)),
+              "mpirun --host h1:3 -n 3 taskset -c 0-3 lockstep resume r");
+    EXPECT_EQ(joined(words_of(parse("mpirun -n 4 nice -n 10 lockstep resume r"), start)),
+              "mpirun --host h1:3 -n 3 nice -n 10 lockstep resume r");
+    EXPECT_EQ(joined(words_of(parse("mpirun -n 4 ./job.sh --host a -n 9", "r"), start)),
+              "mpirun --host h1:3 -n 3 ./job.sh --host a -n 9");
+    // Values of mpirun's other options are no programs.
+    EXPECT_EQ(
+        parse("mpirun -x A --mca btl tcp,self --map-by slot --oversubscribe -n 4 lockstep resume r").ranks,
+        4);
+}
+
 TEST(JobCommandTest, TheLaunchersRanksAreKnown) {
     EXPECT_EQ(parse("mpirun --oversubscribe -n 4 lockstep train -o r").ranks, 4);
+    EXPECT_EQ(parse("mpirun --n 4 lockstep train -o r").ranks, 4);
+    JobStart start;
+    start.hosts = "h1:2";
+    EXPECT_EQ(joined(words_of(parse("mpirun --machinefile all --n 2 lockstep resume r"), start)),
+              "mpirun --host h1:2 --n 2 lockstep resume r");
+    for (const char* text : {"mpirun -n 0 lockstep resume r", "mpirun -n x lockstep resume r",
+                             "mpirun -np -2 lockstep resume r", "mpirun -n 4x lockstep resume r"}) {
+        EXPECT_THROW(parse(text), Error) << text;
+    }
     EXPECT_FALSE(parse("lockstep train -o r -n 4").ranks.has_value());
 }
 

@@ -2,13 +2,19 @@
 
 #include "launch/supervisor/processes.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
 
 #include "io/base/error.h"
+#include "launch/supervisor/host_pool.h"
+#include "launch/supervisor/leftovers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -19,6 +25,34 @@ int wait_for(Processes& processes, pid_t child) {
         if (const auto code = processes.exit_code(child)) return *code;
         processes.wait(10);
     }
+}
+
+/// No more files can be opened while it lives.
+class NoFilesLeft {
+  public:
+    NoFilesLeft() {
+        getrlimit(RLIMIT_NOFILE, &before_);
+        rlimit none = before_;
+        none.rlim_cur = 3;
+        setrlimit(RLIMIT_NOFILE, &none);
+    }
+    ~NoFilesLeft() { setrlimit(RLIMIT_NOFILE, &before_); }
+    NoFilesLeft(const NoFilesLeft&) = delete;
+    NoFilesLeft& operator=(const NoFilesLeft&) = delete;
+
+  private:
+    rlimit before_{};
+};
+
+ErrorCode code_of_start(Processes& processes, const std::vector<std::string>& words,
+                        const std::string& output = {}) {
+    try {
+        processes.start(words, {}, output);
+    } catch (const Error& error) {
+        return error.code();
+    }
+    ADD_FAILURE() << "it was started";
+    return ErrorCode::bug;
 }
 
 bool is_alive(pid_t process) {
@@ -50,6 +84,77 @@ TEST(ProcessesTest, AProgramThatIsNotThereIsNamed) {
     }
 }
 
+TEST(ProcessesTest, OneAtATime) {
+    Processes processes;
+    try {
+        const Processes second;
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::bug);
+    }
+    raise(SIGTERM);
+    processes.wait(1);
+    EXPECT_EQ(processes.stop_requests(), 1) << "the first still has the signals";
+}
+
+TEST(ProcessesTest, AMachineWithoutRoomIsNoFaultOfTheCommand) {
+    Processes processes;
+    {
+        const NoFilesLeft full;
+        EXPECT_EQ(code_of_start(processes, {"/bin/sh", "-c", "exit 0"}), ErrorCode::environment);
+    }
+    EXPECT_EQ(wait_for(processes, processes.start({"/bin/sh", "-c", "exit 0"}, {})), 0);
+}
+
+TEST(ProcessesTest, AnOutputThatCannotBeOpenedIsSaid) {
+    Processes processes;
+    const TemporaryDirectory folder;
+    EXPECT_EQ(code_of_start(processes, {"/bin/sh", "-c", "exit 0"}, (folder / "no/such/folder/log").string()),
+              ErrorCode::not_found);
+}
+
+TEST(HostPoolProbeTest, AHostThatCannotBeAskedCountsAsNotAlive) {
+    Processes processes;
+    HostPool pool(processes, {{"far", 4}, {"localhost", 2}}, "true", 5);
+    {
+        const NoFilesLeft full;
+        EXPECT_EQ(to_text(pool.ask()), "localhost:2");
+        EXPECT_EQ(pool.slots_in_reach(), std::nullopt);
+        EXPECT_EQ(pool.slots_in_reach(), 2);
+    }
+    EXPECT_EQ(to_text(pool.ask()), "far:4,localhost:2");
+}
+
+TEST(LeftoversSweepTest, SegmentsOfOurOwnDeadGoAndForeignOnesStay) {
+    const std::string id = std::to_string(getpid());
+    const std::filesystem::path ours = "/dev/shm/vader_segment.test-" + id + ".0";
+    const std::filesystem::path foreign = "/dev/shm/vader_segment.test-" + id + ".1";
+    std::ofstream(foreign) << "another job's";
+    int ready[2];
+    ASSERT_EQ(pipe(ready), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int file = open(ours.c_str(), O_RDWR | O_CREAT, 0600);
+        const bool mapped = ftruncate(file, 4096) == 0 &&
+                            mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) != MAP_FAILED;
+        if (!mapped || write(ready[1], "x", 1) != 1) _exit(1);
+        for (;;) pause();
+    }
+    char byte = 0;
+    EXPECT_EQ(read(ready[0], &byte, 1), 1);
+    Leftovers leftovers;
+    leftovers.note({child});
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    EXPECT_TRUE(std::filesystem::exists(ours)) << "a killed process leaves it";
+    EXPECT_EQ(leftovers.sweep(), 1U);
+    EXPECT_FALSE(std::filesystem::exists(ours));
+    EXPECT_TRUE(std::filesystem::exists(foreign));
+    std::filesystem::remove(foreign);
+    close(ready[0]);
+    close(ready[1]);
+}
+
 TEST(ProcessesTest, VariablesAreLaidOver) {
     Processes processes;
     setenv("LOCKSTEP_TEST_OLD", "old", 1);
@@ -69,8 +174,9 @@ TEST(ProcessesTest, NothingHidesFromTheEnd) {
     EXPECT_EQ(wait_for(processes, child), 0);
     const pid_t grandchild = read_id(processes, folder / "id");
     EXPECT_TRUE(is_alive(grandchild));
-    processes.kill_all();
+    EXPECT_TRUE(processes.kill_all().empty());
     EXPECT_FALSE(is_alive(grandchild));
+    EXPECT_EQ(processes.exit_code(grandchild), std::nullopt) << "its number may be another's by now";
     EXPECT_TRUE(descendants_of(getpid()).empty());
 }
 

@@ -136,5 +136,41 @@ TEST_F(RestartPolicyTest, TheNumberOfRestartsCanBeBounded) {
     EXPECT_EQ(policy.after(death(137, 3, 1, 2)).what, What::finish);
 }
 
+TEST_F(RestartPolicyTest, AQuarantineIsARestartThatCounts) {
+    settings_.restarts_max = 2;
+    RestartPolicy policy{settings_};
+    policy.after(death(139, 4, 4, 4));
+    policy.after(death(139, 4, 4, 4));
+    const RestartDecision third = policy.after(death(139, 4, 4, 4));
+    EXPECT_EQ(third.what, What::finish);
+    EXPECT_EQ(third.exit_code, 76);
+    EXPECT_THAT(third.reason, testing::HasSubstr("as often as allowed"));
+}
+
+TEST_F(RestartPolicyTest, WhatIsInTheWayIsWaitedForAndMakesNoLoop) {
+    AttemptEnd end = death(78, std::nullopt, 4, 4);
+    end.obstacle = "the run is in use by another process";
+    std::vector<double> delays;
+    for (int i = 0; i < 8; ++i) {
+        const RestartDecision decision = after(end);
+        EXPECT_EQ(decision.what, What::restart);
+        EXPECT_EQ(decision.reason, end.obstacle);
+        delays.push_back(decision.delay_seconds);
+    }
+    EXPECT_THAT(delays, testing::ElementsAre(1, 2, 4, 8, 16, 32, 60, 60));
+    EXPECT_EQ(after(death(137, 5, 4, 4)).delay_seconds, 0) << "deaths are counted by themselves";
+    EXPECT_EQ(after(end).delay_seconds, 1);
+    end.stop_requested = true;
+    EXPECT_EQ(after(end).exit_code, 75);
+
+    settings_.restarts_max = 1;
+    RestartPolicy policy{settings_};
+    end.stop_requested = false;
+    EXPECT_EQ(policy.after(end).what, What::restart);
+    const RestartDecision last = policy.after(end);
+    EXPECT_EQ(last.what, What::finish);
+    EXPECT_EQ(last.exit_code, 78);
+}
+
 }  // namespace
 }  // namespace lockstep

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "io/base/error.h"
 #include "io/base/philox.h"
 
 namespace lockstep {
@@ -26,6 +27,8 @@ class VirtualJob : public SupervisedJob {
     double stop_at = 1e9;
     std::function<std::optional<int>(double now)> hosts;
     std::optional<std::uint64_t> poisoned;  ///< Loading this generation kills.
+    double no_room_until = 0;               ///< Until then no process can be started.
+    double in_use_until = 0;                ///< Until then somebody else holds the run.
 
     double now() override { return now_; }
     void wait(double seconds) override {
@@ -39,6 +42,7 @@ class VirtualJob : public SupervisedJob {
     std::optional<int> ranks_in_reach() override { return ranks_available(); }
     void start(std::optional<int> ranks) override {
         EXPECT_FALSE(running_) << "two jobs at once";
+        if (now_ < no_room_until) throw Error(ErrorCode::environment, "cannot start 'mpirun': no room");
         ranks_used.push_back(ranks);
         start_times.push_back(now_);
         running_ = true;
@@ -47,7 +51,9 @@ class VirtualJob : public SupervisedJob {
         frozen_ = false;
         step_ = first_step_ = generations_.empty() ? 0 : generations_.back();
         if (poisoned && step_ == *poisoned) code_ = 139;
+        if (run_in_use()) code_ = 78;
     }
+    bool run_in_use() override { return now_ < in_use_until; }
     std::optional<int> exit_code() override { return code_; }
     std::optional<Heartbeat> heartbeat() override {
         if (now_ - start_times.back() < 1) return std::nullopt;
@@ -162,6 +168,28 @@ TEST(SuperviseTest, ABadGenerationIsMovedAsideAndTheRunGoesOn) {
     EXPECT_THAT(outcome.quarantined, testing::ElementsAre("abandoned/10"));
     EXPECT_EQ(outcome.attempts.size(), 4U);
     EXPECT_THAT(job.said, testing::Contains(testing::HasSubstr("always on generation 10")));
+}
+
+TEST(SuperviseTest, AStartThatFailsForLackOfRoomIsTriedAgainLater) {
+    VirtualJob job;
+    job.no_room_until = 10;
+    const SupervisorOutcome outcome = supervise(job, quick());
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_EQ(outcome.attempts.front().exit_code, 78);
+    EXPECT_EQ(outcome.attempts.size(), 5U) << "at 0, 1, 3, 7 and 15 s";
+    EXPECT_THAT(job.said, testing::Contains(testing::HasSubstr("no room")));
+}
+
+TEST(SuperviseTest, ARunInUseIsWaitedForAndAnyOther78Ends) {
+    VirtualJob job;
+    job.in_use_until = 40;
+    EXPECT_EQ(supervise(job, quick()).exit_code, 0);
+    EXPECT_THAT(job.said, testing::Contains(testing::HasSubstr("in use")));
+    VirtualJob unsuitable;
+    unsuitable.starts = {{1.5, 78}};
+    const SupervisorOutcome outcome = supervise(unsuitable, quick());
+    EXPECT_EQ(outcome.exit_code, 78);
+    EXPECT_EQ(outcome.attempts.size(), 1U);
 }
 
 TEST(SuperviseTest, FewerHostsMeanFewerRanksAndTooFewAreWaitedFor) {

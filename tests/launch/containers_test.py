@@ -1,0 +1,104 @@
+# The images hold what the program needs: every library it is linked with is of a package that the image installs,
+# or of one such a package depends on; and both images are built alike. On the distribution of the images only.
+#   containers_test.py BINARY LAUNCH-FOLDER
+
+import os
+import re
+import subprocess
+import sys
+
+binary, launch = sys.argv[1:]
+problems = []
+
+
+def output_of(*words):
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def read(name):
+    with open(os.path.join(launch, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def joined_lines(text):
+    return text.replace("\\\n", " ").splitlines()
+
+
+# --- what is needed
+
+def package_of(library):
+    real = os.path.realpath(library)
+    # The package may know it by its place before /usr and / became one.
+    for path in (library, real, "/usr" + real, real.removeprefix("/usr")):
+        found = subprocess.run(["dpkg-query", "-S", path], capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            return found.stdout.split(":")[0]
+    problems.append(f"{library} is of no package")
+    return None
+
+
+needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("readelf", "-d", binary))
+places = dict(re.findall(r"(\S+) => (\S+)", output_of("ldd", binary)))
+packages_needed = {}
+for name in needed:
+    if name.startswith("ld-linux"):
+        continue  # Of the C library.
+    packages_needed[name] = package_of(places[name])
+if len(packages_needed) < 10:
+    problems.append(f"only {len(packages_needed)} libraries found; is {binary} the program?")
+
+# --- what is installed
+
+depends = {}
+for line in output_of("dpkg-query", "-W", "-f", "${Package}\\t${Depends}, ${Pre-Depends}\\n").splitlines():
+    package, _, text = line.partition("\t")
+    depends[package] = set(re.findall(r"(?:^|[,|])\s*([a-z0-9.+-]+)", text))
+
+
+def with_dependencies(packages):
+    found, waiting = set(), list(packages)
+    while waiting:
+        package = waiting.pop()
+        if package not in found:
+            found.add(package)
+            waiting += depends.get(package, ())
+    return found
+
+
+def installed_by(lines):
+    packages = []
+    for line in lines:
+        for words in re.findall(r"apt-get install ([^&]*)", line):
+            packages += [word for word in words.split() if not word.startswith("-")]
+    return packages
+
+
+docker = read("containers/Dockerfile")
+build, runtime = re.split(r"^FROM ", docker, flags=re.MULTILINE)[1:]
+definition = read("containers/lockstep.def")
+tools = re.search(r"packages=\(([^)]*)\)", read("install.sh")).group(1).split()
+
+images = {"Dockerfile": installed_by(joined_lines(runtime)), "lockstep.def": tools}
+for image, packages in images.items():
+    if not packages:
+        problems.append(f"{image}: no packages found")
+    have = with_dependencies(packages)
+    for library, package in packages_needed.items():
+        if package and package not in have:
+            problems.append(f"{image}: {library} is of {package}, which it does not install")
+
+# --- both alike
+
+base = runtime.split()[0]
+if build.split()[0] != base or not re.search(rf"^From: {re.escape(base)}$", definition, flags=re.MULTILINE):
+    problems.append(f"the images do not all begin with {base}")
+for command in ("launch/install.sh", "cmake --preset", "cmake --build"):
+    lines = [re.search(re.escape(command) + r"[^\n&\\]*", text) for text in (build, definition)]
+    if None in lines or lines[0].group().strip() != lines[1].group().strip():
+        problems.append(f"'{command}' is not the same in both")
+setting = re.search(r"ENV (\S+=\S+)", runtime)
+if not setting or f"export {setting.group(1)}" not in definition:
+    problems.append("the settings of Open MPI are not the same in both")
+
+print("\n".join(problems) or f"{len(packages_needed)} libraries, all there")
+sys.exit(1 if problems else 0)
