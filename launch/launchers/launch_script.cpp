@@ -95,21 +95,27 @@ std::string supervised_line(const LaunchRequest& r) {
 }
 
 /// The part every shell script shares: start, pass the notice on, and give back the code.
-/// bash's wait returns early when a trapped signal comes, so it is asked again while the job lives.
+/// bash's wait returns early when a trapped signal comes, so it is asked again while the job lives, and
+/// after.
 std::string body(const LaunchRequest& r, const std::string& requeue) {
     std::string text =
         "set -u\n" + settings(r) +
-        "\njob=\n"
+        "\njob=\nasked=\n"
         "# The notice before the limit, and the system's own end: all ranks commit and stop, code 75.\n"
-        "trap 'test -n \"$job\" && kill -USR1 \"$job\" 2>/dev/null' USR1 TERM\n" +
+        "stop() { asked=1; test -n \"$job\" && kill -USR1 \"$job\" 2>/dev/null; }\n" +
+        (requeue.empty() ? "trap stop USR1 TERM\n" : "ended=\ntrap stop USR1\ntrap 'ended=1; stop' TERM\n") +
         supervised_line(r) +
         " &\njob=$!\n"
-        "wait \"$job\"\ncode=$?\n"
-        "while kill -0 \"$job\" 2>/dev/null; do\n    wait \"$job\"\n    code=$?\ndone\n";
+        "# Asked before it had a number.\n"
+        "test -z \"$asked\" || stop\n"
+        "while kill -0 \"$job\" 2>/dev/null; do wait \"$job\"; done\n"
+        "# bash keeps the code of what has ended; a wait that a signal cut short has another.\n"
+        "wait \"$job\"\ncode=$?\n";
     if (!requeue.empty()) {
         text +=
-            "# Stopped and resumable: queue it again. The same command continues the run.\n"
-            "if [ \"$code\" -eq 75 ]; then\n    " +
+            "# Stopped and resumable: queue it again. The same command continues the run. Not what the\n"
+            "# system ended: its user may have cancelled it, and what is to run again it queues itself.\n"
+            "if [ \"$code\" -eq 75 ] && [ -z \"$ended\" ]; then\n    " +
             requeue + "\nfi\n";
     }
     return text + "exit \"$code\"\n";

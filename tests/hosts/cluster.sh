@@ -3,9 +3,12 @@
 #
 #   cluster_up FOLDER N          hosts h1…hN at 10.78.0.1…N
 #   on_first COMMAND…            in h1's network, seeing the machine's processes: where mpirun and lockstep run
-#   cut_link H | power_off H | freeze H | thaw H
+#   $cluster/agent H COMMAND…    on a host, as ssh would
+#   cut_link H | power_off H | power_on H | freeze H | thaw H
 
 net=10.78.0
+# The option that asks for the tests that source this.
+cluster_option=LOCKSTEP_TEST_HOSTS
 
 cluster_fail() {
     echo "hosts: $*" >&2
@@ -14,11 +17,11 @@ cluster_fail() {
 
 cluster_needs() {
     local tool
-    for tool in unshare nsenter ip mpirun; do
+    for tool in unshare setpriv nsenter ip mpirun; do
         command -v "$tool" >/dev/null || cluster_fail "no $tool; install util-linux, iproute2 and openmpi-bin"
     done
     unshare --net --uts --mount --pid --fork --mount-proc true 2>/dev/null ||
-        cluster_fail "this machine allows no namespaces (they need root); configure with -DLOCKSTEP_TEST_HOSTS=OFF"
+        cluster_fail "this machine allows no namespaces (they need root); configure with -D$cluster_option=OFF"
 }
 
 holder() { cat "$cluster/$1.pid"; }
@@ -26,7 +29,9 @@ holder() { cat "$cluster/$1.pid"; }
 # NAME SCRIPT: a process that holds the namespaces; its pid 1 waits for ever and reaps what is left to it.
 hold() {
     local name=$1 unshare_pid child=""
-    setsid unshare --net --uts --mount --pid --fork --mount-proc --kill-child=KILL bash -c "
+    rm -f "$cluster/$name.ready"
+    # Killed test or not, the hosts end with it.
+    setsid setpriv --pdeathsig KILL unshare --net --uts --mount --pid --fork --mount-proc --kill-child=KILL bash -c "
         hostname '$name'
         ip link set lo up
         mount --bind '$cluster/hosts' /etc/hosts
@@ -34,7 +39,7 @@ hold() {
         : >'$cluster/$name.ready'
         while :; do sleep 3600 & wait \$!; done" </dev/null >"$cluster/$name.log" 2>&1 &
     unshare_pid=$!
-    echo "$unshare_pid" >>"$cluster/holders"
+    echo "$unshare_pid" >"$cluster/$name.holder"
     for _ in $(seq 200); do
         if [ -e "$cluster/$name.ready" ]; then
             child=$(tr -d ' \n' <"/proc/$unshare_pid/task/$unshare_pid/children")
@@ -46,9 +51,20 @@ hold() {
     echo "$child" >"$cluster/$name.pid"
 }
 
+# A host, held and plugged in.
+add_host() { # H
+    local k=${1#h} switch
+    switch=$(holder switch)
+    hold "$1"
+    nsenter -t "$switch" -n ip link add "p$k" type veth peer name eth0 netns "$(holder "$1")"
+    nsenter -t "$switch" -n ip link set "p$k" master br0 up
+    nsenter -t "$(holder "$1")" -n ip addr add "$net.$k/24" dev eth0
+    nsenter -t "$(holder "$1")" -n ip link set eth0 up
+}
+
 cluster_up() {
     cluster=$1
-    local count=$2 k switch
+    local count=$2 k
     cluster_needs
     mkdir -p "$cluster"
     {
@@ -56,16 +72,9 @@ cluster_up() {
         for k in $(seq "$count"); do echo "$net.$k h$k"; done
     } >"$cluster/hosts"
     hold switch
-    switch=$(holder switch)
-    nsenter -t "$switch" -n ip link add br0 type bridge
-    nsenter -t "$switch" -n ip link set br0 up
-    for k in $(seq "$count"); do
-        hold "h$k"
-        nsenter -t "$switch" -n ip link add "p$k" type veth peer name eth0 netns "$(holder "h$k")"
-        nsenter -t "$switch" -n ip link set "p$k" master br0 up
-        nsenter -t "$(holder "h$k")" -n ip addr add "$net.$k/24" dev eth0
-        nsenter -t "$(holder "h$k")" -n ip link set eth0 up
-    done
+    nsenter -t "$(holder switch)" -n ip link add br0 type bridge
+    nsenter -t "$(holder switch)" -n ip link set br0 up
+    for k in $(seq "$count"); do add_host "h$k"; done
     # How mpirun reaches a host: AGENT HOST COMMAND…, as ssh is called.
     cat >"$cluster/agent" <<AGENT
 #!/bin/bash
@@ -104,13 +113,23 @@ power_off() {
     cut_link "$1"
     # With its first process all others are killed at once.
     kill -KILL "$(holder "$1")"
+    rm "$cluster/$1.holder"
+}
+
+# Again after power_off, with nothing running on it.
+power_on() {
+    local k=${1#h}
+    # The kernel takes the old link away in its own time.
+    nsenter -t "$(holder switch)" -n ip link del "p$k" 2>/dev/null || true
+    add_host "$1"
 }
 
 freeze() { processes_of "$1" | xargs -r kill -STOP; }
 thaw() { processes_of "$1" | xargs -r kill -CONT; }
 
 cluster_down() {
-    local pid
-    [ -e "$cluster/holders" ] || return 0
-    while read -r pid; do kill -KILL "$pid" 2>/dev/null || true; done <"$cluster/holders"
+    local file
+    for file in "$cluster"/*.holder; do
+        [ ! -e "$file" ] || kill -KILL "$(cat "$file")" 2>/dev/null || true
+    done
 }

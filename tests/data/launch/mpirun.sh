@@ -9,14 +9,16 @@ export OMPI_MCA_mpi_yield_when_idle=0
 export OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0
 
 job=
+asked=
 # The notice before the limit, and the system's own end: all ranks commit and stop, code 75.
-trap 'test -n "$job" && kill -USR1 "$job" 2>/dev/null' USR1 TERM
+stop() { asked=1; test -n "$job" && kill -USR1 "$job" 2>/dev/null; }
+trap stop USR1 TERM
 lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
 job=$!
+# Asked before it had a number.
+test -z "$asked" || stop
+while kill -0 "$job" 2>/dev/null; do wait "$job"; done
+# bash keeps the code of what has ended; a wait that a signal cut short has another.
 wait "$job"
 code=$?
-while kill -0 "$job" 2>/dev/null; do
-    wait "$job"
-    code=$?
-done
 exit "$code"

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -71,23 +72,42 @@ TEST_P(LaunchScriptTest, ShellsReadIt) {
 INSTANTIATE_TEST_SUITE_P(Systems, LaunchScriptTest, testing::ValuesIn(systems),
                          [](const auto& name) { return std::string(name.param.name); });
 
+/// A script for slurm with a job that waits for a notice, and a scontrol that notes what it is told.
+struct StoppedScript {
+    TemporaryDirectory folder;
+    int exit_code = 0;
+
+    explicit StoppedScript(const std::string& signal) {
+        LaunchRequest request = request_for("slurm");
+        request.lockstep = (folder / "job").string();
+        folder.write("job", "#!/bin/sh\ntrap 'exit 75' USR1\n: > " + (folder / "ready").string() +
+                                "\nwhile :; do sleep 0.05; done\n");
+        folder.write("bin/scontrol", "#!/bin/sh\necho \"$@\" > " + (folder / "requeued").string() + "\n");
+        folder.write("script", launch_script(request));
+        const auto result = test::run_program(
+            {"sh", "-c",
+             "chmod +x job bin/scontrol; PATH=$PWD/bin:$PATH SLURM_JOB_ID=42 bash ./script & p=$!; "
+             "while ! test -e ready; do sleep 0.05; done; kill -" +
+                 signal +
+                 " $p; wait $p; code=$?; "
+                 "while kill -0 $p 2>/dev/null; do wait $p; code=$?; done; exit $code"},
+            {}, folder.path());
+        exit_code = result.exit_code;
+    }
+};
+
 // The shell part does what it says: a notice reaches the job, its code comes back, and 75 queues again.
 TEST(LaunchScriptBehaviourTest, ANoticeIsPassedOnAndCode75QueuesAgain) {
-    const TemporaryDirectory folder;
-    LaunchRequest request = request_for("slurm");
-    request.lockstep = (folder / "job").string();
-    folder.write("job", "#!/bin/sh\ntrap 'exit 75' USR1\n: > " + (folder / "ready").string() +
-                            "\nwhile :; do sleep 0.05; done\n");
-    folder.write("bin/scontrol", "#!/bin/sh\necho \"$@\" > " + (folder / "requeued").string() + "\n");
-    const auto script = folder.write("script", launch_script(request));
-    const auto result = test::run_program(
-        {"sh", "-c",
-         "chmod +x job bin/scontrol; PATH=$PWD/bin:$PATH SLURM_JOB_ID=42 bash ./script & p=$!; "
-         "while ! test -e ready; do sleep 0.05; done; kill -USR1 $p; wait $p; code=$?; "
-         "while kill -0 $p 2>/dev/null; do wait $p; code=$?; done; exit $code"},
-        {}, folder.path());
-    EXPECT_EQ(result.exit_code, 75) << result.err;
-    EXPECT_EQ(folder.read("requeued"), "requeue 42\n");
+    const StoppedScript script("USR1");
+    EXPECT_EQ(script.exit_code, 75);
+    EXPECT_EQ(script.folder.read("requeued"), "requeue 42\n");
+}
+
+// Or a job cancelled by its user would come back.
+TEST(LaunchScriptBehaviourTest, WhatTheSystemEndsIsNotQueuedAgain) {
+    const StoppedScript script("TERM");
+    EXPECT_EQ(script.exit_code, 75);
+    EXPECT_FALSE(std::filesystem::exists(script.folder / "requeued"));
 }
 
 TEST(LaunchScriptTextTest, ThreadsGivenAsOneWordAreNotGivenTwice) {
