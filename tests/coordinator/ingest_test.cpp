@@ -18,6 +18,7 @@
 #include "io/comm/serial_communicator.h"
 #include "io/commit_hook.h"
 #include "io/documents/megatron.h"
+#include "tests/io/error_of.h"
 #include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 
@@ -25,17 +26,6 @@ namespace lockstep {
 namespace {
 
 using testing::HasSubstr;
-
-template <class Action>
-Error error_of(const Action& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        return error;
-    }
-    ADD_FAILURE() << "no error";
-    return {ErrorCode::bug, ""};
-}
 
 class IngestWorkTest : public testing::Test {
   protected:

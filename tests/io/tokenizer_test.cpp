@@ -9,6 +9,7 @@
 
 #include "io/base/error.h"
 #include "io/tokenizer/utf8.h"
+#include "tests/io/error_of.h"
 
 namespace lockstep {
 namespace {
@@ -20,17 +21,6 @@ std::vector<std::uint32_t> encode(const Tokenizer& tokenizer, std::string_view t
     std::vector<std::uint32_t> ids;
     tokenizer.encode(text, ids);
     return ids;
-}
-
-template <class Action>
-Error error_of(const Action& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        return error;
-    }
-    ADD_FAILURE() << "no error was thrown";
-    return {ErrorCode::bug, ""};
 }
 
 constexpr SpecialsPolicy no_specials{AddSpecial::none, AddSpecial::none, LiteralSpecials::text};

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "tests/io/error_of.h"
 #include "tests/support/mpi_main.h"
 
 namespace lockstep {
@@ -20,18 +21,6 @@ class AgreementTest : public testing::Test {
 
     std::string prefix(int rank) const { return world_ > 1 ? "rank " + std::to_string(rank) + ": " : ""; }
 };
-
-/// Run it; the error it must throw.
-template <class Action>
-Error error_of(const Action& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        return error;
-    }
-    ADD_FAILURE() << "no error was thrown";
-    return {ErrorCode::bug, ""};
-}
 
 TEST_F(AgreementTest, AllWellMeansNothingIsThrown) {
     EXPECT_NO_THROW(agree_or_throw(comm_, std::nullopt));
