@@ -165,7 +165,7 @@ int run_stats(const Invocation& invocation, const std::string& file) {
     const auto used = static_cast<std::uint64_t>(
         std::ranges::count_if(counts, [](std::uint64_t count) { return count != 0; }));
     invocation.say("  " + with_commas(corpus.sources().size()) + " sources of " + bytes_text(source_bytes) +
-                   ", " + fixed(bytes_per_token, 2) + " bytes a token; " + with_commas(used) + " of " +
+                   ", " + fixed(bytes_per_token, 2) + " source bytes a token; " + with_commas(used) + " of " +
                    with_commas(counts.size()) + " token ids occur");
     auto left_out = nlohmann::ordered_json::object();
     for (const auto& [reason, documents] : corpus.left_out()) {
