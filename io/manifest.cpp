@@ -83,7 +83,7 @@ class Fields {
         : object_(object), path_(std::move(path)), origin_(origin) {
         if (!object_.is_object()) wrong("", "an object", object_);
         for (const char* key : keys) {
-            if (!object_.contains(key)) fail(key, "is missing");
+            if (!object_.contains(key)) fail(key, "is missing, expected in every manifest");
         }
         for (const auto& [key, value] : object_.items()) {
             const auto same = [&name = key](const char* k) { return name == k; };
