@@ -67,7 +67,7 @@ ArtifactWatch::ArtifactWatch(ArtifactPlaces places) : places_(std::move(places))
     std::sort(files_.begin(), files_.end());
     plan_ = load_plan(places_.plan, PlanCheck::content);
     for (std::size_t i = 0; i < places_.corpora.size(); ++i)
-        inputs_.push_back(PlanInput::open(places_.corpora[i], plan_.sources.at(i).name));
+        inputs_.push_back(PlanInput::open(places_.corpora[i], places_.corpora[i].string()));
     lengths_ = plan_.sources.back().lengths;
     inputs_seen_ = observe_inputs();
     plan_seen_ = observe_plan();
@@ -109,7 +109,7 @@ ArtifactWatch::Observation ArtifactWatch::observe_inputs() const {
     Observation seen;
     std::vector<PlanInput> inputs;
     for (std::size_t i = 0; i < places_.corpora.size(); ++i)
-        inputs.push_back(PlanInput::open(places_.corpora[i], plan_.sources[i].name));
+        inputs.push_back(PlanInput::open(places_.corpora[i], places_.corpora[i].string()));
     BatchPlan plan = plan_;
     for (const PlanSource& source : bind_plan(plan, inputs)) seen[source.name] = source.corpus.hex();
     for (const fs::path& file : places_.lengths) {

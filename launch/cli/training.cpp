@@ -353,7 +353,7 @@ std::vector<PlanInput> open_inputs(const std::vector<std::string>& corpora,
                                    const std::vector<PlanSource>& sources) {
     std::vector<PlanInput> inputs;
     for (const std::string& path : corpus_paths(corpora, sources))
-        inputs.push_back(PlanInput::open(path, ""));
+        inputs.push_back(PlanInput::open(path, path));  // Messages name the file.
     return inputs;
 }
 
