@@ -184,4 +184,15 @@ RunRecord read_run_record(const std::filesystem::path& run) {
     }
 }
 
+void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {
+    if (generation.cursor.plan == plan_behind(record.plans, generation.step).plan &&
+        generation.cursor.model == record.model && generation.cursor.numerics == record.numerics) {
+        return;
+    }
+    throw Error(ErrorCode::fingerprint_mismatch,
+                "generation " + std::to_string(generation.step) + " of '" + run +
+                    "' belongs to another plan, other settings or other numerics than run.json and "
+                    "revisions.json");
+}
+
 }  // namespace lockstep

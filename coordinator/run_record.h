@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/base/fingerprint.h"
+#include "io/checkpoint.h"
 #include "plan/plan_slice.h"
 
 namespace lockstep {
@@ -64,5 +65,9 @@ void write_run_revisions(const std::filesystem::path& run, const std::vector<Pla
 
 /// @throws Error{not_found} naming the folder; Error{corrupt_data, incompatible_version}.
 RunRecord read_run_record(const std::filesystem::path& run);
+
+/// A generation must follow the plan that the run's record puts behind it, and its settings.
+/// @throws Error{fingerprint_mismatch}.
+void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run);
 
 }  // namespace lockstep

@@ -153,6 +153,7 @@ ArtifactWatch::Observation ArtifactWatch::observe_run() const {
         throw Error(ErrorCode::corrupt_data, "no generation of '" + run.string() + "' is valid: " +
                                                  (rejected.empty() ? "there is none" : rejected.front()));
     }
+    check_generation(record, *newest, run.string());  // As `resume` does.
     seen["state of step " + std::to_string(newest->step)] = state_of(run, *newest);
     try {
         const VerifyReport report = verify_run(run, plan_, inputs_);

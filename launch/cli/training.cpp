@@ -398,17 +398,6 @@ PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, 
     return wanted.totals ? at_hand_of(std::move(file), *wanted.totals, data) : load_plan_at_hand(path, data);
 }
 
-void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {
-    if (generation.cursor.plan == plan_behind(record.plans, generation.step).plan &&
-        generation.cursor.model == record.model && generation.cursor.numerics == record.numerics) {
-        return;
-    }
-    throw Error(ErrorCode::fingerprint_mismatch,
-                "generation " + std::to_string(generation.step) + " of '" + run +
-                    "' belongs to another plan, other settings or other numerics than run.json and "
-                    "revisions.json");
-}
-
 std::function<void(std::span<float>)> initial_weights_of(const RunRecord& record,
                                                          const TrainingArguments& arguments,
                                                          const TrainSettings& settings) {

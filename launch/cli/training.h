@@ -103,9 +103,6 @@ PlanAtHand at_hand_of(PlanFile plan, const PlanTotals& totals, const std::vector
 /// same by fingerprint.
 PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
                             const std::vector<std::string>& corpora);
-/// A generation must follow the plan that the run's record puts behind it, and its settings.
-/// @throws Error{fingerprint_mismatch}.
-void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run);
 /// `corpora` as given, or the run's.
 std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora);
 
