@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "coordinator/plan_tokenizers.h"
 #include "io/base/error.h"
 #include "launch/cli/training.h"
 
@@ -51,6 +52,7 @@ PlansOfRun load_plans_of_run(const RunRecord& record, const std::vector<std::str
         }
         if (i == 0) {
             result.inputs = open_inputs(corpora_of_run(record, corpora), plan.sources);
+            require_same_tokenizers(wanted[i].path, plan.sources, result.inputs);
             for (const PlanInput& input : result.inputs) warn_of_drift(*input.corpus());
         }
         bind_plan(plan, result.inputs);
