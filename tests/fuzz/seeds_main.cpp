@@ -17,6 +17,7 @@
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
 #include "tests/coordinator/small_artifacts.h"
+#include "tests/support/sentencepiece_fields.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/worker/model_cases.h"
 #include "worker/model/adapter_folder.h"
@@ -214,16 +215,6 @@ json unigram_file() {
                      {"vocab", {{"<unk>", 0.0}, {"▁", -2.0}, {"▁hello", -3.5}, {"l", -4.0}, {"o", -4.5}}}};
     file["added_tokens"] = {{{"id", 0}, {"content", "<unk>"}, {"special", true}, {"normalized", false}}};
     return file;
-}
-
-/// Fields of a protocol buffer.
-std::string field(int number, const std::string& bytes) {
-    return std::string{static_cast<char>(number * 8 + 2), static_cast<char>(bytes.size())} + bytes;
-}
-std::string piece(const std::string& text, float score, int type) {
-    std::string bytes = field(1, text) + static_cast<char>(2 * 8 + 5);
-    bytes.append(reinterpret_cast<const char*>(&score), 4);
-    return field(1, bytes + static_cast<char>(3 * 8) + static_cast<char>(type));
 }
 
 void add_tokenizers(const Seeds& seeds) {

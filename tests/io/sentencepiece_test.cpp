@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "io/tokenizer/tokenizer_files.h"
+#include "tests/io/encoded.h"
 #include "tests/support/sentencepiece_model.h"
 #include "tests/support/temporary_directory.h"
 
@@ -14,12 +15,6 @@ namespace lockstep {
 namespace {
 
 using testing::ElementsAre;
-
-std::vector<std::uint32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-    std::vector<std::uint32_t> ids;
-    tokenizer.encode(text, ids);
-    return ids;
-}
 
 SpecialsPolicy parsing() {
     SpecialsPolicy policy;

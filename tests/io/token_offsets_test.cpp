@@ -14,6 +14,7 @@
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/tokenizer_files.h"
+#include "tests/support/sentencepiece_fields.h"
 
 namespace lockstep {
 namespace {
@@ -296,16 +297,6 @@ TEST(TokenOffsetsTest, UnigramSpellsUnknownRunsAsOne) {
                      {"vocab", json::parse(R"([["<unk>", 0.0], ["▁", -2.0], ["▁a", -2.5], ["b", -3.0]])")}};
     EXPECT_THAT(offsets_of(*parsing(file), "a \u00e9xb"),
                 ElementsAre(Pair(0, 1), Pair(1, 2), Pair(2, 5), Pair(5, 6)));
-}
-
-/// Fields of a protocol buffer.
-std::string field(int number, const std::string& bytes) {
-    return std::string{static_cast<char>(number * 8 + 2), static_cast<char>(bytes.size())} + bytes;
-}
-std::string piece(const std::string& text, float score, int type) {
-    std::string bytes = field(1, text) + static_cast<char>(2 * 8 + 5);
-    bytes.append(reinterpret_cast<const char*>(&score), 4);
-    return field(1, bytes + static_cast<char>(3 * 8) + static_cast<char>(type));
 }
 
 TEST(TokenOffsetsTest, SentencePieceGivesItsLibrarysOffsets) {

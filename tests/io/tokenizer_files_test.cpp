@@ -13,6 +13,7 @@
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/openai_names.h"
+#include "tests/io/encoded.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
 
@@ -22,12 +23,6 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::vector<std::uint32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-    std::vector<std::uint32_t> ids;
-    tokenizer.encode(text, ids);
-    return ids;
-}
 
 /// Byte level: 256 bytes, then "he", "ll", "hell", "hello", and one special.
 json small_file() {

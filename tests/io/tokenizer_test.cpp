@@ -9,6 +9,7 @@
 
 #include "io/base/error.h"
 #include "io/tokenizer/utf8.h"
+#include "tests/io/encoded.h"
 #include "tests/io/error_of.h"
 
 namespace lockstep {
@@ -16,12 +17,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::vector<std::uint32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-    std::vector<std::uint32_t> ids;
-    tokenizer.encode(text, ids);
-    return ids;
-}
 
 constexpr SpecialsPolicy no_specials{AddSpecial::none, AddSpecial::none, LiteralSpecials::text};
 

@@ -7,6 +7,7 @@
 #include "io/base/philox.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/training/pair_learning.h"
+#include "tests/io/encoded.h"
 #include "tests/io/error_of.h"
 
 namespace lockstep {
@@ -34,12 +35,6 @@ TrainedTokenizer train_pieces(const Texts& texts, const TrainingOptions& options
 
 std::unique_ptr<Tokenizer> loaded(const TrainedTokenizer& trained) {
     return make_json_tokenizer(trained.file, trained.config, "", SpecialsPolicy{});
-}
-
-std::vector<std::uint32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-    std::vector<std::uint32_t> ids;
-    tokenizer.encode(text, ids);
-    return ids;
 }
 
 /// Lines of words from a small, skewed vocabulary, some of them long.
