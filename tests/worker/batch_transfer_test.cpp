@@ -7,32 +7,21 @@
 #include <stdexcept>
 
 #include "tests/support/mpi_main.h"
+#include "tests/worker/small_batch.h"
 #include "worker/cross_check.h"
 
 namespace lockstep {
 namespace {
 
-PackedBatch some_batch() {
-    PackedBatch batch;
-    batch.step = 20;
-    batch.pack = 7;
-    batch.token_ids = {1, 2, 3};
-    batch.position_ids = {0, 1, 0};
-    batch.targets = {2, -1, -1};
-    batch.cu_seqlens = {0, 2, 3};
-    batch.num_targets = 1;
-    return batch;
-}
-
 TEST(BatchTransferTest, ABatchArrivesAsItWasSent) {
     Communicator& comm = test_communicator();
     ASSERT_GT(comm.size().value, 1);
     if (comm.rank().value == 0) {
-        send_batch(comm, some_batch(), Rank{1});
+        send_batch(comm, small_batch(20), Rank{1});
         send_batch(comm, PackedBatch(), Rank{1});
     } else if (comm.rank().value == 1) {
         const PackedBatch batch = receive_batch(comm, Rank{0});
-        const PackedBatch sent = some_batch();
+        const PackedBatch sent = small_batch(20);
         EXPECT_EQ(batch.step, sent.step);
         EXPECT_EQ(batch.pack, sent.pack);
         EXPECT_EQ(batch.token_ids, sent.token_ids);
@@ -55,10 +44,10 @@ TEST(BatchTransferTest, WithoutRoomForItTheReceiverAloneFails) {
         std::uint64_t has_room = 1;
         comm.receive(std::as_writable_bytes(std::span(&has_room, 1)), Rank{1}, batch_tag)->wait();
         EXPECT_EQ(has_room, 0U);
-        send_batch(comm, some_batch(), Rank{1});
+        send_batch(comm, small_batch(20), Rank{1});
     } else if (comm.rank().value == 1) {
         EXPECT_THROW(receive_batch(comm, Rank{0}), std::length_error);
-        EXPECT_EQ(receive_batch(comm, Rank{0}).token_ids, some_batch().token_ids) << "both are in step";
+        EXPECT_EQ(receive_batch(comm, Rank{0}).token_ids, small_batch(20).token_ids) << "both are in step";
     }
 }
 

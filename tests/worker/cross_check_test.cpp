@@ -9,21 +9,10 @@
 
 #include "io/comm/agreement.h"
 #include "tests/support/mpi_main.h"
+#include "tests/worker/small_batch.h"
 
 namespace lockstep {
 namespace {
-
-PackedBatch batch_of(std::uint64_t step) {
-    PackedBatch batch;
-    batch.step = step;
-    batch.pack = 7;
-    batch.token_ids = {1, 2, 3};
-    batch.position_ids = {0, 1, 0};
-    batch.targets = {2, -1, -1};
-    batch.cu_seqlens = {0, 2, 3};
-    batch.num_targets = 1;
-    return batch;
-}
 
 PackImage image_of(std::uint64_t value) {
     return {{value, value + 1}, value + 2};
@@ -100,9 +89,9 @@ TEST(CrossCheckTest, TheOwnerIsTheNextRankThatHasSomethingToCheck) {
 template <class Again>
 CrossCheckFinding finding_of(const PackImage& owner, const PackImage& checker, const Again& again) {
     Communicator& comm = test_communicator();
-    return find_the_odd_one(comm, roles_for(Rank{0}, comm.size()), 10, batch_of(10), owner, checker,
+    return find_the_odd_one(comm, roles_for(Rank{0}, comm.size()), 10, small_batch(10), owner, checker,
                             [&](const PackedBatch& batch) {
-                                EXPECT_EQ(batch.token_ids, batch_of(10).token_ids);
+                                EXPECT_EQ(batch.token_ids, small_batch(10).token_ids);
                                 return again(comm.rank());
                             });
 }
