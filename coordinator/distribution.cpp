@@ -165,10 +165,6 @@ AssignedSteps assign(const ServedPlan& plan, std::uint64_t step_begin, std::uint
 
 }  // namespace
 
-ServedPlan serve(const BatchPlan& plan, std::vector<PlanSource> bound) {
-    return {view_of(plan), totals_of(plan), std::move(bound), {}};
-}
-
 StepWindow window_of(const ServedPlan& plan, std::uint64_t step_begin, std::uint64_t step_end) {
     AssignedSteps steps = assign(plan, step_begin, step_end, WorldSize{1});
     return {std::move(steps.slices.front()), std::move(steps.step_packs), std::move(steps.step_targets)};

@@ -31,8 +31,6 @@ struct ServedPlan {
 
     PlanSummary summary() const { return summarize(*view.head, view.num_packs, totals); }
 };
-/// A plan in memory. Borrows it.
-ServedPlan serve(const BatchPlan& plan, std::vector<PlanSource> bound);
 
 class PlanDistribution {
   public:

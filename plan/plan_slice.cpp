@@ -26,10 +26,6 @@ PlanTotals totals_of(const BatchPlan& plan) {
     return totals;
 }
 
-PlanSummary summarize(const BatchPlan& plan) {
-    return summarize(plan, plan.num_packs(), totals_of(plan));
-}
-
 PlanSummary summarize(const BatchPlan& head, std::uint64_t num_packs, const PlanTotals& totals) {
     PlanSummary summary;
     static_cast<PlanTotals&>(summary) = totals;

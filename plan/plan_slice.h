@@ -58,8 +58,7 @@ struct PlanSummary : PlanTotals {
     /// Epoch that holds a step; num_epochs at the end.
     std::uint64_t epoch_of(std::uint64_t step) const;
 };
-PlanSummary summarize(const BatchPlan& plan);
-/// The same of a plan of which only the head is at hand.
+/// @param head  the plan, or its head.
 PlanSummary summarize(const BatchPlan& head, std::uint64_t num_packs, const PlanTotals& totals);
 
 /// Every rank's slice of some steps, in one pass over their packs.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "plan/shard.h"
+#include "tests/coordinator/served_plan.h"
 #include "tests/io/error_of.h"
 #include "tests/plan/plan_support.h"
 #include "tests/support/mpi_main.h"
@@ -43,7 +44,7 @@ PlanDistribution distribute(Communicator& comm) {
 
 TEST(DistributionTest, EveryRankLearnsWhatThePlanIs) {
     const PlanDistribution distribution = distribute(test_communicator());
-    const PlanSummary expected = summarize(long_plan());
+    const PlanSummary expected = serve(long_plan(), {}).summary();
     const PlanSummary& found = distribution.summary();
     EXPECT_EQ(found.plan, expected.plan);
     EXPECT_EQ(found.num_steps, expected.num_steps);

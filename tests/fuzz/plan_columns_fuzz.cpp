@@ -10,7 +10,7 @@ using namespace lockstep;
 
 void load_whole(const std::filesystem::path& folder) {
     const BatchPlan plan = load_plan(folder, PlanCheck::files);
-    summarize(plan);
+    totals_of(plan);
     plan_stats(plan, {});
 }
 
@@ -37,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::read_or_refuse([&] {
         const ColumnFile file = ColumnFile::open(folder / "plan.h5", plan_format, plan_format_version);
         const BatchPlan plan = from_columns(read_plan_columns(file, PlanColumnsRead::all));
-        summarize(plan);
+        totals_of(plan);
         plan_stats(plan, {});
         validate_plan(plan, {});
     });

@@ -36,7 +36,7 @@ std::vector<Rank> ranks_of(const BatchPlan& plan, std::uint64_t begin, std::uint
 
 TEST(PlanSliceTest, TheSummaryCountsThePlan) {
     const BatchPlan plan = small_plan();
-    const PlanSummary summary = summarize(plan);
+    const PlanSummary summary = summarize(plan, plan.num_packs(), totals_of(plan));
     EXPECT_EQ(summary.plan, plan.fingerprints.plan);
     EXPECT_EQ(summary.num_steps, plan.num_steps());
     EXPECT_EQ(summary.num_epochs, 2U);

@@ -10,6 +10,7 @@
 #include "io/comm/agreement.h"
 #include "io/directory.h"
 #include "io/run_lock.h"
+#include "tests/coordinator/served_plan.h"
 #include "worker/generation_commit.h"
 
 namespace lockstep::simulation {
