@@ -5,6 +5,7 @@
 #include "coordinator/version.h"
 #include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "io/checkpoint.h"
 #include "io/directory.h"
 #include "io/sealed_json.h"
 

@@ -12,10 +12,11 @@
 #include <vector>
 
 #include "io/base/fingerprint.h"
-#include "io/checkpoint.h"
 #include "plan/plan_slice.h"
 
 namespace lockstep {
+
+struct Manifest;
 
 struct RunCorpus {
     std::string name;

@@ -9,9 +9,8 @@
 
 namespace lockstep {
 
-/// @param place  of a file below a run's or a plan's folder, relative to it; of one met alone, its folder's
-/// name
-///               and its own are enough.
+/// @param place  of a file below a run's or a plan's folder, relative to it; of one met alone, the name of
+///               its folder and its own are enough.
 bool has_authority(const std::filesystem::path& place);
 
 }  // namespace lockstep

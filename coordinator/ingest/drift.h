@@ -16,9 +16,8 @@ namespace lockstep {
 
 struct DriftReport {
     std::uint64_t samples_checked = 0;
-    std::uint64_t samples_unreadable =
-        0;             ///< Source absent or not readable, or too far inside a compressed file.
-    std::string note;  ///< One line for people: what could not be checked; may be empty.
+    std::uint64_t samples_unreadable = 0;  ///< Source absent, not readable, or too deep in a compressed file.
+    std::string note;                      ///< One line for people: what could not be checked; may be empty.
 };
 
 /// @param samples  how many to tokenize again, at random.

@@ -61,8 +61,7 @@ class Tokenizer {
     /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an
     /// unknown character.
     virtual void encode(std::string_view text, std::vector<std::uint32_t>& ids) const = 0;
-    /// The same ids, and the offsets of each, appended; slower, and with 16 to 32 bytes of memory a byte of
-    /// text.
+    /// The same ids, and the offsets of each, appended; slower, with 16 to 32 bytes of memory a byte of text.
     ///
     /// A token that holds part of a character has the whole of it, so that neighbours may share one. A
     /// special token that was found in the text has its place there, with the white space it takes away. What

@@ -12,8 +12,7 @@
 
 namespace lockstep {
 
-/// --force replaces a corpus, also a damaged one, and nothing else: neither a source nor somebody's other
-/// file.
+/// --force replaces a corpus, also a damaged one, and nothing else: no source, no other file.
 /// @throws Error{output_exists}.
 void require_replaceable(const std::filesystem::path& output);
 
