@@ -235,10 +235,11 @@ class IngestRun {
             std::uint64_t done = 0;
             for (const std::size_t piece : own) {
                 if (others_failed) return;
-                pieces.run(job_.pieces[piece], piece_path(folder_, piece),
+                pieces.add(job_.pieces[piece], piece_path(folder_, piece),
                            [&](std::uint64_t bytes) { progress_(done + bytes, total); });
                 done += job_.bytes_of(job_.pieces[piece]);
             }
+            pieces.finish();
             identify_sources(others_failed);
         });
     }

@@ -1,13 +1,14 @@
 #include "coordinator/ingest/piece_work.h"
 
 #include <algorithm>
+#include <deque>
+#include <optional>
 
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/ordered_work.h"
 #include "io/corpus_format.h"
-#include "io/directory.h"
 #include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
 #include "io/ingest_piece.h"
@@ -159,52 +160,134 @@ void refuse_too_many_bad(const IngestJob& job, const PieceSamples& samples) {
         bad_document_message(source.name, source.kind, samples.bad_offset[most], problem, job.document));
 }
 
+/// A piece on its way: its blocks are taken in the order in which they were given.
+struct OpenPiece {
+    std::filesystem::path file;
+    PieceSamples of_pipes;             ///< What is known of pipes once they are read.
+    std::uint64_t blocks_pending = 0;  ///< Given and not taken.
+    bool is_read = false;
+};
+
 }  // namespace
 
-PieceWork::PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads)
-    : job_(job), tokenizer_(tokenizer), threads_(threads) {}
+class PieceWork::State {
+  public:
+    State(const IngestJob& job, const Tokenizer& tokenizer, int threads)
+        : job_(job), tokenizer_(tokenizer), work_(threads, [this](DocumentBlock& block, int thread) {
+              return BatchMaker(job_, tokenizer_, benches_[static_cast<std::size_t>(thread)], block).make();
+          }) {
+        for (int i = 0; i < threads; ++i) benches_.push_back({BlockParser(job.document), {}});
+    }
+    ~State() {
+        if (!writer_) return;
+        writer_.reset();
+        std::error_code ignored;
+        std::filesystem::remove(temporary_path(open_.front().file), ignored);
+    }
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
 
-void PieceWork::run(const IngestPiece& piece, const std::filesystem::path& file,
-                    const std::function<void(std::uint64_t)>& progress) {
-    std::vector<Bench> benches;
-    for (int i = 0; i < threads_; ++i) benches.push_back({BlockParser(job_.document), {}});
-    OrderedWork<DocumentBlock, Batch> work(threads_, [&](DocumentBlock& block, int thread) {
-        return BatchMaker(job_, tokenizer_, benches[static_cast<std::size_t>(thread)], block).make();
-    });
-    try {
-        PieceWriter writer(file, corpus_format::token_type(tokenizer_.vocabulary_size()));
-        const auto take = [&] {
-            const Batch batch = work.take();
-            writer.append(batch.tokens, batch.samples);
-            refuse_too_many_bad(job_, writer.samples());
-        };
+    void add(const IngestPiece& piece, const std::filesystem::path& file,
+             const std::function<void(std::uint64_t)>& progress) {
+        OpenPiece& opened = open_.emplace_back();
+        opened.file = file;
         std::uint64_t spans_before = 0;
         for (const SourceSpan& span : piece) {
-            const IngestSource& source = job_.sources[span.source_index];
-            DigestStream whole;
-            const auto blocks =
-                open_blocks(source.name, source.kind, span, job_.document, source.is_pipe ? &whole : nullptr);
-            std::uint64_t position = 0;
-            for (DocumentBlock block; blocks->next(block);) {
-                position = block.file_position;
-                if (work.full()) take();
-                work.give(std::move(block));
-                const std::uint64_t begin = source.kind.is_table() ? 0 : span.begin;
+            const std::uint64_t begin = job_.sources[span.source_index].kind.is_table() ? 0 : span.begin;
+            read(span, opened, [&](std::uint64_t position) {
                 progress(spans_before + std::min(position - std::min(begin, position), job_.bytes_of(span)));
-            }
-            if (source.is_pipe) {
-                writer.samples().pipe_source.push_back(span.source_index);
-                for (const std::uint64_t word : {position, whole.value().low, whole.value().high})
-                    writer.samples().pipe_identity.push_back(word);
-            }
+            });
             spans_before += job_.bytes_of(span);
         }
-        while (!work.empty()) take();
-        writer.finish();
-    } catch (...) {
-        remove_file(temporary_path(file));
-        throw;
+        opened.is_read = true;
+        finish_complete();
     }
+
+    void finish() {
+        while (!work_.empty()) take();
+    }
+
+  private:
+    /// What reading throws comes after what is wrong in blocks read earlier: as with one thread.
+    template <class Read>
+    auto after_earlier_errors(const Read& read) {
+        try {
+            return read();
+        } catch (...) {
+            finish();
+            throw;
+        }
+    }
+
+    void read(const SourceSpan& span, OpenPiece& piece,
+              const std::function<void(std::uint64_t position)>& progress) {
+        const IngestSource& source = job_.sources[span.source_index];
+        DigestStream whole;
+        const auto blocks = after_earlier_errors([&] {
+            return open_blocks(source.name, source.kind, span, job_.document,
+                               source.is_pipe ? &whole : nullptr);
+        });
+        std::uint64_t position = 0;
+        DocumentBlock block;
+        while (after_earlier_errors([&] { return blocks->next(block); })) {
+            position = block.file_position;
+            if (work_.full()) take();
+            ++piece.blocks_pending;
+            work_.give(std::move(block));
+            progress(position);
+        }
+        if (!source.is_pipe) return;
+        piece.of_pipes.pipe_source.push_back(span.source_index);
+        for (const std::uint64_t word : {position, whole.value().low, whole.value().high})
+            piece.of_pipes.pipe_identity.push_back(word);
+    }
+
+    /// The oldest block, of the oldest piece.
+    void take() {
+        const Batch batch = work_.take();
+        PieceWriter& writer = front_writer();
+        writer.append(batch.tokens, batch.samples);
+        refuse_too_many_bad(job_, writer.samples());
+        --open_.front().blocks_pending;
+        finish_complete();
+    }
+
+    PieceWriter& front_writer() {
+        if (!writer_)
+            writer_.emplace(open_.front().file, corpus_format::token_type(tokenizer_.vocabulary_size()));
+        return *writer_;
+    }
+
+    void finish_complete() {
+        while (!open_.empty() && open_.front().is_read && open_.front().blocks_pending == 0) {
+            PieceWriter& writer = front_writer();
+            writer.append({}, open_.front().of_pipes);
+            writer.finish();
+            writer_.reset();
+            open_.pop_front();
+        }
+    }
+
+    const IngestJob& job_;
+    const Tokenizer& tokenizer_;
+    std::vector<Bench> benches_;
+    std::deque<OpenPiece> open_;
+    std::optional<PieceWriter> writer_;  ///< Of the oldest.
+    OrderedWork<DocumentBlock, Batch> work_;
+};
+
+PieceWork::PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads)
+    : state_(std::make_unique<State>(job, tokenizer, threads)) {}
+
+PieceWork::~PieceWork() = default;
+
+void PieceWork::add(const IngestPiece& piece, const std::filesystem::path& file,
+                    const std::function<void(std::uint64_t)>& progress) {
+    state_->add(piece, file, progress);
+}
+
+void PieceWork::finish() {
+    state_->finish();
 }
 
 }  // namespace lockstep

@@ -1,31 +1,41 @@
 // coordinator/ingest/piece_work.h
 //
-// One piece of the sources to its file of tokens, by several threads, in order.
+// Pieces of the sources to their files of tokens, by several threads, in order.
 
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 
 #include "coordinator/ingest/ingest_job.h"
-#include "io/column_file.h"
 
 namespace lockstep {
 
+/// The threads go on with the next piece while the last one is still being finished.
 class PieceWork {
   public:
-    /// @param threads  at least 1; the result does not depend on it.
+    /// Borrows both.
+    /// @param threads  at least 1; the files do not depend on it.
     PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads);
+    /// A piece that is not finished leaves no file behind.
+    ~PieceWork();
+    PieceWork(const PieceWork&) = delete;
+    PieceWork& operator=(const PieceWork&) = delete;
 
+    /// Reads a piece; `file` appears later, by `finish` at the latest.
     /// @param progress  called after each block with the bytes of files behind this piece so far.
-    /// @throws what reading and tokenizing throw; no file is left behind then.
-    void run(const IngestPiece& piece, const std::filesystem::path& file,
+    /// @throws what reading and tokenizing throw, of earlier pieces too; then nothing more may be called.
+    void add(const IngestPiece& piece, const std::filesystem::path& file,
              const std::function<void(std::uint64_t)>& progress);
 
+    /// All files are there. @throws as add.
+    void finish();
+
   private:
-    const IngestJob& job_;
-    const Tokenizer& tokenizer_;
-    int threads_;
+    class State;
+    std::unique_ptr<State> state_;
 };
 
 }  // namespace lockstep

@@ -38,13 +38,13 @@ class IngestWorkTest : public testing::Test {
         plan_pieces(job, sources, piece_bytes);
         return job;
     }
-    IngestTotals ingest(const std::vector<std::filesystem::path>& sources) {
+    IngestTotals ingest(const std::vector<std::filesystem::path>& sources, int threads = 1) {
         const auto comm = make_serial_communicator();
         IngestOutputs outputs;
         outputs.corpus = corpus_;
         if (filter_.validation_share > 0) outputs.validation = directory_ / "v.h5";
         return *run_ingest(
-            *comm, [&] { return job_of(sources); }, outputs, 1, [](std::uint64_t, std::uint64_t) {});
+            *comm, [&] { return job_of(sources); }, outputs, threads, [](std::uint64_t, std::uint64_t) {});
     }
     std::filesystem::path write_lines(int lines) const {
         std::string text;
@@ -97,6 +97,17 @@ TEST_F(IngestWorkTest, ASourceThatCannotBeReadJustNowKeepsTheWork) {
     }
     EXPECT_EQ(ingest({source}).pieces_found, 4U);
     EXPECT_FALSE(has_work());
+}
+
+TEST_F(IngestWorkTest, TheFirstErrorIsTheSameForAnyNumberOfThreads) {
+    const auto bad = directory_.write("a.jsonl", "{\"text\": \"good\"}\n{\"text\": 7}\n");
+    const auto cut_short = directory_.write("b.jsonl.gz", std::string("\x1f\x8b\x08\0", 4));
+    const std::string expected = error_of([&] { ingest({bad, cut_short}); }).what();
+    EXPECT_THAT(expected, HasSubstr("a.jsonl"));
+    for (const int threads : {2, 4}) {
+        EXPECT_EQ(error_of([&] { ingest({bad, cut_short}, threads); }).what(), expected);
+        EXPECT_FALSE(has_work());
+    }
 }
 
 TEST_F(IngestWorkTest, WhatOnlyAssemblyAsksKeepsThePieces) {
