@@ -16,7 +16,7 @@ namespace lockstep {
 struct TextBlocksOptions {
     SourceContent content = SourceContent::text;
     DocumentOptions document;
-    std::size_t block_bytes = std::size_t{4} << 20U;  ///< About; a longer document makes a longer block.
+    std::size_t block_bytes = std::size_t{1} << 20U;  ///< About; a longer document makes a longer block.
     /// The stream of a span from 0 on begins the source, with a byte order mark perhaps, rather than a
     /// document further on.
     bool begins_source = true;
