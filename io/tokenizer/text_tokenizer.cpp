@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include "io/base/error.h"
 #include "io/tokenizer/byte_level.h"
@@ -147,6 +148,7 @@ class TextTokenizer : public Tokenizer {
         std::vector<TextPiece> pieces;
         std::string normalized;
         std::vector<TokenOffsets> offsets;  ///< In one piece.
+        std::thread::id thread;             ///< That used it last.
     };
     /// Where offsets go if they are asked for; all that encodes takes a pointer to one, or null.
     struct OffsetSink {
@@ -352,11 +354,16 @@ class TextTokenizer : public Tokenizer {
     std::unique_ptr<Scratch> take_scratch() const {
         const std::lock_guard lock(mutex_);
         if (idle_.empty()) return std::make_unique<Scratch>();
-        std::unique_ptr<Scratch> scratch = std::move(idle_.back());
-        idle_.pop_back();
+        // A thread's own one first: its words are in that core's cache.
+        auto found = std::ranges::find(idle_, std::this_thread::get_id(),
+                                       [](const auto& scratch) { return scratch->thread; });
+        if (found == idle_.end()) found = idle_.begin();
+        std::unique_ptr<Scratch> scratch = std::move(*found);
+        idle_.erase(found);
         return scratch;
     }
     void give_back(std::unique_ptr<Scratch> scratch) const {
+        scratch->thread = std::this_thread::get_id();
         const std::lock_guard lock(mutex_);
         idle_.push_back(std::move(scratch));
     }

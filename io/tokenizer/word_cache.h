@@ -56,8 +56,44 @@ class WordCache {
     /// Ids of the word; empty if it is not here.
     std::span<const std::uint32_t> find(const Key& key) const {
         const Entry& entry = entries_[key.slot];
-        if (entry.words != key.words) return {};
+        std::uint64_t difference = 0;
+        for (std::size_t i = 0; i < key.words.size(); ++i) difference |= entry.words[i] ^ key.words[i];
+        if (difference != 0) return {};
         return {entry.ids.data(), entry.count};
+    }
+
+    /// Ids of consecutive words [begin, ends[0]), [ends[0], ends[1]), … of `text`, appended.
+    /// @param encode  called with a word that is not here, to append its ids.
+    template <class Encode>
+    void encode(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
+                std::vector<std::uint32_t>& ids, const Encode& encode) {
+        std::array<Key, words_ahead> keys;
+        const auto word_at = [&](std::size_t i) {
+            const std::size_t from = i == 0 ? begin : ends[i - 1];
+            return text.substr(from, ends[i] - from);
+        };
+        const auto fetch = [&](std::size_t i) {
+            if (i >= ends.size()) return;
+            const std::string_view word = word_at(i);
+            if (word.size() > key_bytes_max) return;
+            Key& key = keys[i % words_ahead];
+            key = key_of(word, static_cast<std::size_t>(text.data() + text.size() - word.data()));
+            __builtin_prefetch(&entries_[key.slot]);
+        };
+        for (std::size_t i = 0; i < words_ahead; ++i) fetch(i);
+        for (std::size_t i = 0; i < ends.size(); ++i) {
+            const std::string_view word = word_at(i);
+            if (word.size() > key_bytes_max) {
+                encode(word);
+            } else if (const auto known = find(keys[i % words_ahead]); !known.empty()) {
+                for (const std::uint32_t id : known) ids.push_back(id);
+            } else {
+                const std::size_t first = ids.size();
+                encode(word);
+                put(keys[i % words_ahead], std::span(ids).subspan(first));
+            }
+            fetch(i + words_ahead);
+        }
     }
 
     void put(const Key& key, std::span<const std::uint32_t> ids) {
@@ -70,6 +106,7 @@ class WordCache {
 
   private:
     static_assert(std::endian::native == std::endian::little, "keys are compared as little-endian words");
+    static constexpr std::size_t words_ahead = 8;  ///< Entries are fetched while earlier words are looked up.
     static constexpr unsigned bits = 15;
     static constexpr std::size_t num_entries = std::size_t{1} << bits;
 

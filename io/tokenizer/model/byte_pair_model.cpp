@@ -64,7 +64,8 @@ class BytePairModel : public TokenModel {
                 at = word_end(piece, at);
                 ends[count++] = at;
             }
-            encode_words(piece, begin, {ends.data(), count}, scratch, ids);
+            scratch.cache.encode(piece, begin, {ends.data(), count}, ids,
+                                 [&](std::string_view word) { encode_word(word, scratch, ids); });
             begin = at;
         }
     }
@@ -150,27 +151,6 @@ class BytePairModel : public TokenModel {
         for (std::size_t i = 0; i < piece.size(); ++i)
             byte_of.insert(byte_of.end(), mapped_size(static_cast<unsigned char>(piece[i])), i);
         for (TokenOffsets& token : offsets) token = {byte_of[token.begin], byte_of[token.end - 1] + 1};
-    }
-
-    void encode_words(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
-                      ModelScratch& scratch, std::vector<std::uint32_t>& ids) const {
-        for (const std::size_t end : ends) {
-            const std::string_view word = text.substr(begin, end - begin);
-            if (word.size() > WordCache::key_bytes_max) {
-                encode_word(word, scratch, ids);
-            } else {
-                const WordCache::Key key = WordCache::key_of(word, text.size() - begin);
-                const auto known = scratch.cache.find(key);
-                if (!known.empty()) {
-                    ids.insert(ids.end(), known.begin(), known.end());
-                } else {
-                    const std::size_t first = ids.size();
-                    encode_word(word, scratch, ids);
-                    scratch.cache.put(key, std::span(ids).subspan(first));
-                }
-            }
-            begin = end;
-        }
     }
 
     /// End of the metaspaces at `at` and of what follows them up to the next.

@@ -6,23 +6,8 @@ namespace lockstep {
 
 void TokenModel::encode_pieces(std::string_view text, std::size_t begin, std::span<const std::size_t> ends,
                                ModelScratch& scratch, std::vector<std::uint32_t>& ids) const {
-    for (const std::size_t end : ends) {
-        const std::string_view piece = text.substr(begin, end - begin);
-        if (piece.size() > WordCache::key_bytes_max) {
-            encode_piece(piece, scratch, ids);
-        } else {
-            const WordCache::Key key = WordCache::key_of(piece, text.size() - begin);
-            const auto known = scratch.cache.find(key);
-            if (!known.empty()) {
-                ids.insert(ids.end(), known.begin(), known.end());
-            } else {
-                const std::size_t first = ids.size();
-                encode_piece(piece, scratch, ids);
-                scratch.cache.put(key, std::span(ids).subspan(first));
-            }
-        }
-        begin = end;
-    }
+    scratch.cache.encode(text, begin, ends, ids,
+                         [&](std::string_view piece) { encode_piece(piece, scratch, ids); });
 }
 
 std::string byte_token(unsigned byte) {
