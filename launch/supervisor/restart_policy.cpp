@@ -28,7 +28,8 @@ double back_off(const RestartSettings& settings, double first_seconds, int doubl
 /// Its state alone can be to blame: nothing was trained on it, and nobody outside killed the process.
 bool blames_generation(const AttemptEnd& end) {
     const bool from_outside =
-        !end.hung && (end.exit_code == signal_base + SIGKILL || end.exit_code == signal_base + SIGTERM);
+        !end.hung && (end.exit_code == signal_base + SIGKILL || end.exit_code == signal_base + SIGTERM ||
+                      end.exit_code == signal_base + SIGPIPE);
     return end.generation_after && end.older_generation && !from_outside &&
            (!end.step || *end.step <= *end.generation_after);
 }
@@ -36,9 +37,10 @@ bool blames_generation(const AttemptEnd& end) {
 }  // namespace
 
 bool means_killed(int exit_code) {
-    // 205 is mpirun's own for a lost daemon.
+    // SIGPIPE: mpirun writes to a rank that was killed while it started. 205 is its own for a lost daemon.
     return exit_code == exit_code_of(ErrorCode::peer_lost) || exit_code == signal_base + SIGKILL ||
-           exit_code == signal_base + SIGSEGV || exit_code == signal_base + SIGTERM || exit_code == 205;
+           exit_code == signal_base + SIGSEGV || exit_code == signal_base + SIGPIPE ||
+           exit_code == signal_base + SIGTERM || exit_code == 205;
 }
 
 RestartDecision RestartPolicy::after(const AttemptEnd& end) {

@@ -43,8 +43,8 @@ struct RestartDecision {
     friend bool operator==(const RestartDecision&, const RestartDecision&) = default;
 };
 
-/// Codes that mean a process was killed or lost, not that it was told something wrong: 76, 137, 139, 143,
-/// 205.
+/// Codes that mean a process was killed or lost, not that it was told something wrong: 76, 137, 139, 141,
+/// 143, 205.
 bool means_killed(int exit_code);
 
 class RestartPolicy {

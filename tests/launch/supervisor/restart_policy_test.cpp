@@ -28,7 +28,8 @@ class RestartPolicyTest : public testing::Test {
 
 TEST_F(RestartPolicyTest, OnlyCodesOfTheKilledAreRestarted) {
     for (int code = 0; code < 256; ++code) {
-        const bool restarted = code == 76 || code == 137 || code == 139 || code == 143 || code == 205;
+        const bool restarted =
+            code == 76 || code == 137 || code == 139 || code == 141 || code == 143 || code == 205;
         RestartPolicy policy{settings_};
         const RestartDecision decision = policy.after(death(code, 3, 0, 2));
         EXPECT_EQ(decision.what, restarted ? What::restart : What::finish) << code;
@@ -45,7 +46,7 @@ TEST_F(RestartPolicyTest, AHangIsRestartedWhateverTheCode) {
 }
 
 TEST_F(RestartPolicyTest, WhoWasAskedToStopIsNotRestarted) {
-    for (const int code : {75, 76, 137, 138, 139, 143, 205}) {
+    for (const int code : {75, 76, 137, 138, 139, 141, 143, 205}) {
         AttemptEnd end = death(code, 3, 0, 2);
         end.stop_requested = true;
         const RestartDecision decision = RestartPolicy{settings_}.after(end);

@@ -219,10 +219,11 @@ TEST(SuperviseTest, AThousandRandomHistoriesEnd) {
         const Philox random(seed, "supervise-histories");
         VirtualJob job;
         const std::uint64_t starts = 1 + random.below(0, 12);
-        const int codes[] = {76, 137, 139, 143, 205};
+        const int codes[] = {76, 137, 139, 141, 143, 205};
         for (std::uint64_t i = 0; i < starts; ++i) {
             job.starts.push_back({0.5 * static_cast<double>(random.below(3 * i + 1, 40)),
-                                  codes[random.below(3 * i + 2, 5)], random.below(3 * i + 3, 6) == 0});
+                                  codes[random.below(3 * i + 2, std::size(codes))],
+                                  random.below(3 * i + 3, 6) == 0});
         }
         job.starts.push_back({});
         const SupervisorOutcome outcome = supervise(job, quick());
