@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/plan_store.h"
+#include "coordinator/plan_input.h"
 #include "io/atomic_file.h"
 #include "plan/batch_plan.h"
 

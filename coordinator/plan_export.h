@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "coordinator/plan_file.h"
-#include "coordinator/plan_store.h"
+#include "coordinator/plan_input.h"
 #include "io/atomic_file.h"
 #include "io/base/ids.h"
 

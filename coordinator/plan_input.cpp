@@ -1,4 +1,4 @@
-#include "coordinator/plan_store.h"
+#include "coordinator/plan_input.h"
 
 #include <string>
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/plan_store.h"
+#include "coordinator/plan_input.h"
 #include "io/base/fingerprint.h"
 #include "plan/batch_plan.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "coordinator/plan_store.h"
 #include "coordinator/run_record.h"
 #include "coordinator/verify.h"
 #include "io/authority.h"

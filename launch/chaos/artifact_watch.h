@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/plan_store.h"
+#include "coordinator/plan_input.h"
 
 namespace lockstep {
 

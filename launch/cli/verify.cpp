@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "coordinator/plan_store.h"
 #include "coordinator/plan_tokenizers.h"
 #include "io/base/error.h"
 #include "launch/cli/training.h"

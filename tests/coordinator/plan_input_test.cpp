@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "coordinator/plan_store.h"
+#include "coordinator/plan_input.h"
 #include "io/base/error.h"
 #include "tests/support/small_corpus.h"
 #include "tests/support/temporary_directory.h"
