@@ -27,6 +27,7 @@ json document_json(const DocumentOptions& options) {
                    {"document_bytes_max", options.document_bytes_max},
                    {"expansion_max", options.expansion_max}};
     if (!options.chat.empty()) object["chat"] = options.chat;
+    if (options.invalid_utf8 == InvalidUtf8::replace) object["invalid_utf8"] = "replace";
     return object;
 }
 
@@ -36,6 +37,7 @@ DocumentOptions document_of(const json& object) {
     options.text_field = object.at("text_field").get<std::string>();
     options.key_field = object.at("key_field").get<std::string>();
     options.chat = object.value("chat", "");
+    options.invalid_utf8 = object.contains("invalid_utf8") ? InvalidUtf8::replace : InvalidUtf8::refuse;
     options.document_bytes_max = object.at("document_bytes_max").get<std::uint64_t>();
     options.expansion_max = object.at("expansion_max").get<std::uint64_t>();
     return options;
@@ -153,6 +155,9 @@ std::string IngestJob::to_json() const {
     object["skip_bad"] = document.skip_bad_max;
     object["dedup"] = filter.dedup;
     object["validation_share"] = filter.validation_share;
+    if (tokenizer_file)
+        object["tokenizer_file"] = {tokenizer_file->name, tokenizer_file->pattern,
+                                    tokenizer_file->digest.hex()};
     return object.dump();
 }
 
@@ -173,6 +178,9 @@ IngestJob IngestJob::from_json(const std::string& text) {
     job.filter.dedup = object.at("dedup").get<bool>();
     job.filter.validation_share = object.at("validation_share").get<double>();
     job.tokenizer_description = object.at("tokenizer").get<std::string>();
+    if (const auto file = object.find("tokenizer_file"); file != object.end())
+        job.tokenizer_file = {(*file)[0].get<std::string>(), (*file)[1].get<std::string>(),
+                              Digest::from_hex((*file)[2].get<std::string>())};
     for (const json& row : object.at("sources")) {
         IngestSource source;
         source.name = row[0].get<std::string>();
@@ -196,6 +204,7 @@ IngestJob IngestJob::from_json(const std::string& text) {
 
 void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes) {
     require_utf8_options(job.document);
+    if (job.tokenizer_file) require_utf8(job.tokenizer_file->name, "the tokenizer's name");
     std::uint64_t filled = 0;
     for (const std::filesystem::path& file : files) {
         require_utf8(file.string(), "the file name");

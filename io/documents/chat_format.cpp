@@ -4,17 +4,34 @@
 #include <array>
 #include <optional>
 
-#include "io/base/blanks.h"
 #include "io/base/error.h"
+#include "io/tokenizer/unicode/tables.h"
+#include "io/tokenizer/utf8.h"
 
 namespace lockstep {
 
 namespace {
 
+/// What Python's str.strip() takes away, and so the `trim` of the models' templates.
+bool is_stripped(char32_t c) {
+    return properties_of(c).is_white_space() || (c >= 0x1C && c <= 0x1F);
+}
+
+/// @pre valid UTF-8.
 std::string_view trimmed(std::string_view text) {
-    const std::size_t begin = text.find_first_not_of(blanks);
-    if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
+    while (!text.empty()) {
+        std::size_t behind_first = 0;
+        if (!is_stripped(take_code_point(text, behind_first))) break;
+        text.remove_prefix(behind_first);
+    }
+    while (!text.empty()) {
+        std::size_t last = text.size() - 1;
+        while ((static_cast<unsigned char>(text[last]) & 0xC0U) == 0x80U) --last;
+        std::size_t behind_last = last;
+        if (!is_stripped(take_code_point(text, behind_last))) break;
+        text.remove_suffix(text.size() - last);
+    }
+    return text;
 }
 
 /// Appends parts, as prompt or as what is trained.
@@ -83,8 +100,9 @@ class Llama3 : public ChatFormat {
     }
 };
 
-/// Llama 2: `[INST] <<SYS>>\nsystem\n<</SYS>>\n\nuser [/INST] assistant </s>`, each turn with a BOS; contents
-/// trimmed. The spaces around a response are part of it: the model has to write them.
+/// Llama 2: `[INST] <<SYS>>\nsystem\n<</SYS>>\n\nuser [/INST] assistant </s>`, each turn with a BOS; what
+/// stands between the marks is trimmed as one. The spaces around a response are part of it: the model has to
+/// write them.
 class Llama2 : public ChatFormat {
     std::vector<std::string> markers() const override { return {}; }
     bool ends_in_eos() const override { return true; }
@@ -102,10 +120,10 @@ class Llama2 : public ChatFormat {
             // The first BOS is the document's own.
             if (!first) pen.begin_of_text();
             first = false;
-            pen.text("[INST] ");
-            if (system) pen.text("<<SYS>>\n").text(*system).text("\n<</SYS>>\n\n");
+            std::string content(message.content);
+            if (system) content = "<<SYS>>\n" + std::string(*system) + "\n<</SYS>>\n\n" + content;
             system.reset();
-            pen.text(trimmed(message.content)).text(" [/INST]");
+            pen.text("[INST] ").text(trimmed(content)).text(" [/INST]");
         }
     }
 };

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,10 @@ struct DocumentArguments {
 };
 
 void add_document_options(CLI::App& verb, DocumentArguments& arguments);
+/// --invalid-utf8 refuse|replace
+void add_invalid_utf8_option(CLI::App& verb, InvalidUtf8& choice);
+/// One line on what was replaced, if anything was.
+void say_repaired(std::uint64_t texts);
 
 struct TokenizedTotals {
     std::uint64_t documents = 0, tokens = 0, bytes = 0, bad_lines = 0, empty = 0;
@@ -50,6 +55,8 @@ std::vector<std::filesystem::path> list_sources(const DocumentArguments& argumen
 /// The tokenizer of -t; `chars` reads the sources for its vocabulary.
 std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
                                             const std::vector<std::filesystem::path>& sources);
+/// The file or folder of -t; absent for the built-in ones and for OpenAI's by name, whose ranks never change.
+std::optional<TokenizerFile> tokenizer_file(const DocumentArguments& arguments);
 
 /// "tokenized 12 MB of 1 GB, 80.1 MB/s, ETA 0:12".
 std::string ingest_progress_text(std::uint64_t done, std::uint64_t total, double seconds);

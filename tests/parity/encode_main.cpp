@@ -4,6 +4,13 @@
 //   {"texts": [...], "offsets": true} -> also {"offsets": [[[begin, end]]]}  [bytes]
 //   {"train": "bpe"|"unigram", "texts": [...], "vocabulary": N, "split": NAME, "specials": [...], "output":
 //   PATH}
+//   {"chat": FORMAT, "conversations": [[{"role", "content"}]], "bos": TEXT, "eos": TEXT}
+//     -> {"written": [{"stretches": [[text, is trained]]} or {"problem"}]}; with "ids": true also "ids",
+//     "spans"
+//   {"bytes": [BASE64]} -> {"texts": [...]}                                  as --invalid-utf8 replace has
+//   them
+//   {"template": FORMAT} -> {"template": TEXT}                               as `tokenizer doctor --fix`
+//   writes it
 //   {"measure": PATH} -> {"seconds": CPU time, "tokens": N}                  a file of texts divided by NUL
 
 #include <ctime>
@@ -13,9 +20,13 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "coordinator/ingest/tokenize_document.h"
 #include "io/atomic_file.h"
+#include "io/tokenizer/analysis/tokenizer_check.h"
+#include "io/tokenizer/base64.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/training/tokenizer_training.h"
+#include "io/tokenizer/utf8.h"
 
 namespace {
 
@@ -67,6 +78,46 @@ void train(const nlohmann::json& request) {
                                     lockstep::Overwrite::yes);
 }
 
+/// Neighbouring parts of the same fate as one, BOS and EOS spelled out.
+nlohmann::json stretches_of(const lockstep::ChatText& chat, const std::string& bos, const std::string& eos) {
+    nlohmann::json stretches = nlohmann::json::array();
+    std::string text;
+    for (std::size_t i = 0; i < chat.parts.size(); ++i) {
+        const lockstep::ChatPart& part = chat.parts[i];
+        text += chat.text.substr(part.begin, part.end - part.begin);
+        if (part.kind == lockstep::ChatPartKind::begin_of_text) text += bos;
+        if (part.kind == lockstep::ChatPartKind::end_of_text) text += eos;
+        if (i + 1 < chat.parts.size() && chat.parts[i + 1].is_trained == part.is_trained) continue;
+        stretches.push_back({text, part.is_trained});
+        text.clear();
+    }
+    return stretches;
+}
+
+nlohmann::json written(const nlohmann::json& conversation, const nlohmann::json& request,
+                       const lockstep::Tokenizer* tokenizer) {
+    std::vector<lockstep::ChatMessage> messages;
+    for (const auto& message : conversation)
+        messages.push_back(
+            {message.at("role").get<std::string>(), message.at("content").get_ref<const std::string&>()});
+    lockstep::ChatText chat;
+    const std::string problem =
+        lockstep::chat_format(request.at("chat").get<std::string>()).write(messages, chat);
+    if (!problem.empty()) return {{"problem", problem}};
+    nlohmann::json answer{{"stretches", stretches_of(chat, request.at("bos").get<std::string>(),
+                                                     request.at("eos").get<std::string>())}};
+    if (tokenizer == nullptr) return answer;
+    lockstep::Document document;
+    document.text = chat.text;
+    document.chat = chat.parts;
+    std::vector<std::uint32_t> ids;
+    const auto tokenized = lockstep::tokenize_document(*tokenizer, {}, document, ids);
+    answer["spans"] = nlohmann::json::array();
+    for (const auto& span : tokenized.loss_spans) answer["spans"].push_back({span.begin, span.end});
+    answer["ids"] = ids;
+    return answer;
+}
+
 }  // namespace
 
 int main() {
@@ -88,6 +139,18 @@ int main() {
                 answer["after"] = tokenizer->ids_after();
             } else if (request.contains("train")) {
                 train(request);
+            } else if (request.contains("template")) {
+                answer["template"] =
+                    lockstep::chat_template_of_format(request.at("template").get<std::string>());
+            } else if (request.contains("bytes")) {
+                for (const auto& bytes : request.at("bytes"))
+                    answer["texts"].push_back(
+                        lockstep::lossy_utf8(lockstep::base64_decoded(bytes.get<std::string>()).value()));
+            } else if (request.contains("chat")) {
+                const bool with_ids = request.value("ids", false);
+                for (const auto& conversation : request.at("conversations"))
+                    answer["written"].push_back(
+                        written(conversation, request, with_ids ? tokenizer.get() : nullptr));
             } else if (request.contains("measure")) {
                 answer = measured(*tokenizer, request.at("measure").get<std::string>());
             } else {

@@ -1,5 +1,5 @@
 // node parity.mjs ENCODER: ids, decoded texts and offsets of the program against the real engines. Prints one line a
-// tokenizer and ends in 'N passed, M failed'. LOCKSTEP_PARITY=long compares 10^5 random strings with each.
+// tokenizer and ends in 'N passed, M failed'. LOCKSTEP_PARITY=long compares 10^5 random strings with all of them.
 
 import { spawn } from 'node:child_process';
 import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,9 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { randomTexts, texts } from './texts.mjs';
+import { Template } from '@huggingface/jinja';
+import { conversations, isPlain, published } from './chats.mjs';
+import { byteStrings, randomTexts, texts } from './texts.mjs';
 import * as made from './vocabularies.mjs';
 
 const require = createRequire(import.meta.url);
@@ -27,15 +29,24 @@ async function ask(request) {
 
 const folder = mkdtempSync(join(tmpdir(), 'tokenizer-parity-'));
 const long = process.env.LOCKSTEP_PARITY === 'long';
+/// Random texts for a vocabulary that people use, or for a kind of them; fewer where only one part is another.
+const manyTexts = 100000;
+const offsetTexts = 12000;
 let passed = 0, failed = 0;
 
 /// Ours are in bytes, the engine's in characters.
 function inCharacters(text, offsets) {
     const index = [0];
     let bytes = 0, count = 0;
-    for (const c of text) index[bytes += Buffer.byteLength(c)] = ++count;
+    for (const c of text) {
+        const code = c.codePointAt(0);
+        index[bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4] = ++count;
+    }
     return offsets.map(([begin, end]) => [index[begin], index[end]]);
 }
+
+const sameIds = (a, b) => a.length === b.length && a.every((id, i) => id === b[i]);
+const sameOffsets = (a, b) => a.length === b.length && a.every(([begin, end], i) => begin === b[i][0] && end === b[i][1]);
 
 /// The reference is {encode(texts) -> ids, decode(ids) -> texts}, both lists, perhaps with offsets() of the last encode.
 async function compare(name, open, reference, list) {
@@ -46,18 +57,22 @@ async function compare(name, open, reference, list) {
     else if (opened.fingerprint !== opened.fingerprint_again) report('its description builds another tokenizer');
     for (let begin = 0; begin < list.length && !opened.error; begin += 2000) {
         const block = list.slice(begin, begin + 2000);
-        const ours = await ask({ texts: block, offsets: reference.offsets !== undefined });
-        if (ours.error) { report(ours.error); continue; }
+        // Offsets take most of the time; random texts beyond these would say little more of them.
+        const withOffsets = reference.offsets !== undefined && begin < offsetTexts;
+        // Both work at the same time.
+        const asked = ask({ texts: block, offsets: withOffsets });
         const ids = await reference.encode(block);
         const decoded = await reference.decode(ids);
-        const offsets = await reference.offsets?.();
+        const offsets = withOffsets ? await reference.offsets() : undefined;
+        const ours = await asked;
+        if (ours.error) { report(ours.error); continue; }
         block.forEach((text, i) => {
-            if (String(ours.ids[i]) !== String(ids[i])) report(`${JSON.stringify(text)} is ${ids[i]}, not ${ours.ids[i]}`);
+            if (!sameIds(ours.ids[i], ids[i])) report(`${JSON.stringify(text)} is ${ids[i]}, not ${ours.ids[i]}`);
             else if (ours.decoded[i] !== decoded[i]) report(`${ids[i]} is ${JSON.stringify(decoded[i])}, not ${JSON.stringify(ours.decoded[i])}`);
             else if (offsets) {
                 const characters = inCharacters(text, ours.offsets[i]);
                 const show = (list) => list.map(([begin, end]) => `${begin}-${end}`).join(' ');
-                if (show(characters) !== show(offsets[i])) report(`${JSON.stringify(text)} has offsets ${show(offsets[i])}, not ${show(characters)}`);
+                if (!sameOffsets(characters, offsets[i])) report(`${JSON.stringify(text)} has offsets ${show(offsets[i])}, not ${show(characters)}`);
             }
         });
     }
@@ -76,7 +91,7 @@ async function againstTokenizers(name, json, { count = 2000, special = false } =
         decode: (ids) => engine.decodeBatch(ids, true),
         offsets: () => encodings.map((e) => e.getOffsets()),
     };
-    await compare(`tokenizers: ${name}`, { tokenizer: path, specials: 'parse' }, reference, [...texts(), ...randomTexts(long ? 100000 : count, 7)]);
+    await compare(`tokenizers: ${name}`, { tokenizer: path, specials: 'parse' }, reference, [...texts(), ...randomTexts(long ? manyTexts : count, 7)]);
 }
 
 /// Special tokens that texts spell are text. The engine has no such setting here, so it is given the file
@@ -145,9 +160,19 @@ async function againstTiktoken(name, specials, count = 2000) {
     };
     const ranks = join(ranksFolder, `${{ gpt2: 'r50k_base', p50k_edit: 'p50k_base' }[name] ?? name}.tiktoken`);
     // A decoder drops a mark at the very start; that is not the engine's doing.
-    const list = [...texts(), ...randomTexts(long ? 100000 : count, 11)].filter((t) => !t.startsWith('\ufeff'));
+    const list = [...texts(), ...randomTexts(long ? manyTexts : count, 11)].filter((t) => !t.startsWith('\ufeff'));
     await compare(`tiktoken: ${name}, specials ${specials}`, { tokenizer: ranks, pattern: name === 'gpt2' ? 'r50k_base' : name, specials }, reference, list);
     engine.free();
+}
+
+/// Bytes that are no UTF-8, as the platform's decoder replaces them.
+async function againstTextDecoder() {
+    const list = byteStrings(50000, 31), decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    const answer = await ask({ bytes: list.map((bytes) => bytes.toString('base64')) });
+    const first = answer.error ? 0 : list.findIndex((bytes, i) => answer.texts[i] !== decoder.decode(bytes));
+    const equal = !answer.error && first < 0;
+    console.log(`${equal ? 'equal' : `DIFFERENT at ${list[first].toString('hex')} ${answer.error ?? ''}`}  TextDecoder: invalid UTF-8  (${list.length} byte strings)`);
+    equal ? ++passed : ++failed;
 }
 
 /// A vocabulary trained here, loaded by both engines.
@@ -176,29 +201,104 @@ async function trainedMerges() {
     equal ? ++passed : ++failed;
 }
 
-const shipped = (name) => readFileSync(join(modules, '@lenml', name, 'models', 'tokenizer.json'), 'utf8');
+const shippedPath = (name, file = 'tokenizer.json') => join(modules, '@lenml', name, 'models', file);
+const shipped = (name) => readFileSync(shippedPath(name), 'utf8');
+const shippedTemplate = (name) => JSON.parse(readFileSync(shippedPath(name, 'tokenizer_config.json'), 'utf8')).chat_template;
+/// No content spells these.
+const bos = '<BOS>', eos = '<EOS>';
+
+/// What a template writes, as stretches of [text, is trained]. A response begins where the engine asks for one (the
+/// generation prompt) and ends before `tail`, with which the format ends a message.
+/// @param ending  what the template puts behind everything.
+/// @param prompts  a conversation that ends in a question has the generation prompt behind it.
+function stretchesOf(template, messages, { tail = '', ending = '', prompts = false }) {
+    const less = (text, end) => {
+        if (!text.endsWith(end)) throw new Error(`${JSON.stringify(text)} does not end in ${JSON.stringify(end)}`);
+        return text.slice(0, text.length - end.length);
+    };
+    const render = (messages, add_generation_prompt) => {
+        const text = template.render({ messages, bos_token: bos, eos_token: eos, add_generation_prompt });
+        return text.startsWith(bos) ? text.slice(bos.length) : text; // The first is the document's own.
+    };
+    const whole = (messages) => (prompts && messages.at(-1).role === 'user' ? render(messages, true) : less(render(messages, false), ending));
+    const text = whole(messages), stretches = [];
+    let at = 0;
+    const upTo = (part, isTrained) => {
+        if (!text.startsWith(part) || part.length < at) throw new Error(`${JSON.stringify(part)} does not begin ${JSON.stringify(text)}`);
+        if (part.length > at) stretches.push([part.slice(at), isTrained]);
+        at = part.length;
+    };
+    messages.forEach(({ role }, i) => {
+        if (role !== 'assistant') return;
+        upTo(render(messages.slice(0, i), true), false);
+        upTo(less(whole(messages.slice(0, i + 1)), tail), true);
+    });
+    upTo(text, false);
+    return stretches;
+}
+
+/// Conversations as the template writes them; with a shipped tokenizer also their ids and spans.
+/// @param words  the system message that the template invents where there is none.
+async function againstTemplate(name, chat, jinja, { alternates = false, blankUsers = true, words, tokenizer, ...rules } = {}) {
+    const template = new Template(jinja);
+    const list = conversations({ alternates, blankUsers });
+    const engine = tokenizer && Tokenizer.fromString(shipped(tokenizer));
+    const opened = tokenizer ? await ask({ tokenizer: shippedPath(tokenizer), specials: 'text' }) : {};
+    const given = list.map((messages) => (words && messages[0].role !== 'system' ? [{ role: 'system', content: words }, ...messages] : messages));
+    const answer = opened.error ? opened : await ask({ chat, conversations: given, bos, eos, ids: engine !== undefined });
+    let wrong = 0, encoded = 0;
+    const report = (what) => { if (++wrong <= 5) console.log(`  ${name}: ${what}`); };
+    if (answer.error) report(answer.error);
+    for (let i = 0; i < list.length && !answer.error; ++i) {
+        const { stretches, problem, ids, spans } = answer.written[i];
+        const expected = stretchesOf(template, list[i], rules);
+        if (JSON.stringify(stretches) !== JSON.stringify(expected)) report(`${JSON.stringify(list[i])} is ${JSON.stringify(expected)}, not ${problem ?? JSON.stringify(stretches)}`);
+        if (!engine || !isPlain(list[i])) continue;
+        const expectedIds = [...opened.before], expectedSpans = [];
+        for (const [text, isTrained] of expected) {
+            const begin = expectedIds.length;
+            expectedIds.push(...(await engine.encode(text, null, { addSpecialTokens: false })).getIds());
+            if (isTrained) expectedSpans.push([begin, expectedIds.length]);
+        }
+        if (String(ids) !== String(expectedIds)) report(`${JSON.stringify(expected)} has ids ${expectedIds}, not ${ids}`);
+        else if (String(spans) !== String(expectedSpans)) report(`${JSON.stringify(expected)} has spans ${expectedSpans.join(' ')}, not ${spans.join(' ')}`);
+        ++encoded;
+    }
+    const equal = wrong === 0 && (!engine || encoded > 50);
+    console.log(`${equal ? 'equal' : `${wrong} DIFFERENT`}  chat: ${name}  (${list.length} conversations${engine ? `, ids of ${encoded}` : ''})`);
+    equal ? ++passed : ++failed;
+}
+
+/// The template that `tokenizer doctor --fix` writes for a format.
+async function againstOwnTemplate(chat, rules) {
+    await againstTemplate(`${chat}, the doctor's template`, chat, (await ask({ template: chat })).template, rules);
+}
+
 const sample = texts().slice(0, 400);
 const wanted = process.argv[3] ?? '';
 const cases = {
-    r50k: () => againstTiktoken('r50k_base', 'text', 100000),
+    r50k: () => againstTiktoken('r50k_base', 'text', manyTexts),
     'r50k parse': () => againstTiktoken('r50k_base', 'parse'),
     gpt2: () => againstTiktoken('gpt2', 'parse'),
-    'gpt2 text': () => againstTiktoken('gpt2', 'text'),
-    p50k: () => againstTiktoken('p50k_base', 'text'),
+    'gpt2 text': () => againstTiktoken('gpt2', 'text', manyTexts),
+    p50k: () => againstTiktoken('p50k_base', 'text', manyTexts),
     'p50k parse': () => againstTiktoken('p50k_base', 'parse'),
     'p50k_edit parse': () => againstTiktoken('p50k_edit', 'parse'),
     'model names': modelNames,
-    'cl100k text': () => againstTiktoken('cl100k_base', 'text', 20000),
+    'cl100k text': () => againstTiktoken('cl100k_base', 'text', manyTexts),
     'cl100k parse': () => againstTiktoken('cl100k_base', 'parse'),
-    'o200k text': () => againstTiktoken('o200k_base', 'text', 20000),
+    'o200k text': () => againstTiktoken('o200k_base', 'text', manyTexts),
     'o200k parse': () => againstTiktoken('o200k_base', 'parse'),
-    'hf gpt2': () => againstTokenizers('gpt2', shipped('tokenizer-gpt2')),
-    'hf qwen2.5': () => againstTokenizers('qwen2.5', shipped('tokenizer-qwen2_5'), { count: 10000 }),
-    'hf byte fallback': () => againstTokenizers('byte fallback', made.byteFallback(sample), { count: 10000 }),
+    'hf gpt2': () => againstTokenizers('gpt2', shipped('tokenizer-gpt2'), { count: manyTexts }),
+    'hf qwen2.5': () => againstTokenizers('qwen2.5', shipped('tokenizer-qwen2_5'), { count: manyTexts }),
+    'hf llama 2': () => againstTokenizers('llama 2', shipped('tokenizer-llama2'), { count: manyTexts }),
+    'hf llama 3': () => againstTokenizers('llama 3', shipped('tokenizer-llama3'), { count: manyTexts }),
+    'hf gemma 3': () => againstTokenizers('gemma 3', shipped('tokenizer-gemma3'), { count: manyTexts }),
+    'hf byte fallback': () => againstTokenizers('byte fallback', made.byteFallback(sample), { count: manyTexts }),
     'hf unknown characters': () => againstTokenizers('unknown characters', made.unknownCharacters(sample), { count: 10000 }),
-    'hf wordpiece': () => againstTokenizers('wordpiece', made.wordPiece(sample, {}), { count: 10000 }),
+    'hf wordpiece': () => againstTokenizers('wordpiece', made.wordPiece(sample, {}), { count: manyTexts }),
     'hf wordpiece cased': () => againstTokenizers('wordpiece cased', made.wordPiece(sample, { lowercase: false, handle_chinese_chars: false })),
-    'hf unigram': () => againstTokenizers('unigram', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'Sequence', normalizers: [{ type: 'NFKC' }, { type: 'Strip', strip_left: true, strip_right: true }, { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' }] } }), { count: 10000 }),
+    'hf unigram': () => againstTokenizers('unigram', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'Sequence', normalizers: [{ type: 'NFKC' }, { type: 'Strip', strip_left: true, strip_right: true }, { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' }] } }), { count: manyTexts }),
     'hf unigram bytes': () => againstTokenizers('unigram with bytes', made.unigram(sample, { fallback: true, scheme: 'first', normalizer: { type: 'Sequence', normalizers: [{ type: 'NFKD' }, { type: 'StripAccents' }, { type: 'Lowercase' }] } })),
     'hf falcon': () => againstTokenizers('falcon steps', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Punctuation', behavior: 'Contiguous' }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }, { type: 'Digits', individual_digits: false }, { type: 'Split', pattern: { Regex: '[0-9][0-9][0-9]' }, behavior: 'Isolated', invert: false }] })),
     'hf regex': () => againstTokenizers('another pattern', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: "\\p{N}{1,3}|[一-龥ぁ-ゟ゠-ヿ]+|[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+|\\w+" }, behavior: 'Isolated', invert: false }, { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFC' } })),
@@ -226,6 +326,20 @@ const cases = {
     'around wordpiece': () => aroundTexts('wordpiece', made.wordPiece(sample, {})),
     'around unigram': () => aroundTexts('unigram', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'NFKC' } })),
     'around clip': () => aroundTexts('clip', made.clip(sample)),
+    'invalid utf-8': againstTextDecoder,
+    'chat chatml': () => againstTemplate('chatml, Qwen2.5', 'chatml', shippedTemplate('tokenizer-qwen2_5'), { tail: '\n', words: 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.', tokenizer: 'tokenizer-qwen2_5' }),
+    'chat llama': () => againstTemplate('llama, Llama 3', 'llama', shippedTemplate('tokenizer-llama3'), { ending: '<|start_header_id|>assistant<|end_header_id|>\n\n', tokenizer: 'tokenizer-llama3' }),
+    'chat gemma': () => againstTemplate('gemma, Gemma 3', 'gemma', shippedTemplate('tokenizer-gemma3'), { tail: '\n', alternates: true, tokenizer: 'tokenizer-gemma3' }),
+    'chat llama2': () => againstTemplate('llama2, Llama 2', 'llama2', published.llama2, { alternates: true }),
+    'chat phi': () => againstTemplate('phi, Phi 3', 'phi', published.phi, { tail: '\n', ending: eos }),
+    'chat zephyr': () => againstTemplate('zephyr, Zephyr beta', 'zephyr', published.zephyr, { tail: '\n' }),
+    // What FastChat writes of a user who says nothing is a question that is still to be written.
+    'chat vicuna': () => againstTemplate('vicuna, Vicuna 1.1', 'vicuna', published.vicuna, { alternates: true, blankUsers: false, prompts: true }),
+    'chat alpaca': () => againstTemplate('alpaca', 'alpaca', published.alpaca, { alternates: true }),
+    'chat chatml, own': () => againstOwnTemplate('chatml', { tail: '\n' }),
+    'chat llama, own': () => againstOwnTemplate('llama', {}),
+    'chat phi, own': () => againstOwnTemplate('phi', { tail: '\n' }),
+    'chat gemma, own': () => againstOwnTemplate('gemma', { tail: '\n', alternates: true }),
     'hf prefix space': () => againstTokenizers('prefix space', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Whitespace' }, { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFD' } })),
     ...Object.fromEntries(Object.entries(made.offsetCases(sample)).map(([name, json]) => [`offsets ${name}`, () => againstTokenizers(`offsets, ${name}`, json)])),
 };

@@ -87,6 +87,25 @@ TEST(ChatFormatTest, HasWordsOfItsOwnWithoutASystemMessage) {
               "<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n«Hello.<end_of_turn>»\n");
 }
 
+TEST(ChatFormatTest, TrimsWhatTheModelsOwnTemplatesTrim) {
+    // Python's str.strip(): all of Unicode's white space and four separators, but no mark of byte order and
+    // no space of no width.
+    const std::string blank = " \t\x0B\x1C\x1F\xC2\x85\xC2\xA0\xE2\x80\xA8\xE3\x80\x80";
+    const std::string kept =
+        "\xEF\xBB\xBF"
+        "a\xE2\x80\x8B";
+    const std::string content = blank + kept + blank;
+    EXPECT_EQ(written("llama", {{"user", blank}, {"assistant", content}}),
+              "<|start_header_id|>user<|end_header_id|>\n\n<|eot_id|>"
+              "<|start_header_id|>assistant<|end_header_id|>\n\n«" +
+                  kept + "<|eot_id|>»");
+    // What Llama 2 has between its marks is trimmed as one, so a system message keeps what follows it.
+    EXPECT_EQ(written("llama2", {{"system", " s "}, {"user", " Hi "}, {"assistant", " Hello. "}}),
+              "[INST] <<SYS>>\n s \n<</SYS>>\n\n Hi [/INST]« Hello. $»");
+    EXPECT_EQ(written("llama2", {{"system", "s"}, {"user", " "}, {"assistant", "Hello."}}),
+              "[INST] <<SYS>>\ns\n<</SYS>> [/INST]« Hello. $»");
+}
+
 TEST(ChatFormatTest, RefusesWhatIsNoConversation) {
     for (const std::string_view format : chat_format_names()) {
         EXPECT_THAT(refused(format, {}), HasSubstr("no messages"));

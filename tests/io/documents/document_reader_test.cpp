@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "io/base/error.h"
+#include "io/base/process_memory.h"
 #include "io/documents/source_list.h"
+#include "tests/io/error_of.h"
 #include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 
@@ -73,6 +75,34 @@ class DocumentReaderTest : public testing::Test {
     std::vector<Delivered> delivered_;
     SourceSummary summary_;
 };
+
+TEST_F(DocumentReaderTest, InvalidUtf8IsReplacedWhereThatIsAskedFor) {
+    const std::string cut = "caf\xE9 \xE2\x82|\xF0\x80";
+    const std::string whole = "caf\uFFFD \uFFFD|\uFFFD\uFFFD";
+    EXPECT_THAT(error_of(cut + "\n", "input.txt").what(), HasSubstr("--invalid-utf8 replace"));
+    bad_so_far_ = 0;
+    options_.invalid_utf8 = InvalidUtf8::replace;
+    options_.rule = DocumentRule::line;
+    read_text("sound\n" + cut + "\n");
+    EXPECT_THAT(texts(), ElementsAre("sound", whole));
+    EXPECT_EQ(summary_.repaired, 1U);
+    // The source is what it is, not what was made of it.
+    EXPECT_EQ(delivered_[1].digest, digest_of_text(cut));
+    EXPECT_EQ(delivered_[1].offset, 6U);
+
+    options_.key_field = "id";
+    read_jsonl(R"({"id":"k)" + cut + R"(","prompt":")" + cut + R"(","response":"r"})" + "\n" +
+               R"({"text":"sound"})" + "\n");
+    EXPECT_THAT(texts(), ElementsAre(whole + "r", "sound"));
+    EXPECT_EQ(delivered_[0].prompt, whole);
+    EXPECT_EQ(delivered_[0].key, "k" + whole);
+    EXPECT_EQ(summary_.repaired, 1U);
+    // What is no document for another reason stays none.
+    bad_so_far_ = 0;
+    EXPECT_THAT(error_of("a\xFF\n", "input.jsonl").what(), HasSubstr("not one JSON object"));
+    bad_so_far_ = 0;
+    EXPECT_THAT(error_of(std::string("a\xFF\0", 3), "input.txt").what(), HasSubstr("NUL"));
+}
 
 TEST_F(DocumentReaderTest, RuleIsParsed) {
     parse_document_rule("line", options_);
@@ -273,6 +303,21 @@ TEST_F(DocumentReaderTest, WhatIsMissingIsNotFound) {
             EXPECT_EQ(error.code(), ErrorCode::not_found);
             EXPECT_THAT(error.what(), HasSubstr(path.string()));
         }
+    }
+}
+
+TEST_F(DocumentReaderTest, ALineOfTwoGigabytesIsRefusedInBoundedMemory) {
+    options_.rule = DocumentRule::line;
+    options_.document_bytes_max = std::uint64_t{64} << 20U;
+    for (const char* name : {"line.jsonl", "line.txt"}) {
+        const auto path = directory_.write(name, "{}\n");
+        std::filesystem::resize_file(path, std::uintmax_t{2} << 30U);
+        const std::uint64_t before = peak_resident_bytes();
+        const Error error = lockstep::error_of([&] { read(path); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        EXPECT_THAT(error.what(),
+                    HasSubstr(std::string(name) + "': the document at byte 3 is longer than 67108864"));
+        EXPECT_LT(peak_resident_bytes() - before, 3 * options_.document_bytes_max);
     }
 }
 
