@@ -170,6 +170,8 @@ void EpochOrder::lengths_of_packs(std::size_t begin, std::size_t end,
     }
     lengths.resize(num_segments + list_block);
     for (std::size_t p = begin; p < end; ++p) {
+        constexpr std::size_t ahead = 16;
+        if (p + ahead < end) __builtin_prefetch(pack_lists.data() + pack_list[p + ahead]);
         copy_list(pack_lists.data() + pack_list[p], pack_begin[p + 1] - pack_begin[p],
                   lengths.data() + (pack_begin[p] - first));
     }
