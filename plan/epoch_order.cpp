@@ -78,7 +78,6 @@ class StagedEpochs final : public EpochSequence {
     void make(std::uint64_t epoch, EpochOrder& order) override {
         order.clear();
         order.segments.reserve(counts_.segments);
-        if (order.with_tokens) order.segment_tokens.reserve(counts_.segments);
         EpochDraws draws(options_.seed, epoch);
         const bool last = epoch + 1 == options_.epochs;
         for (Stage& stage : stages_) stage.append_to(order, draws, last);
@@ -106,11 +105,6 @@ class BucketEpochs final : public EpochSequence {
         for (const std::uint32_t pack : order_of(packs, epoch)) {
             const auto segments = packs.layout.pack(pack);
             order.segments.insert(order.segments.end(), segments.begin(), segments.end());
-            if (order.with_tokens) {
-                for (const SegmentIndex segment : segments) {
-                    order.segment_tokens.push_back(table_.tokens[segment]);
-                }
-            }
             order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
             order.pack_bucket.push_back(packs.pack_bucket[pack]);
             if (order.num_packs() - order.step_begin.back() == options_.packs_per_step) {
@@ -157,10 +151,31 @@ class BucketEpochs final : public EpochSequence {
 
 void EpochOrder::clear() {
     segments.clear();
-    segment_tokens.clear();
     pack_begin.assign(1, 0);
     step_begin.assign(1, 0);
     pack_bucket.clear();
+    pack_list.clear();
+    pack_lists.assign(list_block, 0);
+}
+
+void EpochOrder::lengths_of_packs(std::size_t begin, std::size_t end,
+                                  std::span<const std::uint32_t> segment_tokens,
+                                  std::vector<std::uint32_t>& lengths) const {
+    const SegmentIndex first = pack_begin[begin];
+    const std::size_t num_segments = pack_begin[end] - first;
+    if (pack_list.empty()) {
+        lengths.resize(num_segments);
+        for (std::size_t i = 0; i < num_segments; ++i) lengths[i] = segment_tokens[segments[first + i]];
+        return;
+    }
+    lengths.resize(num_segments + list_block);
+    for (std::size_t p = begin; p < end; ++p) {
+        constexpr std::size_t ahead = 16;
+        if (p + ahead < end) __builtin_prefetch(pack_lists.data() + pack_list[p + ahead]);
+        copy_list(pack_lists.data() + pack_list[p], pack_begin[p + 1] - pack_begin[p],
+                  lengths.data() + (pack_begin[p] - first));
+    }
+    lengths.resize(num_segments);
 }
 
 std::unique_ptr<EpochSequence> make_epochs(const PlanOptions& options, const SegmentTable& table,

@@ -4,11 +4,13 @@
 // step. Everything that all epochs share (stages, length classes, pack shapes) is
 // computed once; an epoch is then a matter of permuting by (seed, epoch).
 //
-// Memory is one epoch's index: 4 bytes a segment for the classes, 4 for their order in
-// the epoch, 4 for the result, 4 more if its lengths are asked for.
+// Memory is one epoch's index: 4 bytes a segment for the classes in the epoch's order, 4
+// for the result; 4 more while another epoch is to come.
 
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -20,21 +22,33 @@
 
 namespace lockstep {
 
+/// Lists are short and of any length: copied in blocks, so that no processor guesses where each ends.
+inline constexpr std::size_t list_block = 8;
+/// Both sides hold list_block numbers at least, whatever `size`. @return the end of the copy.
+inline std::uint32_t* copy_list(const std::uint32_t* from, std::size_t size, std::uint32_t* to) {
+    std::copy_n(from, list_block, to);
+    for (std::size_t i = list_block; i < size; ++i) to[i] = from[i];
+    return to + size;
+}
+
 struct EpochOrder {
-    /// Asks for segment_tokens: whoever puts segments into packs knows their lengths, and looking them up
-    /// again is a walk all over memory.
-    bool with_tokens = false;
-    LargeVector<SegmentIndex> segments;         ///< In training order.
-    LargeVector<std::uint32_t> segment_tokens;  ///< (segments) their lengths, if asked for; else empty.
-    std::vector<SegmentIndex> pack_begin{0};    ///< (packs + 1) into segments.
-    std::vector<std::uint32_t> step_begin{0};   ///< (steps + 1) in packs.
-    std::vector<std::uint16_t> pack_bucket;     ///< (packs) bucket mode only.
+    LargeVector<SegmentIndex> segments;        ///< In training order.
+    std::vector<SegmentIndex> pack_begin{0};   ///< (packs + 1) into segments.
+    std::vector<std::uint32_t> step_begin{0};  ///< (steps + 1) in packs.
+    std::vector<std::uint16_t> pack_bucket;    ///< (packs) bucket mode only.
+    /// (packs) where in pack_lists the lengths of a pack's segments begin, if it was made of shapes, whose
+    /// packs share them; else empty. Looking up every segment's length is a walk all over memory.
+    std::vector<std::uint32_t> pack_list;
+    std::vector<std::uint32_t> pack_lists;  ///< [tokens]; ends in list_block numbers of no pack.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
     std::size_t num_steps() const { return step_begin.size() - 1; }
     std::span<const SegmentIndex> pack(std::size_t p) const {
         return std::span(segments).subspan(pack_begin[p], pack_begin[p + 1] - pack_begin[p]);
     }
+    /// Lengths of the segments of packs [begin, end), in training order.
+    void lengths_of_packs(std::size_t begin, std::size_t end, std::span<const std::uint32_t> segment_tokens,
+                          std::vector<std::uint32_t>& lengths) const;
     void clear();
 };
 

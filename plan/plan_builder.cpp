@@ -205,7 +205,6 @@ void PlanBuilder::begin_epoch(std::uint64_t epoch) {
     LOCKSTEP_EXPECTS(epoch == next_epoch_);
     epoch_first_pack_ += order_.num_packs();
     epoch_first_step_ = frame_.epoch_begin[epoch];
-    order_.with_tokens = true;
     epochs_->make(epoch, order_);
     LOCKSTEP_ENSURES(order_.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
     next_epoch_ = epoch + 1;
@@ -264,8 +263,7 @@ void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
     if (!table.offset.empty()) {
         for (std::size_t i = 0; i < n; ++i) chunk.segment_offset[i] = table.offset[segments[i]];
     }
-    const auto tokens = std::span(order_.segment_tokens).subspan(segment_begin, n);
-    chunk.segment_tokens.assign(tokens.begin(), tokens.end());
+    order_.lengths_of_packs(pack_begin, pack_end, table.tokens, chunk.segment_tokens);
 
     const std::size_t num_packs = pack_end - pack_begin;
     chunk.pack_cost.resize(num_packs);

@@ -155,10 +155,6 @@ void Stage::append_layout(EpochOrder& order, EpochDraws& draws) {
     for (const std::uint32_t pack : order_packs(num_packs_, pack_cost_, options_, draws.packs)) {
         const auto segments = layout_.pack(pack);
         order.segments.insert(order.segments.end(), segments.begin(), segments.end());
-        if (order.with_tokens) {
-            for (const SegmentIndex segment : segments)
-                order.segment_tokens.push_back(table_.tokens[segment]);
-        }
         order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
     }
 }
@@ -177,14 +173,20 @@ void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
     }
     order_shapes(draws);
     const std::vector<std::uint32_t> packs = order_packs(num_packs_, pack_cost_, options_, draws.packs);
+    if (last) pack_cost_ = std::vector<std::uint64_t>();  // Gives its memory back.
     std::size_t num_segments = 0;
     for (const ClassOrder& classes : order_of_pack_) num_segments += classes.size;
     // First the classes of every pack, then a segment for each: two plain loops in place of a nested one,
     // whose inner count no processor guesses.
-    constexpr std::size_t block = 8;
     const std::size_t begin = order.segments.size();
-    order.segments.resize(begin + num_segments + block);
-    order.pack_begin.reserve(order.pack_begin.size() + packs.size());
+    order.segments.resize(begin + num_segments + list_block);
+    // Resized, not reserved: of a mixture's many blocks each would reserve anew.
+    const std::size_t first_pack = order.num_packs();
+    order.pack_begin.resize(first_pack + packs.size() + 1);
+    order.pack_list.resize(first_pack + packs.size());
+    SegmentIndex* const pack_end = order.pack_begin.data() + first_pack + 1;
+    std::uint32_t* const pack_list = order.pack_list.data() + first_pack;
+    const std::size_t first_list = order.pack_lists.size() - list_block;
     SegmentIndex* out = order.segments.data() + begin;
     for (std::size_t p = 0; p < packs.size(); ++p) {
         // Packs come in random order: their rows are asked for ahead.
@@ -194,24 +196,20 @@ void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
             __builtin_prefetch(class_orders_.data() + order_of_pack_[packs[p + ahead]].begin);
         }
         const ClassOrder classes = order_of_pack_[packs[p]];
-        const std::uint32_t* const from = class_orders_.data() + classes.begin;
-        std::copy_n(from, block, out);
-        for (std::size_t i = block; i < classes.size; ++i) out[i] = from[i];
-        out += classes.size;
-        order.pack_begin.push_back(static_cast<SegmentIndex>(out - order.segments.data()));
+        out = copy_list(class_orders_.data() + classes.begin, classes.size, out);
+        pack_end[p] = static_cast<SegmentIndex>(out - order.segments.data());
+        pack_list[p] = static_cast<std::uint32_t>(first_list + classes.begin);
     }
     order.segments.resize(begin + num_segments);
     const std::span<SegmentIndex> places = std::span(order.segments).subspan(begin);
-    if (order.with_tokens) {
-        order.segment_tokens.resize(order.segments.size());
-        const auto tokens = std::span(order.segment_tokens).subspan(begin);
-        for (std::size_t i = 0; i < places.size(); ++i) tokens[i] = classes_.tokens[places[i]];
-    }
     for (std::size_t i = 0; i < places.size(); ++i) {
         constexpr std::size_t ahead = 32;
         if (i + ahead < places.size()) __builtin_prefetch(&shuffled_[next_[places[i + ahead]]]);
         places[i] = shuffled_[next_[places[i]]++];
     }
+    class_orders_.resize(class_orders_.size() - list_block);
+    for (std::uint32_t& c : class_orders_) c = classes_.tokens[c];
+    order.pack_lists.insert(order.pack_lists.end() - list_block, class_orders_.begin(), class_orders_.end());
 }
 
 void Stage::order_shapes(EpochDraws& draws) {
@@ -233,7 +231,7 @@ void Stage::order_shapes(EpochDraws& draws) {
             order_of_pack_.push_back({static_cast<std::uint32_t>(begin + copy % orders * size), size});
         }
     }
-    class_orders_.resize(class_orders_.size() + 8);  // Lists are read in blocks.
+    class_orders_.resize(class_orders_.size() + list_block);
 }
 
 }  // namespace lockstep

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <sstream>
 
 #include "coordinator/version.h"
 #include "io/base/error.h"
@@ -70,6 +71,13 @@ std::vector<std::uint32_t> log_normal_lengths(std::uint64_t seed, std::uint64_t 
         lengths[i] = static_cast<std::uint32_t>(std::clamp(length, 1.0, static_cast<double>(most)));
     }
     return lengths;
+}
+
+std::string limit_text(double limit) {
+    if (limit == 0) return "";
+    std::ostringstream text;
+    text << " (limit " << limit << ')';
+    return text.str();
 }
 
 void check_bench_output(const BenchOutput& output) {
@@ -169,12 +177,16 @@ void BenchReport::row(const std::string& what, const ordered_json& figures, cons
     object_["rows"].push_back(std::move(row));
 }
 
-void BenchReport::time_row(const std::string& what, double seconds, const std::vector<Probe>& probes) {
+void BenchReport::time_row(const std::string& what, double seconds, const std::vector<Probe>& probes,
+                           double seconds_limit) {
     ordered_json figures = {{"seconds", seconds}};
-    std::string text = fixed(seconds, 4) + " s";
-    for (const auto& [name, probe_seconds] : probes) {
-        figures[name + "_ratio"] = seconds / probe_seconds;
-        text += "   " + fixed(seconds / probe_seconds, 2) + " x " + name;
+    std::string text = fixed(seconds, 4) + " s" + limit_text(seconds_limit);
+    if (seconds_limit > 0) figures["seconds_limit"] = seconds_limit;
+    for (const Probe& probe : probes) {
+        const double ratio = seconds / probe.seconds;
+        figures[probe.name + "_ratio"] = ratio;
+        text += "   " + fixed(ratio, 2) + " x " + probe.name + limit_text(probe.ratio_limit);
+        if (probe.ratio_limit > 0) figures[probe.name + "_limit"] = probe.ratio_limit;
     }
     row(what, figures, text);
 }

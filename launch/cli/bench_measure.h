@@ -12,14 +12,14 @@
 //   _efficiency  more is better                        (tolerance)
 //   _count       less is better                        (tolerance)
 //
-// All other fields inform, and are not compared.
+// All other fields inform, and are not compared. FIGURE_limit is what was promised of a
+// figure: it stands beside it and is not asserted.
 
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "io/atomic_file.h"
@@ -42,6 +42,9 @@ double memcpy_seconds(int repeats, std::uint64_t bytes);
 /// @param mean  before clipping.
 std::vector<std::uint32_t> log_normal_lengths(std::uint64_t seed, std::uint64_t samples, double mean,
                                               double sigma, std::uint32_t most);
+
+/// " (limit 0.2)", or nothing where nothing was promised (0).
+std::string limit_text(double limit);
 
 /// -o, --compare and their company.
 struct BenchOutput {
@@ -101,10 +104,16 @@ class BenchReport {
 
     /// One row of figures, said as `text` behind its name.
     void row(const std::string& what, const nlohmann::ordered_json& figures, const std::string& text);
-    /// A probe's name and time [s].
-    using Probe = std::pair<std::string, double>;
-    /// "what   0.1234 s   1.23 x memcpy", with the figures seconds and PROBE_ratio for every probe.
-    void time_row(const std::string& what, double seconds, const std::vector<Probe>& probes);
+    struct Probe {
+        std::string name;
+        double seconds;
+        double ratio_limit = 0;  ///< Promised of the time over this probe's; 0: nothing.
+    };
+    /// "what   0.1234 s (limit 0.2)   1.23 x memcpy", with the figures seconds and PROBE_ratio for every
+    /// probe, and seconds_limit and PROBE_limit where something was promised.
+    /// @param seconds_limit  promised [s]; 0: nothing.
+    void time_row(const std::string& what, double seconds, const std::vector<Probe>& probes,
+                  double seconds_limit = 0);
 
     /// Compare, write and give. @return the exit code: 1 if something became worse.
     int finish();

@@ -190,7 +190,42 @@ TEST(BenchPlanTest, SuggestsTheEdgesOfThePromise) {
         const json row =
             row_of(object, "suggested edges, " + std::to_string(buckets) + " buckets: efficiency");
         EXPECT_NEAR(row["bucket_efficiency"].get<double>(), efficiency, 0.003);
+        EXPECT_EQ(row["bucket_efficiency_limit"], efficiency);
         EXPECT_EQ(row["edges"].size(), static_cast<std::size_t>(buckets - 1));
+    }
+}
+
+TEST(BenchPlanTest, LimitsStandBesideTheirFigures) {
+    const auto bench = [](const Words& arguments) {
+        const auto result = run_lockstep_program(
+            0, with({"bench", "plan", "--repeats", "1", "--no-examples", "--json"}, arguments));
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return json::parse(result.out);
+    };
+    const json million = bench({"--samples", "1000000"});
+    EXPECT_EQ(million["data"]["threads"], 1);
+    const std::vector<std::pair<std::string, std::string>> limited = {
+        {"pack and order in memory, no balance", "seconds"},
+        {"build a durable plan from lengths.h5", "seconds"},
+        {"packs over the lower bound", "packs"},
+        {"validate --strict", "seconds"},
+        {"where", "seconds"},
+        {"step", "seconds"},
+        {"diff of two plans", "seconds"},
+        {"lengths.jsonl", "bytes_per_second"}};
+    for (const auto& [what, figure] : limited) {
+        const json row = row_of(million, what);
+        EXPECT_TRUE(row.contains(figure) && row[figure].is_number()) << row.dump();
+        EXPECT_GT(row.value(figure + "_limit", 0.0), 0) << row.dump();
+    }
+    EXPECT_EQ(row_of(million, "build a durable plan from lengths.h5")["raw_write_limit"], 4);
+    // Packing is the same on every machine, so this figure may be held to its limit.
+    const json over = row_of(million, "packs over the lower bound");
+    EXPECT_LE(over["packs"].get<int>(), over["packs_limit"].get<int>());
+
+    // Nothing was promised of other sizes, and nothing of more threads.
+    for (const Words& other : {Words{"--samples", "1000"}, Words{"--samples", "1000", "--threads", "2"}}) {
+        EXPECT_FALSE(row_of(bench(other), "validate --strict").contains("seconds_limit"));
     }
 }
 

@@ -23,7 +23,7 @@ std::vector<std::uint32_t> longest_by_pack(const BatchPlan& plan) {
     return longest;
 }
 
-TEST(EpochOrderTest, GivesTheLengthsOfItsSegmentsIfAsked) {
+TEST(EpochOrderTest, GivesTheLengthsOfItsPacks) {
     SegmentTable table;
     table.own_tokens = long_tailed_lengths(3, 2000, 512);
     table.tokens = table.own_tokens;
@@ -41,16 +41,33 @@ TEST(EpochOrderTest, GivesTheLengthsOfItsSegmentsIfAsked) {
             const auto epochs = make_epochs(effective_options(options), table, {});
             EpochOrder made;
             for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
-                made.with_tokens = epoch == 1;
                 epochs->make(epoch, made);
                 ASSERT_EQ(made.segments.size(), table.size());
-                ASSERT_EQ(made.segment_tokens.size(), epoch == 1 ? table.size() : 0);
-            }
-            for (std::size_t i = 0; i < table.size(); ++i) {
-                ASSERT_EQ(made.segment_tokens[i], table.tokens[made.segments[i]]);
+                // Any run of packs: all, and all but the ends.
+                for (const std::size_t left_out : {0U, 3U}) {
+                    const std::size_t begin = left_out, end = made.num_packs() - left_out;
+                    std::vector<std::uint32_t> lengths;
+                    made.lengths_of_packs(begin, end, table.tokens, lengths);
+                    ASSERT_EQ(lengths.size(), made.pack_begin[end] - made.pack_begin[begin]);
+                    for (std::size_t i = 0; i < lengths.size(); ++i) {
+                        ASSERT_EQ(lengths[i], table.tokens[made.segments[made.pack_begin[begin] + i]]);
+                    }
+                }
             }
         }
     }
+}
+
+TEST(EpochOrderTest, PacksOfOneShapeShareTheirLengths) {
+    SegmentTable table;
+    table.own_tokens.assign(1000, 100);
+    table.tokens = table.own_tokens;
+    PlanOptions options;
+    options.token_budget = 512;
+    EpochOrder made;
+    make_epochs(effective_options(options), table, {})->make(0, made);
+    EXPECT_EQ(made.num_packs(), 200U);
+    EXPECT_EQ(made.pack_lists.size(), 4 * 5 + list_block);  // Four orders of five segments.
 }
 
 TEST(EpochOrderTest, ShortToLongIsACurriculum) {
