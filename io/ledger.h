@@ -76,7 +76,7 @@ LedgerSegmentName write_ledger_segment(const std::filesystem::path& ledger_direc
 LedgerSegment read_ledger_segment(const std::filesystem::path& ledger_directory,
                                   const LedgerSegmentName& name);
 
-/// Any segment file, for `inspect`.
+/// Any segment file, for `inspect`. A name of a segment's form must be its own; any other will do.
 LedgerSegment read_ledger_segment_file(const std::filesystem::path& file);
 
 /// The chain behind `head`, oldest first. @throws Error{corrupt_data, not_found} naming the segment that

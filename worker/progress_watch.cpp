@@ -24,7 +24,6 @@ constexpr std::chrono::seconds last_words_patience{1};
 
 ProgressWatch::ProgressWatch(ProgressWatchOptions options) : options_(std::move(options)) {
     beat_.rank = options_.rank.value;
-    beat_.world_size = options_.world_size.value;
     beat_.host = own_host_name();
     beat_.pid = getpid();
     // The watcher first: should the second thread not be had, the destructor is not there to join this one.
@@ -60,6 +59,28 @@ ProgressWatch::~ProgressWatch() {
     if (descriptor_ >= 0) close(descriptor_);
 }
 
+void ProgressWatch::write_heartbeats_to(HeartbeatOptions options) {
+    {
+        const std::lock_guard lock(mutex_);
+        heartbeats_ = std::move(options);
+        beat_.rank = heartbeats_.rank.value;
+        beat_.world_size = heartbeats_.world_size.value;
+        writing_ = true;
+        ++beat_.progress;
+    }
+    news_.notify_all();
+}
+
+void ProgressWatch::starting(std::string_view phase, Patience patience) {
+    {
+        const std::lock_guard lock(mutex_);
+        beat_.phase = phase;
+        patience_ = patience;
+        ++beat_.progress;
+    }
+    news_.notify_all();
+}
+
 void ProgressWatch::at(std::string_view phase, std::uint64_t step, std::optional<std::uint64_t> pack) {
     {
         const std::lock_guard lock(mutex_);
@@ -67,6 +88,7 @@ void ProgressWatch::at(std::string_view phase, std::uint64_t step, std::optional
         beat_.step = step;
         beat_.pack = pack;
         beat_.training = true;
+        patience_ = Patience::limited;
         ++beat_.progress;
     }
     // A process that is stopped cannot write any more, so news is written while there is time.
@@ -79,19 +101,20 @@ void ProgressWatch::ending() {
     const std::uint64_t said = ++beat_.progress;
     last_words_ = true;
     news_.notify_all();
+    if (!writing_) return;
     written_.wait_for(lock, last_words_patience, [&] { return written_progress_ >= said; });
 }
 
 void ProgressWatch::watch() {
-    const auto look = std::min(look_interval, options_.interval);
+    const auto look = std::min(look_interval, options_.patience);
     Clock::time_point moved = Clock::now();
     std::uint64_t progress = 0;
     std::unique_lock lock(mutex_);
     while (!stop_watching_) {
         const Clock::time_point now = Clock::now();
-        if (beat_.progress != progress) moved = now;
+        if (beat_.progress != progress || patience_ == Patience::unlimited) moved = now;
         progress = beat_.progress;
-        if (beat_.training && now - moved >= options_.patience && options_.on_stuck) {
+        if (now - moved >= options_.patience && options_.on_stuck) {
             const Heartbeat where = beat_;
             lock.unlock();
             options_.on_stuck(where);
@@ -106,6 +129,8 @@ void ProgressWatch::write_heartbeats() {
     const auto urgent = [this] { return stop_writing_ || last_words_; };
     const auto news = [&] { return urgent() || beat_.progress != written_progress_; };
     std::unique_lock lock(mutex_);
+    news_.wait(lock, [this] { return writing_ || stop_writing_; });
+    if (!writing_) return;
     for (;;) {
         const Clock::time_point now = Clock::now();
         const bool last = stop_writing_;
@@ -121,8 +146,8 @@ void ProgressWatch::write_heartbeats() {
         written_progress_ = beat.progress;
         written_.notify_all();
         if (last) return;
-        news_.wait_until(lock, now + options_.least_interval, urgent);
-        news_.wait_until(lock, now + options_.interval, news);
+        news_.wait_until(lock, now + heartbeats_.least_interval, urgent);
+        news_.wait_until(lock, now + heartbeats_.interval, news);
     }
 }
 
@@ -131,9 +156,9 @@ void ProgressWatch::write(Heartbeat beat) {
     if (descriptor_ < 0) {
         // A new run's folder appears while we start; making it is not our business.
         struct stat found {};
-        if (stat((options_.run / "logs").c_str(), &found) != 0) return;
-        const std::filesystem::path path = heartbeat_path(options_.run, options_.rank);
-        if (options_.rank.value != 0) mkdir(path.parent_path().c_str(), 0777);
+        if (stat((heartbeats_.run / "logs").c_str(), &found) != 0) return;
+        const std::filesystem::path path = heartbeat_path(heartbeats_.run, heartbeats_.rank);
+        if (heartbeats_.rank.value != 0) mkdir(path.parent_path().c_str(), 0777);
         descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
         if (descriptor_ < 0) return;
     }

@@ -1,9 +1,10 @@
 // worker/progress_watch.h
 //
 // Two threads beside the training thread. One ends the process when the training
-// thread stands still for too long, whatever it is stuck in; it touches no file,
-// since a file system may be what all the others are stuck in. The other writes
-// the rank's heartbeat. Deadlines of collectives come first; this is the second line.
+// thread stands still for too long, whatever it is stuck in, from the start of the
+// program on; it touches no file, since a file system may be what all the others are
+// stuck in. The other writes the rank's heartbeat. Deadlines of collectives come
+// first; this is the second line.
 
 #pragma once
 
@@ -21,14 +22,19 @@
 
 namespace lockstep {
 
-struct ProgressWatchOptions {
-    std::filesystem::path run;  ///< Heartbeats go here once the folder exists.
+/// Where heartbeats go, and how often.
+struct HeartbeatOptions {
+    std::filesystem::path run;  ///< Written once its logs/ exists.
     Rank rank{0};
     WorldSize world_size{1};
     std::chrono::milliseconds interval{1000};  ///< Between heartbeats while nothing changes.
     /// Least time between heartbeats on progress: what a heartbeat says is at most so old.
     std::chrono::milliseconds least_interval{50};
-    /// Without progress for so long after the first step has begun: on_stuck.
+};
+
+struct ProgressWatchOptions {
+    Rank rank{0};  ///< As far as it is known before the world is joined.
+    /// Without progress for so long: on_stuck.
     std::chrono::milliseconds patience{605'000};
     /// Called once, by a thread that waits for nothing else. The shipped program prints the heartbeat and
     /// ends with code 76.
@@ -37,14 +43,24 @@ struct ProgressWatchOptions {
     std::function<void(const Heartbeat& beat)> before_write;
 };
 
+enum class Patience {
+    limited,
+    unlimited,  ///< What is begun may rightly take any time.
+};
+
 class ProgressWatch {
   public:
+    /// Waits for the first word, and writes no heartbeat yet: the run may be another process' still.
     explicit ProgressWatch(ProgressWatchOptions options);
     /// Writes a last heartbeat, and waits for it; the watch goes on meanwhile.
     ~ProgressWatch();
     ProgressWatch(const ProgressWatch&) = delete;
     ProgressWatch& operator=(const ProgressWatch&) = delete;
 
+    /// From now on heartbeats are written. Called once, by whoever holds the run.
+    void write_heartbeats_to(HeartbeatOptions options);
+    /// Before the first step: what is done now ("loading the plan"). Each is progress.
+    void starting(std::string_view phase, Patience patience = Patience::limited);
     /// The training thread is at work here. Cheap, and waits for no file: once a pack or phase. The heartbeat
     /// follows.
     void at(std::string_view phase, std::uint64_t step, std::optional<std::uint64_t> pack = std::nullopt);
@@ -60,9 +76,12 @@ class ProgressWatch {
     void write(Heartbeat beat);
 
     ProgressWatchOptions options_;
-    std::mutex mutex_;  ///< Never held while a file is touched.
+    HeartbeatOptions heartbeats_;  ///< Set once, before writing_.
+    std::mutex mutex_;             ///< Never held while a file is touched.
     std::condition_variable news_, written_, watch_ends_;
     Heartbeat beat_;
+    Patience patience_ = Patience::unlimited;  ///< Until the first word.
+    bool writing_ = false;
     std::uint64_t written_progress_ = 0;  ///< Of the newest heartbeat written, or given up.
     bool last_words_ = false;             ///< Write what there is, at once.
     bool stop_writing_ = false;

@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <bit>
+#include <utility>
 
 #include "io/base/error.h"
 #include "io/base/hex.h"
@@ -24,17 +25,37 @@ Fingerprint Fingerprint::from_hex(std::string_view text) {
     return result;
 }
 
+namespace {
+
+/// Looked up once: the search costs more than the digest of a short record.
+const EVP_MD* sha256_method() {
+    static EVP_MD* const method = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    return method;
+}
+
+struct FreeContext {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+};
+
+/// The context of the builder that ended last in this thread: ledger roots take one after the other.
+thread_local std::unique_ptr<EVP_MD_CTX, FreeContext> spare_context;
+
+}  // namespace
+
 struct FingerprintBuilder::State {
-    EVP_MD_CTX* context = EVP_MD_CTX_new();
+    std::unique_ptr<EVP_MD_CTX, FreeContext> context{spare_context ? spare_context.release()
+                                                                   : EVP_MD_CTX_new()};
 
     State() = default;
     State(const State&) = delete;
     State& operator=(const State&) = delete;
-    ~State() { EVP_MD_CTX_free(context); }
+    ~State() { spare_context = std::move(context); }
 };
 
 FingerprintBuilder::FingerprintBuilder(std::string_view tag) : state_(std::make_unique<State>()) {
-    if (state_->context == nullptr || EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) != 1) {
+    const EVP_MD* const method = sha256_method();
+    if (state_->context == nullptr || method == nullptr ||
+        EVP_DigestInit_ex(state_->context.get(), method, nullptr) != 1) {
         throw Error(ErrorCode::environment, "OpenSSL offers no SHA-256; check the OpenSSL installation");
     }
     if (!tag.empty()) add(tag);
@@ -58,13 +79,13 @@ FingerprintBuilder& FingerprintBuilder::add(const Fingerprint& fingerprint) {
 }
 
 FingerprintBuilder& FingerprintBuilder::raw(std::span<const std::byte> bytes) {
-    EVP_DigestUpdate(state_->context, bytes.data(), bytes.size());
+    EVP_DigestUpdate(state_->context.get(), bytes.data(), bytes.size());
     return *this;
 }
 
 Fingerprint FingerprintBuilder::finish() {
     Fingerprint result;
-    EVP_DigestFinal_ex(state_->context, result.bytes.data(), nullptr);
+    EVP_DigestFinal_ex(state_->context.get(), result.bytes.data(), nullptr);
     return result;
 }
 

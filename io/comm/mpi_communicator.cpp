@@ -535,6 +535,13 @@ bool launched_by_mpi() {
     return false;
 }
 
+Rank launched_rank() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+        if (const char* rank = std::getenv(name)) return Rank{std::atoi(rank)};
+    }
+    return Rank{0};
+}
+
 MpiEnvironment::MpiEnvironment() : exceptions_at_start_(std::uncaught_exceptions()) {
     int provided = MPI_THREAD_SINGLE;
     const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);

@@ -12,6 +12,8 @@ namespace lockstep {
 
 /// True when this process was started by mpirun, srun or the like (PMIx, PMI or Open MPI environment).
 bool launched_by_mpi();
+/// What the launcher says before the world is joined; 0 where it says nothing.
+Rank launched_rank();
 
 /// MPI for the life of the process: the first object in main().
 /// Does not finalize while an exception unwinds (peers may be gone).

@@ -8,17 +8,17 @@
 #include <cstdint>
 #include <string>
 
+#include "launch/chaos/chaos_job.h"
 #include "launch/chaos/power_disk.h"
-#include "launch/supervisor/chaos_job.h"
 
 namespace lockstep {
 
 class PowerJob : public ChaosJob {
   public:
     /// @param disk  borrowed; holds the run.
-    PowerJob(LocalJobOptions options, const KillSchedule& schedule, double run_seconds,
-             double training_seconds, PowerDisk& disk)
-        : ChaosJob(std::move(options), schedule, run_seconds, training_seconds), disk_(disk) {}
+    PowerJob(LocalJobOptions options, const KillSchedule& schedule, const UndisturbedTimes& times,
+             SyscallShim* shim, PowerDisk& disk)
+        : ChaosJob(std::move(options), schedule, times, shim), disk_(disk) {}
 
     /// What a cut left that it must not leave; empty: nothing.
     const std::string& failure() const { return failure_; }

@@ -1,6 +1,7 @@
 #include "io/base/error.h"
 #include "launch/cli/chaos_corrupt.h"
 #include "launch/cli/chaos_kills.h"
+#include "launch/cli/chaos_syscalls.h"
 #include "launch/cli/supervisor_verbs.h"
 
 namespace lockstep {
@@ -10,7 +11,7 @@ namespace {
 /// What the verb was given, before it is known which harm is meant.
 struct ChaosArguments {
     ChaosKillsArguments kills;
-    std::uint64_t corrupt = 0, power = 0;
+    std::uint64_t corrupt = 0, power = 0, syscalls = 0;
 };
 
 int corrupt(const Invocation& invocation, const ChaosArguments& a) {
@@ -22,6 +23,9 @@ int corrupt(const Invocation& invocation, const ChaosArguments& a) {
 
 int chaos(const Invocation& invocation, ChaosArguments a) {
     if (a.corrupt != 0) return corrupt(invocation, a);
+    if (a.syscalls != 0) {
+        return chaos_syscalls(invocation, {a.kills.command, a.kills.output, a.syscalls, a.kills.seed});
+    }
     if (a.power != 0) {
         a.kills.power = true;
         a.kills.kills = a.power;
@@ -40,11 +44,14 @@ void add_chaos(CLI::App& app, Invocation& invocation) {
         "  lockstep chaos --kills 20 -o chaos/ -- mpirun --bind-to none -n 4 lockstep train … -o x\n"
         "  lockstep chaos --kills 20 -o chaos/ -- run/        (a copy of this run, from its first step)\n"
         "  lockstep chaos --power 20 -o chaos/ -- run/        (as root: a disk of its own loses its power)\n"
+        "  lockstep chaos --syscalls 50 -o chaos/ -- run/     (system calls of its saves fail)\n"
         "  lockstep chaos --corrupt 2000 -o chaos/ -- run/    (damages copies of run, plan and corpora)\n"
-        "--kills SIGKILLs any rank, mpirun or everything, at any time and aimed at commits, and starts again "
-        "with\n"
-        "another number of ranks; --power drops all that was not synced, at the same moments. In the end "
-        "state "
+        "--kills SIGKILLs any rank, mpirun or everything, at any time and aimed at each write, sync and "
+        "rename\n"
+        "of a save, and starts again with another number of ranks; --power drops all that was not synced, "
+        "at\n"
+        "the same moments; --syscalls lets a system call of a save fail once (ENOSPC, EIO, EDQUOT, EINTR, a\n"
+        "short write) or kills its rank there. In the end state "
         "digest\n"
         "and ledger root must be those of the undisturbed run. --corrupt flips bits, cuts, zeroes, swaps, "
         "appends,\n"
@@ -57,9 +64,17 @@ void add_chaos(CLI::App& app, Invocation& invocation) {
     auto* kills = verb->add_option("--kills", a->kills.kills, "Kills in all (100)")->check(range);
     auto* power = verb->add_option("--power", a->power, "Power cuts in all, instead of kills")->check(range);
     auto* damage = verb->add_option("--corrupt", a->corrupt, "Damaged files, instead of kills")->check(range);
-    kills->excludes(power)->excludes(damage);
-    power->excludes(damage);
-    verb->add_option("--seed", a->kills.seed, "Of the schedule: whom, when, with how many ranks again (1)");
+    auto* syscalls =
+        verb->add_option("--syscalls", a->syscalls, "Faults of system calls of a save, instead of kills")
+            ->check(range);
+    const std::vector<CLI::Option*> harms = {kills, power, damage, syscalls};
+    for (CLI::Option* harm : harms) {
+        for (CLI::Option* other : harms) {
+            if (harm != other) harm->excludes(other);
+        }
+    }
+    verb->add_option("--seed", a->kills.seed,
+                     "Of the schedule: whom, when, with how many ranks again; of the first fault (1)");
     verb->add_option("--kills-per-run", a->kills.kills_per_run,
                      "Most kills or cuts before a run may end (10)")
         ->check(CLI::Range(1, 1000000));

@@ -1,51 +1,22 @@
 #include "launch/cli/chaos_kills.h"
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
+#include <optional>
 
-#include "coordinator/run_record.h"
-#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
-#include "io/checkpoint.h"
-#include "io/directory.h"
 #include "launch/chaos/power_job.h"
-#include "launch/cli/invocation.h"
-#include "launch/launchers/launch_script.h"
-#include "launch/supervisor/chaos_job.h"
-#include "launch/supervisor/run_report.h"
+#include "launch/cli/chaos_runs.h"
 
 namespace lockstep {
 
 namespace {
 
-/// A start that stands still for so long is a finding, not a wait.
-constexpr double hang_timeout = 60;
 /// Runs may end before their kill is due; more of them than this and the schedule does not fit the command.
 constexpr std::uint64_t fruitless_runs_max = 20;
-
-struct EndState {
-    std::uint64_t step = 0;
-    Fingerprint state_digest, ledger_root;
-    friend bool operator==(const EndState&, const EndState&) = default;
-};
-
-std::string to_text(const EndState& state) {
-    return "step " + std::to_string(state.step) + ", state " + state.state_digest.brief() +
-           "…, ledger root " + state.ledger_root.brief() + "…";
-}
-
-/// @throws Error{check_failed} if there is no valid generation.
-EndState end_state(const std::filesystem::path& run) {
-    std::vector<std::string> rejected;
-    const auto generation = newest_valid_generation(run, rejected);
-    if (!generation || !rejected.empty()) {
-        throw Error(ErrorCode::check_failed, "'" + run.string() + "' ends without a valid generation" +
-                                                 (rejected.empty() ? "" : ": " + rejected.front()));
-    }
-    return {generation->step, generation->state_digest, generation->cursor.ledger_root};
-}
+/// A kill aimed at a call comes within so many saves of rank 0; another rank's save has fewer calls.
+constexpr std::uint64_t saves_aimed_at = 2;
 
 struct Round {
     std::uint64_t seed = 0;
@@ -58,24 +29,22 @@ struct Round {
 class ChaosKills {
   public:
     ChaosKills(const Invocation& invocation, const ChaosKillsArguments& arguments)
-        : invocation_(invocation),
-          a_(arguments),
-          self_(std::filesystem::read_symlink("/proc/self/exe").string()) {}
+        : invocation_(invocation), a_(arguments), runs_(invocation, arguments.command, arguments.output) {
+        if (find_syscall_shim()) shim_.emplace(runs_.output());
+    }
 
     int run() {
-        if (!directory_entries(a_.output).empty()) {
-            throw Error(ErrorCode::output_exists,
-                        "'" + a_.output + "' is not empty; choose another -o for the runs");
+        if (!runs_.run_undisturbed(shim_ ? shim_->counting(runs_.undisturbed()) : EnvironmentValues()))
+            return runs_.give_up(0);
+        if (shim_) {
+            calls_max_ = saves_aimed_at * shim_->counted_calls(0).size() /
+                         std::max<std::uint64_t>(1, runs_.undisturbed_generations());
         }
-        create_directories_durably(a_.output);
-        read_command();
-        run_undisturbed();
-        if (stopped_) return give_up();
         std::uint64_t kills = 0, fruitless = 0;
         while (kills < a_.kills && fruitless < fruitless_runs_max) {
             const Round round =
                 run_round(a_.seed + rounds_.size(), std::min(a_.kills_per_run, a_.kills - kills));
-            if (stopped_) return give_up();
+            if (runs_.stopped()) return runs_.give_up(rounds_.size());
             rounds_.push_back(round);
             kills += round.kills;
             fruitless = round.kills == 0 ? fruitless + 1 : 0;
@@ -85,75 +54,11 @@ class ChaosKills {
     }
 
   private:
-    int give_up() const {
-        invocation_.say("stopped on request after " + std::to_string(rounds_.size()) + " whole run(s)");
-        return exit_code_of(ErrorCode::stopped);
-    }
-
-    /// The command as one that mpirun starts, whatever was given.
-    void read_command() {
-        std::vector<std::string> words = a_.command;
-        if (words.size() == 1 && path_exists(run_record_path(words[0]))) {
-            model_run_ = words[0];
-            words = {self_, "resume", words[0]};
-            if (const auto steps = committed_steps(model_run_); !steps.empty()) {
-                words.insert(words.end(), {"--steps", std::to_string(steps.back())});
-            }
-        } else if (words[0] == "train" || words[0] == "resume") {
-            words.insert(words.begin(), self_);
-        }
-        command_ = parse_job_command(words, "");
-        if (command_.words[command_.verb] == "resume" && model_run_.empty()) model_run_ = command_.run;
-        if (!command_.launcher) {
-            std::vector<std::string> launched = {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1"};
-            launched.insert(launched.end(), command_.words.begin(), command_.words.end());
-            command_ = parse_job_command(launched, "");
-        }
-    }
-
-    /// A new folder for the command; where it resumes a run, with that run's record and nothing else.
-    JobCommand command_in(const std::filesystem::path& run) const {
-        if (!model_run_.empty()) {
-            for (const char* folder : {"logs", "ledger", "checkpoints"})
-                create_directories_durably(run / folder);
-            // Durable, as the run that is copied had it: its disk may lose its power at once.
-            write_file_atomically(run_record_path(run), read_file(run_record_path(model_run_)),
-                                  Overwrite::no);
-        }
-        return moved_to(command_, run);
-    }
-
-    LocalJobOptions options_for(const std::filesystem::path& run, const std::filesystem::path& log) const {
-        LocalJobOptions options;
-        options.command = command_in(run);
-        options.hang_timeout = hang_timeout;
-        options.output = log.string();
-        options.say = [](const std::string& line) { log_rank(LogLevel::debug, line); };
-        return options;
-    }
-
-    void run_undisturbed() {
-        const std::filesystem::path run = std::filesystem::path(a_.output) / "undisturbed";
-        LocalJob job(options_for(run, run.string() + ".log"));
-        const SupervisorOutcome outcome = supervise(job, {});
-        stopped_ = job.stop_requests() > 0;
-        if (stopped_) return;
-        if (outcome.exit_code != 0) {
-            throw Error(ErrorCode::check_failed, "the undisturbed run ended with code " +
-                                                     std::to_string(outcome.exit_code) + "; see '" +
-                                                     run.string() + ".log'");
-        }
-        wanted_ = end_state(run);
-        run_seconds_ = outcome.seconds;
-        training_seconds_ = productive_seconds(run, 0);
-        invocation_.say("undisturbed: " + to_text(wanted_) + ", " + fixed(run_seconds_, 1) + " s");
-    }
-
     Round run_round(std::uint64_t seed, std::uint64_t kills) {
-        const std::filesystem::path folder =
-            std::filesystem::path(a_.output) / ("seed-" + std::to_string(seed));
+        const std::filesystem::path folder = runs_.output() / ("seed-" + std::to_string(seed));
         const std::filesystem::path log = folder.string() + ".log";
-        const KillSchedule schedule(seed, kills, a_.ranks_max);
+        const KillSchedule schedule(seed, kills, a_.ranks_max, calls_max_);
+        SyscallShim* const shim = shim_ ? &*shim_ : nullptr;
         Round round;
         round.seed = seed;
         round.planned = kills;
@@ -161,7 +66,7 @@ class ChaosKills {
             PowerDisk disk(folder.string() + ".ext4", folder, disk_bytes());
             const std::filesystem::path run = folder / "run";
             {
-                PowerJob job(options_for(run, log), schedule, run_seconds_, training_seconds_, disk);
+                PowerJob job(runs_.options_for(run, log), schedule, runs_.times(), shim, disk);
                 disturb(job, round);
                 if (round.failure.empty()) round.failure = job.failure();
             }
@@ -170,12 +75,12 @@ class ChaosKills {
             if (!round.failure.empty()) keep(run, folder.string() + "-run");
         } else {
             {
-                ChaosJob job(options_for(folder, log), schedule, run_seconds_, training_seconds_);
+                ChaosJob job(runs_.options_for(folder, log), schedule, runs_.times(), shim);
                 disturb(job, round);
             }
             finish(round, folder, log);
         }
-        if (!stopped_ && round.failure.empty()) {
+        if (!runs_.stopped() && round.failure.empty()) {
             std::filesystem::remove_all(folder);
             std::filesystem::remove(log);
         }
@@ -183,23 +88,17 @@ class ChaosKills {
     }
 
     void disturb(ChaosJob& job, Round& round) {
-        SupervisorSettings settings;
-        settings.watch.patience_seconds = hang_timeout + 5;
-        settings.restart.back_off_first_seconds = 0;
-        settings.restart.same_step_max = 1 << 20;
-        settings.poll_seconds = 0.01;
-        const SupervisorOutcome outcome = supervise(job, settings);
-        stopped_ = job.stop_requests() > 0;
+        const SupervisorOutcome outcome = runs_.train(job);
         round.kills = job.kills();
         round.starts = outcome.attempts.size();
-        if (outcome.exit_code != 0 && !stopped_) {
+        if (outcome.exit_code != 0 && !runs_.stopped()) {
             round.failure = "the run ended with code " + std::to_string(outcome.exit_code);
         }
     }
 
     /// The job has ended, and what held its processes: the check starts some of its own.
     void finish(Round& round, const std::filesystem::path& run, const std::filesystem::path& log) {
-        if (!stopped_ && round.failure.empty()) round.failure = check(run, log);
+        if (!runs_.stopped() && round.failure.empty()) round.failure = runs_.problem_of(run, log);
     }
 
     static void keep(const std::filesystem::path& run, const std::filesystem::path& where) {
@@ -210,29 +109,10 @@ class ChaosKills {
     /// Room for what a run keeps and what it has on its way.
     std::uint64_t disk_bytes() const {
         std::uint64_t bytes = 0;
-        const std::filesystem::path run = std::filesystem::path(a_.output) / "undisturbed";
-        for (const auto& entry : std::filesystem::recursive_directory_iterator(run)) {
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(runs_.undisturbed())) {
             if (entry.is_regular_file()) bytes += entry.file_size();
         }
         return 4 * bytes + (std::uint64_t{64} << 20U);
-    }
-
-    std::string check(const std::filesystem::path& run, const std::filesystem::path& log) {
-        try {
-            const EndState found = end_state(run);
-            if (found != wanted_) return "expected " + to_text(wanted_) + "; found " + to_text(found);
-        } catch (const Error& error) {
-            return error.what();
-        }
-        Processes processes;
-        const pid_t verify = processes.start({self_, "verify", run.string()}, {}, log.string());
-        while (!processes.exit_code(verify)) {
-            processes.wait(1);
-            stopped_ = processes.stop_requests() > 0;
-            if (stopped_) return "";
-        }
-        const int code = *processes.exit_code(verify);
-        return code == 0 ? "" : "verify ended with code " + std::to_string(code);
     }
 
     void report(const Round& round, std::uint64_t kills) const {
@@ -252,12 +132,9 @@ class ChaosKills {
     /// The command whose first run has this round's schedule.
     std::string again(const Round& round) const {
         const std::string planned = std::to_string(round.planned);
-        std::string text = "lockstep chaos " + std::string(a_.power ? "--power " : "--kills ") + planned +
-                           " --kills-per-run " + planned + " --max-ranks " + std::to_string(a_.ranks_max) +
-                           " --seed " + std::to_string(round.seed) + " -o " +
-                           shell_quoted(a_.output + "-again") + " --";
-        for (const std::string& word : a_.command) text += " " + shell_quoted(word);
-        return text;
+        return "lockstep chaos " + std::string(a_.power ? "--power " : "--kills ") + planned +
+               " --kills-per-run " + planned + " --max-ranks " + std::to_string(a_.ranks_max) + " " +
+               runs_.again(round.seed);
     }
 
     int give_result(std::uint64_t kills) const {
@@ -276,24 +153,18 @@ class ChaosKills {
             log_rank(LogLevel::error,
                      "the runs end before they can be killed; give the command more --steps");
         }
-        invocation_.give({{a_.power ? "power_cuts" : "kills", kills},
-                          {"runs", rounds_.size()},
-                          {"starts", starts},
-                          {"failures", failures},
-                          {"step", wanted_.step},
-                          {"state_digest", wanted_.state_digest.hex()},
-                          {"ledger_root", wanted_.ledger_root.hex()}});
+        runs_.give({{a_.power ? "power_cuts" : "kills", kills},
+                    {"runs", rounds_.size()},
+                    {"starts", starts},
+                    {"failures", failures}});
         return sound ? 0 : exit_code_of(ErrorCode::check_failed);
     }
 
     const Invocation& invocation_;
     ChaosKillsArguments a_;
-    std::string self_;
-    std::filesystem::path model_run_;  ///< A run whose record is copied; empty: the command starts its own.
-    JobCommand command_;
-    EndState wanted_;
-    double run_seconds_ = 0, training_seconds_ = 0;
-    bool stopped_ = false;
+    ChaosRuns runs_;
+    std::optional<SyscallShim> shim_;  ///< None in a build with sanitizers: then no kill is aimed at a call.
+    std::uint64_t calls_max_ = 0;
     std::vector<Round> rounds_;
 };
 

@@ -91,7 +91,7 @@ void choose_plan(const TrainingArguments& arguments, ResumePoint& point) {
 }
 
 /// Rank 0, under the lock: pick up the thread of the run. Changes nothing.
-void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
+void find_resume_point(World& world, const TrainingArguments& arguments, ResumePoint& point) {
     const std::filesystem::path run = arguments.run;
     std::vector<std::string> rejected;
     point.generation = newest_valid_generation(run, rejected);
@@ -108,6 +108,7 @@ void find_resume_point(const TrainingArguments& arguments, ResumePoint& point) {
                  reasons + "falling back to generation " + std::to_string(point.generation->step));
     }
     if (point.generation) check_generation(point.record, *point.generation, arguments.run);
+    world.watch->starting("loading the plan");
     choose_plan(arguments, point);
     const std::uint64_t steps = point.plan->plan.num_steps();
     const std::uint64_t stop = std::min(arguments.steps.value_or(steps), steps);
@@ -132,17 +133,19 @@ int resume_in_world(const Invocation& invocation, World& world, TrainingArgument
     ResumePoint point;
     std::optional<RunLock> lock;
     std::string manifest_json;
-    together(comm, "finding the point to resume", [&] {
+    prepare(world, "finding the point to resume", [&] {
         // Every rank needs the folder anyway, for its shard.
         point.record = read_run_record(arguments.run);
         check_record(point.record, arguments);
         if (!world.is_root()) return;
         if (own_plan_named) accept_own_plan(point.record, arguments);
+        world.watch->starting("waiting for the run's lock", Patience::unlimited);
         lock.emplace(arguments.run, restart_lock_patience);
+        world.watch->starting("checking the newest generation");
         const TrainSettings settings = train_settings_from_json(point.record.settings_json);
         check_init(settings, arguments);
         check_init_adapter(settings, arguments);
-        find_resume_point(arguments, point);
+        find_resume_point(world, arguments, point);
         if (point.generation) manifest_json = to_json(*point.generation);
     });
     std::int64_t finished = point.finished ? 1 : 0;
@@ -183,10 +186,12 @@ void add_resume(CLI::App& app, Invocation& invocation) {
                               "  lockstep resume run/ --steps 500\n"
                               "  lockstep resume run/ -p revision/       (batchplan exclude)",
                               [&invocation, arguments] {
-                                  return run_in_world([&](World& world) {
-                                      begin_start(world, *arguments);
-                                      return resume_in_world(invocation, world, *arguments, false);
-                                  });
+                                  return run_in_world(
+                                      [&](World& world) {
+                                          begin_start(world, *arguments);
+                                          return resume_in_world(invocation, world, *arguments, false);
+                                      },
+                                      watch_start(*arguments));
                               });
     verb->add_option("run", arguments->run, "Run folder")->required();
     verb->add_option("-p,--plan", arguments->plan,

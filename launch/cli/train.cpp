@@ -96,7 +96,7 @@ void share_settings(World& world, const TrainArguments& arguments, RunRecord& re
 
 /// Rank 0: plan, corpora and settings of a new run, checked against each other. Nothing of the run is written
 /// yet.
-RunRecord prepare_run(const Invocation& invocation, const World& world, TrainArguments& arguments,
+RunRecord prepare_run(const Invocation& invocation, World& world, TrainArguments& arguments,
                       std::optional<PlanAtHand>& at_hand) {
     TrainingArguments& training = arguments.training;
     if (training.plan.empty()) throw Error(ErrorCode::invalid_argument, "train needs -p PLAN");
@@ -106,9 +106,12 @@ RunRecord prepare_run(const Invocation& invocation, const World& world, TrainArg
     if (arguments.build_plan && !built) {
         if (arguments.build.inputs.empty()) arguments.build.inputs = training.corpora;
         arguments.build.output = training.plan;
+        world.watch->starting("building the plan", Patience::unlimited);
         build_and_save_plan(invocation, arguments.build, world, nullptr);
     }
+    world.watch->starting("loading the plan");
     at_hand = load_plan_at_hand(training.plan, training.corpora);
+    world.watch->starting("reading the model");
     std::uint64_t vocabulary = 0;
     for (const PlanInput& input : at_hand->inputs) {
         vocabulary = std::max(vocabulary, input.corpus()->tokenizer().vocabulary_size);
@@ -126,7 +129,7 @@ RunRecord prepare_run(const Invocation& invocation, const World& world, TrainArg
 /// Collective. Rank 0's answer: it alone has to see the folder as it is.
 bool run_exists(World& world, const std::string& run) {
     std::int64_t exists = 0;
-    together(*world.comm, "looking for the run", [&] {
+    prepare(world, "looking for the run", [&] {
         if (world.is_root() && path_exists(run_record_path(run))) exists = 1;
     });
     world.comm->sum(std::span(&exists, 1));
@@ -148,41 +151,45 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
         throw Error(ErrorCode::invalid_argument,
                     "--dry-run writes nothing, so it cannot --build-plan; build the plan first");
     }
-    return run_in_world([&](World& world) {
-        TrainingArguments& training = arguments.training;
-        begin_start(world, training);
-        if (arguments.continue_run && !arguments.dry_run && run_exists(world, training.run)) {
-            return resume_in_world(invocation, world, training, true);
-        }
-        std::optional<PlanAtHand> at_hand;
-        std::optional<RunLock> lock;
-        RunRecord record;
-        together(*world.comm, "starting the run", [&] {
-            if (training.model.empty() && training.init.empty()) {
-                throw Error(ErrorCode::invalid_argument, "train needs -m MODEL, or --init FOLDER");
+    return run_in_world(
+        [&](World& world) {
+            TrainingArguments& training = arguments.training;
+            begin_start(world, training);
+            if (arguments.continue_run && !arguments.dry_run && run_exists(world, training.run)) {
+                return resume_in_world(invocation, world, training, true);
             }
-            // The seed draws weights and adapters: one of them must be left to draw.
-            const bool draws_adapters = asks_for_lora(training) && training.init_adapter.empty();
-            if (!training.init.empty() && training.seed && !draws_adapters) {
-                throw Error(ErrorCode::invalid_argument,
-                            "--init-seed draws the weights that --init brings; give one of them");
+            std::optional<PlanAtHand> at_hand;
+            std::optional<RunLock> lock;
+            RunRecord record;
+            prepare(world, "starting the run", [&] {
+                if (training.model.empty() && training.init.empty()) {
+                    throw Error(ErrorCode::invalid_argument, "train needs -m MODEL, or --init FOLDER");
+                }
+                // The seed draws weights and adapters: one of them must be left to draw.
+                const bool draws_adapters = asks_for_lora(training) && training.init_adapter.empty();
+                if (!training.init.empty() && training.seed && !draws_adapters) {
+                    throw Error(ErrorCode::invalid_argument,
+                                "--init-seed draws the weights that --init brings; give one of them");
+                }
+                if (training.corpora.empty())
+                    throw Error(ErrorCode::invalid_argument, "train needs -d CORPUS");
+                if (!world.is_root()) return;
+                record = prepare_run(invocation, world, arguments, at_hand);
+                if (arguments.dry_run) return;
+                make_run_directory(training.run);
+                lock.emplace(training.run);
+                refuse_existing_run(training.run);  // Again, now that nobody else can make one.
+            });
+            share_settings(world, arguments, record);
+            if (arguments.dry_run) {
+                world.watch->starting("the dry run", Patience::unlimited);
+                return dry_run(invocation, world, training, at_hand ? &*at_hand : nullptr,
+                               train_settings_from_json(record.settings_json));
             }
-            if (training.corpora.empty()) throw Error(ErrorCode::invalid_argument, "train needs -d CORPUS");
-            if (!world.is_root()) return;
-            record = prepare_run(invocation, world, arguments, at_hand);
-            if (arguments.dry_run) return;
-            make_run_directory(training.run);
-            lock.emplace(training.run);
-            refuse_existing_run(training.run);  // Again, now that nobody else can make one.
-        });
-        share_settings(world, arguments, record);
-        if (arguments.dry_run) {
-            return dry_run(invocation, world, training, at_hand ? &*at_hand : nullptr,
-                           train_settings_from_json(record.settings_json));
-        }
-        return train_run(invocation, world, training, at_hand ? &*at_hand : nullptr, record, std::nullopt,
-                         training.corpora, [&] { write_run_record(training.run, record); });
-    });
+            return train_run(invocation, world, training, at_hand ? &*at_hand : nullptr, record, std::nullopt,
+                             training.corpora, [&] { write_run_record(training.run, record); });
+        },
+        watch_start(arguments.training));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "io/base/log.h"
 #include "io/base/process_memory.h"
 #include "io/comm/agreement.h"
+#include "io/comm/mpi_communicator.h"
 #include "kernels/blas_runtime.h"
 #include "kernels/speed_probe.h"
 #include "launch/cli/adapters.h"
@@ -48,26 +49,24 @@ constexpr std::chrono::seconds watch_grace{5};
 constexpr std::chrono::seconds last_words_patience{2};
 constexpr double default_hang_timeout = 600;
 
-std::unique_ptr<ProgressWatch> watch_progress(const World& world, const TrainingArguments& arguments) {
-    const auto timeout = std::chrono::milliseconds(
-        static_cast<std::int64_t>(arguments.hang_timeout.value_or(default_hang_timeout) * 1000));
-    ProgressWatchOptions options;
+std::chrono::milliseconds patience_of(const TrainingArguments& arguments) {
+    const double asked = arguments.hang_timeout.value_or(default_hang_timeout);
+    // What is no timeout is refused once the ranks can agree on it.
+    return std::chrono::milliseconds(
+        static_cast<std::int64_t>((asked >= 1 ? asked : default_hang_timeout) * 1000));
+}
+
+HeartbeatOptions heartbeats_of(const World& world, const TrainingArguments& arguments) {
+    HeartbeatOptions options;
     options.run = arguments.run;
     options.rank = world.comm->rank();
     options.world_size = world.comm->size();
     // Fewer beats on a large world: they all go to one file system.
-    options.interval = std::chrono::milliseconds(
-        std::clamp<std::int64_t>(timeout.count() / 8, 100, 1000 + 10L * world.comm->size().value));
+    options.interval = std::chrono::milliseconds(std::clamp<std::int64_t>(
+        patience_of(arguments).count() / 8, 100, 1000 + 10L * world.comm->size().value));
     // Short, since a rank that is killed writes no more: a crash loop is told by the step it died in.
     options.least_interval = std::chrono::milliseconds(world.comm->size().value);
-    options.patience = timeout + watch_grace;
-    options.on_stuck = [](const Heartbeat& where) {
-        log_rank_within(last_words_patience, LogLevel::error,
-                        describe(Rank{where.rank}, where) +
-                            ": no progress within --hang-timeout; this process ends, resume the run");
-        std::_Exit(exit_code_of(ErrorCode::peer_lost));
-    };
-    return std::make_unique<ProgressWatch>(std::move(options));
+    return options;
 }
 
 /// rank-00003.log
@@ -236,12 +235,31 @@ TrainSettings settings_from(const TrainingArguments& a, const ModelConfig& model
     return settings;
 }
 
+std::unique_ptr<ProgressWatch> watch_start(const TrainingArguments& arguments) {
+    ProgressWatchOptions options;
+    options.rank = launched_rank();
+    options.patience = patience_of(arguments) + watch_grace;
+    options.on_stuck = [](const Heartbeat& where) {
+        log_rank_within(last_words_patience, LogLevel::error,
+                        describe(Rank{where.rank}, where) +
+                            ": no progress within --hang-timeout; this process ends, " +
+                            (where.training ? "resume the run" : "start it again"));
+        std::_Exit(exit_code_of(ErrorCode::peer_lost));
+    };
+    return std::make_unique<ProgressWatch>(std::move(options));
+}
+
+void prepare(World& world, std::string_view what, const std::function<void()>& work) {
+    world.watch->starting(what);
+    together(*world.comm, what, work);
+}
+
 void begin_start(World& world, const TrainingArguments& arguments) {
     if (arguments.hang_timeout && *arguments.hang_timeout >= 1) {
         world.comm->set_timeout(
             std::chrono::milliseconds(static_cast<std::int64_t>(*arguments.hang_timeout * 1000)));
     }
-    together(*world.comm, "reading the command line", [&] {
+    prepare(world, "reading the command line", [&] {
         if (arguments.hang_timeout && !(*arguments.hang_timeout >= 1)) {
             throw Error(ErrorCode::invalid_argument, "--hang-timeout must be a number of seconds, 1 or more");
         }
@@ -460,11 +478,12 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     Communicator& comm = *world.comm;
     const std::filesystem::path run = arguments.run;
     const TrainSettings settings = train_settings_from_json(record.settings_json);
+    world.watch->starting("announcing the plan");
     PlanDistribution distribution(comm, plan != nullptr ? std::optional(plan->served()) : std::nullopt);
     const PlanSummary& summary = distribution.summary();
     const int threads = arguments.threads.value_or(default_threads(world));
 
-    world.watch = watch_progress(world, arguments);
+    world.watch->write_heartbeats_to(heartbeats_of(world, arguments));
     comm.set_witness([run](Rank rank) { return describe(rank, read_heartbeat(run, rank)); });
     stop_on_termination_signals();
 
@@ -472,7 +491,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     std::optional<ThreadPool> pool;
     std::optional<Gemm> gemm;
     std::optional<Worker> worker;
-    together(comm, "preparing to train", [&] {
+    prepare(world, "preparing to train", [&] {
         if (arguments.keep && *arguments.keep < 2) {
             throw Error(ErrorCode::invalid_argument,
                         "--keep is " + std::to_string(*arguments.keep) + "; at least 2 generations are kept");
@@ -496,11 +515,13 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                                   std::optional<std::uint64_t> pack) {
         watch.at(phase, step, pack);
     };
-    together(comm, "publishing the run", [&] {
+    prepare(world, "publishing the run", [&] {
         if (world.is_root()) on_ready();
     });
+    world.watch->starting("loading the state");
     worker->start(generation, run);
 
+    world.watch->starting("measuring the BLAS rate");
     const double blas_rate = measure_total_blas_rate(world, threads);
     const double flop =
         flop_per_token(settings.model, settings.lora, static_cast<double>(summary.mean_context));

@@ -58,6 +58,11 @@ void add_generation_options(CLI::App& verb, TrainingArguments& arguments, bool a
 /// @param adapter  of the folder it begins with, if there is one.
 TrainSettings settings_from(const TrainingArguments& arguments, const ModelConfig& model,
                             std::uint64_t plan_steps, const std::optional<LoraSettings>& adapter = {});
+/// For run_in_world: ends this process with code 76 when it stands still for --hang-timeout and a little,
+/// from now on.
+std::unique_ptr<ProgressWatch> watch_start(const TrainingArguments& arguments);
+/// Run local work of a start as `together` does; `what` is also what the watch names if it never returns.
+void prepare(World& world, std::string_view what, const std::function<void()>& work);
 /// First thing in every start: what must hold before any collective or any work.
 /// @throws Error{invalid_argument}.
 void begin_start(World& world, const TrainingArguments& arguments);

@@ -61,12 +61,12 @@ int run_guarded(World& world, const std::function<int(World&)>& body) {
 
 }  // namespace
 
-int run_in_world(const std::function<int(World&)>& body) {
-    stop_signal_seen();                    // From now on the signal asks, it does not kill.
-    std::unique_ptr<ProgressWatch> watch;  // Outlives MPI: finalizing can hang too.
+int run_in_world(const std::function<int(World&)>& body, std::unique_ptr<ProgressWatch> watch) {
+    stop_signal_seen();  // From now on the signal asks, it does not kill.
     std::optional<MpiEnvironment> mpi;
-    World world;
+    World world;  // The watch outlives MPI: joining and finalizing can hang too.
     if (launched_by_mpi()) {
+        if (watch) watch->starting("joining the other ranks");
         mpi.emplace();
         world.comm = mpi->make_communicator();
         world.ranks_on_node = mpi->ranks_on_node();
@@ -74,6 +74,7 @@ int run_in_world(const std::function<int(World&)>& body) {
         world.comm = make_serial_communicator();
     }
     log_identify(world.comm->rank(), world.comm->size());
+    world.watch = std::move(watch);
     const int code = run_guarded(world, body);
     watch = std::move(world.watch);
     if (watch) watch->ending();

@@ -17,13 +17,14 @@ namespace lockstep {
 struct World {
     std::unique_ptr<Communicator> comm;
     int ranks_on_node = 1;
-    std::unique_ptr<ProgressWatch> watch;  ///< Once training is prepared.
+    std::unique_ptr<ProgressWatch> watch;  ///< While training is prepared and done; none for other verbs.
     bool is_root() const { return comm->rank().value == 0; }
 };
 
 /// Run `body` in this process' world and return its exit code. An error the ranks agreed on is printed once,
 /// by rank 0, and all end in order; any other ends the whole job with its code.
-int run_in_world(const std::function<int(World&)>& body);
+/// @param watch  of a verb that trains: it looks on while the world is joined, and goes to World::watch.
+int run_in_world(const std::function<int(World&)>& body, std::unique_ptr<ProgressWatch> watch = nullptr);
 
 /// Collective. Rank 0's text to everyone.
 void share_text(Communicator& comm, std::string& text);

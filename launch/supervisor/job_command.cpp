@@ -205,6 +205,7 @@ std::vector<std::string> words_of(const JobCommand& command, const JobStart& sta
         if (command.launcher && i == *command.launcher) {
             if (!start.hosts.empty()) words.insert(words.end(), {"--host", start.hosts});
             if (start.ranks) words.insert(words.end(), {"-n", std::to_string(*start.ranks)});
+            for (const std::string& name : start.handed_on) words.insert(words.end(), {"-x", name});
         }
         if (i != command.verb) continue;
         const auto rest = command.words.begin() + static_cast<std::ptrdiff_t>(i) + 1;

@@ -34,6 +34,7 @@ struct JobStart {
     std::optional<int> ranks;            ///< Replaces mpirun's -n.
     std::string hosts;                   ///< "h1:2,h3:2" for mpirun's --host; empty: as typed.
     std::optional<double> hang_timeout;  ///< Given to train or resume unless it has one.
+    std::vector<std::string> handed_on;  ///< Variables for mpirun's -x: the ranks have them on every host.
 };
 
 /// The words of one start. `train` gets --continue, so that every start is the same command.

@@ -92,7 +92,12 @@ void LocalJob::start(std::optional<int> ranks) {
     start.ranks = ranks;
     if (hosts_) start.hosts = to_text(hosts_->alive());
     start.hang_timeout = options_.hang_timeout;
-    child_ = processes_.start(words_of(options_.command, start), launcher_settings(), options_.output);
+    EnvironmentValues environment = launcher_settings();
+    for (const auto& [name, value] : options_.environment) {
+        start.handed_on.push_back(name);
+        environment.insert_or_assign(name, value);
+    }
+    child_ = processes_.start(words_of(options_.command, start), environment, options_.output);
     next_note_ = now() + note_interval_starting;
     next_probe_ = now() + options_.probe_interval_seconds;
 }

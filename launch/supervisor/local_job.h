@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "launch/supervisor/host_pool.h"
@@ -27,6 +28,8 @@ struct LocalJobOptions {
     double probe_deadline_seconds = 10;
     double probe_interval_seconds = 60;  ///< Between looks for hosts that came back.
     std::string output;                  ///< File for what the command prints; empty: our own streams.
+    /// For the job besides ours; mpirun is told to hand them to every rank.
+    EnvironmentValues environment;
     std::function<void(const std::string&)> say;
 };
 
@@ -52,6 +55,8 @@ class LocalJob : public SupervisedJob {
   protected:
     pid_t child() const { return child_; }  ///< Of the last start.
     const std::filesystem::path& run() const { return options_.command.run; }
+    /// From the next start on.
+    void set_environment(EnvironmentValues values) { options_.environment = std::move(values); }
 
   private:
     LocalJobOptions options_;

@@ -1,7 +1,9 @@
-// `chaos --power` and `--corrupt`, as a user starts them.
+// `chaos --power`, `--syscalls` and `--corrupt`, as a user starts them.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -18,12 +20,50 @@ std::vector<std::string> chaos(const std::string& what, const std::string& count
     return arguments;
 }
 
-#ifdef LOCKSTEP_TEST_POWER
+#if defined(LOCKSTEP_TEST_POWER) || defined(LOCKSTEP_TEST_SYSCALLS)
 std::string number_from(const char* variable, const char* otherwise) {
     const char* text = std::getenv(variable);
     return text != nullptr ? text : otherwise;
 }
+#endif
 
+#ifdef LOCKSTEP_TEST_SYSCALLS
+std::vector<std::string> on_two_ranks(const std::string& binary, std::vector<std::string> command) {
+    command.insert(command.begin(), {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "2", binary});
+    return command;
+}
+
+// LOCKSTEP_SYSCALL_FAULTS=100000000 is the long form: every fault there can be.
+TEST(ChaosTest, FailingSystemCallsOfASaveLoseNothing) {
+    const std::string faults = number_from("LOCKSTEP_SYSCALL_FAULTS", "12");
+    const auto command = on_two_ranks(LOCKSTEP_BINARY, train_arguments("x", 4, {"--checkpoint-every", "2"}));
+    const auto result =
+        run_lockstep_program(0, chaos("--syscalls", faults, SmallWorld::get().fresh("syscalls"), command));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    const auto object = nlohmann::json::parse(result.out, nullptr, false);
+    ASSERT_TRUE(object.is_object()) << result.out;
+    EXPECT_TRUE(object["failures"].empty()) << result.out;
+    EXPECT_GT(object["possible"], 200) << "two ranks, two generations, some six faults a call";
+    EXPECT_EQ(object["faults"], std::min<std::uint64_t>(std::stoull(faults), object["possible"]));
+    EXPECT_GE(object["outcomes"].size(), 3U) << "continued, refused and killed at least: " << result.out;
+    EXPECT_EQ(object["state_digest"], undisturbed_bits(4).state_digest);
+}
+
+// A worker that loses a pack on purpose makes it a failure; verify sees it.
+TEST(ChaosTest, AFailureSaysTheCommandThatMakesItsFaultAgain) {
+    const std::string folder = SmallWorld::get().fresh("failing");
+    auto arguments =
+        chaos("--syscalls", "1", folder, on_two_ranks(LOCKSTEP_HOOKED_BINARY, train_arguments("x", 4)));
+    arguments[4] = "7";
+    const auto result = run_lockstep_program(0, arguments, {{"LOCKSTEP_TEST_MUTATION", "skip-pack"}});
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_THAT(result.err, testing::HasSubstr("lockstep chaos --syscalls 1 --seed 7 -o " + folder +
+                                               "-again -- mpirun --oversubscribe "));
+    EXPECT_TRUE(std::filesystem::exists(folder + "/seed-7/run.json")) << "what failed stays";
+}
+#endif
+
+#ifdef LOCKSTEP_TEST_POWER
 // LOCKSTEP_POWER_CUTS=200 is the long form.
 TEST(ChaosTest, NothingDurableIsLostWithThePower) {
     const std::string folder = SmallWorld::get().fresh("power");
@@ -94,6 +134,9 @@ TEST(ChaosTest, RefusesWhatItCannotHarm) {
     EXPECT_EQ(run_lockstep_program(0, chaos("--corrupt", "1", world.plan() + "/copies", {run})).exit_code, 2);
     EXPECT_FALSE(std::filesystem::exists(run + "/copies"));
     EXPECT_EQ(run_lockstep_program(0, chaos("--kills", "1", world.fresh("c"), {"sleep", "1"})).exit_code, 2);
+    auto two_harms = chaos("--kills", "1", world.fresh("c"), {run});
+    two_harms.insert(two_harms.begin() + 1, {"--syscalls", "1"});
+    EXPECT_EQ(run_lockstep_program(0, two_harms).exit_code, 2);
 }
 
 }  // namespace

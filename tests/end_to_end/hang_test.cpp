@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <ctime>
+#include <filesystem>
 
 #include "tests/end_to_end/small_world.h"
 
@@ -39,6 +41,49 @@ TEST(HangTest, AStoppedRankIsNamedWithHostStepPhaseAndPack) {
         run_lockstep_program(2, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
     ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+}
+
+/// A plan folder of which a file never ends: whoever reads it waits for a writer that does not come.
+std::string plan_that_hangs() {
+    const std::string plan = SmallWorld::get().fresh("plan");
+    std::filesystem::copy(SmallWorld::get().plan(), plan, std::filesystem::copy_options::recursive);
+    std::filesystem::remove(plan + "/fingerprints.json");
+    EXPECT_EQ(mkfifo((plan + "/fingerprints.json").c_str(), 0666), 0);
+    return plan;
+}
+
+// No collective has a deadline for a rank that is alone, and the heartbeats have not begun.
+TEST(HangTest, AStartThatNeverEndsIsEndedAndItsPhaseNamed) {
+    auto arguments = train_arguments(SmallWorld::get().fresh("r"), steps, {"--hang-timeout", "1"});
+    *std::find(arguments.begin(), arguments.end(), SmallWorld::get().plan()) = plan_that_hangs();
+    for (const int ranks : {0, 1}) {
+        const auto hanging = run_lockstep_program(ranks, arguments);
+        EXPECT_EQ(hanging.exit_code, 76) << hanging.err;
+        EXPECT_THAT(hanging.err, testing::ContainsRegex("rank 0 on host [^ ]+, last in loading the plan: "
+                                                        "no progress within --hang-timeout"));
+    }
+}
+
+TEST(HangTest, ARankThatNeverJoinsEndsTheJob) {
+    std::vector<std::string> command = {"mpirun",
+                                        "--oversubscribe",
+                                        "--bind-to",
+                                        "none",
+                                        "-n",
+                                        "2",
+                                        "sh",
+                                        "-c",
+                                        "[ $OMPI_COMM_WORLD_RANK = 1 ] && exec sleep 600; exec \"$0\" \"$@\"",
+                                        LOCKSTEP_BINARY};
+    for (const std::string& word :
+         train_arguments(SmallWorld::get().fresh("r"), steps, {"--hang-timeout", "1"})) {
+        command.push_back(word);
+    }
+    const auto lonely =
+        run_program(command, {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}});
+    EXPECT_EQ(lonely.exit_code, 76) << lonely.err;
+    EXPECT_THAT(lonely.err, testing::ContainsRegex("rank 0 on host [^ ]+, last in joining the other ranks: "
+                                                   "no progress within --hang-timeout"));
 }
 
 TEST(ContinueTest, TheSameTrainCommandStartsAndContinuesARun) {

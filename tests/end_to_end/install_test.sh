@@ -10,3 +10,6 @@ cmake -S "$2" -B "$folder/build" -DCMAKE_PREFIX_PATH="$folder/installed" -DCMAKE
 cmake --build "$folder/build" >/dev/null
 "$folder/build/consumer"
 "$folder/installed/bin/lockstep" --version
+# Where the program looks for it, from its own folder. Builds with sanitizers have none.
+shim=$(cd "$1" && find . -name liblockstep_syscall_shim.so)
+[ -z "$shim" ] || test -e "$folder/installed/$shim"

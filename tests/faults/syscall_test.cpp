@@ -14,6 +14,7 @@
 #include "io/checkpoint.h"
 #include "io/directory.h"
 #include "io/state_digest.h"
+#include "launch/chaos/syscall_fault.h"
 #include "tests/support/program.h"
 #include "tests/support/temporary_directory.h"
 
@@ -24,20 +25,6 @@ namespace fs = std::filesystem;
 
 ProgramResult save(const fs::path& run, int step, const Environment& environment = {}) {
     return run_program({LOCKSTEP_SAVER, run.string(), std::to_string(step)}, environment);
-}
-
-/// By a link, since LD_PRELOAD takes a space for the end of a name.
-const std::string& shim() {
-    static const TemporaryDirectory directory;
-    static const std::string link = [] {
-        fs::create_symlink(LOCKSTEP_SYSCALL_SHIM, directory / "shim.so");
-        return (directory / "shim.so").string();
-    }();
-    return link;
-}
-
-Environment with_fault(const std::string& spec) {
-    return {{"LD_PRELOAD", shim()}, {"LOCKSTEP_FAULT", spec}};
 }
 
 /// With LOCKSTEP_SYSCALLS=full every call meets every failure; else each call one of them, and the kill.
@@ -53,11 +40,8 @@ class SyscallTest : public testing::Test {
         fs::create_directories(directory_ / "before");
         for (const int step : {2, 4}) EXPECT_EQ(save(directory_ / "before", step).exit_code, 0);
         const fs::path undisturbed = fresh();
-        EXPECT_EQ(save(undisturbed, 6,
-                       {{"LD_PRELOAD", shim()}, {"LOCKSTEP_FAULT_LOG", (directory_ / "log").string()}})
-                      .exit_code,
-                  0);
-        calls_ = lines_of(directory_ / "log");
+        EXPECT_EQ(save(undisturbed, 6, shim_.counting(undisturbed)).exit_code, 0);
+        calls_ = shim_.counted_calls(0);
         before_ = newest(directory_ / "before");
         after_ = newest(undisturbed);
     }
@@ -82,6 +66,12 @@ class SyscallTest : public testing::Test {
         return digest;
     }
 
+    ProgramResult save_with(const SyscallFault& fault, const fs::path& run) {
+        const ProgramResult result = save(run, 6, shim_.with(fault, run));
+        EXPECT_TRUE(shim_.happened());
+        return result;
+    }
+
     void expect_neighbour_and_recovery(const fs::path& run, bool saved) {
         const Fingerprint found = newest(run);
         EXPECT_TRUE(found == after_ || (!saved && found == before_)) << "a third state, " << found.hex();
@@ -94,6 +84,7 @@ class SyscallTest : public testing::Test {
     }
 
     TemporaryDirectory directory_;
+    SyscallShim shim_{directory_.path()};
     int number_ = 0;
     std::vector<std::string> calls_;
     Fingerprint before_, after_;
@@ -110,53 +101,64 @@ TEST_F(SyscallTest, ASaveMakesTheCallsItIsKnownFor) {
 }
 
 TEST_F(SyscallTest, AFailureLeavesTheGenerationBeforeOrTheNext) {
-    const std::vector<const char*> errors = {"ENOSPC", "EIO", "EDQUOT"};
-    for (std::size_t kind = 0; kind < errors.size(); ++kind) {
-        for (std::size_t call = 0; call < calls_.size(); ++call) {
-            if (!in_full() && call % errors.size() != kind) continue;
-            const char* const error = errors[kind];
-            const fs::path run = fresh();
-            SCOPED_TRACE(std::string(error) + " of call " + std::to_string(call) + " (" + calls_[call] + ")");
-            const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":" + error));
-            EXPECT_TRUE(result.exit_code == 0 || result.exit_code == 74) << result.exit_code << result.err;
-            EXPECT_LE(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-            EXPECT_EQ(result.exit_code == 0 && result.err.empty(), result.err.empty()) << "no silent failure";
-            expect_neighbour_and_recovery(run, result.exit_code == 0);
-            if (HasFailure()) return;
-            fs::remove_all(run);
-        }
+    const std::vector<SyscallEffect> errors = {SyscallEffect::no_space, SyscallEffect::io_error,
+                                               SyscallEffect::over_quota};
+    int failures = 0;
+    for (const SyscallFault& fault : possible_faults(0, calls_)) {
+        const auto kind = std::find(errors.begin(), errors.end(), fault.effect) - errors.begin();
+        if (kind == std::ssize(errors) ||
+            (!in_full() && static_cast<std::ptrdiff_t>(fault.call) % std::ssize(errors) != kind))
+            continue;
+        const fs::path run = fresh();
+        SCOPED_TRACE(to_text(fault));
+        const ProgramResult result = save_with(fault, run);
+        EXPECT_TRUE(result.exit_code == 0 || result.exit_code == 74) << result.exit_code << result.err;
+        EXPECT_LE(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+        EXPECT_EQ(result.exit_code == 0 && result.err.empty(), result.err.empty()) << "no silent failure";
+        failures += result.exit_code == 74 ? 1 : 0;
+        expect_neighbour_and_recovery(run, result.exit_code == 0);
+        if (HasFailure()) return;
+        fs::remove_all(run);
     }
+    EXPECT_GT(failures, 10);
 }
 
 TEST_F(SyscallTest, InterruptedCallsAndShortWritesAreContinued) {
-    for (const char* what : {"EINTR", "short"}) {
-        for (std::size_t call = 0; call < calls_.size(); ++call) {
-            // The system interrupts none of these once they have begun.
-            const bool never = calls_[call] != "open" && calls_[call] != "write" &&
-                               calls_[call] != "pwrite" && calls_[call] != "fsync" &&
-                               calls_[call] != "ftruncate" && calls_[call] != "close";
-            if (never || (!in_full() && call % 2 != (std::string(what) == "short" ? 1U : 0U))) continue;
-            const fs::path run = fresh();
-            SCOPED_TRACE(std::string(what) + " of call " + std::to_string(call) + " (" + calls_[call] + ")");
-            const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":" + what));
-            EXPECT_EQ(result.exit_code, 0) << result.err;
-            EXPECT_EQ(newest(run), after_);
-            if (HasFailure()) return;
-            fs::remove_all(run);
-        }
+    for (const SyscallFault& fault : possible_faults(0, calls_)) {
+        if (!is_continued(fault.effect)) continue;
+        if (!in_full() && (fault.call % 2 == 0) == (fault.effect == SyscallEffect::short_write)) continue;
+        const fs::path run = fresh();
+        SCOPED_TRACE(to_text(fault));
+        const ProgramResult result = save_with(fault, run);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        EXPECT_EQ(newest(run), after_);
+        if (HasFailure()) return;
+        fs::remove_all(run);
     }
 }
 
 TEST_F(SyscallTest, KilledAtAnyCallANeighbourLoads) {
-    for (std::size_t call = 0; call < calls_.size(); ++call) {
+    for (const SyscallFault& fault : possible_faults(0, calls_)) {
+        if (fault.effect != SyscallEffect::kill) continue;
         const fs::path run = fresh();
-        SCOPED_TRACE("killed at call " + std::to_string(call) + " (" + calls_[call] + ")");
-        const ProgramResult result = save(run, 6, with_fault(std::to_string(call) + ":kill"));
+        SCOPED_TRACE(to_text(fault));
+        const ProgramResult result = save_with(fault, run);
         EXPECT_EQ(result.exit_code, 137) << result.err;
         expect_neighbour_and_recovery(run, false);
         if (HasFailure()) return;
         fs::remove_all(run);
     }
+}
+
+TEST_F(SyscallTest, AFaultHappensOnceAndInOneRankOnly) {
+    const fs::path run = fresh();
+    const Environment killing = shim_.with({0, 3, SyscallEffect::kill, ""}, run);
+    EXPECT_EQ(save(run, 6, killing).exit_code, 137);
+    EXPECT_TRUE(shim_.happened());
+    EXPECT_EQ(save(run, 6, killing).exit_code, 0);
+    const fs::path other = fresh();
+    EXPECT_EQ(save(other, 6, shim_.with({1, 3, SyscallEffect::kill, ""}, other)).exit_code, 0);
+    EXPECT_FALSE(shim_.happened());
 }
 
 }  // namespace

@@ -20,11 +20,11 @@ class ProgressWatchTest : public testing::Test {
   protected:
     ProgressWatchTest() {
         run_.write("logs/rank-00000.log", "");
-        options_.run = run_.path();
-        options_.rank = Rank{1};
-        options_.world_size = WorldSize{2};
-        options_.interval = milliseconds(5);
-        options_.least_interval = milliseconds(0);
+        heartbeats_.run = run_.path();
+        heartbeats_.rank = Rank{1};
+        heartbeats_.world_size = WorldSize{2};
+        heartbeats_.interval = milliseconds(5);
+        heartbeats_.least_interval = milliseconds(0);
         options_.patience = std::chrono::hours(1);
         options_.on_stuck = [](const Heartbeat& where) { ADD_FAILURE() << "stuck in " << where.phase; };
     }
@@ -43,10 +43,12 @@ class ProgressWatchTest : public testing::Test {
 
     TemporaryDirectory run_;
     ProgressWatchOptions options_;
+    HeartbeatOptions heartbeats_;
 };
 
 TEST_F(ProgressWatchTest, TheHeartbeatSaysWhereTheRankIs) {
     ProgressWatch watch(options_);
+    watch.write_heartbeats_to(heartbeats_);
     watch.at("forward", 7, 31);
     const auto found = beat_when([](const Heartbeat& b) { return b.training; });
     ASSERT_TRUE(found.has_value());
@@ -64,6 +66,7 @@ TEST_F(ProgressWatchTest, TheHeartbeatSaysWhereTheRankIs) {
 TEST_F(ProgressWatchTest, AnEndInOrderIsSaid) {
     {
         ProgressWatch watch(options_);
+        watch.write_heartbeats_to(heartbeats_);
         watch.at("update", 3);
         EXPECT_FALSE(beat_when([](const Heartbeat& b) { return b.step == 3; })->ended);
     }
@@ -73,6 +76,7 @@ TEST_F(ProgressWatchTest, AnEndInOrderIsSaid) {
 
 TEST_F(ProgressWatchTest, EndingIsWrittenAtOnce) {
     ProgressWatch watch(options_);
+    watch.write_heartbeats_to(heartbeats_);
     watch.ending();
     ASSERT_TRUE(beat().has_value());
     EXPECT_TRUE(beat()->ended);
@@ -83,27 +87,58 @@ TEST_F(ProgressWatchTest, StandingStillIsReportedOnceWithThePlace) {
     options_.patience = milliseconds(20);
     options_.on_stuck = [&](const Heartbeat& where) { stuck.set_value(where); };
     ProgressWatch watch(options_);
+    watch.write_heartbeats_to(heartbeats_);
     watch.at("forward", 9, 44);
     const Heartbeat where = stuck.get_future().get();
     EXPECT_EQ(where.step, 9U);
     EXPECT_EQ(where.pack, 44U);
 }
 
-TEST_F(ProgressWatchTest, StartingMayTakeAnyTime) {
-    options_.patience = milliseconds(1);
+TEST_F(ProgressWatchTest, AStartThatStandsStillIsReportedWithItsPhase) {
+    std::promise<Heartbeat> stuck;
+    options_.rank = Rank{3};
+    options_.patience = milliseconds(20);
+    options_.on_stuck = [&](const Heartbeat& where) { stuck.set_value(where); };
     ProgressWatch watch(options_);
-    std::this_thread::sleep_for(milliseconds(50));  // on_stuck would fail the test.
+    watch.starting("loading the plan");
+    const Heartbeat where = stuck.get_future().get();
+    EXPECT_EQ(where.phase, "loading the plan");
+    EXPECT_EQ(where.rank, 3);
+    EXPECT_FALSE(where.training);
+}
+
+TEST_F(ProgressWatchTest, WhatMayTakeLongIsWaitedForAndNothingAfterIt) {
+    std::promise<Heartbeat> stuck;
+    options_.patience = milliseconds(20);
+    options_.on_stuck = [&](const Heartbeat& where) { stuck.set_value(where); };
+    ProgressWatch watch(options_);
+    auto where = stuck.get_future();
+    watch.starting("building the plan", Patience::unlimited);
+    EXPECT_EQ(where.wait_for(milliseconds(100)), std::future_status::timeout);
+    watch.starting("loading the plan");
+    EXPECT_EQ(where.get().phase, "loading the plan");
+}
+
+TEST_F(ProgressWatchTest, NoHeartbeatIsWrittenBeforeTheRunIsOurs) {
+    ProgressWatch watch(options_);
+    watch.starting("loading the plan");
+    watch.ending();
+    EXPECT_FALSE(beat().has_value());
+    watch.write_heartbeats_to(heartbeats_);
+    watch.ending();
+    EXPECT_EQ(beat()->phase, "loading the plan");
 }
 
 TEST_F(ProgressWatchTest, AFolderThatIsNotThereYetCostsOnlyTheHeartbeat) {
-    options_.run = run_ / "later";
+    heartbeats_.run = run_ / "later";
     ProgressWatch watch(options_);
+    watch.write_heartbeats_to(heartbeats_);
     watch.at("forward", 1);
-    EXPECT_FALSE(read_heartbeat(options_.run, Rank{1}).has_value());
+    EXPECT_FALSE(read_heartbeat(heartbeats_.run, Rank{1}).has_value());
     run_.write("later/logs/rank-00000.log", "");
     watch.at("forward", 2);
     watch.ending();
-    EXPECT_TRUE(read_heartbeat(options_.run, Rank{1}).has_value());
+    EXPECT_TRUE(read_heartbeat(heartbeats_.run, Rank{1}).has_value());
 }
 
 TEST_F(ProgressWatchTest, AFileSystemThatHangsHoldsUpNeitherTheTrainingNorTheWatch) {
@@ -117,6 +152,7 @@ TEST_F(ProgressWatchTest, AFileSystemThatHangsHoldsUpNeitherTheTrainingNorTheWat
     options_.patience = milliseconds(20);
     options_.on_stuck = [&](const Heartbeat& where) { stuck.set_value(where); };
     ProgressWatch watch(options_);
+    watch.write_heartbeats_to(heartbeats_);
     while (!writing) std::this_thread::yield();
     for (std::uint64_t pack = 0; pack <= 44; ++pack) watch.at("forward", 9, pack);
     auto where = stuck.get_future();
@@ -131,7 +167,7 @@ TEST_F(ProgressWatchTest, AFileSystemThatHangsHoldsUpNeitherTheTrainingNorTheWat
 
 TEST_F(ProgressWatchTest, AnOlderHeartbeatNeverFollowsANewerOne) {
     std::vector<std::uint64_t> written;
-    options_.interval = milliseconds(1);
+    heartbeats_.interval = milliseconds(1);
     options_.before_write = [&](const Heartbeat& beat) {
         written.push_back(beat.progress);
         // Long enough for news to overtake it.
@@ -139,6 +175,7 @@ TEST_F(ProgressWatchTest, AnOlderHeartbeatNeverFollowsANewerOne) {
     };
     {
         ProgressWatch watch(options_);
+        watch.write_heartbeats_to(heartbeats_);
         for (std::uint64_t step = 1; step <= 100; ++step) {
             watch.at("forward", step);
             if (step % 10 == 0) watch.ending();

@@ -75,6 +75,15 @@ TEST(JobCommandTest, TheTimeoutIsHandedOnUnlessThereIsOne) {
     EXPECT_EQ(joined(words_of(own, start)), "lockstep resume r --hang-timeout 7");
 }
 
+TEST(JobCommandTest, VariablesAreHandedOnByTheLauncherAlone) {
+    JobStart start;
+    start.ranks = 2;
+    start.handed_on = {"A", "B"};
+    EXPECT_EQ(joined(words_of(parse("mpirun -n 4 lockstep resume r"), start)),
+              "mpirun -n 2 -x A -x B lockstep resume r");
+    EXPECT_EQ(joined(words_of(parse("lockstep resume r"), start)), "lockstep resume r");
+}
+
 TEST(JobCommandTest, OptionsOfProgramsBetweenLauncherAndLockstepAreTheirOwn) {
     JobStart start;
     start.ranks = 3;

@@ -1,4 +1,4 @@
-#include "launch/supervisor/commit_observer.h"
+#include "launch/chaos/commit_observer.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// launch/supervisor/commit_observer.h
+// launch/chaos/commit_observer.h
 //
 // Counts the changes (files made, closed after writing, renamed, removed) under a
 // run's checkpoints/ and ledger/, as the kernel reports them: how a kill from

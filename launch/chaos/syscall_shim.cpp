@@ -2,12 +2,18 @@
 // touches a run's checkpoints or ledger fails, or the process ends there. Once;
 // whatever follows works.
 //
-// LOCKSTEP_FAULT=N:WHAT   WHAT is an errno (ENOSPC, EIO, EINTR, EDQUOT), "short" (half of a write is done),
-//                         or "kill" (SIGKILL instead of the call). N counts from 0; -1: only count.
-// LOCKSTEP_FAULT_LOG=FILE append the name of every counted call.
+// LOCKSTEP_FAULT_RUN=FOLDER  the run's folder, as realpath(3) gives it: nothing is counted outside of it.
+// LOCKSTEP_FAULT=N:WHAT      WHAT is an errno (ENOSPC, EIO, EINTR, EDQUOT), "short" (half of a write is
+// done),
+//                            "kill" (SIGKILL instead of the call) or "hold" (the call waits until somebody
+//                            kills the process). N counts from 0.
+// LOCKSTEP_FAULT_RANK=R      only in the process of this rank; a process without a rank counts as rank 0.
+// LOCKSTEP_FAULT_MARK=FILE   made when the fault happens; where it is there already, none happens any more.
+// LOCKSTEP_FAULT_LOG=FILE    append the name of every counted call to FILE.R, R the rank.
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +22,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -26,29 +33,54 @@ Function next(const char* name) {
     return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
 }
 
+/// Of the process, by the launcher's word; 0 without one.
+long own_rank() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+        if (const char* rank = getenv(name)) return strtol(rank, nullptr, 10);
+    }
+    return 0;
+}
+
+int open_really(const char* path, int flags) {
+    static const auto real = next<int (*)(const char*, int, ...)>("open");
+    return real(path, flags | O_CLOEXEC, 0666);
+}
+
+enum class Effect { fail, half, kill, hold };
+
 struct Fault {
+    const char* run = getenv("LOCKSTEP_FAULT_RUN");
+    const char* mark = getenv("LOCKSTEP_FAULT_MARK");
     long at = -1;
-    int error = 0;  // 0: kill; -1: short.
+    Effect effect = Effect::fail;
+    int error = 0;
     int log = -1;
-    long calls = 0;
+    std::atomic<long> calls = 0;
 
     Fault() {
-        if (const char* file = getenv("LOCKSTEP_FAULT_LOG")) {
-            static const auto open_file = next<int (*)(const char*, int, ...)>("open");
-            log = open_file(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+        const long rank = own_rank();
+        if (const char* name = getenv("LOCKSTEP_FAULT_LOG")) {
+            char path[PATH_MAX];
+            snprintf(path, sizeof path, "%s.%ld", name, rank);
+            log = open_really(path, O_WRONLY | O_CREAT | O_APPEND);
         }
         const char* spec = getenv("LOCKSTEP_FAULT");
-        if (spec == nullptr) return;
-        at = strtol(spec, nullptr, 10);
-        const char* what = strchr(spec, ':');
-        what = what == nullptr ? "" : what + 1;
+        const char* victim = getenv("LOCKSTEP_FAULT_RANK");
+        const char* what = spec == nullptr ? nullptr : strchr(spec, ':');
+        if (what == nullptr || (victim != nullptr && strtol(victim, nullptr, 10) != rank)) return;
         const struct {
             const char* name;
+            Effect effect;
             int error;
-        } known[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO},  {"EINTR", EINTR},
-                     {"EDQUOT", EDQUOT}, {"short", -1}, {"kill", 0}};
+        } known[] = {{"ENOSPC", Effect::fail, ENOSPC}, {"EIO", Effect::fail, EIO},
+                     {"EINTR", Effect::fail, EINTR},   {"EDQUOT", Effect::fail, EDQUOT},
+                     {"short", Effect::half, 0},       {"kill", Effect::kill, 0},
+                     {"hold", Effect::hold, 0}};
         for (const auto& k : known) {
-            if (strcmp(what, k.name) == 0) error = k.error;
+            if (strcmp(what + 1, k.name) != 0) continue;
+            at = strtol(spec, nullptr, 10);
+            effect = k.effect;
+            error = k.error;
         }
     }
 };
@@ -58,12 +90,33 @@ Fault& fault() {
     return the_fault;
 }
 
+/// @param path  as the kernel has it.
 bool is_of_the_run(const char* path) {
-    return path != nullptr && (strstr(path, "/checkpoints") != nullptr || strstr(path, "/ledger") != nullptr);
+    const size_t length = strlen(fault().run);
+    if (strncmp(path, fault().run, length) != 0) return false;
+    const char* name = path + length;
+    return strncmp(name, "/checkpoints", 12) == 0 || strncmp(name, "/ledger", 7) == 0;
+}
+
+/// By the name a call was given, through links and from the working directory. What it names need not exist.
+bool names_the_run(const char* path) {
+    if (fault().run == nullptr || path == nullptr) return false;
+    if (strstr(path, "checkpoints") == nullptr && strstr(path, "ledger") == nullptr) return false;
+    const char* slash = strrchr(path, '/');
+    const char* name = slash == nullptr ? path : slash + 1;
+    char folder[PATH_MAX], real[PATH_MAX], whole[2 * PATH_MAX];
+    const size_t length = static_cast<size_t>(name - path);
+    if (length >= sizeof folder) return false;
+    memcpy(folder, path, length);
+    folder[length] = '\0';
+    if (realpath(length == 0 ? "." : folder, real) == nullptr) return false;
+    snprintf(whole, sizeof whole, "%s/%s", real, name);
+    return is_of_the_run(whole);
 }
 
 bool is_of_the_run(int descriptor) {
-    char link[64], path[4096];
+    if (fault().run == nullptr) return false;
+    char link[64], path[PATH_MAX];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     const ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0) return false;
@@ -83,13 +136,25 @@ Answer answer(const char* name) {
         if (write_file(f.log, line, static_cast<size_t>(length)) != length) abort();
     }
     if (f.calls++ != f.at) return Answer::pass;
-    if (f.error == 0) {
-        kill(getpid(), SIGKILL);
-        for (;;) pause();
+    if (f.mark != nullptr) {
+        const int made = open_really(f.mark, O_WRONLY | O_CREAT | O_EXCL);
+        if (made < 0) return Answer::pass;
+        static const auto close_file = next<int (*)(int)>("close");
+        close_file(made);
     }
-    if (f.error == -1) return Answer::half;
-    errno = f.error;
-    return Answer::fail;
+    switch (f.effect) {
+        case Effect::fail:
+            errno = f.error;
+            return Answer::fail;
+        case Effect::half:
+            return Answer::half;
+        case Effect::kill:
+            kill(getpid(), SIGKILL);
+            break;
+        case Effect::hold:
+            break;
+    }
+    for (;;) pause();
 }
 
 bool fails(const char* name) {
@@ -111,7 +176,7 @@ int open(const char* path, int flags, ...) {
     static const auto real = next<int (*)(const char*, int, ...)>("open");
     // Reading is not what a save does to the disk.
     const bool counted =
-        is_of_the_run(path) && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_DIRECTORY) != 0);
+        names_the_run(path) && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_DIRECTORY) != 0);
     if (counted && fails("open")) return -1;
     return real(path, flags, mode);
 }
@@ -160,31 +225,31 @@ int close(int descriptor) {
 
 int rename(const char* from, const char* to) {
     static const auto real = next<int (*)(const char*, const char*)>("rename");
-    if (is_of_the_run(to) && fails("rename")) return -1;
+    if (names_the_run(to) && fails("rename")) return -1;
     return real(from, to);
 }
 
 int renameat2(int from_directory, const char* from, int to_directory, const char* to, unsigned flags) {
     static const auto real = next<int (*)(int, const char*, int, const char*, unsigned)>("renameat2");
-    if (is_of_the_run(to) && fails("renameat2")) return -1;
+    if (names_the_run(to) && fails("renameat2")) return -1;
     return real(from_directory, from, to_directory, to, flags);
 }
 
 int unlink(const char* path) {
     static const auto real = next<int (*)(const char*)>("unlink");
-    if (is_of_the_run(path) && fails("unlink")) return -1;
+    if (names_the_run(path) && fails("unlink")) return -1;
     return real(path);
 }
 
 int rmdir(const char* path) {
     static const auto real = next<int (*)(const char*)>("rmdir");
-    if (is_of_the_run(path) && fails("rmdir")) return -1;
+    if (names_the_run(path) && fails("rmdir")) return -1;
     return real(path);
 }
 
 int mkdir(const char* path, mode_t mode) {
     static const auto real = next<int (*)(const char*, mode_t)>("mkdir");
-    if (is_of_the_run(path) && fails("mkdir")) return -1;
+    if (names_the_run(path) && fails("mkdir")) return -1;
     return real(path, mode);
 }
 

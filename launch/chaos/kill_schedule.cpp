@@ -1,4 +1,4 @@
-#include "launch/supervisor/kill_schedule.h"
+#include "launch/chaos/kill_schedule.h"
 
 #include <cstdio>
 
@@ -9,7 +9,15 @@ namespace lockstep {
 namespace {
 
 /// Draws of one start, in this order; a new one goes to the end.
-enum Draw : std::uint64_t { draw_ranks, draw_target, draw_victim, draw_moment, draw_share, draw_changes };
+enum Draw : std::uint64_t {
+    draw_ranks,
+    draw_target,
+    draw_victim,
+    draw_moment,
+    draw_share,
+    draw_changes,
+    draw_calls
+};
 
 std::uint64_t draw(std::uint64_t seed, std::uint64_t start, Draw what, std::uint64_t end) {
     return Philox(seed, "chaos-kills", start).below(what, end);
@@ -33,11 +41,13 @@ std::optional<PlannedKill> KillSchedule::kill(std::uint64_t start) const {
                                 : KillTarget::everything;
     kill.victim = draw(seed_, start, draw_victim, 1U << 20U);
     const std::uint64_t moment = draw(seed_, start, draw_moment, 4);
-    kill.moment = moment == 0   ? KillMoment::any_time
-                  : moment == 1 ? KillMoment::while_training
-                                : KillMoment::at_commit;
+    kill.moment = moment == 0                      ? KillMoment::any_time
+                  : moment == 1                    ? KillMoment::while_training
+                  : moment == 2 || calls_max_ == 0 ? KillMoment::at_commit
+                                                   : KillMoment::at_call;
     kill.share = static_cast<double>(draw(seed_, start, draw_share, 1U << 20U)) / (1U << 20U);
     kill.changes = draw(seed_, start, draw_changes, changes_max);
+    if (calls_max_ > 0) kill.calls = draw(seed_, start, draw_calls, calls_max_);
     return kill;
 }
 
@@ -63,6 +73,8 @@ std::string to_text(const PlannedKill& kill) {
             return text + " at " + share + " of its training";
         case KillMoment::at_commit:
             return text + " at change " + std::to_string(kill.changes) + " of a commit";
+        case KillMoment::at_call:
+            return text + " at system call " + std::to_string(kill.calls) + " of a save";
     }
     return text;
 }

@@ -1,4 +1,4 @@
-// launch/supervisor/chaos_job.h
+// launch/chaos/chaos_job.h
 //
 // A supervised job that is killed by plan: the real supervisor, real processes,
 // and a schedule that decides whom to kill and when.
@@ -8,21 +8,29 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
-#include "launch/supervisor/commit_observer.h"
-#include "launch/supervisor/kill_schedule.h"
+#include "launch/chaos/commit_observer.h"
+#include "launch/chaos/kill_schedule.h"
+#include "launch/chaos/syscall_fault.h"
 #include "launch/supervisor/local_job.h"
 
 namespace lockstep {
 
+/// How long an undisturbed run takes, and its training alone [s].
+struct UndisturbedTimes {
+    double run = 0, training = 0;
+};
+
 class ChaosJob : public LocalJob {
   public:
-    /// @param run_seconds, training_seconds  how long an undisturbed run takes, and its training alone.
-    ChaosJob(LocalJobOptions options, const KillSchedule& schedule, double run_seconds,
-             double training_seconds);
+    /// @param shim  borrowed; null: the schedule aims at no call.
+    ChaosJob(LocalJobOptions options, const KillSchedule& schedule, const UndisturbedTimes& times,
+             SyscallShim* shim);
 
     std::optional<int> ranks_available() override;
     void start(std::optional<int> ranks) override;
+    std::optional<int> exit_code() override;
     void wait(double seconds) override;
 
     std::uint64_t kills() const { return kills_; }
@@ -34,9 +42,12 @@ class ChaosJob : public LocalJob {
 
   private:
     bool is_due();
+    /// The processes of the job that the kill is meant for.
+    std::vector<pid_t> victims() const;
 
     KillSchedule schedule_;
-    double run_seconds_, training_seconds_;
+    UndisturbedTimes times_;
+    SyscallShim* shim_;
     std::uint64_t starts_ = 0;
     std::uint64_t kills_ = 0;
     std::optional<PlannedKill> armed_;
