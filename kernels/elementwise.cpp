@@ -16,10 +16,10 @@ void for_rows(ThreadPool& pool, std::size_t rows, const Body& body) {
 
 }  // namespace
 
-void add_bias(ThreadPool& pool, MatrixView y, std::span<const float> bias) {
+void add_bias(MatrixView y, std::span<const float> bias) {
     LOCKSTEP_EXPECTS(bias.size() == y.cols);
     const KernelTable& kernels = kernel_table();
-    for_rows(pool, y.rows, [&](std::size_t t) { kernels.add(y.cols, bias.data(), y.row(t)); });
+    for (std::size_t t = 0; t < y.rows; ++t) kernels.add(y.cols, bias.data(), y.row(t));
 }
 
 void bias_gradient(ThreadPool& pool, ConstMatrixView d_y, std::span<float> d_bias) {
@@ -31,27 +31,24 @@ void bias_gradient(ThreadPool& pool, ConstMatrixView d_y, std::span<float> d_bia
     });
 }
 
-void add_to(ThreadPool& pool, ConstMatrixView x, MatrixView y) {
-    LOCKSTEP_EXPECTS(x.rows == y.rows && x.cols == y.cols);
-    const KernelTable& kernels = kernel_table();
-    for_rows(pool, y.rows, [&](std::size_t t) { kernels.add(y.cols, x.row(t), y.row(t)); });
-}
-
 void scale_by(ThreadPool& pool, float factor, MatrixView x) {
     const KernelTable& kernels = kernel_table();
     for_rows(pool, x.rows, [&](std::size_t t) { kernels.scale(x.cols, factor, x.row(t)); });
 }
 
-void gelu_forward(ThreadPool& pool, ConstMatrixView x, MatrixView y) {
-    LOCKSTEP_EXPECTS(x.rows == y.rows && x.cols == y.cols);
+void add_bias_gelu_forward(MatrixView x, std::span<const float> bias, MatrixView y) {
+    LOCKSTEP_EXPECTS(x.rows == y.rows && x.cols == y.cols && bias.size() == x.cols);
     const KernelTable& kernels = kernel_table();
-    for_rows(pool, x.rows, [&](std::size_t t) { kernels.gelu_forward(x.cols, x.row(t), y.row(t)); });
+    for (std::size_t t = 0; t < x.rows; ++t) {
+        kernels.add(x.cols, bias.data(), x.row(t));
+        kernels.gelu_forward(x.cols, x.row(t), y.row(t));
+    }
 }
 
-void gelu_backward(ThreadPool& pool, ConstMatrixView x, MatrixView d) {
+void gelu_backward(ConstMatrixView x, MatrixView d) {
     LOCKSTEP_EXPECTS(x.rows == d.rows && x.cols == d.cols);
     const KernelTable& kernels = kernel_table();
-    for_rows(pool, x.rows, [&](std::size_t t) { kernels.gelu_backward(x.cols, x.row(t), d.row(t)); });
+    for (std::size_t t = 0; t < x.rows; ++t) kernels.gelu_backward(x.cols, x.row(t), d.row(t));
 }
 
 void swiglu_forward(ThreadPool& pool, ConstMatrixView gate_up, MatrixView y) {
@@ -62,14 +59,16 @@ void swiglu_forward(ThreadPool& pool, ConstMatrixView gate_up, MatrixView y) {
     });
 }
 
-void swiglu_backward(ThreadPool& pool, ConstMatrixView gate_up, ConstMatrixView d_y, MatrixView d_gate_up) {
-    LOCKSTEP_EXPECTS(gate_up.rows == d_y.rows && gate_up.cols == 2 * d_y.cols);
-    LOCKSTEP_EXPECTS(d_gate_up.rows == d_y.rows && d_gate_up.cols == gate_up.cols);
+void swiglu_backward(ConstMatrixView gate, ConstMatrixView up, ConstMatrixView d_y, MatrixView d_gate,
+                     MatrixView d_up) {
+    for ([[maybe_unused]] const ConstMatrixView m :
+         {gate, up, ConstMatrixView(d_gate), ConstMatrixView(d_up)}) {
+        LOCKSTEP_EXPECTS(m.rows == d_y.rows && m.cols == d_y.cols);
+    }
     const KernelTable& kernels = kernel_table();
-    for_rows(pool, d_y.rows, [&](std::size_t t) {
-        kernels.swiglu_backward(d_y.cols, gate_up.row(t), gate_up.row(t) + d_y.cols, d_y.row(t),
-                                d_gate_up.row(t), d_gate_up.row(t) + d_y.cols);
-    });
+    for (std::size_t t = 0; t < d_y.rows; ++t) {
+        kernels.swiglu_backward(d_y.cols, gate.row(t), up.row(t), d_y.row(t), d_gate.row(t), d_up.row(t));
+    }
 }
 
 }  // namespace lockstep

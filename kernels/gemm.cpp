@@ -255,16 +255,18 @@ Gemm::Gemm(ThreadPool& pool, GemmBackend wanted, std::span<const GemmShape> shap
 
 Gemm::~Gemm() = default;
 
-void Gemm::multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
+void Gemm::multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate,
+                       const GemmFusion& fusion) const {
     GemmProblem problem = problem_of(GemmShape::Form::nt, a, b.plain, c, accumulate);
     problem.panels = {b.nt_panels, to_panels(b.plain.rows), 0, 0};
-    multiply_parallel(state_->pool, state_->kernel(), problem);
+    multiply_parallel(state_->pool, state_->kernel(), problem, fusion);
 }
 
-void Gemm::multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const {
+void Gemm::multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate,
+                       const GemmFusion& fusion) const {
     GemmProblem problem = problem_of(GemmShape::Form::nn, a, b.plain, c, accumulate);
     problem.panels = {b.nn_panels, to_panels(b.plain.cols), 0, 0};
-    multiply_parallel(state_->pool, state_->kernel(), problem);
+    multiply_parallel(state_->pool, state_->kernel(), problem, fusion);
 }
 
 std::size_t Gemm::nt_panel_floats(std::size_t out, std::size_t in) const {

@@ -13,11 +13,13 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "io/base/function_ref.h"
 #include "kernels/gemm_numerics.h"
 #include "kernels/matrix_view.h"
 #include "kernels/thread_pool.h"
@@ -35,6 +37,15 @@ std::string_view name_of(GemmBackend backend);
 GemmBackend parse_gemm_backend(std::string_view text);
 
 enum class Accumulate { no, yes };
+
+/// Work on C before and after the sums of a product, done part of C by part, by the thread that computes the
+/// part and while that is in its cache.
+struct GemmFusion {
+    /// (M, N) what the block sums are added to, in place of what c holds; no data: as `accumulate` says.
+    ConstMatrixView start = {};
+    /// Called by several threads at once, for parts whose sums are final. They cover c, each element once.
+    std::optional<FunctionRef<void(const MatrixRange& part)>> finish = {};
+};
 
 /// A weight (out, in), and what Gemm::pack_nt and pack_nn made of it, if they did.
 struct WeightView {
@@ -69,9 +80,11 @@ class Gemm {
     Gemm& operator=(const Gemm&) = delete;
 
     /// c (M, N) = or += a (M, K) · b (N, K)ᵀ. Forward: activations times weights stored (out, in).
-    void multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const;
+    void multiply_nt(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate,
+                     const GemmFusion& fusion = {}) const;
     /// c (M, N) = or += a (M, K) · b (K, N). Gradient of the input.
-    void multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate) const;
+    void multiply_nn(ConstMatrixView a, const WeightView& b, MatrixView c, Accumulate accumulate,
+                     const GemmFusion& fusion = {}) const;
     /// c (M, N) = or += a (K, M)ᵀ · b (K, N). Gradient of a weight: k runs over the tokens from the pack's
     /// start.
     void multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const;

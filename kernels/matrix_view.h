@@ -9,6 +9,11 @@
 
 namespace lockstep {
 
+/// Rows [row_begin, row_end) and columns [column_begin, column_end) of a matrix.
+struct MatrixRange {
+    std::size_t row_begin, row_end, column_begin, column_end;
+};
+
 template <class T>
 struct BasicMatrixView {
     T* data = nullptr;
@@ -27,6 +32,9 @@ struct BasicMatrixView {
     }
     BasicMatrixView col_range(std::size_t begin, std::size_t end) const {
         return {data + begin, rows, end - begin, stride};
+    }
+    BasicMatrixView part(const MatrixRange& r) const {
+        return row_range(r.row_begin, r.row_end).col_range(r.column_begin, r.column_end);
     }
     operator BasicMatrixView<const T>() const { return {data, rows, cols, stride}; }
 };

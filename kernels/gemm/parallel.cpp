@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/base/contract.h"
+#include "kernels/gemm/blocked.h"
 
 namespace lockstep {
 
@@ -43,22 +44,53 @@ std::size_t shard_bound(std::size_t items, std::size_t i, std::size_t parts) {
     return std::min(items, grains * i / parts * shard_grain);
 }
 
+/// A part of the product on the calling thread.
+void multiply_part(GemmKernel kernel, const GemmProblem& p, const GemmFusion& fusion,
+                   const MatrixRange& range) {
+    GemmProblem part =
+        part_of(p, range.row_begin, range.row_end, range.column_begin, range.column_end, 0, p.k);
+    if (fusion.start.data != nullptr) {
+        const ConstMatrixView start = fusion.start.part(range);
+        for (std::size_t i = 0; i < part.m; ++i)
+            std::copy_n(start.row(i), part.n, part.c + i * part.c_stride);
+        part.accumulate = true;
+    }
+    if (part.k > 0) {
+        kernel(part);
+    } else if (!part.accumulate) {
+        for (std::size_t i = 0; i < part.m; ++i) std::fill_n(part.c + i * part.c_stride, part.n, 0.0F);
+    }
+    if (fusion.finish) (*fusion.finish)(range);
+}
+
+/// A thread's part of the product, in the blocks in which our own kernels keep C in a cache if work on it is
+/// fused. Without panels every block would lay B out again, so the part stays whole.
+void multiply_shard(GemmKernel kernel, const GemmProblem& p, const GemmFusion& fusion,
+                    const MatrixRange& shard) {
+    const bool is_fused = fusion.start.data != nullptr || fusion.finish;
+    if (!is_fused || p.panels.data == nullptr) return multiply_part(kernel, p, fusion, shard);
+    for (std::size_t n = shard.column_begin; n < shard.column_end; n += chunk_lines) {
+        for (std::size_t m = shard.row_begin; m < shard.row_end; m += block_rows) {
+            multiply_part(
+                kernel, p, fusion,
+                {m, std::min(shard.row_end, m + block_rows), n, std::min(shard.column_end, n + chunk_lines)});
+        }
+    }
+}
+
 }  // namespace
 
-void multiply_parallel(ThreadPool& pool, GemmKernel kernel, const GemmProblem& p) {
+void multiply_parallel(ThreadPool& pool, GemmKernel kernel, const GemmProblem& p, const GemmFusion& fusion) {
+    LOCKSTEP_EXPECTS(fusion.start.data == nullptr || (fusion.start.rows == p.m && fusion.start.cols == p.n));
     if (p.m == 0 || p.n == 0) return;
-    if (p.k == 0) {
-        for (std::size_t i = 0; i < p.m && !p.accumulate; ++i) std::fill_n(p.c + i * p.c_stride, p.n, 0.0f);
-        return;
-    }
     const ShardGrid grid = shard_grid(p.m, p.n, p.k, static_cast<std::size_t>(pool.size()));
-    if (grid.rows * grid.columns == 1) return kernel(p);
+    if (grid.rows * grid.columns == 1) return multiply_shard(kernel, p, fusion, {0, p.m, 0, p.n});
     pool.for_each(grid.rows * grid.columns, [&](std::size_t shard) {
         const std::size_t row = shard / grid.columns;
         const std::size_t column = shard % grid.columns;
-        kernel(part_of(p, shard_bound(p.m, row, grid.rows), shard_bound(p.m, row + 1, grid.rows),
-                       shard_bound(p.n, column, grid.columns), shard_bound(p.n, column + 1, grid.columns), 0,
-                       p.k));
+        multiply_shard(kernel, p, fusion,
+                       {shard_bound(p.m, row, grid.rows), shard_bound(p.m, row + 1, grid.rows),
+                        shard_bound(p.n, column, grid.columns), shard_bound(p.n, column + 1, grid.columns)});
     });
 }
 

@@ -26,7 +26,9 @@ GemmProblem problem_of(GemmShape::Form form, ConstMatrixView a, ConstMatrixView 
                        Accumulate accumulate);
 
 /// An empty sum, k = 0, is zero.
-void multiply_parallel(ThreadPool& pool, GemmKernel kernel, const GemmProblem& p);
+/// @pre fusion.start, if any, has c's size.
+void multiply_parallel(ThreadPool& pool, GemmKernel kernel, const GemmProblem& p,
+                       const GemmFusion& fusion = {});
 
 /// `lines` rounded up to whole panels.
 std::size_t to_panels(std::size_t lines);

@@ -83,7 +83,7 @@ class Upcoming {
         const float* rows;
         std::size_t stride, count;
     };
-    Range ranges_[8];
+    Range ranges_[attention_block_tiles + 2];  // Forward adds a block's queries, their output, keys, values.
     std::size_t next_ = 0, end_ = 0, width_;
 };
 

@@ -25,8 +25,7 @@ LOCKSTEP_INLINE Vec exponential_not_large(Vec x) {
     p = fma(p, r, broadcast(0.5F));
     p = fma(p, r, broadcast(1.0F));
     p = fma(p, r, broadcast(1.0F));
-    // max(0, x) is 0 below the range and not a number for such an x.
-    return select(greater_equal(x, broadcast(-87.33654F)), scale_by_low_bits(p, t), max(zero(), x));
+    return scaled_or_zero(x, broadcast(-87.33654F), p, n, t);
 }
 
 LOCKSTEP_INLINE Vec exponential(Vec x) {

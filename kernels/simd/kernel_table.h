@@ -15,7 +15,7 @@ namespace lockstep {
 /// Queries and keys of a tile, counted from the segment's first token.
 inline constexpr std::size_t attention_tile = 64;
 /// Query tiles that share one pass over the keys in forward.
-inline constexpr std::size_t attention_block_tiles = 4;
+inline constexpr std::size_t attention_block_tiles = 8;
 /// Tokens of a block of the sums that make the gradients of gains and biases.
 inline constexpr std::size_t column_sum_block = 32;
 /// Columns of a block of the softmax sum over the vocabulary.
@@ -95,7 +95,8 @@ struct KernelTable {
     void (*rms_norm_backward)(std::size_t n, const float* x, const float* gain, float rstd, const float* d_y,
                               float* d_x);
 
-    // Sums over rows for n columns: chains over column_sum_block rows, added in order. x may be null: then only d_bias, as a plain sum.
+    // Sums over rows for n columns: chains over column_sum_block rows, added in order. x may be null: then
+    // only d_bias, as a plain sum.
     /// d_gain, d_bias may be null; mean null means 0.
     void (*column_gradients)(std::size_t rows, std::size_t n, const float* x, std::size_t x_stride,
                              const float* mean, const float* rstd, const float* d_y, std::size_t d_y_stride,

@@ -186,43 +186,43 @@ void column_gradients(std::size_t rows, std::size_t n, const float* x, std::size
                       float* d_gain, float* d_bias) {
     // Four groups of columns at a time hide the latency of the additions and use whole cache lines.
     constexpr std::size_t groups = 4;
-    for (std::size_t begin = 0; begin < n; begin += 16 * groups) {
-        const std::size_t width = n - begin < 16 * groups ? n - begin : 16 * groups;
-        Vec gain_sum[groups];
-        Vec bias_sum[groups];
-        for (std::size_t g = 0; g < groups; ++g) {
-            gain_sum[g] = zero();
-            bias_sum[g] = zero();
-        }
-        // In blocks, as these sums may cancel and a long chain keeps the rounding of its largest part.
-        for (std::size_t block = 0; block < rows; block += column_sum_block) {
-            const std::size_t end = rows - block < column_sum_block ? rows : block + column_sum_block;
+    const auto add_part = [](float* sum, Vec part, std::size_t count, bool first) {
+        if (sum != nullptr) store_group(sum, add(first ? zero() : load_group(sum, count), part), count);
+    };
+    // In blocks, as these sums may cancel and a long chain keeps the rounding of its largest part. A block
+    // goes along its rows, as they lie in memory: down all the columns, every line would be waited for.
+    std::size_t block = 0;
+    do {
+        const std::size_t end = rows - block < column_sum_block ? rows : block + column_sum_block;
+        for (std::size_t begin = 0; begin < n; begin += 16 * groups) {
+            const std::size_t width = n - begin < 16 * groups ? n - begin : 16 * groups;
             Vec gain_part[groups] = {zero(), zero(), zero(), zero()};
             Vec bias_part[groups] = {zero(), zero(), zero(), zero()};
             for (std::size_t t = block; t < end; ++t) {
                 const float* const d_row = d_y + t * d_y_stride + begin;
+                const float* const x_row = x == nullptr ? nullptr : x + t * x_stride + begin;
                 for (std::size_t g = 0; g < groups && 16 * g < width; ++g) {
                     const std::size_t count = width - 16 * g < 16 ? width - 16 * g : 16;
+                    __builtin_prefetch(d_row + 16 * (g + groups));
                     const Vec d = load_group(d_row + 16 * g, count);
                     bias_part[g] = add(bias_part[g], d);
                     if (x != nullptr) {
-                        Vec a = load_group(x + t * x_stride + begin + 16 * g, count);
+                        __builtin_prefetch(x_row + 16 * (g + groups));
+                        Vec a = load_group(x_row + 16 * g, count);
                         if (mean != nullptr) a = sub(a, broadcast(mean[t]));
                         gain_part[g] = fma(d, mul(a, broadcast(rstd[t])), gain_part[g]);
                     }
                 }
             }
-            for (std::size_t g = 0; g < groups; ++g) {
-                gain_sum[g] = add(gain_sum[g], gain_part[g]);
-                bias_sum[g] = add(bias_sum[g], bias_part[g]);
+            for (std::size_t g = 0; g < groups && 16 * g < width; ++g) {
+                const std::size_t count = width - 16 * g < 16 ? width - 16 * g : 16;
+                const std::size_t at = begin + 16 * g;
+                add_part(d_gain == nullptr ? nullptr : d_gain + at, gain_part[g], count, block == 0);
+                add_part(d_bias == nullptr ? nullptr : d_bias + at, bias_part[g], count, block == 0);
             }
         }
-        for (std::size_t g = 0; g < groups && 16 * g < width; ++g) {
-            const std::size_t count = width - 16 * g < 16 ? width - 16 * g : 16;
-            if (d_gain != nullptr) store_group(d_gain + begin + 16 * g, gain_sum[g], count);
-            if (d_bias != nullptr) store_group(d_bias + begin + 16 * g, bias_sum[g], count);
-        }
-    }
+        block = end;
+    } while (block < rows);
 }
 
 float row_max(std::size_t n, const float* x) {

@@ -122,8 +122,10 @@ LOCKSTEP_INLINE __m256 scale_eight_by_low_bits(__m256 p, __m256 t) {
     const __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), shifted));
 }
-LOCKSTEP_INLINE Vec scale_by_low_bits(Vec p, Vec t) {
-    return {scale_eight_by_low_bits(p.low, t.low), scale_eight_by_low_bits(p.high, t.high)};
+LOCKSTEP_INLINE Vec scaled_or_zero(Vec x, Vec least, Vec p, Vec /*n*/, Vec t) {
+    const Vec scaled = {scale_eight_by_low_bits(p.low, t.low), scale_eight_by_low_bits(p.high, t.high)};
+    // max(0, x) is 0 below the range and not a number for such an x.
+    return select(greater_equal(x, least), scaled, max(zero(), x));
 }
 
 LOCKSTEP_INLINE float sum_of_lanes(Vec a) {

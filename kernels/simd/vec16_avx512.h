@@ -112,10 +112,10 @@ LOCKSTEP_INLINE Vec select(Mask m, Vec yes, Vec no) {
     return {_mm512_mask_blend_ps(m.m, no.v, yes.v)};
 }
 
-/// p · 2^n, where t = n + 1.5·2^23 holds n in its low bits, and p and the result are normal numbers.
-LOCKSTEP_INLINE Vec scale_by_low_bits(Vec p, Vec t) {
-    const __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(t.v), 23);
-    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), shifted))};
+/// The end of exp: p · 2^n where x ≥ least, else 0; not a number where x is none. t = n + 1.5·2^23 holds n in
+/// its low bits; p and the result are normal numbers.
+LOCKSTEP_INLINE Vec scaled_or_zero(Vec x, Vec least, Vec p, Vec n, Vec /*t*/) {
+    return {_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x.v, least.v, _CMP_NLT_UQ), p.v, n.v)};
 }
 
 /// The fixed tree: lane i + lane i+8, then i + i+4, i + i+2, 0 + 1.

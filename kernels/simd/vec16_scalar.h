@@ -119,11 +119,13 @@ LOCKSTEP_INLINE Vec select(Mask m, Vec yes, Vec no) {
     return each([&](int i) { return m.m[i] ? yes.v[i] : no.v[i]; });
 }
 
-LOCKSTEP_INLINE Vec scale_by_low_bits(Vec p, Vec t) {
-    return each([&](int i) {
+LOCKSTEP_INLINE Vec scaled_or_zero(Vec x, Vec least, Vec p, Vec /*n*/, Vec t) {
+    const Vec scaled = each([&](int i) {
         const auto shifted = __builtin_bit_cast(std::uint32_t, t.v[i]) << 23U;
         return __builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, p.v[i]) + shifted);
     });
+    // max(0, x) is 0 below the range and not a number for such an x.
+    return select(greater_equal(x, least), scaled, max(zero(), x));
 }
 
 LOCKSTEP_INLINE float sum_of_lanes(Vec a) {

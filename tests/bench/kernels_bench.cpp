@@ -131,11 +131,12 @@ BENCHMARK_CAPTURE(rms_norm, forward, false)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(rms_norm, backward, true)->Unit(benchmark::kMicrosecond);
 
 void gelu(benchmark::State& state, bool backward) {
-    over_rows(state, ffn, backward ? 3 : 2, [&](ThreadPool& pool, MatrixView x, MatrixView y, MatrixView d) {
+    const std::vector<float> bias(ffn);
+    over_rows(state, ffn, 3, [&](ThreadPool&, MatrixView x, MatrixView y, MatrixView d) {
         if (backward) {
-            gelu_backward(pool, x, d);
+            gelu_backward(x, d);
         } else {
-            gelu_forward(pool, x, y);
+            add_bias_gelu_forward(x, bias, y);
         }
     });
 }
@@ -148,18 +149,12 @@ void bias(benchmark::State& state, bool backward) {
         if (backward) {
             bias_gradient(pool, d, values);
         } else {
-            add_bias(pool, y, values);
+            add_bias(y, values);
         }
     });
 }
 BENCHMARK_CAPTURE(bias, add, false)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(bias, gradient, true)->Unit(benchmark::kMicrosecond);
-
-void residual_add(benchmark::State& state) {
-    over_rows(state, width, 3,
-              [](ThreadPool& pool, MatrixView x, MatrixView y, MatrixView) { add_to(pool, x, y); });
-}
-BENCHMARK(residual_add)->Unit(benchmark::kMicrosecond);
 
 void adamw(benchmark::State& state) {
     ThreadPool pool(1);

@@ -53,14 +53,15 @@ struct Activation {
     Activation(std::size_t r, std::size_t w)
         : rows(r), width(w), x(normals(r * w, 1, 3)), d_y(normals(r * w, 2)) {}
 
-    std::vector<float> gelu(ThreadPool& pool) {
-        std::vector<float> y(x.size());
-        gelu_forward(pool, MatrixView(x.data(), rows, width), {y.data(), rows, width});
+    std::vector<float> gelu() const {
+        std::vector<float> y(x.size()), before = x;
+        const std::vector<float> bias(width, -0.0F);  // Leaves every number as it is.
+        add_bias_gelu_forward({before.data(), rows, width}, bias, {y.data(), rows, width});
         return y;
     }
-    std::vector<float> gelu_gradient(ThreadPool& pool) {
+    std::vector<float> gelu_gradient() const {
         std::vector<float> d = d_y;
-        gelu_backward(pool, MatrixView(x.data(), rows, width), {d.data(), rows, width});
+        gelu_backward({x.data(), rows, width}, {d.data(), rows, width});
         return d;
     }
     // Gate and up are the two halves of a row.
@@ -69,10 +70,13 @@ struct Activation {
         swiglu_forward(pool, MatrixView(x.data(), rows, width), {y.data(), rows, width / 2});
         return y;
     }
-    std::vector<float> swiglu_gradient(ThreadPool& pool) {
+    std::vector<float> swiglu_gradient() const {
         std::vector<float> d(x.size());
-        swiglu_backward(pool, MatrixView(x.data(), rows, width), MatrixView(d_y.data(), rows, width / 2),
-                        {d.data(), rows, width});
+        const std::size_t half = width / 2;
+        const ConstMatrixView gate_up(x.data(), rows, width);
+        const MatrixView d_gate_up(d.data(), rows, width);
+        swiglu_backward(gate_up.col_range(0, half), gate_up.col_range(half, width), {d_y.data(), rows, half},
+                        d_gate_up.col_range(0, half), d_gate_up.col_range(half, width));
         return d;
     }
     std::vector<double> reference_gelu(std::span<const double> at) const {
@@ -92,22 +96,30 @@ struct Activation {
 };
 
 TEST(GeluTest, MatchesTheReferenceAndItsDerivative) {
-    ThreadPool pool(2);
     for (const std::size_t width : Sizes{1, 16, 37}) {
-        Activation a(6, width);
-        EXPECT_LT(largest_error(a.gelu(pool), a.reference_gelu(as_doubles(a.x))), 5e-7);
-        expect_gradient([&](auto at) { return dot(a.reference_gelu(at), a.d_y); }, a.x, a.gelu_gradient(pool),
+        const Activation a(6, width);
+        EXPECT_LT(largest_error(a.gelu(), a.reference_gelu(as_doubles(a.x))), 5e-7);
+        expect_gradient([&](auto at) { return dot(a.reference_gelu(at), a.d_y); }, a.x, a.gelu_gradient(),
                         500);
     }
 }
 
 TEST(GeluTest, ExtremesAreTheLimits) {
-    ThreadPool pool(1);
     Activation a(1, 6);
     a.x = {-1e30F, -40.0F, -0.0F, 40.0F, 1e30F, 3e38F};
     a.d_y.assign(6, 1.0F);
-    EXPECT_EQ(a.gelu(pool), (std::vector<float>{0, 0, 0, 40.0F, 1e30F, 3e38F}));
-    EXPECT_EQ(a.gelu_gradient(pool), (std::vector<float>{0, 0, 0.5F, 1, 1, 1}));
+    EXPECT_EQ(a.gelu(), (std::vector<float>{0, 0, 0, 40.0F, 1e30F, 3e38F}));
+    EXPECT_EQ(a.gelu_gradient(), (std::vector<float>{0, 0, 0.5F, 1, 1, 1}));
+}
+
+TEST(GeluTest, TheBiasIsAddedFirstAndStays) {
+    Activation a(6, 37);
+    const std::vector<float> bias = normals(37, 3);
+    std::vector<float> x = a.x, y(x.size());
+    add_bias_gelu_forward({x.data(), 6, 37}, bias, {y.data(), 6, 37});
+    add_bias({a.x.data(), 6, 37}, bias);
+    EXPECT_EQ(bits_of(x), bits_of(a.x));
+    EXPECT_EQ(bits_of(y), bits_of(a.gelu()));
 }
 
 TEST(SwigluTest, MatchesTheReferenceAndItsDerivative) {
@@ -116,8 +128,8 @@ TEST(SwigluTest, MatchesTheReferenceAndItsDerivative) {
         Activation a(6, width);
         a.d_y.resize(a.x.size() / 2);
         EXPECT_LT(largest_error(a.swiglu(pool), a.reference_swiglu(as_doubles(a.x))), 5e-7);
-        expect_gradient([&](auto at) { return dot(a.reference_swiglu(at), a.d_y); }, a.x,
-                        a.swiglu_gradient(pool), 500);
+        expect_gradient([&](auto at) { return dot(a.reference_swiglu(at), a.d_y); }, a.x, a.swiglu_gradient(),
+                        500);
     }
 }
 
@@ -127,7 +139,7 @@ TEST(SwigluTest, ExtremeGatesStayFinite) {
     a.x = {-1e30F, -100.0F, 100.0F, 1e30F, 2, 2, 2, 2};
     a.d_y = {1, 1, 1, 1};
     EXPECT_EQ(a.swiglu(pool), (std::vector<float>{0, 0, 200.0F, 2e30F}));
-    EXPECT_EQ(a.swiglu_gradient(pool), (std::vector<float>{0, 0, 2, 2, 0, 0, 100.0F, 1e30F}));
+    EXPECT_EQ(a.swiglu_gradient(), (std::vector<float>{0, 0, 2, 2, 0, 0, 100.0F, 1e30F}));
 }
 
 TEST(BiasTest, IsAddedToEveryRowAndItsGradientIsTheSumOfBlocks) {
@@ -136,7 +148,7 @@ TEST(BiasTest, IsAddedToEveryRowAndItsGradientIsTheSumOfBlocks) {
     std::vector<float> y = normals(rows * width, 1);
     const std::vector<float> before = y;
     const std::vector<float> bias = normals(width, 2);
-    add_bias(pool, {y.data(), rows, width}, bias);
+    add_bias({y.data(), rows, width}, bias);
     std::vector<float> sum(width, 0.0F);
     for (std::size_t begin = 0; begin < rows; begin += block) {
         std::vector<float> part(width, 0.0F);
@@ -168,15 +180,14 @@ TEST(ElementwiseTest, SameBitsForEveryInstructionSetAndThreadCount) {
     for (const std::size_t rows : Sizes{0, 1, 29}) {
         expect_same_bits_everywhere([&](ThreadPool& pool) {
             Activation a(rows, 150);
-            std::vector<float> all = a.gelu(pool);
-            for (const auto& part : {a.gelu_gradient(pool), a.swiglu(pool), a.swiglu_gradient(pool)}) {
+            std::vector<float> all = a.gelu();
+            for (const auto& part : {a.gelu_gradient(), a.swiglu(pool), a.swiglu_gradient()}) {
                 all.insert(all.end(), part.begin(), part.end());
             }
             std::vector<float> d_bias(150);
             bias_gradient(pool, MatrixView(a.x.data(), rows, 150), d_bias);
             all.insert(all.end(), d_bias.begin(), d_bias.end());
-            add_to(pool, MatrixView(a.d_y.data(), rows, 150), {a.x.data(), rows, 150});
-            add_bias(pool, {a.x.data(), rows, 150}, d_bias);
+            add_bias({a.x.data(), rows, 150}, d_bias);
             all.insert(all.end(), a.x.begin(), a.x.end());
             return all;
         });

@@ -356,6 +356,11 @@ TEST_P(GemmBf16Test, FlushesInsideTheChainAlone) {
     EXPECT_EQ(_mm_getcsr() & 0xe040U, mode & 0xe040U);
 }
 
+TEST_P(GemmBf16Test, FusedWorkHasTheBitsOfSeparateWork) {
+    const Gemm gemm(pool_, GetParam().backend, {}, GemmNumerics::bf16);
+    expect_fused_work_has_the_bits_of_separate_work(gemm);
+}
+
 TEST_P(GemmBf16Test, WithoutTermsWritesZerosOrAddsNothing) {
     const Gemm gemm(pool_, GetParam().backend, {}, GemmNumerics::bf16);
     std::vector<float> c(6, 7.0f);

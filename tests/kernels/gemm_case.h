@@ -12,6 +12,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -104,22 +105,27 @@ struct GemmCase {
     }
 
     /// With `panels`, B is laid out first, where the backend has a layout and the form one.
-    std::vector<float> product(const Gemm& gemm, bool panels = false) const {
+    /// @param start, finish  fused with the product, by every form but tn.
+    std::vector<float> product(const Gemm& gemm, bool panels = false, ConstMatrixView start = {},
+                               const std::function<void(MatrixView part)>& finish = {}) const {
         std::vector<float> out = c;
         const MatrixView view(out.data() + offset, m, n, c_stride());
+        const auto finish_range = [&](const MatrixRange& range) { finish(view.part(range)); };
+        GemmFusion fusion{start, {}};
+        if (finish) fusion.finish = finish_range;
         switch (form) {
             case Form::nt: {
                 std::vector<float> laid_out(panels ? gemm.nt_panel_floats(n, k) : 0);
                 if (!laid_out.empty()) gemm.pack_nt(b_view(), laid_out.data());
                 gemm.multiply_nt(a_view(), {b_view(), laid_out.empty() ? nullptr : laid_out.data()}, view,
-                                 accumulate);
+                                 accumulate, fusion);
                 break;
             }
             case Form::nn: {
                 std::vector<float> laid_out(panels ? gemm.nn_panel_floats(k, n) : 0);
                 if (!laid_out.empty()) gemm.pack_nn(b_view(), laid_out.data());
                 gemm.multiply_nn(a_view(), {b_view(), nullptr, laid_out.empty() ? nullptr : laid_out.data()},
-                                 view, accumulate);
+                                 view, accumulate, fusion);
                 break;
             }
             case Form::tn:
@@ -233,5 +239,40 @@ inline constexpr std::array<std::array<std::size_t, 3>, 26> product_shapes{{
     {96, 97, 113},  {97, 131, 512}, {191, 193, 67}, {193, 191, 31}, {1, 1030, 17}, {300, 128, 64},
     {128, 37, 700}, {40, 2060, 21},
 }};
+
+/// What is fused with a product has the bits of the same work before and after it, and is done once.
+inline void expect_fused_work_has_the_bits_of_separate_work(const Gemm& gemm) {
+    // Doing it twice, too early or not at all shows.
+    const auto finish = [](MatrixView part) {
+        for (std::size_t i = 0; i < part.rows; ++i) {
+            for (std::size_t j = 0; j < part.cols; ++j) part.row(i)[j] = 0.5F * part.row(i)[j] + 3.0F;
+        }
+    };
+    std::uint64_t seed = 300;
+    // Beside the usual edges, those of the blocks in which fused work is done.
+    std::vector<std::array<std::size_t, 3>> shapes(product_shapes.begin(), product_shapes.end());
+    shapes.insert(shapes.end(), {{193, 1025, 33}, {450, 1100, 40}, {385, 40, 300}});
+    for (const auto& [m, n, k] : shapes) {
+        for (const Form form : {Form::nt, Form::nn}) {
+            GemmCase x({form, m, n, k}, Accumulate::yes, ++seed);
+            const std::vector<float> start = x.c;
+            std::vector<float> expected = x.product(gemm);
+            finish({expected.data() + x.offset, m, n, x.c_stride()});
+            for (const bool panels : {false, true}) {
+                EXPECT_TRUE(same_bits(x.product(gemm, panels, {}, finish), expected)) << text_of(x);
+            }
+            // From a matrix of its own, whatever C holds.
+            for (std::size_t i = 0; i < m; ++i) {
+                std::fill_n(x.c.begin() + static_cast<std::ptrdiff_t>(x.offset + i * x.c_stride()), n, NAN);
+            }
+            const ConstMatrixView from(start.data() + x.offset, m, n, x.c_stride());
+            x.accumulate = Accumulate::no;
+            for (const bool panels : {false, true}) {
+                EXPECT_TRUE(same_bits(x.product(gemm, panels, from, finish), expected))
+                    << text_of(x) << " from a start";
+            }
+        }
+    }
+}
 
 }  // namespace lockstep

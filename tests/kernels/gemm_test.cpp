@@ -114,6 +114,11 @@ TEST_P(GemmTest, BlocksOf256AccumulatedAreTheWhole) {
     EXPECT_TRUE(same_bits(sum, x.product(gemm)));
 }
 
+TEST_P(GemmTest, FusedWorkHasTheBitsOfSeparateWork) {
+    const Gemm gemm(pool_, GetParam().backend, {});
+    expect_fused_work_has_the_bits_of_separate_work(gemm);
+}
+
 TEST_P(GemmTest, WithoutTermsWritesZerosOrAddsNothing) {
     const Gemm gemm(pool_, GetParam().backend, {});
     std::vector<float> c(6, 7.0f);

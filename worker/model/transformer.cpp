@@ -338,16 +338,40 @@ struct Transformer::State {
         return {{weights.data() + place.weight, place.out, place.in}, place.nt_panels, place.nn_panels};
     }
 
-    void linear_forward(const LinearPlace& place, MatrixView x, MatrixView y, Accumulate accumulate) {
-        gemm.multiply_nt(x, weight_of(place), y, accumulate);
-        if (place.adapters != nullptr) lora->forward(*place.adapters, x, y);
-        if (place.has_bias) add_bias(pool, y, weights.subspan(place.bias, place.out));
+    std::span<const float> bias_of(const LinearPlace& place, const MatrixRange& part) const {
+        return weights.subspan(place.bias + part.column_begin, part.column_end - part.column_begin);
+    }
+
+    /// y = x·weightᵀ + bias. @param start  if given, y = start + x·weightᵀ + bias.
+    void linear_forward(const LinearPlace& place, MatrixView x, MatrixView y, ConstMatrixView start = {}) {
+        if (!place.has_bias) return multiply_forward(place, x, y, {start, {}});
+        multiply_forward(place, x, y, {start, [&](const MatrixRange& part) {
+                                           add_bias(y.part(part), bias_of(place, part));
+                                       }});
+    }
+
+    /// Without the bias.
+    void multiply_forward(const LinearPlace& place, MatrixView x, MatrixView y, const GemmFusion& fusion) {
+        if (place.adapters == nullptr) {
+            return gemm.multiply_nt(x, weight_of(place), y, Accumulate::no, fusion);
+        }
+        gemm.multiply_nt(x, weight_of(place), y, Accumulate::no, {fusion.start, {}});
+        lora->forward(*place.adapters, x, y);
+        finish_rows(fusion, y);
+    }
+
+    /// For sums that are not one product's.
+    void finish_rows(const GemmFusion& fusion, MatrixView c) {
+        if (!fusion.finish) return;
+        pool.for_ranges(c.rows, 1, [&](std::size_t begin, std::size_t end) {
+            (*fusion.finish)({begin, end, 0, c.cols});
+        });
     }
 
     /// Hands out the gradients of what is trained, writes d_x.
     void linear_backward(const LinearPlace& place, GradientSink sink, MatrixView x, MatrixView d_y,
-                         MatrixView into_d_x) {
-        if (lora) return frozen_linear_backward(place, sink, x, d_y, into_d_x);
+                         MatrixView into_d_x, const GemmFusion& fusion = {}) {
+        if (lora) return frozen_linear_backward(place, sink, x, d_y, into_d_x, fusion);
         const std::size_t elements = place.out * place.in;
         gemm.multiply_tn(d_y, x, MatrixView(d_weight, place.out, place.in), Accumulate::no);
         sink(place.weight, {d_weight, elements});
@@ -356,27 +380,27 @@ struct Transformer::State {
             bias_gradient(pool, d_y, d_bias);
             sink(place.bias, d_bias);
         }
-        gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no);
+        gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no, fusion);
     }
 
     void frozen_linear_backward(const LinearPlace& place, GradientSink sink, MatrixView x, MatrixView d_y,
-                                MatrixView into_d_x) {
+                                MatrixView into_d_x, const GemmFusion& fusion) {
         if (place.adapters != nullptr) {
             const LoraAdapters::Gradients gradients = lora->backward(*place.adapters, x, d_y);
             sink(gradients.a, gradients.d_a);
             sink(gradients.b, gradients.d_b);
         }
         if (place.ends_backward) return;
+        if (place.adapters == nullptr) {
+            return gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no, fusion);
+        }
         gemm.multiply_nn(d_y, weight_of(place), into_d_x, Accumulate::no);
-        if (place.adapters != nullptr) lora->add_input_gradient(*place.adapters, into_d_x);
+        lora->add_input_gradient(*place.adapters, into_d_x);
+        finish_rows(fusion, into_d_x);
     }
 
     std::span<float> softmax_rows(const LayerActivations& a, std::size_t tokens) const {
         return {a.softmax, 2 * config.heads * tokens};
-    }
-
-    static void copy(MatrixView from, MatrixView to) {
-        std::copy_n(from.data, from.rows * from.cols, to.data);
     }
 
     // --- the whole ---------------------------------------------------------------------
@@ -402,17 +426,20 @@ struct Transformer::State {
         const MatrixView activated(a.activated, t, config.ffn);
 
         norm_forward(places.attention_norm, x, normed1, a.mean1, a.rstd1);
-        linear_forward(places.qkv, normed1, qkv, Accumulate::no);
+        linear_forward(places.qkv, normed1, qkv);
         if (rotary) rotary->rotate(pool, attention, batch.position_ids, qkv);
         attention_forward(pool, attention, batch.cu_seqlens, qkv, attended, softmax_rows(a, t));
-        copy(x, x_mid);
-        linear_forward(places.attention_out, attended, x_mid, Accumulate::yes);
+        linear_forward(places.attention_out, attended, x_mid, x);
 
         norm_forward(places.ffn_norm, x_mid, normed2, a.mean2, a.rstd2);
-        linear_forward(places.ffn_in, normed2, hidden, Accumulate::no);
         if (gpt2()) {
-            gelu_forward(pool, hidden, activated);
+            const auto finish = [&](const MatrixRange& part) {
+                add_bias_gelu_forward(hidden.part(part), bias_of(places.ffn_in, part), activated.part(part));
+            };
+            multiply_forward(places.ffn_in, normed2, hidden, {{}, finish});
         } else {
+            // Not fused: a gate and its up lie too far apart for one part.
+            linear_forward(places.ffn_in, normed2, hidden);
             swiglu_forward(pool, hidden, activated);
         }
     }
@@ -420,8 +447,8 @@ struct Transformer::State {
     void end_layer(std::size_t index, const PackedBatch& batch, MatrixView x_out) {
         const std::size_t t = batch.num_tokens();
         const LayerActivations& a = kept[index];
-        copy({a.x_mid, t, config.width}, x_out);
-        linear_forward(layers[index].ffn_out, {a.activated, t, config.ffn}, x_out, Accumulate::yes);
+        linear_forward(layers[index].ffn_out, {a.activated, t, config.ffn}, x_out,
+                       MatrixView(a.x_mid, t, config.width));
     }
 
     /// On entry d_x is the gradient of the layer's output, on return of its input.
@@ -435,15 +462,20 @@ struct Transformer::State {
         const MatrixView activated(a.activated, t, config.ffn);
 
         if (gpt2()) {
-            linear_backward(places.ffn_out, sink, activated, d, d_hid);
-            if (places.ffn_out.ends_backward) return;
-            gelu_backward(pool, hidden, d_hid);
+            const auto finish = [&](const MatrixRange& part) {
+                gelu_backward(hidden.part(part), d_hid.part(part));
+            };
+            linear_backward(places.ffn_out, sink, activated, d, d_hid, {{}, finish});
         } else {
             const MatrixView d_act(d_activated, t, config.ffn);
-            linear_backward(places.ffn_out, sink, activated, d, d_act);
-            if (places.ffn_out.ends_backward) return;
-            swiglu_backward(pool, hidden, d_act, d_hid);
+            const auto finish = [&](const MatrixRange& part) {
+                const auto gate = [&](MatrixView m) { return m.col_range(0, config.ffn).part(part); };
+                const auto up = [&](MatrixView m) { return m.col_range(config.ffn, m.cols).part(part); };
+                swiglu_backward(gate(hidden), up(hidden), d_act.part(part), gate(d_hid), up(d_hid));
+            };
+            linear_backward(places.ffn_out, sink, activated, d, d_act, {{}, finish});
         }
+        if (places.ffn_out.ends_backward) return;
         const MatrixView d_normed(d_narrow, t, config.width);
         linear_backward(places.ffn_in, sink, MatrixView(a.normed2, t, config.width), d_hid, d_normed);
         if (places.ffn_in.ends_backward) return;
