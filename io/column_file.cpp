@@ -347,7 +347,7 @@ std::span<const std::byte> ColumnFile::column_range_bytes(std::string_view name,
     const MappedColumn& column = state_->column(name, type);
     LOCKSTEP_EXPECTS(row_begin <= row_end && row_end <= column.place.rows);
     const std::uint64_t row_bytes = column.place.width * column_type_bytes(type);
-    column.check_blocks(row_begin * row_bytes, row_end * row_bytes, state_->path.string());
+    column.check_blocks(row_begin * row_bytes, row_end * row_bytes, state_->path.native());
     return column.bytes.subspan(row_begin * row_bytes, (row_end - row_begin) * row_bytes);
 }
 

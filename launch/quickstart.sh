@@ -84,7 +84,7 @@ print(f"""
   vocabulary           {vocabulary['vocabulary']:,} tokens learned in {vocabulary['seconds']:.1f} s, {vocabulary['bytes_per_token']:.2f} bytes each
   documents            {ingest['documents']:,} from Debian's fortunes, {ingest['tokens']:,} tokens
   packing              {100 * plan['utilization']:.2f} % of every pack is tokens; padding would have wasted {100 * plan['padding_waste_padded']:.0f} %
-  speed                {steady['tokens_per_second']:,.0f} tokens/s, {100 * steady['blas_share']:.0f} % of the BLAS rate ({steady['world_size']} ranks)
+  speed                {steady['tokens_per_second']:,.0f} tokens/s, {100 * steady['sgemm_share']:.0f} % of fp32 sgemm ({steady['world_size']} ranks)
   loss                 {steady['first_loss']:.3f} -> {steady['last_loss']:.3f} nat a token; unigram entropy of the corpus {entropy:.3f}
   without failure      {steady['state_digest']}
   killed and resumed   {resumed['state_digest']}

@@ -27,8 +27,9 @@ constexpr double layout_bytes = 24, slice_bytes = 8 + 8 + 24;
 /// The same for each pack: its gradient into the exact sum.
 constexpr double pack_bytes = 20;
 
-double product_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds,
-                    const std::optional<LoraSettings>& lora) {
+/// Of the model's products in a step, small enough for a short probe.
+std::vector<GemmShape> probe_shapes(const ModelConfig& config, std::size_t tokens,
+                                    const std::optional<LoraSettings>& lora) {
     std::vector<GemmShape> shapes = gemm_shapes(config, std::min<std::size_t>(tokens, 512), lora);
     for (GemmShape& shape : shapes) {
         // A slice of the vocabulary is as good as all of it.
@@ -36,19 +37,35 @@ double product_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tok
         shape.n = std::min<std::size_t>(shape.n, 4096);
         shape.k = std::min<std::size_t>(shape.k, 4096);
     }
-    ProductProbe probe(shapes);
+    return shapes;
+}
+
+/// Rate over all shapes, again and again for about `seconds` [flop/s].
+/// @param prepare  not timed.
+template <class Prepare, class Multiply>
+double rate_over(const std::vector<GemmShape>& shapes, double seconds, const Prepare& prepare,
+                 const Multiply& multiply) {
     double flop = 0, spent = 0;
     const Clock::time_point begin = Clock::now();
     do {
         for (const GemmShape& shape : shapes) {
-            probe.lay_out(gemm, shape);
+            prepare(shape);
             const Clock::time_point start = Clock::now();
-            probe.multiply_laid_out(gemm, shape);
+            multiply(shape);
             spent += seconds_since(start);
             flop += flop_of(shape);
         }
     } while (seconds_since(begin) < seconds);
     return flop / spent;
+}
+
+double product_rate(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds,
+                    const std::optional<LoraSettings>& lora) {
+    const std::vector<GemmShape> shapes = probe_shapes(config, tokens, lora);
+    ProductProbe probe(shapes);
+    return rate_over(
+        shapes, seconds, [&](const GemmShape& shape) { probe.lay_out(gemm, shape); },
+        [&](const GemmShape& shape) { probe.multiply_laid_out(gemm, shape); });
 }
 
 double memory_rate(ThreadPool& pool, double seconds) {
@@ -90,6 +107,15 @@ MachineRate probe_machine(const ModelConfig& config, const Gemm& gemm, std::size
                           const std::optional<LoraSettings>& lora) {
     return {product_rate(config, gemm, tokens, 0.75 * seconds, lora),
             memory_rate(gemm.pool(), 0.25 * seconds)};
+}
+
+double probe_sgemm(const ModelConfig& config, ThreadPool& pool, std::size_t tokens, double seconds,
+                   const std::optional<LoraSettings>& lora) {
+    const std::vector<GemmShape> shapes = probe_shapes(config, tokens, lora);
+    ProductProbe probe(shapes);
+    // Called once to bring the operands close, as in the probe of `bench step`.
+    const auto multiply = [&](const GemmShape& shape) { probe.sgemm(pool, shape); };
+    return rate_over(shapes, seconds, multiply, multiply);
 }
 
 double forecast_step_seconds(const StepWork& work, const MachineRate& rank, std::size_t state_elements,

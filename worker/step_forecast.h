@@ -46,6 +46,12 @@ struct MachineRate {
 MachineRate probe_machine(const ModelConfig& config, const Gemm& gemm, std::size_t tokens, double seconds,
                           const std::optional<LoraSettings>& lora = {});
 
+/// Rate of OpenBLAS' plain float32 products of the model's shapes, one single-threaded call a thread: what a
+/// step's useful operations are shown as a share of. Float32 under every numerical contract. [flop/s]
+/// @param seconds  how long to measure, about.
+double probe_sgemm(const ModelConfig& config, ThreadPool& pool, std::size_t tokens, double seconds,
+                   const std::optional<LoraSettings>& lora = {});
+
 /// Work of a step on average.
 struct StepWork {
     double flop = 0;   ///< Useful operations of all ranks (flop_per_token).

@@ -68,39 +68,46 @@ void check_segments(const ModelConfig& config, std::span<const std::size_t> segm
 }  // namespace
 
 struct MeasuredStep::State {
-    std::unique_ptr<Communicator> comm = make_serial_communicator();
-    PackedBatch batch;
+    ModelConfig config;
+    std::unique_ptr<Communicator> alone;  ///< Unless there is a world.
     std::size_t packs;
-    double flop;
+    std::size_t packs_of_all;
+    PackedBatch batch;
+    double flop = 0;  ///< Of one pack.
     Transformer model;
     ShardedState state;
     ExactSum sum;
     OptimizerSettings optimizer;
     std::uint64_t step = 0;
 
-    State(const ModelConfig& config, const Gemm& gemm, std::span<const std::size_t> segment_tokens,
-          std::size_t num_packs)
-        : batch(made_up_batch(config, segment_tokens)),
+    State(const ModelConfig& of, const Gemm& gemm, std::span<const std::size_t> segment_tokens,
+          std::size_t num_packs, Communicator* world)
+        : config(of),
+          alone(world == nullptr ? make_serial_communicator() : nullptr),
           packs(num_packs),
-          flop(useful_flop(config, segment_tokens) * static_cast<double>(num_packs)),
+          packs_of_all(num_packs * (world == nullptr ? 1 : static_cast<std::size_t>(world->size().value))),
+          batch(made_up_batch(config, segment_tokens)),
+          flop(useful_flop(config, segment_tokens)),
           model(config, gemm, batch.num_tokens()),
-          state(*comm, gemm.pool(), model.layout()),
-          sum(*comm, gemm.pool(), model.layout().size()) {
+          state(world == nullptr ? *alone : *world, gemm.pool(), model.layout()),
+          sum(world == nullptr ? *alone : *world, gemm.pool(), model.layout().size()) {
         state.initialize(1);
         model.set_weights(state.weights());
     }
 
     StepSeconds run() {
         StepSeconds seconds;
-        const float scale = 1.0F / static_cast<float>(std::max<std::size_t>(1, batch.num_targets * packs));
+        const std::size_t targets = batch.num_targets * packs_of_all;
+        const float scale = 1.0F / static_cast<float>(std::max<std::size_t>(1, targets));
         sum.clear();
         for (std::size_t pack = 0; pack < packs; ++pack) {
             const Clock::time_point start = Clock::now();
             double adding = 0;
             ExactFlags flags;
+            if (pack + 1 == packs) sum.begin_last_pack();
             model.forward_backward(batch, scale, [&](std::size_t offset, std::span<const float> gradient) {
                 const Clock::time_point at_hand = Clock::now();
-                flags |= sum.add(offset, gradient, scale_exponent, packs);
+                flags |= sum.add(offset, gradient, scale_exponent, packs_of_all);
                 adding += seconds_since(at_hand);
             });
             sum.end_pack();
@@ -115,6 +122,7 @@ struct MeasuredStep::State {
         seconds.exact_sum += seconds_since(reduced);
         const Clock::time_point updated = Clock::now();
         state.update(optimizer, step++, state.gradient_norm(gradient), gradient);
+        state.all_gather_weights();
         model.set_weights(state.weights());
         seconds.update = seconds_since(updated);
         return seconds;
@@ -122,11 +130,19 @@ struct MeasuredStep::State {
 };
 
 MeasuredStep::MeasuredStep(const ModelConfig& config, const Gemm& gemm,
-                           std::span<const std::size_t> segment_tokens, std::size_t packs) {
+                           std::span<const std::size_t> segment_tokens, std::size_t packs,
+                           Communicator* comm) {
     check_segments(config, segment_tokens);
-    state_ = std::make_unique<State>(config, gemm, segment_tokens, packs);
+    state_ = std::make_unique<State>(config, gemm, segment_tokens, packs, comm);
 }
 MeasuredStep::~MeasuredStep() = default;
+
+void MeasuredStep::use_segments(std::span<const std::size_t> segment_tokens) {
+    const ModelConfig& config = state_->config;
+    check_segments(config, segment_tokens);
+    state_->batch = made_up_batch(config, segment_tokens);
+    state_->flop = useful_flop(config, segment_tokens);
+}
 
 StepSeconds MeasuredStep::run() {
     return state_->run();
@@ -142,7 +158,7 @@ std::size_t MeasuredStep::tokens() const {
     return state_->batch.num_tokens() * state_->packs;
 }
 double MeasuredStep::flop() const {
-    return state_->flop;
+    return state_->flop * static_cast<double>(state_->packs);
 }
 std::size_t MeasuredStep::state_elements() const {
     return state_->model.layout().size();

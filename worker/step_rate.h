@@ -1,7 +1,7 @@
 // worker/step_rate.h
 //
 // How fast a model's packed step runs here, on made-up tokens: for `doctor` and
-// benchmarks. One rank, no MPI, no files.
+// benchmarks. No files.
 
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "io/comm/communicator.h"
 #include "kernels/gemm.h"
 #include "worker/model/model_config.h"
 
@@ -18,8 +19,8 @@ namespace lockstep {
 /// Where one optimizer step's time went [s].
 struct StepSeconds {
     double forward_backward = 0;  ///< Forward, loss and backward of all packs.
-    double exact_sum = 0;         ///< Gradients to integers, and added up.
-    double update = 0;            ///< Gradient norm, AdamW, and the weights laid out for the products.
+    double exact_sum = 0;         ///< Gradients to integers, added up, and over all ranks.
+    double update = 0;  ///< Gradient norm, AdamW, weights to all ranks and laid out for the products.
 
     double total() const { return forward_backward + exact_sum + update; }
 };
@@ -28,20 +29,24 @@ struct StepSeconds {
 class MeasuredStep {
   public:
     /// @param segment_tokens  lengths of the pack's segments, each at most config.positions.
-    /// @param packs           packs of a step; the same pack again and again.
+    /// @param packs           of this rank in a step; the same pack again and again.
+    /// @param comm            whose ranks step together; null: a world of one.
     MeasuredStep(const ModelConfig& config, const Gemm& gemm, std::span<const std::size_t> segment_tokens,
-                 std::size_t packs = 1);
+                 std::size_t packs = 1, Communicator* comm = nullptr);
     ~MeasuredStep();
     MeasuredStep(const MeasuredStep&) = delete;
     MeasuredStep& operator=(const MeasuredStep&) = delete;
 
-    /// One whole step: it changes the weights as training would.
+    /// From here on the pack is cut into other segments. @pre they hold no more tokens than the first ones.
+    void use_segments(std::span<const std::size_t> segment_tokens);
+
+    /// Collective. One whole step: it changes the weights as training would.
     StepSeconds run();
     /// Forward and loss of one pack alone [s].
     double run_forward();
 
-    std::size_t tokens() const;           ///< Of a step.
-    double flop() const;                  ///< Useful operations of a step (flop_per_token).
+    std::size_t tokens() const;           ///< Of this rank in a step.
+    double flop() const;                  ///< Useful operations of this rank in a step (flop_per_token).
     std::size_t state_elements() const;   ///< Of the flat state, with its padding to blocks.
     std::size_t workspace_bytes() const;  ///< Of activations.
 

@@ -19,7 +19,12 @@ namespace lockstep {
 
 class StepVerdict {
   public:
-    explicit StepVerdict(std::uint64_t packs) : values_(losses_begin + packs, 0), packs_(packs) {}
+    explicit StepVerdict(std::uint64_t packs) { begin(packs); }
+    /// Nothing is known yet of a step of so many packs.
+    void begin(std::uint64_t packs) {
+        values_.assign(losses_begin + packs, 0);
+        packs_ = packs;
+    }
 
     void raise_overflow() { values_[overflow_at] = 1; }
     void raise_non_finite() { values_[non_finite_at] = 1; }

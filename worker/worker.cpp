@@ -96,6 +96,11 @@ struct Worker::State {
     std::vector<float> gradient;  ///< A whole pack's, where one is looked at.
     PackedBatch batch;
 
+    // Of the present step. Kept from one to the next, so that a step allocates nothing.
+    std::vector<std::size_t> step_packs;  ///< This rank's: indices into slice.pack.
+    std::vector<LedgerRow> step_rows;     ///< Theirs.
+    StepVerdict verdict{0};
+
     StepWindow window;
     bool window_at_hand = false;
     Cursor cursor;
@@ -127,6 +132,11 @@ struct Worker::State {
           frozen(t.lora ? model.layout().size() : 0, 0.0F),
           sharded(c, g.pool(), model.trainable_layout()),
           sum(c, g.pool(), model.trainable_layout().size(), model.trainable_layout().padding()) {
+        const std::size_t tokens_max = std::max<std::size_t>(plan.pack_tokens_max, 1);
+        batch.token_ids.reserve(tokens_max);
+        batch.position_ids.reserve(tokens_max);
+        batch.targets.reserve(tokens_max);
+        batch.cu_seqlens.reserve(tokens_max + 1);
         cursor.plan = plan.plan;
         cursor.model = fingerprint_of(settings);
         cursor.numerics = numerics_id(settings.numerics);
@@ -149,17 +159,17 @@ struct Worker::State {
     }
     void begin_fresh();
     void weights_changed();
-    std::vector<std::size_t> own_packs() const;
+    void find_own_packs();
     double forward_backward(const PackedBatch& of, int attempt, GradientSink sink);
     PackImage compute_image(const PackedBatch& of, int attempt);
-    LedgerRow compute_pack(std::size_t index, int attempt, GradientDigest* digest, StepVerdict& verdict);
-    void compute_packs(int attempt, std::vector<LedgerRow>& step_rows, StepVerdict& verdict);
+    LedgerRow compute_pack(std::size_t index, int attempt, GradientDigest* digest);
+    void compute_packs(int attempt);
     std::optional<std::size_t> pack_to_check();
     void choose_check();
-    void check_as_second(int attempt, StepVerdict& verdict, std::optional<Error>& failure);
+    void check_as_second(int attempt, std::optional<Error>& failure);
     enum class Checked { nothing, same_bits, other_bits };
-    Checked compare(int attempt, const StepVerdict& verdict, int& repeats);
-    StepVerdict compute_step(std::vector<LedgerRow>& step_rows, StepMetrics& metrics);
+    Checked compare(int attempt, int& repeats);
+    void compute_step(StepMetrics& metrics);
     void update(StepMetrics& metrics);
     void adapt_scale();
     struct StepWishes {
@@ -271,14 +281,13 @@ void Worker::State::weights_changed() {
     }
 }
 
-std::vector<std::size_t> Worker::State::own_packs() const {
-    std::vector<std::size_t> packs;
+void Worker::State::find_own_packs() {
+    step_packs.clear();
     for (std::uint64_t i = window.slice.step_pack_begin[here()]; i < window.slice.step_pack_begin[here() + 1];
          ++i) {
-        packs.push_back(i);
+        step_packs.push_back(i);
     }
-    if (owner.hooks.on_packs) owner.hooks.on_packs(window.slice, cursor.next_step, packs);
-    return packs;
+    if (owner.hooks.on_packs) owner.hooks.on_packs(window.slice, cursor.next_step, step_packs);
 }
 
 /// Loss and gradient as a step has them: every pack is scaled by the targets of its step, so that the sum
@@ -301,8 +310,7 @@ PackImage Worker::State::compute_image(const PackedBatch& of, int attempt) {
     return {digest.value(), std::bit_cast<std::uint64_t>(loss)};
 }
 
-LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDigest* digest,
-                                      StepVerdict& verdict) {
+LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDigest* digest) {
     const Clock::time_point begin = Clock::now();
     if (owner.on_progress) owner.on_progress("forward", cursor.next_step, window.slice.pack[index]);
     build_batch(window.slice, index, cursor.next_step, samples, batch);
@@ -336,17 +344,17 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDi
     return row;
 }
 
-void Worker::State::compute_packs(int attempt, std::vector<LedgerRow>& step_rows, StepVerdict& verdict) {
-    const std::vector<std::size_t> packs = own_packs();
+void Worker::State::compute_packs(int attempt) {
+    find_own_packs();
     checked_batch = PackedBatch();
-    for (const std::size_t index : packs) {
-        if (index == packs.back()) sum.begin_last_pack();
+    for (const std::size_t index : step_packs) {
+        if (index == step_packs.back()) sum.begin_last_pack();
         if (index != checked_pack) {
-            step_rows.push_back(compute_pack(index, attempt, nullptr, verdict));
+            step_rows.push_back(compute_pack(index, attempt, nullptr));
             continue;
         }
         GradientDigest digest(gemm.pool());
-        step_rows.push_back(compute_pack(index, attempt, &digest, verdict));
+        step_rows.push_back(compute_pack(index, attempt, &digest));
         checked_batch = batch;
         if (batch.num_targets > 0) {
             verdict.set_image(CrossCheckRole::owner,
@@ -386,7 +394,7 @@ void Worker::State::choose_check() {
 
 /// The second computation of a checked step's pack. Owner and checker meet here whatever became of their own
 /// packs; what fails here is agreed on with the verdict.
-void Worker::State::check_as_second(int attempt, StepVerdict& verdict, std::optional<Error>& failure) {
+void Worker::State::check_as_second(int attempt, std::optional<Error>& failure) {
     if (!check) return;
     try {
         if (comm.rank() == check->owner && check->owner != check->checker) {
@@ -406,7 +414,7 @@ void Worker::State::check_as_second(int attempt, StepVerdict& verdict, std::opti
 }
 
 /// Collective. Other bits: the step is to be computed again. @throws AgreedError{environment}.
-Worker::State::Checked Worker::State::compare(int attempt, const StepVerdict& verdict, int& repeats) {
+Worker::State::Checked Worker::State::compare(int attempt, int& repeats) {
     const std::optional<PackImage> first = verdict.image(CrossCheckRole::owner);
     const std::optional<PackImage> second = verdict.image(CrossCheckRole::checker);
     if (!first || !second) return Checked::nothing;
@@ -431,23 +439,23 @@ Worker::State::Checked Worker::State::compare(int attempt, const StepVerdict& ve
     return Checked::other_bits;
 }
 
-StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepMetrics& metrics) {
+void Worker::State::compute_step(StepMetrics& metrics) {
     step_was_clean = true;
     choose_check();
     int repeats = 0;
     for (int attempt = 0;; ++attempt) {
         step_rows.clear();
         sum.clear();
-        StepVerdict verdict(packs_in_step());
+        verdict.begin(packs_in_step());
         std::optional<Error> failure;
         try {
-            compute_packs(attempt, step_rows, verdict);
+            compute_packs(attempt);
         } catch (const std::exception& exception) {
             failure = error_of(exception);
             if (failure->code() == ErrorCode::peer_lost) throw;
             verdict.report_failure();
         }
-        check_as_second(attempt, verdict, failure);
+        check_as_second(attempt, failure);
         if (owner.stop_requested && owner.stop_requested()) verdict.ask_to_stop();
         if (committer) verdict.set_commit_report(committer->report());
         if (committer && comm.rank().value == 0 && !committer->in_flight() && schedule->due_at(now())) {
@@ -457,14 +465,14 @@ StepVerdict Worker::State::compute_step(std::vector<LedgerRow>& step_rows, StepM
         verdict.agree(comm);
         if (verdict.failure() || verdict.overflow() || verdict.non_finite()) sum.discard();
         if (verdict.failure()) agree_or_throw(comm, failure);
-        const Checked checked = compare(attempt, verdict, repeats);
+        const Checked checked = compare(attempt, repeats);
         if (checked == Checked::other_bits) continue;
         if (!verdict.overflow() || verdict.non_finite()) {
             if (checked == Checked::same_bits) {
                 ++outcome.cross_checks;
                 metrics.cross_check_agreed = repeats == 0;
             }
-            return verdict;
+            return;
         }
         // Too large for this scale: the whole step again, eight bits lower.
         cursor.scale_exponent -= scale_drop;
@@ -498,8 +506,7 @@ Worker::State::StepWishes Worker::State::run_step(StepMetrics& metrics) {
     const Clock::time_point begin = Clock::now();
     comm.set_phase("step " + std::to_string(cursor.next_step));
     enter("forward");
-    std::vector<LedgerRow> step_rows;
-    const StepVerdict verdict = compute_step(step_rows, metrics);
+    compute_step(metrics);
     metrics.step = cursor.next_step;
     metrics.learning_rate = learning_rate_at(settings.optimizer, cursor.next_step);
     metrics.tokens = verdict.tokens();
@@ -547,6 +554,19 @@ void Worker::State::ensure_window() {
     comm.set_phase("fetching the plan from step " + std::to_string(cursor.next_step));
     window = owner.fetch_window(cursor.next_step);
     window_at_hand = true;
+
+    // Here rather than in the steps: room for what they note.
+    std::uint64_t own_most = 0, all_most = 0;
+    const std::vector<std::uint64_t>& own = window.slice.step_pack_begin;
+    for (std::size_t i = 0; i + 1 < own.size(); ++i) {
+        own_most = std::max(own_most, own[i + 1] - own[i]);
+        all_most = std::max(all_most, window.step_packs[i + 1] - window.step_packs[i]);
+    }
+    step_packs.reserve(own_most);
+    step_rows.reserve(own_most);
+    verdict.begin(all_most);
+    const std::size_t rows_most = rows.size() + window.slice.pack.size();
+    if (rows.capacity() < rows_most) rows.reserve(std::max(rows_most, 2 * rows.capacity()));
 }
 
 void Worker::advance_to(std::uint64_t step) {

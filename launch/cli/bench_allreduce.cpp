@@ -8,6 +8,7 @@
 
 #include "io/comm/agreement.h"
 #include "launch/cli/bench_measure.h"
+#include "launch/cli/bench_world.h"
 #include "launch/cli/length_report.h"
 #include "launch/cli/world.h"
 #include "worker/exact_sum.h"
@@ -32,18 +33,6 @@ struct BenchAllreduceArguments {
 };
 
 constexpr int scale_exponent = 50;
-
-/// Collective. Median over repeats of the slowest rank's time [s].
-double collective_seconds(Communicator& comm, int repeats, const std::function<void()>& work) {
-    std::vector<double> times;
-    for (int i = 0; i < repeats; ++i) {
-        comm.barrier();
-        std::int64_t nanoseconds = static_cast<std::int64_t>(1e9 * seconds_of(work));
-        comm.max({&nanoseconds, 1});
-        times.push_back(static_cast<double>(nanoseconds) / 1e9);
-    }
-    return median_of(std::move(times));
-}
 
 /// Collective times of one sum, of which every rank knows the same.
 struct SumTimes {

@@ -1,16 +1,16 @@
-// `lockstep bench step`: whole training steps on one rank, as a share of what plain
-// sgemm does on the same layers' shapes in between.
+// Whole training steps on one rank, as a share of what plain sgemm does on the same
+// layers' shapes in between.
+
+#include "launch/cli/bench_step.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <memory>
 #include <thread>
 
 #include "io/base/error.h"
-#include "kernels/cross_entropy.h"
 #include "kernels/speed_probe.h"
-#include "launch/cli/bench_measure.h"
+#include "launch/cli/step_case.h"
 #include "launch/cli/world.h"
 #include "worker/model/transformer.h"
 #include "worker/step_rate.h"
@@ -21,108 +21,45 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct BenchStepArguments {
-    std::vector<std::string> cases = {"gpt2-124m:4x256", "gpt2-124m:4x64", "gpt2-124m:1x1024",
-                                      "small:4x256",     "small:4x64",     "small:mix4096"};
-    std::size_t packs = 1;
-    std::size_t vocabulary = 257;
-    std::optional<int> threads;
-    double seconds = 8;
-    std::string gemm = "auto";
-    BenchOutput output;
-};
-
-/// "gpt2-124m:4x256" or "small:mix4096".
-struct StepCase {
-    std::string name, model;
-    std::vector<std::size_t> segment_tokens;
-};
-
-constexpr std::size_t case_tokens_max = 1U << 20U;
-
-/// Documents as they come: log-normal, one after the other until the pack is full; the last is cut to fit.
-std::vector<std::size_t> mixed_segments(std::size_t tokens) {
-    std::vector<std::size_t> segments;
-    std::size_t left = tokens;
-    for (const std::uint32_t length : log_normal_lengths(7, tokens, 300, 0.8, 1024)) {
-        if (left == 0) break;
-        segments.push_back(std::min<std::size_t>(length, left));
-        left -= segments.back();
-    }
-    return segments;
-}
-
-StepCase parse_case(const std::string& text) {
-    const auto refuse = [&] {
-        return Error(ErrorCode::invalid_argument,
-                     "--case is '" + text +
-                         "'; expected MODEL:SEGMENTSxTOKENS, such as gpt2-124m:4x256, or "
-                         "MODEL:mixTOKENS, such as small:mix4096");
-    };
-    const std::size_t colon = text.rfind(':');
-    if (colon == std::string::npos || colon == 0) throw refuse();
-    const auto number = [&](std::string_view digits) {
-        std::size_t value = 0;
-        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-        if (error != std::errc() || end != digits.data() + digits.size() || value < 1 ||
-            value > case_tokens_max) {
-            throw refuse();
-        }
-        return value;
-    };
-    StepCase result{text, text.substr(0, colon), {}};
-    const std::string_view packing = std::string_view(text).substr(colon + 1);
-    if (packing.starts_with("mix")) {
-        result.segment_tokens = mixed_segments(number(packing.substr(3)));
-        return result;
-    }
-    const std::size_t times = packing.find('x');
-    if (times == std::string_view::npos) throw refuse();
-    const std::size_t segments = number(packing.substr(0, times));
-    const std::size_t tokens = number(packing.substr(times + 1));
-    if (segments * tokens > case_tokens_max) throw refuse();
-    result.segment_tokens.assign(segments, tokens);
-    return result;
-}
-
-/// The matrix products of a pack as plain sgemm, on the layers' own shapes.
-class SgemmProbe {
-  public:
-    SgemmProbe(const ModelConfig& config, std::size_t tokens, ThreadPool& pool)
-        : pool_(pool), shapes_(gemm_shapes(config, tokens)), products_(shapes_) {
-        // The head's shapes are of one tile; the others are of one layer.
-        const std::size_t head_tokens = std::min(tokens, head_tile_tokens);
-        for (const GemmShape& s : shapes_) {
-            const bool is_head = std::max({s.m, s.n, s.k}) == config.vocabulary;
-            counts_.push_back(is_head ? static_cast<double>(tokens) / static_cast<double>(head_tokens)
-                                      : static_cast<double>(config.layers));
-        }
-    }
-
-    /// Rate over all products of a step, each timed once after a call that brings its operands close
-    /// [flop/s].
-    double run(SgemmSplit split) {
-        double flop = 0, seconds = 0;
-        for (std::size_t i = 0; i < shapes_.size(); ++i) {
-            const auto work = [&] { products_.sgemm(pool_, shapes_[i], split); };
-            work();
-            flop += counts_[i] * flop_of(shapes_[i]);
-            seconds += counts_[i] * seconds_of(work);
-        }
-        return flop / seconds;
-    }
-
-  private:
-    ThreadPool& pool_;
-    std::vector<GemmShape> shapes_;
-    std::vector<double> counts_;
-    ProductProbe products_;
-};
-
 /// OpenBLAS' threads spin before they sleep; nothing of ours may run beside them.
 void let_threads_sleep(SgemmSplit split) {
     if (split == SgemmSplit::openblas) std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
+
+/// One of the steps that a round measures: a case under a numerical contract, or what a mix is compared with.
+struct StepVariant {
+    std::string name;
+    MeasuredStep* step;
+    const Gemm* gemm;
+    std::vector<std::size_t> segment_tokens;
+
+    double flop = 0;                        ///< Useful, of a step.
+    std::vector<StepSeconds> seconds = {};  ///< A round each, as sgemm_shares.
+    std::vector<double> sgemm_shares = {};
+
+    std::vector<double> totals() const {
+        std::vector<double> totals;
+        for (const StepSeconds& s : seconds) totals.push_back(s.total());
+        return totals;
+    }
+};
+
+/// A row for the rate of one variant over that of another.
+struct RateShare {
+    std::string name;
+    std::size_t over, under;
+};
+
+/// A model's state under one numerical contract.
+struct StepSubject {
+    Gemm gemm;
+    MeasuredStep step;
+
+    StepSubject(const ModelConfig& config, const StepCase& c, GemmNumerics numerics,
+                const BenchStepArguments& a, ThreadPool& pool)
+        : gemm(pool, parse_gemm_backend(a.gemm), gemm_shapes(config, c.tokens()), numerics),
+          step(config, gemm, c.segment_tokens, a.packs) {}
+};
 
 class StepBench {
   public:
@@ -131,9 +68,17 @@ class StepBench {
 
     int run() {
         std::vector<StepCase> cases;
-        for (const std::string& text : a_.cases) cases.push_back(parse_case(text));
+        const std::vector<std::string> names =
+            a_.cases.empty()
+                ? std::vector<std::string>{"gpt2-124m:4x256", "gpt2-124m:4x64", "gpt2-124m:1x1024",
+                                           "small:4x256",     "small:4x64",     "gpt2-124m:mix4096",
+                                           "small:mix4096"}
+                : a_.cases;
+        for (const std::string& text : names) cases.push_back(parse_step_case(text));
+        for (const std::string& name : a_.numerics) numerics_.push_back(parse_gemm_numerics(name));
         ThreadPool pool(a_.threads.value_or(default_threads(World{})));
-        report_.data() = {{"cases", a_.cases}, {"packs", a_.packs}, {"threads", pool.size()}};
+        report_.data() = {
+            {"cases", names}, {"packs", a_.packs}, {"threads", pool.size()}, {"numerics", a_.numerics}};
         fma_rate_ = measure_fma_rate(pool, kernel_isa(), 0.3);
         report_.machine()["fma_flop_per_second"] = fma_rate_;
         invocation_.say(std::to_string(pool.size()) + " thread(s), " + std::to_string(a_.packs) +
@@ -146,67 +91,118 @@ class StepBench {
   private:
     void measure(const StepCase& c, ThreadPool& pool) {
         const ModelConfig config = load_model_config(c.model, a_.vocabulary).config;
-        const std::size_t tokens = sum_of(c.segment_tokens);
-        const Gemm gemm(pool, parse_gemm_backend(a_.gemm), gemm_shapes(config, tokens));
-        MeasuredStep step(config, gemm, c.segment_tokens, a_.packs);
-        SgemmProbe probe(config, tokens, pool);
-        step.run();  // Warms up.
+        std::vector<std::unique_ptr<StepSubject>> subjects;
+        for (const GemmNumerics numerics : numerics_) {
+            subjects.push_back(std::make_unique<StepSubject>(config, c, numerics, a_, pool));
+        }
+        std::vector<StepVariant> variants;
+        std::vector<RateShare> shares;
+        choose_variants(c, subjects, variants, shares);
+        SgemmProbe probe(config, c.tokens(), pool);
+        for (StepVariant& variant : variants) {
+            variant.step->use_segments(variant.segment_tokens);
+            variant.flop = variant.step->flop();
+            variant.step->run();  // Warms up.
+        }
         const SgemmSplit split = faster_split(probe, pool);
 
         // Probe, step, probe, step: a change of the machine's speed meets both.
-        std::vector<double> forward_backward, exact_sum, update, totals, probes = {probe.run(split)}, shares;
+        std::vector<double> probes = {probe.run(split)};
         double spent = 0;
-        while (totals.size() < 3 || (spent < a_.seconds && totals.size() < 200)) {
-            let_threads_sleep(split);
-            const StepSeconds seconds = step.run();
-            forward_backward.push_back(seconds.forward_backward);
-            exact_sum.push_back(seconds.exact_sum);
-            update.push_back(seconds.update);
-            totals.push_back(seconds.total());
-            probes.push_back(probe.run(split));
-            const double probe_rate = (probes[probes.size() - 2] + probes.back()) / 2;
-            shares.push_back(step.flop() / seconds.total() / probe_rate);
-            spent += 2 * seconds.total();
+        std::size_t rounds = 0;
+        for (; rounds < 3 || (spent < a_.seconds * static_cast<double>(variants.size()) && rounds < 200);
+             ++rounds) {
+            for (StepVariant& variant : variants) {
+                variant.step->use_segments(variant.segment_tokens);
+                let_threads_sleep(split);
+                const StepSeconds seconds = variant.step->run();
+                variant.seconds.push_back(seconds);
+                probes.push_back(probe.run(split));
+                const double probe_rate = (probes[probes.size() - 2] + probes.back()) / 2;
+                variant.sgemm_shares.push_back(variant.flop / seconds.total() / probe_rate);
+                spent += 2 * seconds.total();
+            }
         }
+        for (const StepVariant& variant : variants) say_variant(variant, median_of(probes), split);
+        for (const RateShare& share : shares) {
+            say_share(share.name, variants[share.over], variants[share.under]);
+        }
+    }
+
+    /// A mix stands beside equal lengths under the same contract, other contracts beside the first.
+    static void choose_variants(const StepCase& c, const std::vector<std::unique_ptr<StepSubject>>& subjects,
+                                std::vector<StepVariant>& variants, std::vector<RateShare>& shares) {
+        const auto contract = [](const StepSubject& subject) {
+            return std::string(name_of(subject.gemm.numerics()));
+        };
+        for (const auto& subject : subjects) {
+            const bool is_default = subject->gemm.numerics() == GemmNumerics::fma256;
+            const std::string name = c.name + (is_default ? "" : " " + contract(*subject));
+            const std::size_t here = variants.size();
+            variants.push_back({name, &subject->step, &subject->gemm, c.segment_tokens});
+            if (here > 0) shares.push_back({name + " over " + contract(*subjects.front()), here, 0});
+            if (!c.is_mix) continue;
+            const std::vector<std::size_t> equal = equal_segments_of_same_work(c.segment_tokens);
+            variants.push_back({name + " as " + std::to_string(equal.size()) + " equal segments",
+                                &subject->step, &subject->gemm, equal});
+            shares.push_back({name + " over equal segments", here, here + 1});
+        }
+    }
+
+    void say_variant(const StepVariant& variant, double probe_rate, SgemmSplit split) {
+        const auto median = [&](double StepSeconds::*part) {
+            std::vector<double> values;
+            for (const StepSeconds& s : variant.seconds) values.push_back(s.*part);
+            return median_of(std::move(values));
+        };
+        MeasuredStep& step = *variant.step;
+        step.use_segments(variant.segment_tokens);
         const double forward = median_seconds(3, [&] { step.run_forward(); });
+        const std::vector<double> totals = variant.totals();
         const double total = median_of(totals);
-        const double rate = step.flop() / total;
+        const double rate = variant.flop / total;
         const auto token_rate = static_cast<double>(step.tokens()) / total;
+        const double share = median_of(variant.sgemm_shares);
         const ordered_json figures = {
-            {"segments", c.segment_tokens.size()},
+            {"segments", variant.segment_tokens.size()},
             {"tokens", step.tokens()},
             {"seconds", total},
             {"best_seconds", *std::ranges::min_element(totals)},
             {"steps_timed", totals.size()},
             {"forward_seconds", forward},
-            {"forward_backward_seconds", median_of(forward_backward)},
-            {"exact_sum_seconds", median_of(exact_sum)},
-            {"update_seconds", median_of(update)},
+            {"forward_backward_seconds", median(&StepSeconds::forward_backward)},
+            {"exact_sum_seconds", median(&StepSeconds::exact_sum)},
+            {"update_seconds", median(&StepSeconds::update)},
             {"tokens_per_second", token_rate},
-            {"flop", step.flop()},
+            {"flop", variant.flop},
             {"flop_per_second", rate},
             {"probe_split", split == SgemmSplit::our_pool ? "our pool" : "openblas"},
-            {"probe_flop_per_second", median_of(probes)},
-            {"sgemm_share", median_of(shares)},
+            {"probe_flop_per_second", probe_rate},
+            {"sgemm_share", share},
             {"fma_share", rate / fma_rate_},
-            {"gemm", gemm.describe()},
+            {"gemm", variant.gemm->describe()},
             {"workspace_bytes", step.workspace_bytes()},
         };
-        report_.row(c.name, figures,
+        report_.row(variant.name, figures,
                     fixed(1e3 * total, 1) + " ms, " + rate_text(token_rate) + " tokens/s, " +
-                        fixed(rate / 1e9, 1) + " GFLOP/s = " + fixed(median_of(shares), 3) + " of sgemm's " +
-                        fixed(median_of(probes) / 1e9, 1));
-        invocation_.say("    forward and backward " + fixed(1e3 * median_of(forward_backward), 1) +
+                        fixed(rate / 1e9, 1) + " GFLOP/s = " + fixed(share, 3) + " of sgemm's " +
+                        fixed(probe_rate / 1e9, 1));
+        invocation_.say("    forward and backward " + fixed(1e3 * median(&StepSeconds::forward_backward), 1) +
                         " ms (forward alone " + fixed(1e3 * forward * static_cast<double>(a_.packs), 1) +
-                        "), exact sum " + fixed(1e3 * median_of(exact_sum), 1) + ", update " +
-                        fixed(1e3 * median_of(update), 1) + "; " + fixed(rate / fma_rate_, 3) +
+                        "), exact sum " + fixed(1e3 * median(&StepSeconds::exact_sum), 1) + ", update " +
+                        fixed(1e3 * median(&StepSeconds::update), 1) + "; " + fixed(rate / fma_rate_, 3) +
                         " of multiply-adds in registers; " + std::to_string(totals.size()) + " steps");
     }
 
-    static std::size_t sum_of(const std::vector<std::size_t>& values) {
-        std::size_t sum = 0;
-        for (const std::size_t value : values) sum += value;
-        return sum;
+    /// Rates of useful operations within a round, one over the other.
+    void say_share(const std::string& name, const StepVariant& over, const StepVariant& under) {
+        std::vector<double> shares;
+        for (std::size_t i = 0; i < over.seconds.size(); ++i) {
+            shares.push_back(over.flop / over.seconds[i].total() / (under.flop / under.seconds[i].total()));
+        }
+        const double share = median_of(shares);
+        report_.row(name, {{"rate_share", share}, {"flop", over.flop}, {"flop_of_other", under.flop}},
+                    fixed(share, 3) + " of its useful FLOP/s");
     }
 
     /// The stricter probe: whichever way plain sgemm is faster here.
@@ -230,10 +226,12 @@ class StepBench {
     const Invocation& invocation_;
     const BenchStepArguments& a_;
     BenchReport report_;
+    std::vector<GemmNumerics> numerics_;
     double fma_rate_ = 0;
 };
 
 int run_bench_step(const Invocation& invocation, const BenchStepArguments& arguments) {
+    if (arguments.weak_scaling) return run_weak_scaling(invocation, arguments);
     require_one_rank("bench step");
     return StepBench(invocation, arguments).run();
 }
@@ -247,15 +245,22 @@ void add_bench_step(CLI::App& bench, Invocation& invocation) {
         add_verb(bench, invocation, "step", "Whole training steps, as a share of plain sgemm in between",
                  "  lockstep bench step\n"
                  "  lockstep bench step --case small:4x256 --case small:mix4096 --seconds 3\n"
+                 "  lockstep bench step --case gpt2-124m:4x256 --numerics fma256,bf16\n"
+                 "  mpirun -n 2 lockstep bench step --weak-scaling --case gpt2-124m:4x256\n"
                  "  lockstep bench step -o step.json && lockstep bench step --compare step.json",
                  [&invocation, a] { return run_bench_step(invocation, *a); });
     verb->add_option("-c,--case", a->cases,
-                     "MODEL:SEGMENTSxTOKENS or MODEL:mixTOKENS, repeatable (six of gpt2-124m and small)");
-    verb->add_option("--packs", a->packs, "Packs of a step (1)")->check(CLI::Range(1, 1 << 16));
-    verb->add_option("--threads", a->threads, "Threads (all cores)")->check(CLI::Range(1, 1024));
+                     "MODEL:SEGMENTSxTOKENS or MODEL:mixTOKENS, repeatable (seven of gpt2-124m and small)");
+    verb->add_option("--packs", a->packs, "Packs of a rank in a step (1)")->check(CLI::Range(1, 1 << 16));
+    verb->add_option("--threads", a->threads, "Threads of a rank (its share of the cores)")
+        ->check(CLI::Range(1, 1024));
     verb->add_option("--seconds", a->seconds, "How long to measure a case, about (8)")
         ->check(CLI::Range(0.0, 3600.0));
     verb->add_option("--gemm", a->gemm, "auto, openblas, own or reference");
+    verb->add_option("--numerics", a->numerics, "fma256 or bf16, or both in turns: fma256,bf16 (fma256)")
+        ->delimiter(',');
+    verb->add_flag("--weak-scaling", a->weak_scaling,
+                   "Under mpirun: a step of one rank and of all, beside the scaling of plain sgemm");
     add_bench_output(*verb, a->output);
 }
 

@@ -18,11 +18,11 @@
 #include "io/comm/agreement.h"
 #include "io/comm/mpi_communicator.h"
 #include "kernels/blas_runtime.h"
-#include "kernels/speed_probe.h"
 #include "launch/cli/adapters.h"
 #include "launch/cli/progress.h"
 #include "worker/model/model_folder.h"
 #include "worker/model/transformer.h"
+#include "worker/step_forecast.h"
 
 namespace lockstep {
 
@@ -32,12 +32,12 @@ constexpr double probe_seconds = 0.15;
 /// Samples tokenized again at every start; others each time, so that in the long run all are.
 constexpr std::uint64_t drift_samples = 64;
 
-/// Rate of plain OpenBLAS products with the threads of all ranks at once [flop/s]: what "share of the BLAS
-/// rate" is a share of.
-double measure_total_blas_rate(World& world, int threads) {
-    world.comm->set_phase("measuring the BLAS rate");
+/// Rate of plain sgemm on the model's shapes by all ranks at once [flop/s].
+double measure_total_sgemm_rate(World& world, ThreadPool& pool, const TrainSettings& settings,
+                                std::size_t tokens) {
+    world.comm->set_phase("measuring plain sgemm");
     world.comm->barrier();
-    const double mine = measure_sgemm_rate(512, 1024, 512, threads, probe_seconds);
+    const double mine = probe_sgemm(settings.model, pool, tokens, probe_seconds, settings.lora);
     auto total = static_cast<std::int64_t>(mine);
     world.comm->sum(std::span(&total, 1));
     return static_cast<double>(total);
@@ -79,8 +79,9 @@ std::string log_name(Rank rank) {
 /// The progress line and the figures of the summary.
 class TrainingReport {
   public:
-    TrainingReport(std::uint64_t stop_step, double flop_per_token, double blas_rate, bool quiet)
-        : stop_step_(stop_step), flop_per_token_(flop_per_token), blas_rate_(blas_rate), quiet_(quiet) {}
+    /// @param sgemm_rate  of all ranks [flop/s].
+    TrainingReport(std::uint64_t stop_step, double flop_per_token, double sgemm_rate, bool quiet)
+        : stop_step_(stop_step), flop_per_token_(flop_per_token), sgemm_rate_(sgemm_rate), quiet_(quiet) {}
 
     void add(const StepMetrics& metrics) {
         if (metrics.loss) {
@@ -95,13 +96,16 @@ class TrainingReport {
     }
 
     double tokens_per_second() const { return seconds_ > 0 ? static_cast<double>(tokens_) / seconds_ : 0; }
-    double blas_share() const {
-        return blas_rate_ > 0 ? tokens_per_second() * flop_per_token_ / blas_rate_ : 0;
-    }
+    /// Useful operations a second over the sgemm probe's rate.
+    double sgemm_share() const { return sgemm_share(tokens_per_second()); }
     std::optional<double> first_loss() const { return first_loss_; }
     std::optional<double> last_loss() const { return last_loss_; }
 
   private:
+    double sgemm_share(double token_rate) const {
+        return sgemm_rate_ > 0 ? token_rate * flop_per_token_ / sgemm_rate_ : 0;
+    }
+
     std::string line(const StepMetrics& metrics) const {
         std::uint64_t tokens = 0;
         double seconds = 0;
@@ -113,14 +117,13 @@ class TrainingReport {
         const double step_seconds = seconds / static_cast<double>(recent_.size());
         return "step " + std::to_string(metrics.step + 1) + "/" + std::to_string(stop_step_) + "  loss " +
                (metrics.loss ? fixed(*metrics.loss, 4) : std::string("-")) + "  " + rate_text(rate) +
-               " tokens/s  " + fixed(blas_rate_ > 0 ? 100 * rate * flop_per_token_ / blas_rate_ : 0, 0) +
-               " % of BLAS  ETA " +
+               " tokens/s  " + fixed(100 * sgemm_share(rate), 0) + " % of fp32 sgemm  ETA " +
                duration_text(step_seconds * static_cast<double>(stop_step_ - metrics.step - 1));
     }
 
     std::uint64_t stop_step_;
     double flop_per_token_;
-    double blas_rate_;
+    double sgemm_rate_;
     bool quiet_;
     ProgressLine progress_;
     std::optional<double> first_loss_, last_loss_;
@@ -521,13 +524,14 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
     world.watch->starting("loading the state");
     worker->start(generation, run);
 
-    world.watch->starting("measuring the BLAS rate");
-    const double blas_rate = measure_total_blas_rate(world, threads);
+    world.watch->starting("measuring the rate of sgemm");
+    const double sgemm_rate =
+        measure_total_sgemm_rate(world, *pool, settings, std::max<std::size_t>(summary.pack_tokens_max, 1));
     const double flop =
         flop_per_token(settings.model, settings.lora, static_cast<double>(summary.mean_context));
     const WorkerOptions options = choose_options(comm, arguments, record, summary);
     const std::uint64_t stop = options.stop_step;
-    TrainingReport report(stop, flop, blas_rate, arguments.quiet);
+    TrainingReport report(stop, flop, sgemm_rate, arguments.quiet);
     worker->on_step = [&](const StepMetrics& metrics) { report.add(metrics); };
     const std::string frozen = settings.lora
                                    ? " of " + with_commas(worker->parameters()) + " parameters (LoRA, rank " +
@@ -540,8 +544,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                  std::string(name_of(settings.numerics)) + ", steps " +
                                  std::to_string(generation ? generation->step : 0) + " to " +
                                  std::to_string(stop) + " of " + std::to_string(summary.num_steps));
-    log_rank(LogLevel::debug,
-             gemm->describe() + "; BLAS probe of all ranks " + fixed(blas_rate / 1e9, 0) + " GFLOP/s");
+    log_rank(LogLevel::debug, gemm->describe() + "; fp32 sgemm on the model's shapes, all ranks: " +
+                                  fixed(sgemm_rate / 1e9, 0) + " GFLOP/s");
 
     const WorkerOutcome outcome = worker->run(options);
 
@@ -549,7 +553,7 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
         invocation.say((outcome.stopped_on_request ? "stopped on request at step " : "done: step ") +
                        std::to_string(outcome.next_step) + " of " + std::to_string(summary.num_steps) + ", " +
                        rate_text(report.tokens_per_second()) + " tokens/s, " +
-                       fixed(100 * report.blas_share(), 0) + " % of the BLAS rate" +
+                       fixed(100 * report.sgemm_share(), 0) + " % of fp32 sgemm on the model's shapes" +
                        (report.last_loss() ? ", loss " + fixed(*report.first_loss(), 4) + " -> " +
                                                  fixed(*report.last_loss(), 4)
                                            : std::string()));
@@ -566,8 +570,8 @@ int train_run(const Invocation& invocation, World& world, const TrainingArgument
                                          {"numerics", std::string(name_of(settings.numerics))},
                                          {"gemm", std::string(name_of(gemm->backend()))},
                                          {"tokens_per_second", report.tokens_per_second()},
-                                         {"blas_flop_per_second", blas_rate},
-                                         {"blas_share", report.blas_share()},
+                                         {"sgemm_flop_per_second", sgemm_rate},
+                                         {"sgemm_share", report.sgemm_share()},
                                          {"peak_memory_bytes", peak_resident_bytes()},
                                          {"first_loss", nullptr},
                                          {"last_loss", nullptr},

@@ -172,12 +172,63 @@ TEST(BenchOptionsTest, BadOnesAreRefusedInOneLine) {
     expect_refused(lockstep({"step", "--case", "tiny:1x100000"}), 2, "positions");
     expect_refused(lockstep({"step", "--case", "nosuch:4x4"}), 66, "nosuch");
     expect_refused(lockstep({"step", "--packs", "0"}), 2, "--packs");
+    expect_refused(lockstep({"step", "--numerics", "fma256,fp16"}), 2, "fp16");
     expect_refused(lockstep({"gemm", "-m", "nosuch"}), 66, "nosuch");
     expect_refused(lockstep({"gemm", "--tokens", "0"}), 2, "--tokens");
     expect_refused(lockstep({"attention", "--heads", "4", "--kv-heads", "3"}), 2, "--kv-heads");
     expect_refused(lockstep({"attention", "--head-dim", "257"}), 2, "--head-dim");
     expect_refused(lockstep({"allreduce", "-m", "nosuch"}), 66, "nosuch");
     expect_refused(lockstep({"plan", "--samples", "0"}), 2, "--samples");
+}
+
+json bench_json(int ranks, const Words& arguments) {
+    const auto result = run_lockstep_program(ranks, with(with({"bench"}, arguments), {"--json"}));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return json::parse(result.out, nullptr, false);
+}
+
+TEST(BenchStepTest, MeasuresContractsInTurnsAndAMixBesideEqualLengths) {
+    const json object = bench_json(0, {"step", "--case", "tiny:mix2048", "--numerics", "fma256,bf16",
+                                       "--seconds", "0", "--threads", "1"});
+    EXPECT_EQ(object["data"]["numerics"], json({"fma256", "bf16"}));
+    for (const std::string name : {"tiny:mix2048", "tiny:mix2048 bf16"}) {
+        const json mix = row_of(object, name);
+        const std::string equal_name = name + " as 7 equal segments";
+        const json equal = row_of(object, equal_name);
+        EXPECT_EQ(mix["tokens"], 2048);
+        EXPECT_EQ(equal["tokens"], 2048);
+        EXPECT_EQ(equal["segments"], 7);
+        EXPECT_NE(mix["segments"], 7);
+        // Attention, which the lengths decide, is a sixth of this model's useful work.
+        EXPECT_NEAR(equal["flop"].get<double>() / mix["flop"].get<double>(), 1, 0.01);
+        const json share = row_of(object, name + " over equal segments");
+        EXPECT_EQ(share["flop"], mix["flop"]);
+        EXPECT_EQ(share["flop_of_other"], equal["flop"]);
+        EXPECT_GT(share["rate_share"].get<double>(), 0);
+    }
+    const json share = row_of(object, "tiny:mix2048 bf16 over fma256");
+    EXPECT_GT(share["rate_share"].get<double>(), 0);
+    EXPECT_EQ(share["flop"], share["flop_of_other"]);
+    EXPECT_EQ(object["rows"].size(), 7U);
+}
+
+TEST(BenchStepTest, WeakScalingIsThatOfAStepOverThatOfSgemm) {
+    const json object = bench_json(2, {"step", "--weak-scaling", "--case", "tiny:2x32", "--seconds", "0"});
+    EXPECT_EQ(object["format"], "lockstep-bench-scaling");
+    EXPECT_EQ(object["data"]["ranks"], 2);
+    const json row = row_of(object, "tiny:2x32");
+    for (const char* figure :
+         {"alone_seconds", "together_seconds", "step_scaling", "sgemm_alone_flop_per_second",
+          "sgemm_flop_per_second", "sgemm_scaling", "sgemm_scaling_share"}) {
+        EXPECT_GT(row[figure].get<double>(), 0) << figure;
+    }
+    EXPECT_GE(row["rounds_timed"], 3);
+}
+
+TEST(BenchStepTest, WeakScalingIsRefusedWhereItMeansNothing) {
+    expect_refused(run_lockstep_program(0, {"bench", "step", "--weak-scaling"}), 2, "mpirun -n 2");
+    expect_refused(run_lockstep_program(2, {"bench", "step", "--weak-scaling", "--numerics", "fma256,bf16"}),
+                   2, "--numerics");
 }
 
 TEST(BenchPlanTest, SuggestsTheEdgesOfThePromise) {

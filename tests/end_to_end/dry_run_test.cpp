@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -57,18 +58,69 @@ TEST(DryRunTest, DoesNotBuildAPlan) {
     EXPECT_FALSE(std::filesystem::exists(run));
 }
 
-// What is announced is what is taken: the peak of a run, which adds what a checkpoint needs for a moment.
-TEST(DryRunTest, ThePeakOfARunIsWhatWasAnnounced) {
-    const std::string run = SmallWorld::get().fresh("run");
-    const std::vector<std::string> model = {"-m", "small", "--gemm", "own", "--threads", "1"};
-    const auto announced = dry_run(0, model)["memory_total_bytes"].get<double>();
-    std::vector<std::string> more = model;
-    more.push_back("--json");
-    const ProgramResult result = run_lockstep_program(0, train_arguments(run, 2, more));
-    ASSERT_EQ(result.exit_code, 0) << result.err;
-    const double peak = json::parse(result.out)["peak_memory_bytes"].get<double>();
-    EXPECT_LT(peak, 1.15 * announced + 64e6);
-    EXPECT_GT(peak, 0.5 * announced);
+#ifdef LOCKSTEP_SANITIZED
+constexpr double sanitizer_bytes = 64e6;  // Its shadow memory is nobody's purpose.
+#else
+constexpr double sanitizer_bytes = 0;
+#endif
+
+// What is announced by purpose is what is taken at most; by one backend, since which is faster may change.
+// LOCKSTEP_MEMORY_MODEL (small) names another model; gpt2-124m is the one of the promise, which takes a
+// minute on a quiet machine.
+TEST(DryRunTest, ThePeakOfARunIsWithin15PercentOfWhatWasAnnounced) {
+    const char* const asked = std::getenv("LOCKSTEP_MEMORY_MODEL");
+    const std::string model = asked != nullptr ? asked : "small";
+    const std::string plan = SmallWorld::get().fresh("plan-1024");
+    const ProgramResult built =
+        run_lockstep_program(0, {"batchplan", "build", "-l", SmallWorld::get().corpus(), "-b", "1024",
+                                 "--packs-per-step", "1", "-o", plan});
+    ASSERT_EQ(built.exit_code, 0) << built.err;
+    const auto train = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> arguments = more;
+        arguments.insert(arguments.begin(),
+                         {"train", "-p", plan, "-d", SmallWorld::get().corpus(), "--json"});
+        arguments.insert(arguments.end(),
+                         {"-o", SmallWorld::get().fresh("run"), "-m", model, "--gemm", "own"});
+        arguments.insert(arguments.end(), {"--steps", "2"});
+        const ProgramResult result = run_lockstep_program(0, arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return json::parse(result.out, nullptr, false);
+    };
+    for (const std::vector<std::string>& how :
+         {std::vector<std::string>{"--sync-checkpoints"},
+          std::vector<std::string>{"--sync-checkpoints", "--recompute"}, std::vector<std::string>{}}) {
+        std::vector<std::string> dry = how;
+        dry.push_back("--dry-run");
+        const double announced = train(dry)["memory_total_bytes"].get<double>();
+        const double peak = train(how)["peak_memory_bytes"].get<double>();
+        EXPECT_GT(peak, 0.85 * announced) << model << ::testing::PrintToString(how);
+        EXPECT_LT(peak, 1.15 * announced + sanitizer_bytes) << model << ::testing::PrintToString(how);
+        const bool has_snapshot_buffer = how.empty();
+        if (model == "gpt2-124m" && !has_snapshot_buffer) {
+            EXPECT_LE(peak, 4.8e9);
+        }
+    }
+}
+
+// What the progress line and the summary show: useful operations over plain fp32 sgemm on the model's shapes.
+TEST(TrainSpeedTest, IsUsefulWorkOverFp32SgemmUnderEveryContract) {
+    const json dry = dry_run(0);
+    const double flop_per_token = dry["flop_per_step"].get<double>() / dry["tokens_per_step"].get<double>();
+    for (const std::string numerics : {"fma256", "bf16"}) {
+        std::vector<std::string> arguments =
+            train_arguments(SmallWorld::get().fresh("run"), 8, {"--numerics", numerics, "--json"});
+        std::erase(arguments, "--quiet");
+        const ProgramResult result = run_lockstep_program(0, arguments);
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+        const json object = json::parse(result.out);
+        const double rate = object["sgemm_flop_per_second"].get<double>();
+        EXPECT_GT(rate, 0);
+        EXPECT_NEAR(object["sgemm_share"].get<double>(),
+                    object["tokens_per_second"].get<double>() * flop_per_token / rate,
+                    1e-9 * object["sgemm_share"].get<double>());
+        EXPECT_THAT(result.err, ::testing::ContainsRegex("step 8/8 .* % of fp32 sgemm  ETA"));
+        EXPECT_THAT(result.err, ::testing::HasSubstr("% of fp32 sgemm on the model's shapes"));
+    }
 }
 
 }  // namespace

@@ -6,12 +6,13 @@ program, and computes logits, loss and every gradient of a pack again with plain
 double precision, from the folder that `checkpoint export` wrote. Run by hand; PyTorch is
 no dependency of the project (tests/oracle/README.md).
 
-    /usr/bin/python3 tests/oracle/compare_with_torch.py build/release/bin/lockstep [CASE ...]
+    /usr/bin/python3 tests/oracle/compare_with_torch.py build/release/bin/lockstep [--seed N] [CASE ...]
 
 A tensor passes if ||ours - double|| / ||double|| <= max(2e-6, 1.2 x the same of PyTorch in
 float32); what is zero in exact arithmetic, GPT-2's bias of keys, is judged absolutely.
 """
 
+import argparse
 import json
 import math
 import pathlib
@@ -346,8 +347,12 @@ def run(*arguments):
 
 
 def main():
-    program = pathlib.Path(sys.argv[1]).resolve()
-    names = sys.argv[2:] or list(CASES)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="the built lockstep")
+    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE")
+    parser.add_argument("--seed", type=int, default=7, help="of the random models (7)")
+    arguments = parser.parse_intermixed_args()
+    program, names = pathlib.Path(arguments.program).resolve(), arguments.cases
     torch.set_num_threads(1)
     failed = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -362,7 +367,7 @@ def main():
             scratch / "plan")
         for name in names:
             print(name)
-            config, weights = CASES[name](np.random.default_rng(7))
+            config, weights = CASES[name](np.random.default_rng(arguments.seed))
             source, trained, folder = (scratch / f"{name}-{x}" for x in ("source", "run", "model"))
             source.mkdir()
             (source / "config.json").write_text(json.dumps(config))

@@ -21,5 +21,16 @@ TEST(RankMemoryTest, CountsTheScratchOfEveryThread) {
     }
 }
 
+TEST(ProbeSgemmTest, HasARateForEveryFamilyAndForAdapters) {
+    ThreadPool pool(2);
+    for (const char* model : {"nano", "llama-nano"}) {
+        const ModelConfig config = load_model_config(model, 300).config;
+        EXPECT_GT(probe_sgemm(config, pool, 1024, 0), 0) << model;
+        LoraSettings lora;
+        lora.targets = parse_lora_targets("all-linear", config.family);
+        EXPECT_GT(probe_sgemm(config, pool, 1, 0, lora), 0) << model;
+    }
+}
+
 }  // namespace
 }  // namespace lockstep

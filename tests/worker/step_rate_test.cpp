@@ -38,6 +38,19 @@ TEST(MeasuredStepTest, CountsTokensAndUsefulWorkOfAllPacks) {
     EXPECT_GT(step.run_forward(), 0);
 }
 
+TEST(MeasuredStepTest, TakesOtherSegments) {
+    const ModelConfig config = load_model_config("nano", 64).config;
+    ThreadPool pool(1);
+    const Gemm gemm(pool, GemmBackend::own, gemm_shapes(config, 24));
+    MeasuredStep step(config, gemm, std::vector<std::size_t>{16, 8}, 2);
+    step.use_segments(std::vector<std::size_t>{6, 6, 6});
+    EXPECT_EQ(step.tokens(), 36U);
+    EXPECT_DOUBLE_EQ(step.flop(), 2 * 18 * flop_per_token(config, 3.5));
+    EXPECT_GT(step.run().total(), 0);
+    EXPECT_THROW(step.use_segments(std::vector<std::size_t>{0}), Error);
+    EXPECT_EQ(step.tokens(), 36U);
+}
+
 TEST(MeasuredStepTest, RefusesSegmentsBeyondThePositions) {
     const ModelConfig config = load_model_config("nano", 64).config;
     ThreadPool pool(1);
