@@ -117,6 +117,18 @@ struct Corpus::State {
         return static_cast<std::uint32_t>(id);
     }
 
+    std::optional<TokenizerFile> tokenizer_file() const {
+        if (!file.has_attribute("/", corpus_format::tokenizer_file_attribute)) return std::nullopt;
+        const auto text = [this](std::string_view name) { return file.attribute_text("/", name); };
+        const std::string digest = text(corpus_format::tokenizer_digest_attribute);
+        try {
+            return TokenizerFile{text(corpus_format::tokenizer_file_attribute),
+                                 text(corpus_format::tokenizer_pattern_attribute), Digest::from_hex(digest)};
+        } catch (const Error&) {
+            corrupt("'tokenizer_file_digest' is '" + digest + "', expected 32 hexadecimal digits");
+        }
+    }
+
     void read_attributes() {
         tokenizer.description_json = file.attribute_text("/", "tokenizer");
         tokenizer.fingerprint = read_fingerprint(file, "/", "tokenizer_fingerprint");
@@ -128,6 +140,7 @@ struct Corpus::State {
         tokenizer.bos_id = special_id("bos_id");
         tokenizer.eos_id = special_id("eos_id");
         tokenizer.pad_id = special_id("pad_id");
+        tokenizer.file = tokenizer_file();
         content_fingerprint = read_fingerprint(file, "/", "content_fingerprint");
         lengths_fingerprint = read_fingerprint(file, "/", "lengths_fingerprint");
         num_tokens = file.attribute_u64("/", "num_tokens");

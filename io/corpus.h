@@ -29,12 +29,21 @@ struct LossSpan {
     friend bool operator==(const LossSpan&, const LossSpan&) = default;
 };
 
+/// The file or folder that a tokenizer was read from.
+struct TokenizerFile {
+    std::string name;     ///< As the user gave it.
+    std::string pattern;  ///< --pattern of a .tiktoken file; may be empty.
+    Digest digest;        ///< As digest_of_tokenizer_files.
+};
+
 /// What a corpus says of the tokenizer that made it.
 struct CorpusTokenizer {
     std::string description_json;  ///< Enough to build it again.
     Fingerprint fingerprint;       ///< Of the effective tokenizer (DESIGN §4.1).
     std::uint64_t vocabulary_size = 0;
     std::optional<std::uint32_t> bos_id, eos_id, pad_id;
+    /// Absent for built-in ones, OpenAI's by name, and in older corpora. No part of any fingerprint.
+    std::optional<TokenizerFile> file;
 };
 
 /// One source file as it was read.

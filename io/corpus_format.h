@@ -20,6 +20,9 @@ namespace lockstep::corpus_format {
 inline constexpr std::string_view format = "lockstep-corpus";
 inline constexpr std::uint64_t version = 1;
 inline constexpr std::string_view ingest_attribute = "ingest";
+inline constexpr std::string_view tokenizer_file_attribute = "tokenizer_file";
+inline constexpr std::string_view tokenizer_pattern_attribute = "tokenizer_file_pattern";
+inline constexpr std::string_view tokenizer_digest_attribute = "tokenizer_file_digest";
 
 namespace columns {
 inline constexpr std::string_view tokens = "/tokens";

@@ -337,6 +337,14 @@ struct CorpusWriter::State {
         for (const auto& [name, id] : specials) {
             if (id) file.attribute("/", name, std::uint64_t{*id});
         }
+        if (tokenizer.file) {
+            const std::string digest = tokenizer.file->digest.hex();
+            file.attribute("/", corpus_format::tokenizer_file_attribute,
+                           std::string_view(tokenizer.file->name));
+            file.attribute("/", corpus_format::tokenizer_pattern_attribute,
+                           std::string_view(tokenizer.file->pattern));
+            file.attribute("/", corpus_format::tokenizer_digest_attribute, std::string_view(digest));
+        }
         file.attribute("/", "num_samples", num_samples());
         file.attribute("/", "num_tokens", num_tokens);
         if (num_tokens != 0) file.attribute("/", "max_token_id", std::uint64_t{max_token_id});

@@ -38,9 +38,10 @@ class Assembly {
           outputs_(outputs),
           when_ready_(when_ready),
           validation_share_(job.filter.validation_share),
-          corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer), outputs.corpus_overwrite()) {
+          corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer, job.tokenizer_file),
+                  outputs.corpus_overwrite()) {
         if (job.filter.validation_share > 0) {
-            validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer),
+            validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer, job.tokenizer_file),
                                 outputs.validation_overwrite());
         }
         for (const IngestSource& source : job.sources) {

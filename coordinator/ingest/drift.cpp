@@ -13,6 +13,7 @@
 #include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/documents/reread.h"
+#include "io/tokenizer/tokenizer_files.h"
 
 namespace lockstep {
 
@@ -52,11 +53,12 @@ class DriftCheck {
             return report_;
         }
         const IngestRecord how = parse_ingest_record(record);
+        check_tokenizer_file(how.policy);
         for (const auto& [source, samples] : by_source_) check_source(how, source, samples);
         if (report_.samples_unreadable != 0) {
-            report_.note = name() + ": " + std::to_string(report_.samples_unreadable) + " of " +
-                           std::to_string(report_.samples_unreadable + report_.samples_checked) +
-                           " samples were not tokenized again, only fingerprints checked (" + why_ + ")";
+            note(std::to_string(report_.samples_unreadable) + " of " +
+                 std::to_string(report_.samples_unreadable + report_.samples_checked) +
+                 " samples were not tokenized again, only fingerprints checked (" + why_ + ")");
         }
         return report_;
     }
@@ -80,12 +82,45 @@ class DriftCheck {
                 "… (" + where + "); use the version that made it, or ingest again");
     }
 
-    /// As recorded, seen from here or from the corpus' folder.
+    /// What the tokenizer was read from, as it is today.
+    void check_tokenizer_file(const SpecialsPolicy& policy) {
+        const auto& recorded = corpus_.tokenizer().file;
+        if (!recorded) return;
+        const std::string what = "its tokenizer '" + recorded->name + "'";
+        const auto path = find(recorded->name);
+        if (!path) {
+            note(what + " is not there, only its fingerprint was checked");
+            return;
+        }
+        const auto refuse = [&](const std::string& how) {
+            changed(what + " was changed since it was ingested (" + how +
+                    "); restore the tokenizer, or ingest again and plan anew");
+        };
+        std::unique_ptr<Tokenizer> found;
+        try {
+            if (digest_of_tokenizer_files(*path) == recorded->digest) return;
+            found = load_tokenizer(*path, {policy, recorded->pattern});
+        } catch (const Error& error) {
+            if (error.code() == ErrorCode::bug) throw;
+            if (!is_unreadable(error.code())) refuse(error.what());
+            note(what + " cannot be read, only its fingerprint was checked (" + error.what() + ")");
+            return;
+        }
+        // Files may differ where no id does: in spaces, in the order of fields.
+        if (found->fingerprint() == corpus_.tokenizer().fingerprint) return;
+        refuse(describe_tokenizer_change(corpus_.tokenizer().description_json, found->description_json()));
+    }
+
+    void note(const std::string& what) {
+        report_.note += (report_.note.empty() ? name() + ": " : "; ") + what;
+    }
+
+    /// A file or folder as recorded, seen from here or from the corpus' folder.
     std::optional<std::filesystem::path> find(const std::string& recorded) const {
         const std::filesystem::path path = recorded;
         for (const auto& candidate : {path, corpus_.path().parent_path() / path}) {
             std::error_code absent;
-            if (std::filesystem::is_regular_file(candidate, absent)) return candidate;
+            if (std::filesystem::exists(candidate, absent)) return candidate;
         }
         return std::nullopt;
     }
@@ -99,7 +134,8 @@ class DriftCheck {
                       const std::map<std::uint64_t, std::uint64_t>& samples) {
         const SourceFile& recorded = sources_[source];
         const auto path = find(recorded.name);
-        if (!path) {
+        std::error_code absent;
+        if (!path || !std::filesystem::is_regular_file(*path, absent)) {
             unreadable(samples.size(), "'" + recorded.name + "' is not there");
             return;
         }

@@ -153,6 +153,9 @@ std::string IngestJob::to_json() const {
     object["skip_bad"] = document.skip_bad_max;
     object["dedup"] = filter.dedup;
     object["validation_share"] = filter.validation_share;
+    if (tokenizer_file)
+        object["tokenizer_file"] = {tokenizer_file->name, tokenizer_file->pattern,
+                                    tokenizer_file->digest.hex()};
     return object.dump();
 }
 
@@ -173,6 +176,9 @@ IngestJob IngestJob::from_json(const std::string& text) {
     job.filter.dedup = object.at("dedup").get<bool>();
     job.filter.validation_share = object.at("validation_share").get<double>();
     job.tokenizer_description = object.at("tokenizer").get<std::string>();
+    if (const auto file = object.find("tokenizer_file"); file != object.end())
+        job.tokenizer_file = {(*file)[0].get<std::string>(), (*file)[1].get<std::string>(),
+                              Digest::from_hex((*file)[2].get<std::string>())};
     for (const json& row : object.at("sources")) {
         IngestSource source;
         source.name = row[0].get<std::string>();
@@ -196,6 +202,7 @@ IngestJob IngestJob::from_json(const std::string& text) {
 
 void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes) {
     require_utf8_options(job.document);
+    if (job.tokenizer_file) require_utf8(job.tokenizer_file->name, "the tokenizer's name");
     std::uint64_t filled = 0;
     for (const std::filesystem::path& file : files) {
         require_utf8(file.string(), "the file name");

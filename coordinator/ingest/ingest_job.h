@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "io/corpus.h"
 #include "io/documents/document.h"
 #include "io/documents/document_block.h"
 #include "io/documents/source_kind.h"
@@ -46,6 +48,7 @@ struct IngestJob {
     SpecialsPolicy policy;
     SampleFilter filter;
     std::string tokenizer_description;
+    std::optional<TokenizerFile> tokenizer_file;  ///< That the description was made from.
     std::vector<IngestSource> sources;
     std::vector<IngestPiece> pieces;
 
@@ -55,7 +58,8 @@ struct IngestJob {
     std::uint64_t bytes_of(const IngestPiece& piece) const;
 
     std::string to_json() const;
-    /// What the pieces depend on: all but what only assembly asks (skip_bad, dedup, validation_share).
+    /// What the pieces depend on: all but what only assembly asks (skip_bad, dedup, validation_share, the
+    /// tokenizer's file).
     std::string pieces_json() const;
     static IngestJob from_json(const std::string& text);
 };

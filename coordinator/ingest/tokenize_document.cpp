@@ -1,5 +1,7 @@
 #include "coordinator/ingest/tokenize_document.h"
 
+#include <utility>
+
 #include "io/base/error.h"
 
 namespace lockstep {
@@ -122,7 +124,7 @@ TokenizedDocument tokenize_document(const Tokenizer& tokenizer, const SpecialsPo
     return {ids, true, std::move(spans)};
 }
 
-CorpusTokenizer corpus_tokenizer_of(const Tokenizer& tokenizer) {
+CorpusTokenizer corpus_tokenizer_of(const Tokenizer& tokenizer, std::optional<TokenizerFile> file) {
     CorpusTokenizer result;
     result.description_json = tokenizer.description_json();
     result.fingerprint = tokenizer.fingerprint();
@@ -130,6 +132,7 @@ CorpusTokenizer corpus_tokenizer_of(const Tokenizer& tokenizer) {
     result.bos_id = tokenizer.bos_id();
     result.eos_id = tokenizer.eos_id();
     result.pad_id = tokenizer.pad_id();
+    result.file = std::move(file);
     return result;
 }
 

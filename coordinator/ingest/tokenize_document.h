@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,7 +28,7 @@ struct TokenizedDocument {
 TokenizedDocument tokenize_document(const Tokenizer& tokenizer, const SpecialsPolicy& policy,
                                     const Document& document, std::vector<std::uint32_t>& ids);
 
-/// What a corpus says of this tokenizer.
-CorpusTokenizer corpus_tokenizer_of(const Tokenizer& tokenizer);
+/// What a corpus says of this tokenizer. @param file  that it was read from, if from any.
+CorpusTokenizer corpus_tokenizer_of(const Tokenizer& tokenizer, std::optional<TokenizerFile> file = {});
 
 }  // namespace lockstep

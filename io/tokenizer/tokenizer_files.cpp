@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <span>
 
 #include "io/base/error.h"
 #include "io/tokenizer/base64.h"
@@ -83,6 +84,29 @@ std::unique_ptr<Tokenizer> load_file(const std::filesystem::path& path, const To
                     "' has no known ending; expected .json, .tiktoken, .model or a folder (or bytes, chars)");
 }
 
+struct Located {
+    std::filesystem::path file;
+    std::string_view encoding;  ///< Of a name that is no path; else empty.
+};
+
+Located locate(const std::filesystem::path& path, const TokenizerFileOptions& options) {
+    std::error_code failure;
+    if (!std::filesystem::exists(path, failure)) {
+        const std::string_view encoding = openai_encoding_of(path.native());
+        if (encoding.empty())
+            throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
+        if (!options.pattern.empty())
+            throw Error(ErrorCode::invalid_argument,
+                        "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
+        return {find_ranks(path.string(), encoding, options), encoding};
+    }
+    if (!std::filesystem::is_directory(path, failure)) return {path, {}};
+    for (const char* name : {"tokenizer.json", "tokenizer.model"})
+        if (std::filesystem::exists(path / name, failure)) return {path / name, {}};
+    throw Error(ErrorCode::not_found,
+                "folder '" + path.string() + "' has neither tokenizer.json nor tokenizer.model");
+}
+
 }  // namespace
 
 std::vector<std::filesystem::path> tokenizer_folders() {
@@ -99,27 +123,7 @@ std::vector<std::filesystem::path> tokenizer_folders() {
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
                                           const TokenizerFileOptions& options) {
-    std::error_code failure;
-    std::filesystem::path file = path;
-    std::string_view encoding;  // Of a name that is no path.
-    if (!std::filesystem::exists(path, failure)) {
-        encoding = openai_encoding_of(path.native());
-        if (encoding.empty())
-            throw Error(ErrorCode::not_found, "tokenizer '" + path.string() + "' does not exist");
-        if (!options.pattern.empty())
-            throw Error(ErrorCode::invalid_argument,
-                        "--pattern is for .tiktoken files; '" + path.string() + "' says its pattern itself");
-        file = find_ranks(path.string(), encoding, options);
-    } else if (std::filesystem::is_directory(path, failure)) {
-        for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
-            file = path / name;
-            if (std::filesystem::exists(file, failure)) break;
-        }
-        if (!std::filesystem::exists(file, failure)) {
-            throw Error(ErrorCode::not_found,
-                        "folder '" + path.string() + "' has neither tokenizer.json nor tokenizer.model");
-        }
-    }
+    const auto [file, encoding] = locate(path, options);
     try {
         if (!encoding.empty()) return make_openai_tokenizer(read_file(file), encoding, options.policy);
         return load_file(file, options);
@@ -127,6 +131,18 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
         if (std::string_view(error.what()).find(file.string()) != std::string_view::npos) throw;
         throw Error(error.code(), "'" + file.string() + "': " + error.what());
     }
+}
+
+Digest digest_of_tokenizer_files(const std::filesystem::path& path, const TokenizerFileOptions& options) {
+    const std::filesystem::path file = locate(path, options).file;
+    const auto [config, chat_template] = saved_beside(file);
+    DigestStream digest;
+    for (const std::string& text : {read_file(file), config, chat_template}) {
+        const std::uint64_t bytes = text.size();
+        digest.update(std::as_bytes(std::span(&bytes, 1)));
+        digest.update(std::as_bytes(std::span(text)));
+    }
+    return digest.value();
 }
 
 std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description,

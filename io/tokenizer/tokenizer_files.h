@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/base/digest.h"
 #include "io/tokenizer/tokenizer.h"
 
 namespace lockstep {
@@ -34,6 +35,10 @@ struct TokenizerFileOptions {
 ///         naming an unsupported component, or if a `.tiktoken` file's pattern is not known.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
                                           const TokenizerFileOptions& options = {});
+
+/// Digest of the files that `load_tokenizer` would read, whatever they hold.
+/// @throws Error{not_found, io_failure}.
+Digest digest_of_tokenizer_files(const std::filesystem::path& path, const TokenizerFileOptions& options = {});
 
 /// The contents alone, for tests and descriptions. `config` is tokenizer_config.json, may be empty.
 std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view file, std::string_view config,

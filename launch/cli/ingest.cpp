@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <optional>
 
 #include "io/base/error.h"
 #include "io/base/log.h"
@@ -77,6 +76,13 @@ std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
     if (!arguments.options.chat.empty())
         check_chat_tokens(arguments.options.chat, *tokenizer, arguments.tokenizer);
     return tokenizer;
+}
+
+std::optional<TokenizerFile> tokenizer_file(const DocumentArguments& arguments) {
+    const std::string& name = arguments.tokenizer;
+    std::error_code absent;
+    if (name == "bytes" || name == "chars" || !std::filesystem::exists(name, absent)) return std::nullopt;
+    return TokenizerFile{name, arguments.pattern, digest_of_tokenizer_files(name)};
 }
 
 void add_document_options(CLI::App& verb, DocumentArguments& arguments) {

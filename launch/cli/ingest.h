@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,8 @@ std::vector<std::filesystem::path> list_sources(const DocumentArguments& argumen
 /// The tokenizer of -t; `chars` reads the sources for its vocabulary.
 std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
                                             const std::vector<std::filesystem::path>& sources);
+/// The file or folder of -t; absent for the built-in ones and for OpenAI's by name, whose ranks never change.
+std::optional<TokenizerFile> tokenizer_file(const DocumentArguments& arguments);
 
 /// "tokenized 12 MB of 1 GB, 80.1 MB/s, ETA 0:12".
 std::string ingest_progress_text(std::uint64_t done, std::uint64_t total, double seconds);

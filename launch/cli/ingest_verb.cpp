@@ -51,6 +51,7 @@ IngestJob make_job(const IngestArguments& arguments, const IngestOutputs& output
     job.filter = arguments.filter;
     const auto sources = list_sources(arguments.documents);
     job.tokenizer_description = choose_tokenizer(arguments.documents, sources)->description_json();
+    job.tokenizer_file = tokenizer_file(arguments.documents);
     plan_pieces(job, sources, arguments.piece_bytes);
     return job;
 }

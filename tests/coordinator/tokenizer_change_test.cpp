@@ -5,6 +5,7 @@
 
 #include "coordinator/ingest/drift.h"
 #include "coordinator/ingest/ingest_job.h"
+#include "coordinator/ingest/tokenize_document.h"
 #include "coordinator/ingest/tokenizer_parts.h"
 #include "io/base/error.h"
 #include "io/tokenizer/byte_level.h"
@@ -153,6 +154,59 @@ TEST(TokenizerChangeTest, OtherKinds) {
     }
 }
 
+/// A corpus of one sample, with a source that is gone.
+void write_corpus_of(const CorpusTokenizer& tokenizer, const std::filesystem::path& path,
+                     const std::string& ingest_record) {
+    CorpusWriter writer(path, tokenizer, Overwrite::yes);
+    writer.add_source({"absent.txt", 1, Digest{1, 2}});
+    SampleRecord sample;
+    const std::vector<std::uint32_t> tokens{1, 2};
+    sample.tokens = tokens;
+    writer.add(sample);
+    writer.set_ingest_record(ingest_record);
+    writer.publish();
+}
+
+TEST(TokenizerChangeTest, AFileThatChangedSinceIsNamedWithItsParts) {
+    const TemporaryDirectory directory;
+    const auto saved = directory.write("saved/tokenizer.json", sound_file().dump()).parent_path();
+    directory.write("saved/tokenizer_config.json", R"({"pad_token": "he"})");
+    SpecialsPolicy policy;
+    policy.literal = LiteralSpecials::parse;
+    write_corpus_of(corpus_tokenizer_of(*load_tokenizer(saved, {policy, ""}),
+                                        TokenizerFile{"saved", "", digest_of_tokenizer_files(saved)}),
+                    directory / "c.h5", ingest_record_of(DocumentOptions{}, policy));
+    const Corpus corpus = Corpus::open(directory / "c.h5");
+    // The name is seen from the corpus' folder. What is said is of the absent source.
+    const auto note = [&] { return check_drift(corpus, 1, 1).note; };
+    const auto refusal = [&] {
+        const Error error = error_of([&] { check_drift(corpus, 1, 1); });
+        EXPECT_EQ(error.code(), ErrorCode::fingerprint_mismatch);
+        EXPECT_THAT(error.what(), HasSubstr("its tokenizer 'saved' was changed since it was ingested ("));
+        return std::string(error.what());
+    };
+    EXPECT_THAT(note(), AllOf(HasSubstr("'absent.txt' is not there"), Not(HasSubstr("tokenizer 'saved'"))));
+    directory.write("saved/tokenizer.json", sound_file().dump(2));
+    EXPECT_THAT(note(), Not(HasSubstr("tokenizer 'saved'")));
+
+    json file = sound_file();
+    file["model"]["merges"] = {"l l", "h e"};
+    directory.write("saved/tokenizer.json", file.dump());
+    EXPECT_THAT(refusal(), HasSubstr("(merges: 2 before and now, first difference at 0 'h e' / 'l l')"));
+    directory.write("saved/tokenizer.json", "{");
+    EXPECT_THAT(refusal(), HasSubstr("line 1"));
+    directory.write("saved/tokenizer.json", sound_file().dump());
+    std::filesystem::remove(saved / "tokenizer_config.json");
+    EXPECT_THAT(refusal(), HasSubstr("(BOS, EOS, PAD of tokenizer_config.json: "));
+
+    std::filesystem::remove(saved / "tokenizer.json");
+    EXPECT_THAT(note(), HasSubstr("its tokenizer 'saved' cannot be read, only its fingerprint was checked"));
+    std::filesystem::remove(saved);
+    EXPECT_THAT(note(),
+                AllOf(HasSubstr("its tokenizer 'saved' is not there, only its fingerprint was checked; "),
+                      HasSubstr("'absent.txt' is not there")));
+}
+
 /// A corpus of bytes whose tokenizer had another Unicode, as far as it says.
 TEST(TokenizerChangeTest, UnicodeTablesOfAnotherVersionAreNamedAtTheStart) {
     const TemporaryDirectory directory;
@@ -163,14 +217,8 @@ TEST(TokenizerChangeTest, UnicodeTablesOfAnotherVersionAreNamedAtTheStart) {
     tokenizer.fingerprint = FingerprintBuilder("another version").finish();
     tokenizer.vocabulary_size = 259;
     for (const bool recorded : {false, true}) {
-        CorpusWriter writer(directory / "c.h5", tokenizer, Overwrite::yes);
-        writer.add_source({"absent.txt", 1, Digest{1, 2}});
-        SampleRecord sample;
-        const std::vector<std::uint32_t> tokens{1, 2};
-        sample.tokens = tokens;
-        writer.add(sample);
-        if (recorded) writer.set_ingest_record(ingest_record_of(DocumentOptions{}, SpecialsPolicy{}));
-        writer.publish();
+        write_corpus_of(tokenizer, directory / "c.h5",
+                        recorded ? ingest_record_of(DocumentOptions{}, SpecialsPolicy{}) : "");
         const Error error = error_of([&] { check_drift(Corpus::open(directory / "c.h5"), 1, 1); });
         EXPECT_EQ(error.code(), ErrorCode::fingerprint_mismatch);
         EXPECT_THAT(error.what(), HasSubstr("Unicode tables: '15.1.0/1' before, '16.0.0/1' now"));

@@ -266,6 +266,34 @@ TEST_F(IngestTest, AChangedDocumentIsFoundBeforeTheFirstStep) {
     EXPECT_THAT(absent.err + absent.out, HasSubstr("only fingerprints checked"));
 }
 
+TEST_F(IngestTest, AChangedTokenizerIsFoundBeforeTheFirstStep) {
+    const std::string source = write_lines("a.jsonl", 40), folder = path("mine");
+    const auto train_tokenizer = [&](const std::string& split) {
+        std::filesystem::remove_all(folder);
+        run({"tokenizer", "train", "--vocab-size", "300", "--split", split, "-d", source, "-o", folder,
+             "--json"});
+    };
+    train_tokenizer("gpt2");
+    run({"ingest", "-t", folder, "-o", path("c.h5"), "--json", "-d", source});
+    run({"corpus", "merge", path("c.h5"), "-o", path("same.h5"), "--json"});
+    for (const std::string corpus : {"c.h5", "same.h5"}) {
+        const std::string plan = path("plan-" + corpus);
+        run({"batchplan", "build", "-l", path(corpus), "-e", "1", "-b", "512", "-o", plan, "--json"});
+        const std::vector<std::string> validate{"batchplan", "validate", "-p", plan, "-l", path(corpus)};
+        EXPECT_EQ(run_lockstep_program(0, validate).exit_code, 0);
+        train_tokenizer("cl100k");
+        refused(validate, 65, "pre-tokenizer: ");
+        refused({"train", "-p", plan, "-d", path(corpus), "-m", "nano", "--steps", "1", "-o", path("run")},
+                65, "its tokenizer '" + folder + "' was changed since it was ingested");
+        EXPECT_FALSE(std::filesystem::exists(path("run")));
+        std::filesystem::remove_all(folder);
+        const ProgramResult absent = run_lockstep_program(0, validate);
+        EXPECT_EQ(absent.exit_code, 0) << absent.err;
+        EXPECT_THAT(absent.err + absent.out, HasSubstr("is not there, only its fingerprint was checked"));
+        train_tokenizer("gpt2");
+    }
+}
+
 TEST_F(IngestTest, CorpusToolsKeepEverySample) {
     const std::string a = write_lines("a.jsonl", 60);
     const std::string b = write_lines("b.jsonl", 40, 1000);

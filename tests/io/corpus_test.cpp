@@ -115,6 +115,7 @@ TEST(CorpusTest, GivesBackTokensAndProvenance) {
     EXPECT_EQ(corpus.tokenizer().vocabulary_size, 300U);
     EXPECT_EQ(corpus.tokenizer().eos_id, std::optional<std::uint32_t>(256));
     EXPECT_EQ(corpus.tokenizer().bos_id, std::nullopt);
+    EXPECT_FALSE(corpus.tokenizer().file.has_value());
 
     const auto provenance = corpus.provenance(3);
     EXPECT_EQ(provenance.source_index, 0U);
@@ -234,11 +235,18 @@ TEST(CorpusTest, ContentFingerprintCoversContentAndNothingElse) {
     expect_new(rich_samples, other);
     expect_new(rich_samples, small_tokenizer(301));
 
-    CorpusWriter writer(directory / "moved.h5", small_tokenizer(), Overwrite::no);
+    CorpusTokenizer moved = small_tokenizer();
+    moved.file = TokenizerFile{"elsewhere.tiktoken", "cl100k_base", {3, 4}};
+    CorpusWriter writer(directory / "moved.h5", moved, Overwrite::no);
     writer.add_source({"elsewhere", 0, {}});
     for (const Sample& sample : rich_samples) writer.add(record_of(sample, 7));
     writer.publish();
-    EXPECT_EQ(Corpus::open(directory / "moved.h5").content_fingerprint(), base);
+    const Corpus corpus = Corpus::open(directory / "moved.h5");
+    EXPECT_EQ(corpus.content_fingerprint(), base);
+    ASSERT_TRUE(corpus.tokenizer().file.has_value());
+    EXPECT_EQ(corpus.tokenizer().file->name, "elsewhere.tiktoken");
+    EXPECT_EQ(corpus.tokenizer().file->pattern, "cl100k_base");
+    EXPECT_EQ(corpus.tokenizer().file->digest, (Digest{3, 4}));
 }
 
 // The golden values stand in docs/formats/corpus.md; a change here is a format change.
