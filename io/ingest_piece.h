@@ -48,7 +48,8 @@ struct PieceSamples {
     void append(const PieceSamples& more);
 };
 
-enum class PieceLeftOut : std::size_t { empty, too_short, too_long, count };
+/// Those `repaired` (U+FFFD for invalid UTF-8) are counted with them, but not left out.
+enum class PieceLeftOut : std::size_t { empty, too_short, too_long, repaired, count };
 
 class PieceWriter {
   public:

@@ -83,9 +83,13 @@ class Assembly {
         const PieceFile file(piece_path_(piece), type_);
         const PieceSamples& samples = file.samples();
         count_bad(samples);
-        totals_.empty += samples.left_out.empty() ? 0 : samples.left_out[0];
-        totals_.too_short += samples.left_out.empty() ? 0 : samples.left_out[1];
-        totals_.too_long += samples.left_out.empty() ? 0 : samples.left_out[2];
+        const auto counted = [&](PieceLeftOut reason) {
+            return samples.left_out.empty() ? 0 : samples.left_out[static_cast<std::size_t>(reason)];
+        };
+        totals_.empty += counted(PieceLeftOut::empty);
+        totals_.too_short += counted(PieceLeftOut::too_short);
+        totals_.too_long += counted(PieceLeftOut::too_long);
+        totals_.repaired += counted(PieceLeftOut::repaired);
         for (std::size_t i = 0; i < samples.pipe_source.size(); ++i) {
             identities_[samples.pipe_source[i]] = {
                 samples.pipe_identity[3 * i],

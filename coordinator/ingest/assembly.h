@@ -30,6 +30,7 @@ struct IngestTotals {
     PublishedCorpus corpus;
     std::optional<PublishedCorpus> validation;
     std::uint64_t source_bytes = 0, bad = 0, empty = 0, too_short = 0, too_long = 0, duplicates = 0;
+    std::uint64_t repaired = 0;      ///< Documents with U+FFFD for invalid UTF-8.
     std::uint64_t pieces_found = 0;  ///< Done by an earlier start.
 };
 

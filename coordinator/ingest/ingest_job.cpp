@@ -27,6 +27,7 @@ json document_json(const DocumentOptions& options) {
                    {"document_bytes_max", options.document_bytes_max},
                    {"expansion_max", options.expansion_max}};
     if (!options.chat.empty()) object["chat"] = options.chat;
+    if (options.invalid_utf8 == InvalidUtf8::replace) object["invalid_utf8"] = "replace";
     return object;
 }
 
@@ -36,6 +37,7 @@ DocumentOptions document_of(const json& object) {
     options.text_field = object.at("text_field").get<std::string>();
     options.key_field = object.at("key_field").get<std::string>();
     options.chat = object.value("chat", "");
+    options.invalid_utf8 = object.contains("invalid_utf8") ? InvalidUtf8::replace : InvalidUtf8::refuse;
     options.document_bytes_max = object.at("document_bytes_max").get<std::uint64_t>();
     options.expansion_max = object.at("expansion_max").get<std::uint64_t>();
     return options;

@@ -42,6 +42,7 @@ class BatchMaker {
         const BlockCounts counts =
             bench_.parser.parse(block_, source, [this](const Document& document) { add(document); });
         left_out(PieceLeftOut::empty) += counts.empty;
+        left_out(PieceLeftOut::repaired) += counts.repaired;
         for (const BadDocument& bad : counts.bad) {
             batch_.samples.bad_source.push_back(block_.source_index);
             batch_.samples.bad_offset.push_back(bad.offset);

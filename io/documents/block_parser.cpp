@@ -9,12 +9,14 @@
 #include "io/base/blanks.h"
 #include "io/documents/json_document.h"
 #include "io/documents/text_blocks.h"
+#include "io/tokenizer/utf8.h"
 
 namespace lockstep {
 
 namespace {
 
-constexpr const char* invalid_utf8 = "invalid UTF-8; convert the file (iconv -t UTF-8)";
+constexpr const char* invalid_utf8 =
+    "invalid UTF-8; convert the file (iconv -t UTF-8), or pass --invalid-utf8 replace";
 
 bool is_utf8(std::string_view text) {
     return simdjson::validate_utf8(text.data(), text.size());
@@ -130,20 +132,24 @@ class BlockWalk {
     }
 
     void text_document(std::size_t begin, std::size_t end) {
-        const std::string_view text = slice(begin, end);
-        require_length(begin, text.size());
+        const std::string_view bytes = slice(begin, end);
+        require_length(begin, bytes.size());
         const bool separated = options_.rule == DocumentRule::separator;
-        if (separated ? is_blank(text) : text.empty()) {
+        if (separated ? is_blank(bytes) : bytes.empty()) {
             ++counts_.empty;
-        } else if (!is_utf8(text)) {
+            return;
+        }
+        const bool valid = is_utf8(bytes);
+        if (!valid && options_.invalid_utf8 == InvalidUtf8::refuse) {
             bad(first_bad_line(begin, end), invalid_utf8);
-        } else if (const void* nul = std::memchr(text.data(), 0, text.size())) {
+        } else if (const void* nul = std::memchr(bytes.data(), 0, bytes.size())) {
             const auto at = static_cast<std::size_t>(static_cast<const char*>(nul) - bytes_.data());
             bad(at, "a NUL byte; this is no text");
         } else {
+            if (!valid) repaired_ = lossy_utf8(bytes);
             Document document;
-            document.text = text;
-            hand_over(document, block_.offset + begin, text);
+            document.text = valid ? bytes : repaired_;
+            hand_over(document, block_.offset + begin, bytes, valid);
         }
     }
 
@@ -162,15 +168,22 @@ class BlockWalk {
             require_length(line->begin, text.size());
             if (is_blank(text)) {
                 ++counts_.empty;
-            } else if (std::string problem = json_.parse(text, fields); !problem.empty()) {
+                continue;
+            }
+            const bool repair = options_.invalid_utf8 == InvalidUtf8::replace && !is_utf8(text);
+            if (repair) {
+                repaired_ = lossy_utf8(text);
+                repaired_.reserve(repaired_.size() + DocumentBlock::padding);
+            }
+            if (std::string problem = json_.parse(repair ? repaired_ : text, fields); !problem.empty()) {
                 bad(line->begin, std::move(problem));
             } else {
-                json_document(fields, block_.offset + line->begin, text);
+                json_document(fields, block_.offset + line->begin, text, !repair);
             }
         }
     }
 
-    void json_document(const JsonFields& fields, std::uint64_t offset, std::string_view line) {
+    void json_document(const JsonFields& fields, std::uint64_t offset, std::string_view line, bool valid) {
         Document document;
         if (fields.messages) {
             if (std::string problem = chat_format(options_.chat).write(*fields.messages, chat_);
@@ -194,7 +207,7 @@ class BlockWalk {
             return;
         }
         if (fields.key) document.key = *fields.key;
-        hand_over(document, offset, line);
+        hand_over(document, offset, line, valid);
     }
 
     void table_row(const BlockRow& row) {
@@ -204,21 +217,40 @@ class BlockWalk {
             counts_.bad.push_back({row.number, row.problem});
         } else if (bytes.empty()) {
             ++counts_.empty;
-        } else if (block_.content == SourceContent::parquet && !(is_utf8(bytes) && is_utf8(key))) {
-            counts_.bad.push_back({row.number, "invalid UTF-8"});
-        } else {
+        } else if (block_.content == SourceContent::megatron) {
             Document document;
             document.key = key;
-            if (block_.content == SourceContent::megatron) {
-                document.has_tokens = true;
-                document.tokens = {reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / 4};
-            } else {
-                document.text = bytes;
-                document.has_prompt = row.has_prompt;
-                document.prompt = bytes.substr(0, row.prompt_bytes);
-            }
-            hand_over(document, row.number, bytes);
+            document.has_tokens = true;
+            document.tokens = {reinterpret_cast<const std::uint32_t*>(bytes.data()), bytes.size() / 4};
+            hand_over(document, row.number, bytes, true);
+        } else {
+            text_row(row, bytes, key);
         }
+    }
+
+    void text_row(const BlockRow& row, std::string_view bytes, std::string_view key) {
+        const std::string_view prompt = bytes.substr(0, row.prompt_bytes);
+        Document document;
+        document.has_prompt = row.has_prompt;
+        const bool valid = is_utf8(bytes) && is_utf8(key);
+        if (valid) {
+            document.key = key;
+            document.text = bytes;
+            document.prompt = prompt;
+        } else if (options_.invalid_utf8 == InvalidUtf8::refuse) {
+            counts_.bad.push_back({row.number, "invalid UTF-8"});
+            return;
+        } else {
+            // Each field by itself.
+            repaired_ = lossy_utf8(prompt);
+            const std::size_t prompt_bytes = repaired_.size();
+            repaired_ += lossy_utf8(bytes.substr(row.prompt_bytes));
+            repaired_key_ = lossy_utf8(key);
+            document.key = repaired_key_;
+            document.text = repaired_;
+            document.prompt = document.text.substr(0, prompt_bytes);
+        }
+        hand_over(document, row.number, bytes, valid);
     }
 
     void require_length(std::size_t begin, std::size_t bytes) const {
@@ -226,11 +258,13 @@ class BlockWalk {
             refuse_long_document(source_, block_.offset + begin, options_.document_bytes_max);
     }
 
-    void hand_over(Document& document, std::uint64_t offset, std::string_view bytes) {
+    /// @param bytes  of the source; @param valid  they are UTF-8 as they stand there.
+    void hand_over(Document& document, std::uint64_t offset, std::string_view bytes, bool valid) {
         document.source_index = block_.source_index;
         document.source_offset = offset;
         document.digest = digest_of(std::as_bytes(std::span(bytes.data(), bytes.size())));
         ++counts_.documents;
+        if (!valid) ++counts_.repaired;
         deliver_(document);
     }
 
@@ -246,6 +280,7 @@ class BlockWalk {
     std::string& joined_;
     ChatText& chat_;
     const std::function<void(const Document&)>& deliver_;
+    std::string repaired_, repaired_key_;
     BlockCounts counts_;
 };
 

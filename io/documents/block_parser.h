@@ -23,7 +23,8 @@ struct BadDocument {
 
 struct BlockCounts {
     std::uint64_t documents = 0;
-    std::uint64_t empty = 0;  ///< Not delivered, counted.
+    std::uint64_t empty = 0;     ///< Not delivered, counted.
+    std::uint64_t repaired = 0;  ///< Of the documents, those with U+FFFD for invalid UTF-8.
     std::vector<BadDocument> bad;
 };
 

@@ -23,13 +23,20 @@ enum class DocumentRule : std::uint8_t {
     separator,  ///< Separated by lines equal to `separator` (after stripping a trailing CR).
 };
 
+/// What becomes of bytes that are no UTF-8.
+enum class InvalidUtf8 : std::uint8_t {
+    refuse,   ///< The document is a bad one.
+    replace,  ///< U+FFFD stands for them, as lossy_utf8 has it.
+};
+
 struct DocumentOptions {
     DocumentRule rule = DocumentRule::file;  ///< For plain text.
     std::string separator;
     std::string text_field = "text";  ///< JSONL and Parquet: field of the text.
     std::string key_field = "id";     ///< The user's id (string or integer); absent: no key.
     std::string chat;                 ///< JSONL: `messages` are written in this chat format; empty: none are.
-    std::uint64_t skip_bad_max = 0;   ///< --skip-bad N: bad documents tolerated over all files.
+    InvalidUtf8 invalid_utf8 = InvalidUtf8::refuse;
+    std::uint64_t skip_bad_max = 0;  ///< --skip-bad N: bad documents tolerated over all files.
     /// Longest document, for JSONL longest line [bytes]: what bounds memory.
     std::uint64_t document_bytes_max = std::uint64_t{256} << 20U;
     /// A compressed source that grows more than this many times is taken for a decompression bomb.

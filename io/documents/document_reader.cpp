@@ -90,6 +90,7 @@ SourceSummary read_documents(const std::filesystem::path& file, std::uint32_t so
         const BlockCounts counts = parser.parse(block, summary.name, deliver);
         summary.documents += counts.documents;
         summary.empty += counts.empty;
+        summary.repaired += counts.repaired;
         summary.bad_lines += counts.bad.size();
         bad_so_far += counts.bad.size();
         if (bad_so_far > options.skip_bad_max) {

@@ -22,7 +22,8 @@ struct SourceSummary {
     Digest digest;
     std::uint64_t documents = 0;
     std::uint64_t bad_lines = 0;
-    std::uint64_t empty = 0;  ///< Empty documents: not delivered, counted.
+    std::uint64_t empty = 0;     ///< Empty documents: not delivered, counted.
+    std::uint64_t repaired = 0;  ///< As of BlockCounts.
 };
 
 /// Read one file, calling `deliver` for each document in order. `bad_so_far` is carried over files.

@@ -58,35 +58,4 @@ std::optional<std::string> unmapped_bytes(std::string_view token) {
     return bytes;
 }
 
-std::string lossy_utf8(std::string_view bytes) {
-    std::string text;
-    text.reserve(bytes.size());
-    const auto byte = [&](std::size_t at) -> unsigned {
-        return at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0U;
-    };
-    for (std::size_t at = 0; at < bytes.size();) {
-        const unsigned lead = byte(at);
-        std::size_t size = lead < 0x80                   ? 1
-                           : lead >= 0xC2 && lead < 0xE0 ? 2
-                           : lead >= 0xE0 && lead < 0xF0 ? 3
-                           : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                         : 0;
-        // The second byte's range depends on the first; the others are plain continuations.
-        const unsigned least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-        const unsigned most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-        std::size_t good = size == 0 ? 0 : 1;
-        while (good > 0 && good < size && byte(at + good) >= (good == 1 ? least : 0x80U) &&
-               byte(at + good) <= (good == 1 ? most : 0xBFU))
-            ++good;
-        if (size != 0 && good == size) {
-            text.append(bytes, at, size);
-            at += size;
-        } else {
-            text += "\uFFFD";
-            at += good == 0 ? 1 : good;
-        }
-    }
-    return text;
-}
-
 }  // namespace lockstep

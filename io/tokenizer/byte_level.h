@@ -22,8 +22,4 @@ std::string mapped_bytes(std::string_view bytes);
 /// The bytes a token stands for; nothing if one of its characters stands for none.
 std::optional<std::string> unmapped_bytes(std::string_view token);
 
-/// Bytes as text: each longest run that begins a character but does not finish one becomes U+FFFD, and so
-/// does every byte that begins none.
-std::string lossy_utf8(std::string_view bytes);
-
 }  // namespace lockstep

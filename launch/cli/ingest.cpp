@@ -85,6 +85,22 @@ std::optional<TokenizerFile> tokenizer_file(const DocumentArguments& arguments) 
     return TokenizerFile{name, arguments.pattern, digest_of_tokenizer_files(name)};
 }
 
+void add_invalid_utf8_option(CLI::App& verb, InvalidUtf8& choice) {
+    verb.add_option_function<std::string>(
+        "--invalid-utf8",
+        [&choice](const std::string& text) {
+            if (text != "refuse" && text != "replace")
+                throw CLI::ValidationError("--invalid-utf8", "is '" + text + "'; expected refuse or replace");
+            choice = text == "replace" ? InvalidUtf8::replace : InvalidUtf8::refuse;
+        },
+        "Bytes that are no UTF-8: refuse, or replace by U+FFFD and count the texts");
+}
+
+void say_repaired(std::uint64_t texts) {
+    if (texts != 0)
+        log_root(LogLevel::info, with_commas(texts) + " texts had invalid UTF-8, which U+FFFD replaces");
+}
+
 void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
     verb.add_option("-d,--data", arguments.files,
                     "Files or folders: JSONL (*.jsonl, *.json), text, either as .gz or .zst, Parquet, "
@@ -104,6 +120,7 @@ void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
     verb.add_option("--chat", arguments.options.chat,
                     "JSONL of conversations (messages of role and content): write them as chatml, llama, "
                     "llama2, phi, gemma, zephyr, vicuna or alpaca; only what the assistant says is trained");
+    add_invalid_utf8_option(verb, arguments.options.invalid_utf8);
     verb.add_option("--skip-bad", arguments.options.skip_bad_max, "Bad documents to tolerate and count")
         ->check(CLI::NonNegativeNumber);
     verb.add_option("--document-bytes-max", arguments.options.document_bytes_max,
@@ -171,7 +188,7 @@ TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const Tok
     ProgressLine progress;
     const auto begin = std::chrono::steady_clock::now();
     std::uint64_t bytes_done = 0;
-    std::uint64_t bad = 0;
+    std::uint64_t bad = 0, repaired = 0;
     for (const auto& source : sources) {
         const std::uint32_t index = visitor.on_source(source.string());
         const SourceSummary summary = read_documents(
@@ -192,8 +209,10 @@ TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const Tok
         totals.bytes += summary.bytes;
         totals.bad_lines += summary.bad_lines;
         totals.empty += summary.empty;
+        repaired += summary.repaired;
         visitor.on_source_end(index, summary);
     }
+    say_repaired(repaired);
     return totals;
 }
 

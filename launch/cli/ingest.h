@@ -30,6 +30,10 @@ struct DocumentArguments {
 };
 
 void add_document_options(CLI::App& verb, DocumentArguments& arguments);
+/// --invalid-utf8 refuse|replace
+void add_invalid_utf8_option(CLI::App& verb, InvalidUtf8& choice);
+/// One line on what was replaced, if anything was.
+void say_repaired(std::uint64_t texts);
 
 struct TokenizedTotals {
     std::uint64_t documents = 0, tokens = 0, bytes = 0, bad_lines = 0, empty = 0;

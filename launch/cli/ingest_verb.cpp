@@ -77,6 +77,7 @@ void report(const Invocation& invocation, const IngestOutputs& outputs, const In
     say_left_out(invocation, totals.too_short, "documents left out as too short");
     say_left_out(invocation, totals.too_long, "documents left out as too long");
     say_left_out(invocation, totals.duplicates, "documents left out as repetitions");
+    say_left_out(invocation, totals.repaired, "documents had invalid UTF-8, which U+FFFD replaces");
     say_left_out(invocation, totals.pieces_found, "pieces were done by an earlier start");
     invocation.say("  content " + corpus.content.brief() + "…  tokenizer " + tokenizer.fingerprint().brief() +
                    "…  vocabulary " + std::to_string(tokenizer.vocabulary_size()));
@@ -87,6 +88,7 @@ void report(const Invocation& invocation, const IngestOutputs& outputs, const In
     object["too_short"] = totals.too_short;
     object["too_long"] = totals.too_long;
     object["duplicates"] = totals.duplicates;
+    object["repaired"] = totals.repaired;
     object["pieces_found"] = totals.pieces_found;
     object["seconds"] = seconds;
     object["tokenizer_fingerprint"] = tokenizer.fingerprint().hex();

@@ -5,7 +5,7 @@
 
 #include "io/atomic_file.h"
 #include "io/base/error.h"
-#include "io/tokenizer/byte_level.h"
+#include "io/tokenizer/utf8.h"
 #include "launch/cli/tokenizer_input.h"
 #include "launch/cli/tokenizer_verbs.h"
 

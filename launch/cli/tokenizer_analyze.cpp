@@ -2,7 +2,7 @@
 
 #include "io/base/error.h"
 #include "io/tokenizer/analysis/token_statistics.h"
-#include "io/tokenizer/byte_level.h"
+#include "io/tokenizer/utf8.h"
 #include "launch/cli/tokenizer_input.h"
 #include "launch/cli/tokenizer_verbs.h"
 

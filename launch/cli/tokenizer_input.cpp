@@ -7,6 +7,8 @@
 #include "io/documents/document_reader.h"
 #include "io/documents/source_list.h"
 #include "io/tokenizer/tokenizer_files.h"
+#include "io/tokenizer/utf8.h"
+#include "launch/cli/ingest.h"
 
 namespace lockstep {
 
@@ -23,6 +25,7 @@ void add_tokenizer_options(CLI::App& verb, TokenizerArguments& arguments) {
 void add_text_options(CLI::App& verb, TokenizerArguments& arguments) {
     verb.add_option("--text", arguments.text, "The text itself");
     verb.add_option("-d,--data", arguments.files, "Files or folders (*.jsonl by its text field)");
+    add_invalid_utf8_option(verb, arguments.invalid_utf8);
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& name, const TokenizerArguments& arguments) {
@@ -45,16 +48,30 @@ std::unique_ptr<Tokenizer> open_tokenizer(const TokenizerArguments& arguments) {
 }
 
 void each_text(const TokenizerArguments& arguments, FunctionRef<void(std::string_view)> take) {
-    if (!arguments.text.empty()) take(arguments.text);
-    if (arguments.text.empty() && arguments.files.empty()) {
-        const std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+    std::uint64_t repaired = 0;
+    const auto take_raw = [&](const std::string& bytes) {
+        if (arguments.invalid_utf8 == InvalidUtf8::refuse) {
+            take(bytes);
+            return;
+        }
+        const std::string text = lossy_utf8(bytes);
+        if (text != bytes) ++repaired;
         take(text);
-    }
+    };
+    if (!arguments.text.empty()) take_raw(arguments.text);
+    if (arguments.text.empty() && arguments.files.empty())
+        take_raw({std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()});
+    DocumentOptions options;
+    options.invalid_utf8 = arguments.invalid_utf8;
     std::vector<std::string> left_out;
     std::uint64_t bad = 0;
     std::uint32_t index = 0;
-    for (const auto& file : expand_sources(arguments.files, left_out))
-        read_documents(file, index++, {}, bad, [&](const Document& document) { take(document.text); });
+    for (const auto& file : expand_sources(arguments.files, left_out)) {
+        repaired += read_documents(file, index++, options, bad, [&](const Document& document) {
+                        take(document.text);
+                    }).repaired;
+    }
+    say_repaired(repaired);
 }
 
 }  // namespace lockstep

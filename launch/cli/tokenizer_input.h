@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/base/function_ref.h"
+#include "io/documents/document.h"
 #include "io/tokenizer/tokenizer.h"
 #include "launch/cli/invocation.h"
 
@@ -18,6 +19,7 @@ struct TokenizerArguments {
     std::string tokenizer, pattern, specials = "text";
     std::string text;
     std::vector<std::string> files;
+    InvalidUtf8 invalid_utf8 = InvalidUtf8::refuse;
 };
 
 void add_tokenizer_options(CLI::App& verb, TokenizerArguments& arguments);

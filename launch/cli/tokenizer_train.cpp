@@ -9,6 +9,7 @@
 #include "io/documents/source_list.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/training/tokenizer_training.h"
+#include "launch/cli/ingest.h"
 #include "launch/cli/progress.h"
 #include "launch/cli/tokenizer_verbs.h"
 
@@ -65,16 +66,18 @@ class TrainedTexts {
                     ++documents_;
                 });
             bytes_ += summary.bytes;
+            repaired_ += summary.repaired;
         }
     }
 
     std::uint64_t documents() const { return documents_; }
     std::uint64_t bytes() const { return bytes_; }
+    std::uint64_t repaired() const { return repaired_; }
 
   private:
     DocumentOptions options_;
     std::vector<std::filesystem::path> sources_;
-    std::uint64_t documents_ = 0, bytes_ = 0;
+    std::uint64_t documents_ = 0, bytes_ = 0, repaired_ = 0;
 };
 
 TrainedTokenizer train(TrainedTexts& texts, const TrainArguments& arguments) {
@@ -128,6 +131,7 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
     invocation.say(with_commas(trained.vocabulary_size) + " tokens from " + with_commas(texts.documents()) +
                    " documents, " + bytes_text(texts.bytes()) + ", in " + fixed(seconds, 1) + " s -> " +
                    arguments.output);
+    say_repaired(texts.repaired());
     if (trained.vocabulary_size < wanted) {
         invocation.say("  fewer than the " + with_commas(wanted) +
                        " asked for: no further pair occurs --count-min times; train on more text");
@@ -182,6 +186,7 @@ void add_tokenizer_train(CLI::App& tokenizer, Invocation& invocation) {
     verb->add_option("--document", arguments->document, "Plain text: file, line, blank or separator:STR");
     verb->add_option("--text-field", arguments->documents.text_field,
                      "JSONL, Parquet: field that holds the text");
+    add_invalid_utf8_option(*verb, arguments->documents.invalid_utf8);
     verb->add_option("--skip-bad", arguments->documents.skip_bad_max, "Bad documents to tolerate")
         ->check(CLI::NonNegativeNumber);
     verb->add_option("--threads", arguments->training.threads,

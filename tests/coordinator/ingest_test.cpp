@@ -175,6 +175,21 @@ TEST_F(IngestWorkTest, NamesThatAreNoTextAreRefusedAtOnce) {
     EXPECT_THAT(error_of([&] { ingest({directory_.write("a.txt", "a")}); }).what(), HasSubstr("'\\xFF'"));
 }
 
+TEST_F(IngestWorkTest, ReplacedBytesAreCountedAndNoDrift) {
+    std::string text;
+    for (int i = 0; i < 40; ++i) text += "line " + std::to_string(i) + (i % 4 == 0 ? " caf\xE9\n" : "\n");
+    const auto source = directory_.write("a.txt", text);
+    options_.rule = DocumentRule::line;
+    EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::corrupt_data);
+    options_.invalid_utf8 = InvalidUtf8::replace;
+    const IngestTotals totals = ingest({source});
+    EXPECT_EQ(totals.corpus.num_samples, 40U);
+    EXPECT_EQ(totals.repaired, 10U);
+    const Corpus corpus = Corpus::open(corpus_);
+    EXPECT_EQ(corpus.sample_tokens(0), std::string("line 0 caf\uFFFD").size() + 1);  // And EOS.
+    EXPECT_EQ(check_drift(corpus, 20, 1).samples_checked, 20U);
+}
+
 TEST_F(IngestWorkTest, AMegatronSourceIsMeasuredWithItsTokens) {
     const std::vector<std::uint64_t> lengths(100, 50);
     write_megatron(

@@ -7,6 +7,8 @@
 //   {"chat": FORMAT, "conversations": [[{"role", "content"}]], "bos": TEXT, "eos": TEXT}
 //     -> {"written": [{"stretches": [[text, is trained]]} or {"problem"}]}; with "ids": true also "ids",
 //     "spans"
+//   {"bytes": [BASE64]} -> {"texts": [...]}                                  as --invalid-utf8 replace has
+//   them
 //   {"template": FORMAT} -> {"template": TEXT}                               as `tokenizer doctor --fix`
 //   writes it
 //   {"measure": PATH} -> {"seconds": CPU time, "tokens": N}                  a file of texts divided by NUL
@@ -21,8 +23,10 @@
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/atomic_file.h"
 #include "io/tokenizer/analysis/tokenizer_check.h"
+#include "io/tokenizer/base64.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/training/tokenizer_training.h"
+#include "io/tokenizer/utf8.h"
 
 namespace {
 
@@ -138,6 +142,10 @@ int main() {
             } else if (request.contains("template")) {
                 answer["template"] =
                     lockstep::chat_template_of_format(request.at("template").get<std::string>());
+            } else if (request.contains("bytes")) {
+                for (const auto& bytes : request.at("bytes"))
+                    answer["texts"].push_back(
+                        lockstep::lossy_utf8(lockstep::base64_decoded(bytes.get<std::string>()).value()));
             } else if (request.contains("chat")) {
                 const bool with_ids = request.value("ids", false);
                 for (const auto& conversation : request.at("conversations"))

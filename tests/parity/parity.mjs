@@ -9,7 +9,7 @@ import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Template } from '@huggingface/jinja';
 import { conversations, isPlain, published } from './chats.mjs';
-import { randomTexts, texts } from './texts.mjs';
+import { byteStrings, randomTexts, texts } from './texts.mjs';
 import * as made from './vocabularies.mjs';
 
 const require = createRequire(import.meta.url);
@@ -150,6 +150,16 @@ async function againstTiktoken(name, specials, count = 2000) {
     const list = [...texts(), ...randomTexts(long ? 100000 : count, 11)].filter((t) => !t.startsWith('\ufeff'));
     await compare(`tiktoken: ${name}, specials ${specials}`, { tokenizer: ranks, pattern: name === 'gpt2' ? 'r50k_base' : name, specials }, reference, list);
     engine.free();
+}
+
+/// Bytes that are no UTF-8, as the platform's decoder replaces them.
+async function againstTextDecoder() {
+    const list = byteStrings(50000, 31), decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    const answer = await ask({ bytes: list.map((bytes) => bytes.toString('base64')) });
+    const first = answer.error ? 0 : list.findIndex((bytes, i) => answer.texts[i] !== decoder.decode(bytes));
+    const equal = !answer.error && first < 0;
+    console.log(`${equal ? 'equal' : `DIFFERENT at ${list[first].toString('hex')} ${answer.error ?? ''}`}  TextDecoder: invalid UTF-8  (${list.length} byte strings)`);
+    equal ? ++passed : ++failed;
 }
 
 /// A vocabulary trained here, loaded by both engines.
@@ -303,6 +313,7 @@ const cases = {
     'around wordpiece': () => aroundTexts('wordpiece', made.wordPiece(sample, {})),
     'around unigram': () => aroundTexts('unigram', made.unigram(sample, { fallback: false, scheme: 'always', normalizer: { type: 'NFKC' } })),
     'around clip': () => aroundTexts('clip', made.clip(sample)),
+    'invalid utf-8': againstTextDecoder,
     'chat chatml': () => againstTemplate('chatml, Qwen2.5', 'chatml', shippedTemplate('tokenizer-qwen2_5'), { tail: '\n', words: 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.', tokenizer: 'tokenizer-qwen2_5' }),
     'chat llama': () => againstTemplate('llama, Llama 3', 'llama', shippedTemplate('tokenizer-llama3'), { ending: '<|start_header_id|>assistant<|end_header_id|>\n\n', tokenizer: 'tokenizer-llama3' }),
     'chat gemma': () => againstTemplate('gemma, Gemma 3', 'gemma', shippedTemplate('tokenizer-gemma3'), { tail: '\n', alternates: true, tokenizer: 'tokenizer-gemma3' }),

@@ -53,6 +53,19 @@ export function texts() {
     return all;
 }
 
+/// Every one and two bytes, then random ones at the borders of what UTF-8 allows.
+export function byteStrings(count, seed) {
+    const random = generator(seed);
+    const borders = [0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff];
+    const all = [];
+    for (let a = 0; a < 256; ++a) {
+        all.push(Buffer.of(a));
+        for (let b = 0; b < 256; ++b) all.push(Buffer.of(a, b));
+    }
+    for (let i = 0; i < count; ++i) all.push(Buffer.from(Array.from({ length: random.below(10) + 3 }, () => random.pick(borders))));
+    return all;
+}
+
 /// Short strings from alphabets that bring unlike characters together.
 export function randomTexts(count, seed) {
     const random = generator(seed);

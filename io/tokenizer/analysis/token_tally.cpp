@@ -6,7 +6,7 @@
 
 #include "io/base/blanks.h"
 #include "io/base/error.h"
-#include "io/tokenizer/byte_level.h"
+#include "io/tokenizer/utf8.h"
 
 namespace lockstep {
 

@@ -74,6 +74,34 @@ class DocumentReaderTest : public testing::Test {
     SourceSummary summary_;
 };
 
+TEST_F(DocumentReaderTest, InvalidUtf8IsReplacedWhereThatIsAskedFor) {
+    const std::string cut = "caf\xE9 \xE2\x82|\xF0\x80";
+    const std::string whole = "caf\uFFFD \uFFFD|\uFFFD\uFFFD";
+    EXPECT_THAT(error_of(cut + "\n", "input.txt").what(), HasSubstr("--invalid-utf8 replace"));
+    bad_so_far_ = 0;
+    options_.invalid_utf8 = InvalidUtf8::replace;
+    options_.rule = DocumentRule::line;
+    read_text("sound\n" + cut + "\n");
+    EXPECT_THAT(texts(), ElementsAre("sound", whole));
+    EXPECT_EQ(summary_.repaired, 1U);
+    // The source is what it is, not what was made of it.
+    EXPECT_EQ(delivered_[1].digest, digest_of_text(cut));
+    EXPECT_EQ(delivered_[1].offset, 6U);
+
+    options_.key_field = "id";
+    read_jsonl(R"({"id":"k)" + cut + R"(","prompt":")" + cut + R"(","response":"r"})" + "\n" +
+               R"({"text":"sound"})" + "\n");
+    EXPECT_THAT(texts(), ElementsAre(whole + "r", "sound"));
+    EXPECT_EQ(delivered_[0].prompt, whole);
+    EXPECT_EQ(delivered_[0].key, "k" + whole);
+    EXPECT_EQ(summary_.repaired, 1U);
+    // What is no document for another reason stays none.
+    bad_so_far_ = 0;
+    EXPECT_THAT(error_of("a\xFF\n", "input.jsonl").what(), HasSubstr("not one JSON object"));
+    bad_so_far_ = 0;
+    EXPECT_THAT(error_of(std::string("a\xFF\0", 3), "input.txt").what(), HasSubstr("NUL"));
+}
+
 TEST_F(DocumentReaderTest, RuleIsParsed) {
     parse_document_rule("line", options_);
     EXPECT_EQ(options_.rule, DocumentRule::line);
