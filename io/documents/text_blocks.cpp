@@ -1,6 +1,7 @@
 #include "io/documents/text_blocks.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 constexpr std::size_t read_ahead_bytes = std::size_t{64} << 10U;
+constexpr std::uint64_t most_bytes = std::numeric_limits<std::ptrdiff_t>::max();
 
 class TextBlocks : public BlockReader {
   public:
@@ -62,7 +64,10 @@ class TextBlocks : public BlockReader {
 
     /// The first cut at or after byte `at` of the window.
     std::size_t cut_at(std::size_t at, bool begins_line) {
-        for (std::size_t wanted = at + read_ahead_bytes;; wanted += wanted) {
+        // One byte beyond the limit says that a document is too long; no more is kept of it.
+        const std::uint64_t longest = std::min(options_.document.document_bytes_max, most_bytes - at - 1);
+        const std::size_t most = at + static_cast<std::size_t>(longest) + 1;
+        for (std::size_t wanted = at + read_ahead_bytes;; wanted = std::min(2 * wanted, most)) {
             fill(wanted);
             const std::string_view window(window_.data(), window_.size());
             if (const auto cut = cuts_.find(window, at, begins_line, complete_)) return *cut;

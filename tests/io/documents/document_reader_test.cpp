@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "io/base/error.h"
+#include "io/base/process_memory.h"
 #include "io/documents/source_list.h"
+#include "tests/io/error_of.h"
 #include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 
@@ -301,6 +303,21 @@ TEST_F(DocumentReaderTest, WhatIsMissingIsNotFound) {
             EXPECT_EQ(error.code(), ErrorCode::not_found);
             EXPECT_THAT(error.what(), HasSubstr(path.string()));
         }
+    }
+}
+
+TEST_F(DocumentReaderTest, ALineOfTwoGigabytesIsRefusedInBoundedMemory) {
+    options_.rule = DocumentRule::line;
+    options_.document_bytes_max = std::uint64_t{64} << 20U;
+    for (const char* name : {"line.jsonl", "line.txt"}) {
+        const auto path = directory_.write(name, "{}\n");
+        std::filesystem::resize_file(path, std::uintmax_t{2} << 30U);
+        const std::uint64_t before = peak_resident_bytes();
+        const Error error = lockstep::error_of([&] { read(path); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        EXPECT_THAT(error.what(),
+                    HasSubstr(std::string(name) + "': the document at byte 3 is longer than 67108864"));
+        EXPECT_LT(peak_resident_bytes() - before, 3 * options_.document_bytes_max);
     }
 }
 
