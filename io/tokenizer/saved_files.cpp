@@ -30,16 +30,45 @@ void each_outside_strings(std::string_view text, const Take& take) {
     }
 }
 
+std::string line_and_column(std::string_view text, std::size_t at) {
+    const std::string_view before = text.substr(0, at);
+    const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+    const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0.
+    return "line " + std::to_string(line) + ", column " + std::to_string(at - line_begin + 1);
+}
+
+std::size_t behind_blanks(std::string_view text, std::size_t at) {
+    return text.find_first_not_of(" \t\r\n", at);
+}
+
+/// @param at  the quotation mark that opens it.
+std::size_t behind_string(std::string_view text, std::size_t at) {
+    for (++at; text[at] != '"'; ++at)
+        if (text[at] == '\\') ++at;
+    return at + 1;
+}
+
+std::size_t behind_value(std::string_view text, std::size_t at) {
+    if (text[at] != '"' && text[at] != '{' && text[at] != '[') return text.find_first_of(",]} \t\r\n", at);
+    std::size_t depth = 0;
+    do {
+        if (text[at] == '"') {
+            at = behind_string(text, at);
+            continue;
+        }
+        if (text[at] == '{' || text[at] == '[') ++depth;
+        if (text[at] == '}' || text[at] == ']') --depth;
+        ++at;
+    } while (depth != 0);
+    return at;
+}
+
 void require_shallow(std::string_view text, const std::string& file) {
     std::size_t depth = 0;
     each_outside_strings(text, [&](char c, std::size_t at) {
         if (c == '}' || c == ']') depth -= depth > 0 ? 1 : 0;
         if ((c != '{' && c != '[') || ++depth <= depth_max) return;
-        const std::string_view before = text.substr(0, at);
-        const auto line = 1 + std::count(before.begin(), before.end(), '\n');
-        const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0.
-        throw Error(ErrorCode::corrupt_data, file + ": line " + std::to_string(line) + ", column " +
-                                                 std::to_string(at - line_begin + 1) + ": nested more than " +
+        throw Error(ErrorCode::corrupt_data, file + ": " + line_and_column(text, at) + ": nested more than " +
                                                  std::to_string(depth_max) +
                                                  " levels deep, which no tokenizer is");
     });
@@ -118,6 +147,35 @@ void require_names_once(std::string_view text, const json& value, const std::str
     std::size_t colons = 0;
     each_outside_strings(text, [&](char c, std::size_t) { colons += c == ':' ? 1 : 0; });
     if (colons != num_names(value)) refuse_repeated(text, file);
+}
+
+std::string place_in_json(std::string_view text, std::span<const std::string> path) {
+    std::size_t value = text.find_first_of("{[");  // Behind a mark of byte order, perhaps.
+    std::size_t place = value;
+    for (const std::string& wanted : path) {
+        const bool is_object = text[value] == '{';
+        if (!is_object && text[value] != '[') break;
+        std::size_t at = behind_blanks(text, value + 1), found = std::string_view::npos;
+        for (std::size_t index = 0; text[at] != '}' && text[at] != ']'; ++index) {
+            const std::size_t entry = at;
+            std::string name = std::to_string(index);
+            if (is_object) {
+                const std::size_t end = behind_string(text, at);
+                name = json::parse(text.substr(at, end - at)).get<std::string>();
+                at = behind_blanks(text, behind_blanks(text, end) + 1);  // The colon.
+            }
+            if (name == wanted) {
+                place = entry;
+                found = at;
+                break;
+            }
+            at = behind_blanks(text, behind_value(text, at));
+            if (text[at] == ',') at = behind_blanks(text, at + 1);
+        }
+        if (found == std::string_view::npos) break;
+        value = found;
+    }
+    return line_and_column(text, place);
 }
 
 SavedConfig saved_config_of(std::string_view text, std::string_view chat_template) {

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,10 @@ nlohmann::json parse_saved_json(std::string_view text, const std::string& file);
 /// Of two equal names in one object a parser takes the last; here that is an error.
 /// @param value  what `text` was parsed to. @throws Error{corrupt_data} naming place and name.
 void require_names_once(std::string_view text, const nlohmann::json& value, const std::string& file);
+
+/// "line 3, column 7" of a value, by the names and numbers that lead to it; of what is not there, of the
+/// innermost value that is. @param text  JSON that parses.
+std::string place_in_json(std::string_view text, std::span<const std::string> path);
 
 /// Tokens by their texts.
 struct SavedConfig {

@@ -1,6 +1,7 @@
 // Hugging Face's tokenizer.json, and what tokenizer_config.json adds to it.
 
 #include <algorithm>
+#include <tuple>
 #include <unordered_map>
 
 #include "io/base/error.h"
@@ -18,7 +19,8 @@ using nlohmann::json;
 
 std::uint32_t id_of(const Component& model, const std::string& token, const json& value) {
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 0x7FFFFFFFU)
-        model.refuse("token '" + token + "' has the id " + value.dump() + ", which is none");
+        model.part("vocab").refuse_entry(
+            token, "token '" + token + "' has the id " + value.dump() + ", which is none");
     return value.get<std::uint32_t>();
 }
 
@@ -30,17 +32,19 @@ std::vector<VocabularyEntry> vocabulary_of(const Component& model) {
     entries.reserve(vocabulary.object.size());
     for (const auto& [token, id] : vocabulary.object.items())
         entries.push_back({token, id_of(model, token, id)});
-    std::sort(entries.begin(), entries.end(),
-              [](const VocabularyEntry& a, const VocabularyEntry& b) { return a.id < b.id; });
+    std::sort(entries.begin(), entries.end(), [](const VocabularyEntry& a, const VocabularyEntry& b) {
+        return std::tie(a.id, a.token) < std::tie(b.id, b.token);
+    });
     for (std::size_t i = 1; i < entries.size(); ++i) {
         if (entries[i].id == entries[i - 1].id) {
-            vocabulary.refuse("tokens '" + entries[i - 1].token + "' and '" + entries[i].token +
-                              "' both have the id " + std::to_string(entries[i].id));
+            vocabulary.refuse_entry(entries[i].token, "tokens '" + entries[i - 1].token + "' and '" +
+                                                          entries[i].token + "' both have the id " +
+                                                          std::to_string(entries[i].id));
         }
     }
     if (!entries.empty() && entries.back().id > 64 * entries.size() + (1U << 20U))
-        vocabulary.refuse("the id " + std::to_string(entries.back().id) +
-                          " is far beyond the number of tokens");
+        vocabulary.refuse_entry(entries.back().token, "the id " + std::to_string(entries.back().id) +
+                                                          " is far beyond the number of tokens");
     return entries;
 }
 
@@ -55,14 +59,14 @@ IdMap map_of(const std::vector<VocabularyEntry>& vocabulary) {
 
 /// "a b" or ["a", "b"].
 std::pair<std::string, std::string> merge_pair(const Component& model, const json& merge, std::size_t index) {
-    const auto where = [&] { return "merges[" + std::to_string(index) + "]"; };
+    const auto refuse = [&](const std::string& why) { model.part("merges", index).refuse(why); };
     if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
         return {merge[0].get<std::string>(), merge[1].get<std::string>()};
-    if (!merge.is_string()) model.refuse(where() + " is neither \"a b\" nor [\"a\", \"b\"]");
+    if (!merge.is_string()) refuse("neither \"a b\" nor [\"a\", \"b\"]");
     const auto text = merge.get<std::string>();
     const std::size_t space = text.find(' ');
     if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
-        model.refuse(where() + " '" + text + "' is not two tokens with one space between them");
+        refuse("'" + text + "' is not two tokens with one space between them");
     return {text.substr(0, space), text.substr(space + 1)};
 }
 
@@ -76,15 +80,15 @@ std::vector<MergeRule> rules_of(const Component& model, const IdMap& ids, std::s
             continue;
         const auto [left, right] = merge_pair(model, merges[i], i);
         if (left.empty() || right.size() <= prefix_bytes)
-            model.refuse("merges[" + std::to_string(i) + "] merges '" + left + "' and '" + right +
-                         "', of which one is empty" +
-                         (prefix_bytes == 0 ? "" : " (the second without its continuing_subword_prefix)") +
-                         "; a merge is of two tokens with text");
+            model.part("merges", i)
+                .refuse("merges '" + left + "' and '" + right + "', of which one is empty" +
+                        (prefix_bytes == 0 ? "" : " (the second without its continuing_subword_prefix)") +
+                        "; a merge is of two tokens with text");
         const auto id = [&](const std::string& token) {
             const auto place = ids.find(token);
             if (place == ids.end())
-                model.refuse("merges[" + std::to_string(i) + "] needs the token '" + token +
-                             "', which is not in the vocabulary");
+                model.part("merges", i)
+                    .refuse("needs the token '" + token + "', which is not in the vocabulary");
             return place->second;
         };
         rules.push_back(
@@ -315,7 +319,7 @@ class Surroundings {
                 const Component special = post.part("special_tokens");
                 if (!special.object.contains(name))
                     item.refuse("special token '" + name + "' is not defined");
-                const Component definition{special.object.at(name), special.place + "." + name};
+                const Component definition = special.part(name.c_str());
                 for (const json& id : definition.array("ids")) {
                     if (!id.is_number_unsigned()) definition.refuse("an id is not a number");
                     (seen ? after : before).push_back(checked(definition, id.get<std::uint64_t>()));
@@ -379,13 +383,7 @@ json without_nulls(const json& value) {
     return out;
 }
 
-}  // namespace
-
-std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::string_view config_text,
-                                               std::string_view chat_template, const SpecialsPolicy& policy) {
-    const json file = parse_saved_json(text, "tokenizer.json");
-    require_names_once(text, file, "tokenizer.json");
-    const SavedConfig config = saved_config_of(config_text, chat_template);
+TokenizerParts parts_of(const json& file, const SavedConfig& config) {
     const Component root{file, ""};
     if (!file.is_object()) throw Error(ErrorCode::corrupt_data, "tokenizer.json: not an object");
     if (root.has("version") && root.text_or("version", "") != "1.0")
@@ -394,7 +392,6 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::strin
 
     TokenizerParts parts;
     parts.name = "tokenizer.json";
-    parts.policy = policy;
     if (root.has("normalizer")) parts.normalizer = make_normalizer(root.part("normalizer"));
     std::optional<Component> pre, decoder;
     if (root.has("pre_tokenizer")) pre.emplace(root.part("pre_tokenizer"));
@@ -438,11 +435,27 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::strin
         return root.has(name) ? without_nulls(file.at(name)).dump() : std::string("null");
     };
     parts.components = canonical("normalizer") + "\n" + canonical("pre_tokenizer");
-    parts.description = {{"type", "tokenizer.json"},
-                         {"file", std::string(text)},
-                         {"config", std::string(config_text)},
-                         {"chat_template", std::string(chat_template)}};
-    return make_text_tokenizer(std::move(parts));
+    return parts;
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view text, std::string_view config_text,
+                                               std::string_view chat_template, const SpecialsPolicy& policy) {
+    const json file = parse_saved_json(text, "tokenizer.json");
+    require_names_once(text, file, "tokenizer.json");
+    try {
+        TokenizerParts parts = parts_of(file, saved_config_of(config_text, chat_template));
+        parts.policy = policy;
+        parts.description = {{"type", "tokenizer.json"},
+                             {"file", std::string(text)},
+                             {"config", std::string(config_text)},
+                             {"chat_template", std::string(chat_template)}};
+        return make_text_tokenizer(std::move(parts));
+    } catch (const ComponentError& error) {
+        throw Error(error.code(),
+                    "tokenizer.json: " + place_in_json(text, error.path()) + ": " + error.what());
+    }
 }
 
 }  // namespace lockstep

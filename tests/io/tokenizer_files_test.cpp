@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -63,6 +64,31 @@ TEST(JsonTokenizerTest, MergesByRankAndDecodesBack) {
     EXPECT_THAT(tokenizer->ids_after(), ElementsAre(260));
 }
 
+TEST(JsonTokenizerTest, NamesTheLineOfWhatIsWrong) {
+    const auto place_of = [](const std::string& from, const std::string& to, const std::string& wrong) {
+        std::string text = small_file().dump(1);
+        const std::size_t at = text.find(from);
+        EXPECT_NE(at, std::string::npos) << from;
+        text.replace(at, from.size(), to);
+        const std::size_t found = text.rfind(wrong);
+        const auto line =
+            1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(found), '\n');
+        const std::size_t column = found - text.rfind('\n', found);
+        const Error error = error_of([&] { make_json_tokenizer(text, "", "", {}); });
+        EXPECT_THAT(error.what(),
+                    HasSubstr("line " + std::to_string(line) + ", column " + std::to_string(column) + ": "))
+            << error.what();
+        return std::string(error.what());
+    };
+    EXPECT_THAT(place_of("\"l l\"", "\"l q\"", "\"l q\""), HasSubstr("model.merges[1]: needs the token"));
+    EXPECT_THAT(place_of("\"l l\"", "[7]", "[7]"), HasSubstr("model.merges[1]: neither"));
+    EXPECT_THAT(place_of("\"ll\": 257", "\"ll\": -1", "\"ll\": -1"), HasSubstr("model.vocab: token 'll'"));
+    EXPECT_THAT(place_of("\"ll\": 257", "\"l\\u006c\": 256", "\"l\\u006c\""),
+                HasSubstr("both have the id 256"));
+    EXPECT_THAT(place_of("\"type\": \"ByteLevel\"", "\"type\": \"Wide\"", "\"decoder\""),
+                HasSubstr("decoder: component 'Wide'"));
+}
+
 TEST(JsonTokenizerTest, LiteralSpecialsAreTextUnlessParsed) {
     EXPECT_EQ(encode(*small(), "a<|endoftext|>").size(), 14U);
     EXPECT_THAT(encode(*small(small_file(), LiteralSpecials::parse), "a<|endoftext|>"), ElementsAre(97, 260));
@@ -113,7 +139,7 @@ TEST(JsonTokenizerTest, EveryCutIsRefusedOrReadAsBefore) {
 TEST(JsonTokenizerTest, WhatIsWrongIsNamed) {
     json file = small_file();
     file["model"]["merges"].push_back("hello w");
-    EXPECT_THAT(refused(file).what(), HasSubstr("merges[4] needs the token 'hellow'"));
+    EXPECT_THAT(refused(file).what(), HasSubstr("merges[4]: needs the token 'hellow'"));
     file = small_file();
     file["model"]["merges"][0] = "h  e";
     EXPECT_THAT(refused(file).what(), HasSubstr("merges[0]"));

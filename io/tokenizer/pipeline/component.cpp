@@ -1,16 +1,27 @@
 #include "io/tokenizer/pipeline/component.h"
 
-#include "io/base/error.h"
-
 namespace lockstep {
 
+namespace {
+
+std::vector<std::string> longer(std::vector<std::string> path, std::string name) {
+    path.push_back(std::move(name));
+    return path;
+}
+
+}  // namespace
+
 void Component::refuse(const std::string& why) const {
-    throw Error(ErrorCode::corrupt_data, "tokenizer.json: " + place + ": " + why);
+    throw ComponentError(ErrorCode::corrupt_data, (place.empty() ? "" : place + ": ") + why, path);
+}
+
+void Component::refuse_entry(const std::string& name, const std::string& why) const {
+    throw ComponentError(ErrorCode::corrupt_data, place + ": " + why, longer(path, name));
 }
 
 void Component::refuse_type() const {
-    throw Error(ErrorCode::invalid_argument,
-                "tokenizer.json: " + place + ": component '" + type() + "' is not supported");
+    throw ComponentError(ErrorCode::invalid_argument, place + ": component '" + type() + "' is not supported",
+                         path);
 }
 
 bool Component::has(const char* name) const {
@@ -54,11 +65,13 @@ const nlohmann::json& Component::array(const char* name) const {
 
 Component Component::part(const char* name) const {
     if (!has(name)) refuse(std::string("no field '") + name + "'");
-    return {object.at(name), place.empty() ? name : place + "." + name};
+    return {object.at(name), place.empty() ? name : place + "." + name, longer(path, name)};
 }
 
 Component Component::part(const char* name, std::size_t index) const {
-    return {array(name).at(index), place + "." + name + "[" + std::to_string(index) + "]"};
+    return {array(name).at(index),
+            (place.empty() ? name : place + "." + name) + "[" + std::to_string(index) + "]",
+            longer(longer(path, name), std::to_string(index))};
 }
 
 std::string PatternText::as_regex() const {

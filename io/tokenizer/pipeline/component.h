@@ -8,6 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include "io/base/error.h"
 
 namespace lockstep {
 
@@ -15,6 +19,7 @@ namespace lockstep {
 struct Component {
     const nlohmann::json& object;
     std::string place;
+    std::vector<std::string> path = {};  ///< The same, name by name and number by number.
 
     std::string type() const;
     bool has(const char* name) const;  ///< There, and not null.
@@ -26,9 +31,23 @@ struct Component {
     Component part(const char* name) const;
     Component part(const char* name, std::size_t index) const;
 
-    /// @throws Error{corrupt_data} "tokenizer.json: <place>: <why>".
+    /// @throws ComponentError{corrupt_data}.
     [[noreturn]] void refuse(const std::string& why) const;
+    /// The same for one entry of the object: the file says the line of that.
+    [[noreturn]] void refuse_entry(const std::string& name, const std::string& why) const;
+    /// @throws ComponentError{invalid_argument}.
     [[noreturn]] void refuse_type() const;
+};
+
+/// What is wrong with a component: "<place>: <why>".
+class ComponentError : public Error {
+  public:
+    ComponentError(ErrorCode code, const std::string& problem, std::vector<std::string> path)
+        : Error(code, problem), path_(std::move(path)) {}
+    const std::vector<std::string>& path() const { return path_; }
+
+  private:
+    std::vector<std::string> path_;
 };
 
 /// {"String": …} or {"Regex": …} of `pattern`.
