@@ -274,18 +274,16 @@ TEST_F(IngestTest, AChangedTokenizerIsFoundBeforeTheFirstStep) {
              "--json"});
     };
     train_tokenizer("gpt2");
-    run(ingest({source}, "c.h5", {"-t", folder}));
+    run({"ingest", "-t", folder, "-o", path("c.h5"), "--json", "-d", source});
     run({"corpus", "merge", path("c.h5"), "-o", path("same.h5"), "--json"});
-    for (const char* corpus : {"c.h5", "same.h5"}) {
-        run({"batchplan", "build", "-l", path(corpus), "-e", "1", "-b", "512", "-o", path("plan"), "--force",
-             "--json"});
-        const std::vector<std::string> validate{"batchplan",  "validate", "-p",
-                                                path("plan"), "-l",       path(corpus)};
+    for (const std::string corpus : {"c.h5", "same.h5"}) {
+        const std::string plan = path("plan-" + corpus);
+        run({"batchplan", "build", "-l", path(corpus), "-e", "1", "-b", "512", "-o", plan, "--json"});
+        const std::vector<std::string> validate{"batchplan", "validate", "-p", plan, "-l", path(corpus)};
         EXPECT_EQ(run_lockstep_program(0, validate).exit_code, 0);
         train_tokenizer("cl100k");
         refused(validate, 65, "pre-tokenizer: ");
-        refused({"train", "-p", path("plan"), "-d", path(corpus), "-m", "nano", "--steps", "1", "-o",
-                 path("run")},
+        refused({"train", "-p", plan, "-d", path(corpus), "-m", "nano", "--steps", "1", "-o", path("run")},
                 65, "its tokenizer '" + folder + "' was changed since it was ingested");
         EXPECT_FALSE(std::filesystem::exists(path("run")));
         std::filesystem::remove_all(folder);

@@ -66,6 +66,18 @@ TEST_F(TokenizerVerbsTest, DecodeUndoesEncode) {
     EXPECT_EQ(found.at("tokens").at(0).at("special"), true);
 }
 
+TEST_F(TokenizerVerbsTest, InvalidUtf8IsRefusedOrReplaced) {
+    const std::string text = "caf\xE9";
+    std::vector<std::string> encode{"tokenizer", "encode", "-t", "bytes", "--text", text};
+    EXPECT_EQ(run_lockstep_program(0, encode).exit_code, 65);
+    EXPECT_EQ(asked({"encode", "-t", "bytes", "--text", text, "--invalid-utf8", "replace"}).at("ids"),
+              json::parse("[[99, 97, 102, 239, 191, 189]]"));
+    encode.insert(encode.end(), {"--invalid-utf8", "drop"});
+    const ProgramResult unknown = run_lockstep_program(0, encode);
+    EXPECT_EQ(unknown.exit_code, 2);
+    EXPECT_THAT(unknown.err, HasSubstr("expected refuse or replace"));
+}
+
 TEST_F(TokenizerVerbsTest, OffsetsSayWhereTokensStand) {
     const std::vector<std::string> encode{"tokenizer", "encode", "-t", "bytes", "--text", "a\u00e9"};
     const auto with = [&](std::initializer_list<std::string> more) {
