@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "io/checkpoint.h"
 #include "io/sealed_json.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -71,6 +72,112 @@ TEST(RunRecordTest, TotalsThatLackAPartAreRefused) {
     const Error error = error_of([&] { read_run_record(run.path()); });
     EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
     EXPECT_THAT(error.what(), HasSubstr("pack_tokens_max"));
+}
+
+/// run.json or revisions.json with one text in place of another, sealed again.
+void edit(const TemporaryDirectory& run, const std::string& file, const std::string& text,
+          const std::string& other) {
+    std::string json = unseal_json(run.read(file), file);
+    ASSERT_NE(json.find(text), std::string::npos) << json;
+    json.replace(json.find(text), text.size(), other);
+    run.write(file, seal_json(json));
+}
+
+TEST(RunRecordTest, KeepsWhatOnlySomeRunsHave) {
+    RunRecord record = small_record();
+    for (const char* interval : {"30s", "auto:8h", "", "99999999999999999999"}) {
+        const TemporaryDirectory run;
+        record.checkpoint_every = interval;
+        record.keep_every = 1000;
+        record.init_path = "/models/base";
+        record.init_adapter_path = "/models/adapter";
+        write_run_record(run.path(), record);
+        const RunRecord found = read_run_record(run.path());
+        EXPECT_EQ(found.checkpoint_every, interval);
+        EXPECT_EQ(found.keep_every, 1000U);
+        EXPECT_EQ(found.init_path, record.init_path);
+        EXPECT_EQ(found.init_adapter_path, record.init_adapter_path);
+    }
+}
+
+TEST(RunRecordTest, AFolderWithoutOneIsNoRun) {
+    const TemporaryDirectory run;
+    const Error error = error_of([&] { read_run_record(run.path()); });
+    EXPECT_EQ(error.code(), ErrorCode::not_found);
+    EXPECT_THAT(error.what(), HasSubstr("lockstep train -o"));
+}
+
+TEST(RunRecordTest, RefusesWhatItCannotGoBy) {
+    const struct {
+        const char *text, *other;
+        ErrorCode code;
+        const char* noun;
+    } edits[] = {
+        {"\"format\":\"", "\"format\":\"other-", ErrorCode::corrupt_data, "format"},
+        {"\"format_version\":1", "\"format_version\":99", ErrorCode::incompatible_version, "99"},
+        {"\"keep\":2", "\"keep\":1", ErrorCode::corrupt_data, "keep is below 2"},
+        {"\"numerics\"", "\"other\"", ErrorCode::corrupt_data, "numerics"},
+        {"\"model\":\"01", "\"model\":\"xx", ErrorCode::corrupt_data, "fingerprint"},
+    };
+    for (const auto& change : edits) {
+        const TemporaryDirectory run;
+        write_run_record(run.path(), small_record());
+        edit(run, "run.json", change.text, change.other);
+        const Error error = error_of([&] { read_run_record(run.path()); });
+        EXPECT_EQ(error.code(), change.code) << error.what();
+        EXPECT_THAT(error.what(), HasSubstr(change.noun));
+    }
+}
+
+TEST(RunRecordTest, RevisionsMustAscendAndBeWhole) {
+    const TemporaryDirectory run;
+    write_run_record(run.path(), small_record());
+    std::vector<PlanInForce> plans = read_run_record(run.path()).plans;
+    plans.push_back({40, "/data/revision", print_of(4), std::nullopt});
+    plans.push_back({50, "/data/again", print_of(5), std::nullopt});
+    write_run_revisions(run.path(), plans);
+    edit(run, "revisions.json", "\"from_step\":50", "\"from_step\":30");
+    EXPECT_THAT(error_of([&] { read_run_record(run.path()); }).what(), HasSubstr("ascend at step 30"));
+    write_run_revisions(run.path(), plans);
+    edit(run, "revisions.json", "\"path\"", "\"other\"");
+    const Error error = error_of([&] { read_run_record(run.path()); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("revisions.json"));
+}
+
+TEST(RunRecordTest, APlanIsInForceFromItsFirstStep) {
+    const std::vector<PlanInForce> plans = {{0, "a", print_of(1), std::nullopt},
+                                            {40, "b", print_of(2), std::nullopt},
+                                            {50, "c", print_of(3), std::nullopt}};
+    EXPECT_EQ(plan_in_force(plans, 0).path, "a");
+    EXPECT_EQ(plan_in_force(plans, 39).path, "a");
+    EXPECT_EQ(plan_in_force(plans, 40).path, "b");
+    EXPECT_EQ(plan_in_force(plans, 1000).path, "c");
+    EXPECT_EQ(plan_behind(plans, 0).path, "a");
+    EXPECT_EQ(plan_behind(plans, 40).path, "a") << "the state after 40 steps rests on steps 0 to 39";
+    EXPECT_EQ(plan_behind(plans, 41).path, "b");
+}
+
+TEST(RunRecordTest, AGenerationOfAnotherRunIsRefused) {
+    const TemporaryDirectory run;
+    write_run_record(run.path(), small_record());
+    const RunRecord record = read_run_record(run.path());
+    Manifest own;
+    own.step = 7;
+    own.cursor.plan = record.plan;
+    own.cursor.model = record.model;
+    own.cursor.numerics = record.numerics;
+    EXPECT_NO_THROW(check_generation(record, own, "run"));
+    const auto refused = [&](auto change) {
+        Manifest other = own;
+        change(other.cursor);
+        const Error error = error_of([&] { check_generation(record, other, "run"); });
+        EXPECT_EQ(error.code(), ErrorCode::fingerprint_mismatch);
+        EXPECT_THAT(error.what(), HasSubstr("generation 7"));
+    };
+    refused([](Cursor& cursor) { cursor.plan = print_of(9); });
+    refused([](Cursor& cursor) { cursor.model = print_of(9); });
+    refused([](Cursor& cursor) { cursor.numerics = "other"; });
 }
 
 }  // namespace

@@ -141,8 +141,7 @@ class PairLearning {
         for (const std::uint32_t at : places)
             if (cells_.is_pair(at, best.left, best.right)) join(at, made);
         std::ranges::sort(raised_);
-        const auto again = std::ranges::unique(raised_);
-        raised_.erase(again.begin(), again.end());
+        raised_.erase(std::unique(raised_.begin(), raised_.end()), raised_.end());
         for (const std::uint64_t key : raised_) offer(key, pairs_.at(key).count);
     }
 
