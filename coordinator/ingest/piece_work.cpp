@@ -23,8 +23,8 @@ struct Batch {
     std::vector<std::byte> tokens;  ///< As stored.
 };
 
-/// What one thread keeps from block to block.
-struct Bench {
+/// What one thread keeps from block to block; in cache lines of its own, since `ids` grows at every token.
+struct alignas(128) Bench {
     BlockParser parser;
     std::vector<std::uint32_t> ids;
 };

@@ -142,7 +142,8 @@ class TextTokenizer : public Tokenizer {
 
   private:
     enum class Kind : std::uint8_t { absent, plain, added, special };
-    struct Scratch {
+    /// In cache lines of its own: threads write theirs at every word.
+    struct alignas(128) Scratch {
         ModelScratch model;
         TextArena arena;
         std::vector<TextPiece> pieces;
