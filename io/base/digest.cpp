@@ -1,5 +1,7 @@
 #include "io/base/digest.h"
 
+// The state's own type, which the library hides otherwise.
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 
 #include <new>
@@ -13,6 +15,13 @@ namespace {
 
 Digest from_xxh(const XXH128_hash_t& hash) {
     return Digest{hash.low64, hash.high64};
+}
+
+XXH3_state_t* xxh_state(std::byte* bytes) {
+    return std::launder(reinterpret_cast<XXH3_state_t*>(bytes));
+}
+const XXH3_state_t* xxh_state(const std::byte* bytes) {
+    return std::launder(reinterpret_cast<const XXH3_state_t*>(bytes));
 }
 
 }  // namespace
@@ -35,29 +44,17 @@ Digest digest_of(std::span<const std::byte> bytes) {
     return from_xxh(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
-struct DigestStream::State {
-    XXH3_state_t* xxh = XXH3_createState();
-
-    State() {
-        if (xxh == nullptr) throw std::bad_alloc();
-        XXH3_128bits_reset(xxh);
-    }
-    State(const State&) = delete;
-    State& operator=(const State&) = delete;
-    ~State() { XXH3_freeState(xxh); }
-};
-
-DigestStream::DigestStream() : state_(std::make_unique<State>()) {}
-DigestStream::~DigestStream() = default;
-DigestStream::DigestStream(DigestStream&&) noexcept = default;
-DigestStream& DigestStream::operator=(DigestStream&&) noexcept = default;
+DigestStream::DigestStream() {
+    static_assert(sizeof(XXH3_state_t) == sizeof state_ && alignof(XXH3_state_t) == alignof(DigestStream));
+    XXH3_128bits_reset(new (state_.data()) XXH3_state_t{});
+}
 
 void DigestStream::update(std::span<const std::byte> bytes) {
-    XXH3_128bits_update(state_->xxh, bytes.data(), bytes.size());
+    XXH3_128bits_update(xxh_state(state_.data()), bytes.data(), bytes.size());
 }
 
 Digest DigestStream::value() const {
-    return from_xxh(XXH3_128bits_digest(state_->xxh));
+    return from_xxh(XXH3_128bits_digest(xxh_state(state_.data())));
 }
 
 }  // namespace lockstep
