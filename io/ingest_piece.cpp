@@ -16,7 +16,7 @@ namespace lockstep {
 
 namespace {
 
-constexpr std::uint64_t magic = 0x3145434549505453;  // "STPIECE1"
+constexpr std::uint64_t magic = 0x3245434549505453;  // "STPIECE2"
 
 /// The last bytes of the file.
 struct Trailer {
@@ -24,6 +24,7 @@ struct Trailer {
     std::uint64_t token_bytes = 0;  ///< Of one token.
     std::uint64_t num_tokens = 0;
     std::uint64_t columns_bytes = 0;  ///< Between tokens and trailer.
+    PieceCounts counts;
     Digest tokens, columns;
     Digest self;  ///< Of the trailer in front of it.
 };
@@ -48,7 +49,6 @@ void each_column(Samples& samples, Use use) {
     use(samples.bad_offset);
     use(samples.bad_bytes);
     use(samples.bad_problems);
-    use(samples.left_out);
     use(samples.pipe_source);
     use(samples.pipe_identity);
 }
@@ -60,10 +60,15 @@ void add_to(std::vector<T>& all, const std::vector<T>& more) {
 
 }  // namespace
 
+PieceCounts& PieceCounts::operator+=(const PieceCounts& more) {
+    empty += more.empty;
+    too_short += more.too_short;
+    too_long += more.too_long;
+    repaired += more.repaired;
+    return *this;
+}
+
 void PieceSamples::append(const PieceSamples& more) {
-    std::vector<std::uint64_t> totals = left_out;
-    totals.resize(static_cast<std::size_t>(PieceLeftOut::count));
-    for (std::size_t i = 0; i < more.left_out.size(); ++i) totals[i] += more.left_out[i];
     add_to(tokens, more.tokens);
     add_to(source_index, more.source_index);
     add_to(source_offset, more.source_offset);
@@ -79,7 +84,7 @@ void PieceSamples::append(const PieceSamples& more) {
     add_to(bad_problems, more.bad_problems);
     add_to(pipe_source, more.pipe_source);
     add_to(pipe_identity, more.pipe_identity);
-    left_out = std::move(totals);
+    counts += more.counts;
 }
 
 struct PieceWriter::State {
@@ -127,6 +132,7 @@ void PieceWriter::finish() {
     });
     state_->trailer.tokens = state_->tokens.value();
     state_->trailer.columns = columns.value();
+    state_->trailer.counts = state_->samples.counts;
     state_->trailer.self = digest_of_head(state_->trailer);
     state_->file.write(std::as_bytes(std::span(&state_->trailer, 1)));
     state_->file.close();
@@ -152,6 +158,7 @@ struct PieceFile::State {
         std::vector<std::byte> columns(trailer.columns_bytes);
         file.read_at(trailer.num_tokens * trailer.token_bytes, columns);
         if (digest_of(columns) != trailer.columns) corrupt();
+        samples.counts = trailer.counts;
         std::size_t at = 0;
         each_column(samples, [&](auto& column) {
             std::uint64_t count = 0;

@@ -19,6 +19,15 @@
 
 namespace lockstep {
 
+/// Documents of a piece that are no samples, without those that could not be read;
+/// and those that are samples with U+FFFD in place of invalid UTF-8.
+struct PieceCounts {
+    std::uint64_t empty = 0, too_short = 0, too_long = 0;
+    std::uint64_t repaired = 0;
+
+    PieceCounts& operator+=(const PieceCounts& more);
+};
+
 /// What is known of the samples of a piece besides their tokens; n samples.
 struct PieceSamples {
     static constexpr std::uint32_t no_spans = ~std::uint32_t{0};
@@ -38,7 +47,7 @@ struct PieceSamples {
     std::vector<std::uint64_t> bad_offset;
     std::vector<std::uint32_t> bad_bytes;  ///< Of the problem's text.
     std::vector<char> bad_problems;
-    std::vector<std::uint64_t> left_out;  ///< By PieceLeftOut.
+    PieceCounts counts;
 
     // Of sources that can be read only once.
     std::vector<std::uint32_t> pipe_source;
@@ -47,9 +56,6 @@ struct PieceSamples {
     std::size_t size() const { return tokens.size(); }
     void append(const PieceSamples& more);
 };
-
-/// Those `repaired` (U+FFFD for invalid UTF-8) are counted with them, but not left out.
-enum class PieceLeftOut : std::size_t { empty, too_short, too_long, repaired, count };
 
 class PieceWriter {
   public:

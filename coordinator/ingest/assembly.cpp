@@ -83,13 +83,10 @@ class Assembly {
         const PieceFile file(piece_path_(piece), type_);
         const PieceSamples& samples = file.samples();
         count_bad(samples);
-        const auto counted = [&](PieceLeftOut reason) {
-            return samples.left_out.empty() ? 0 : samples.left_out[static_cast<std::size_t>(reason)];
-        };
-        totals_.empty += counted(PieceLeftOut::empty);
-        totals_.too_short += counted(PieceLeftOut::too_short);
-        totals_.too_long += counted(PieceLeftOut::too_long);
-        totals_.repaired += counted(PieceLeftOut::repaired);
+        totals_.empty += samples.counts.empty;
+        totals_.too_short += samples.counts.too_short;
+        totals_.too_long += samples.counts.too_long;
+        totals_.repaired += samples.counts.repaired;
         for (std::size_t i = 0; i < samples.pipe_source.size(); ++i) {
             identities_[samples.pipe_source[i]] = {
                 samples.pipe_identity[3 * i],

@@ -66,8 +66,7 @@ struct IngestJob {
 
 /// Look at the sources and divide them.
 /// @throws Error{not_found, corrupt_data}; Error{invalid_argument} also for a name or option that is no
-/// UTF-8:
-///         neither the job nor the corpus could hold it.
+///         UTF-8, which neither the job nor the corpus could hold.
 void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes);
 
 /// @throws Error{corrupt_data} if a source is not what it was when the job was made.

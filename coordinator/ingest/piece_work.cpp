@@ -33,7 +33,6 @@ class BatchMaker {
   public:
     BatchMaker(const IngestJob& job, const Tokenizer& tokenizer, Bench& bench, const DocumentBlock& block)
         : job_(job), tokenizer_(tokenizer), bench_(bench), block_(block) {
-        batch_.samples.left_out.resize(static_cast<std::size_t>(PieceLeftOut::count));
         two_bytes_ = corpus_format::token_type(tokenizer.vocabulary_size()) == ColumnType::u16;
     }
 
@@ -42,8 +41,8 @@ class BatchMaker {
         batch_.tokens.reserve(block_.bytes.size() * (two_bytes_ ? 2 : 4) / 2);
         const BlockCounts counts =
             bench_.parser.parse(block_, source, [this](const Document& document) { add(document); });
-        left_out(PieceLeftOut::empty) += counts.empty;
-        left_out(PieceLeftOut::repaired) += counts.repaired;
+        batch_.samples.counts.empty += counts.empty;
+        batch_.samples.counts.repaired += counts.repaired;
         for (const BadDocument& bad : counts.bad) {
             batch_.samples.bad_source.push_back(block_.source_index);
             batch_.samples.bad_offset.push_back(bad.offset);
@@ -55,25 +54,21 @@ class BatchMaker {
     }
 
   private:
-    std::uint64_t& left_out(PieceLeftOut reason) {
-        return batch_.samples.left_out[static_cast<std::size_t>(reason)];
-    }
-
     void add(const Document& document) {
         const SampleFilter& filter = job_.filter;
         if (!document.has_tokens && document.text.size() < filter.text_bytes_min) {
-            ++left_out(PieceLeftOut::too_short);
+            ++batch_.samples.counts.too_short;
             return;
         }
         if (!document.has_tokens && document.text.size() > filter.text_bytes_max) {
-            ++left_out(PieceLeftOut::too_long);
+            ++batch_.samples.counts.too_long;
             return;
         }
         const TokenizedDocument item = tokenize(document);
         if (item.tokens.size() < filter.tokens_min) {
-            ++left_out(PieceLeftOut::too_short);
+            ++batch_.samples.counts.too_short;
         } else if (item.tokens.size() > filter.tokens_max) {
-            ++left_out(PieceLeftOut::too_long);
+            ++batch_.samples.counts.too_long;
         } else {
             keep(document, item);
         }
