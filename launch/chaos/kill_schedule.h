@@ -21,8 +21,8 @@ enum class KillMoment {
 
 struct PlannedKill {
     KillTarget target = KillTarget::one_rank;
-    std::uint64_t victim =
-        0;  ///< Modulo the number of ranks; for at_call, whoever is killed, the rank of the call.
+    /// Modulo the number of ranks; for at_call, whoever is killed, the rank of the call.
+    std::uint64_t victim = 0;
     KillMoment moment = KillMoment::any_time;
     double share = 0;           ///< In [0, 1).
     std::uint64_t changes = 0;  ///< For at_commit: so many first.
@@ -33,7 +33,7 @@ struct PlannedKill {
 /// One run that is killed again and again, from its first start to its end.
 class KillSchedule {
   public:
-    /// @param calls_max  most calls before one that a kill is aimed at; 0: calls cannot be counted, and none
+    /// @param calls_max  most calls before one that a kill is aimed at; 0: they cannot be counted, so none
     /// is.
     KillSchedule(std::uint64_t seed, std::uint64_t kills_max, int ranks_max, std::uint64_t calls_max)
         : seed_(seed), kills_max_(kills_max), ranks_max_(ranks_max), calls_max_(calls_max) {}

@@ -3,10 +3,9 @@
 // whatever follows works.
 //
 // LOCKSTEP_FAULT_RUN=FOLDER  the run's folder, as realpath(3) gives it: nothing is counted outside of it.
-// LOCKSTEP_FAULT=N:WHAT      WHAT is an errno (ENOSPC, EIO, EINTR, EDQUOT), "short" (half of a write is
-// done),
-//                            "kill" (SIGKILL instead of the call) or "hold" (the call waits until somebody
-//                            kills the process). N counts from 0.
+// LOCKSTEP_FAULT=N:WHAT      N counts from 0; WHAT is an errno (ENOSPC, EIO, EINTR, EDQUOT), "short" (a
+//                            write is half done), "kill" (SIGKILL instead of the call) or "hold" (the call
+//                            waits until somebody kills the process).
 // LOCKSTEP_FAULT_RANK=R      only in the process of this rank; a process without a rank counts as rank 0.
 // LOCKSTEP_FAULT_MARK=FILE   made when the fault happens; where it is there already, none happens any more.
 // LOCKSTEP_FAULT_LOG=FILE    append the name of every counted call to FILE.R, R the rank.

@@ -132,7 +132,11 @@ int bench_in_world(const Invocation& invocation, const BenchStepArguments& a, Wo
     });
     ThreadPool pool(a.threads.value_or(default_threads(world)));
     if (report) {
-        report->data() = {{"cases", a.cases}, {"packs", a.packs}, {"ranks", ranks}, {"threads", pool.size()}};
+        report->data() = {{"cases", names},
+                          {"numerics", a.numerics.front()},
+                          {"packs", a.packs},
+                          {"ranks", ranks},
+                          {"threads", pool.size()}};
         invocation.say(std::to_string(ranks) + " ranks of " + std::to_string(pool.size()) + " thread(s), " +
                        std::to_string(a.packs) + " pack(s) a rank and step");
     }

@@ -37,7 +37,8 @@ bool blames_generation(const AttemptEnd& end) {
 }  // namespace
 
 bool means_killed(int exit_code) {
-    // SIGPIPE: mpirun writes to a rank that was killed while it started. 205 is its own for a lost daemon.
+    // 141 is what mpirun itself was seen to end with when ranks were killed while they started; 205 is its
+    // own for a lost daemon.
     return exit_code == exit_code_of(ErrorCode::peer_lost) || exit_code == signal_base + SIGKILL ||
            exit_code == signal_base + SIGSEGV || exit_code == signal_base + SIGPIPE ||
            exit_code == signal_base + SIGTERM || exit_code == 205;

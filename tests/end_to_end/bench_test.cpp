@@ -216,6 +216,8 @@ TEST(BenchStepTest, WeakScalingIsThatOfAStepOverThatOfSgemm) {
     const json object = bench_json(2, {"step", "--weak-scaling", "--case", "tiny:2x32", "--seconds", "0"});
     EXPECT_EQ(object["format"], "lockstep-bench-scaling");
     EXPECT_EQ(object["data"]["ranks"], 2);
+    EXPECT_EQ(object["data"]["cases"], json({"tiny:2x32"}));
+    EXPECT_EQ(object["data"]["numerics"], "fma256");
     const json row = row_of(object, "tiny:2x32");
     for (const char* figure :
          {"alone_seconds", "together_seconds", "step_scaling", "sgemm_alone_flop_per_second",
