@@ -34,6 +34,7 @@ PlanInput PlanInput::open(const std::filesystem::path& path, std::string name, D
             input.span_begin_.push_back(input.spans_.size() / 2);
         }
     }
+    input.scores_ = fingerprint_of_scores(corpus->sample_score());
     input.corpus_ = std::move(corpus);
     return input;
 }
@@ -53,9 +54,9 @@ SourceLengths PlanInput::lengths() const {
     } else {
         lengths.source.lengths = cache_->lengths_fingerprint();
         lengths.source.tokenizer_hash = cache_->tokenizer_hash();
-        lengths.source.scores = scores_;
-        lengths.sample_score = cache_->sample_score();
     }
+    lengths.source.scores = scores_;
+    lengths.sample_score = corpus_ ? corpus_->sample_score() : cache_->sample_score();
     return lengths;
 }
 

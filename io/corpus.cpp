@@ -1,6 +1,7 @@
 #include "io/corpus.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -45,6 +46,7 @@ struct Corpus::State {
     std::span<const std::uint64_t> loss_span_begin;  ///< Empty: no spans.
     std::span<const LossSpan> loss_spans;
     std::optional<TextView> keys;
+    std::span<const double> sample_score;
     std::span<const std::uint32_t> source_index;
     std::span<const std::uint64_t> source_offset;
     std::span<const std::uint64_t> source_digest;
@@ -174,6 +176,8 @@ struct Corpus::State {
         }
         if (file.has_column(columns::key_begin))
             keys = texts(columns::key_begin, columns::key_bytes, samples);
+        if (file.has_column(columns::sample_score))
+            sample_score = column<double>(columns::sample_score, samples);
     }
 
     void read_provenance() {
@@ -195,6 +199,10 @@ struct Corpus::State {
                 corrupt("sample " + std::to_string(sample) + " has 2^32 tokens or more");
             }
         }
+        const auto bad =
+            std::ranges::find_if(sample_score, [](double score) { return !std::isfinite(score); });
+        if (bad != sample_score.end())
+            corrupt("the score of sample " + std::to_string(bad - sample_score.begin()) + " is not finite");
     }
 
     void check_loss_spans() const {
@@ -339,6 +347,10 @@ bool Corpus::has_keys() const {
 std::string_view Corpus::key(std::uint64_t sample) const {
     LOCKSTEP_EXPECTS(sample < num_samples());
     return state_->keys ? state_->keys->at(sample) : std::string_view();
+}
+
+std::span<const double> Corpus::sample_score() const {
+    return state_->sample_score;
 }
 
 void Corpus::read_tokens(std::uint64_t sample, std::uint64_t offset, std::span<std::uint32_t> out) const {

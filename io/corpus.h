@@ -62,6 +62,7 @@ struct SampleRecord {
     std::uint32_t source_index = 0;
     std::uint64_t source_offset = 0;  ///< Byte offset of the document in its source.
     Digest source_digest;             ///< Of the document's bytes.
+    std::optional<double> score;      ///< Finite; of all samples or of none.
 };
 
 /// One sample whose tokens lie elsewhere, stored as the corpus will store them.
@@ -73,6 +74,7 @@ struct StoredSample {
     std::uint32_t source_index = 0;
     std::uint64_t source_offset = 0;
     Digest source_digest;
+    std::optional<double> score;
 };
 
 /// What a corpus is known by, as it was published.
@@ -94,7 +96,8 @@ class CorpusWriter {
     std::uint32_t add_source(const SourceFile& source);
     /// The digest and size of a source become known only after reading it.
     void set_source(std::uint32_t index, const SourceFile& source);
-    /// @throws Error{invalid_argument} naming a token id beyond the vocabulary or a bad span.
+    /// @throws Error{invalid_argument} naming a token id beyond the vocabulary, a bad span, or a score that
+    /// is not finite or that only some samples have.
     void add(const SampleRecord& sample);
     /// Documents left out, by reason ("bad_line", "empty"); recorded in the corpus.
     void count_left_out(std::string_view reason, std::uint64_t documents);
@@ -146,6 +149,8 @@ class Corpus {
     std::span<const LossSpan> loss_spans(std::uint64_t sample) const;
     bool has_keys() const;
     std::string_view key(std::uint64_t sample) const;
+    /// (num_samples) or empty: none known. No part of the content fingerprint.
+    std::span<const double> sample_score() const;
 
     /// Tokens [offset, offset + out.size()) of a sample, widened to u32. Checks the digest blocks touched.
     void read_tokens(std::uint64_t sample, std::uint64_t offset, std::span<std::uint32_t> out) const;

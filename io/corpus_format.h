@@ -31,6 +31,7 @@ inline constexpr std::string_view loss_span_begin = "/loss_span_begin";
 inline constexpr std::string_view loss_spans = "/loss_spans";
 inline constexpr std::string_view key_begin = "/key_begin";
 inline constexpr std::string_view key_bytes = "/key_bytes";
+inline constexpr std::string_view sample_score = "/sample_score";
 inline constexpr std::string_view source_index = "/source_index";
 inline constexpr std::string_view source_offset = "/source_offset";
 inline constexpr std::string_view source_digest = "/source_digest";

@@ -31,7 +31,12 @@ std::string common_record(std::span<const Corpus> inputs) {
     return same ? record : std::string();
 }
 
-void add_samples(const Corpus& input, const std::vector<bool>& kept, CorpusWriter& writer) {
+/// Of the samples of one corpus all have a score or none.
+bool all_have_scores(std::span<const Corpus> inputs) {
+    return std::ranges::all_of(inputs, [](const Corpus& input) { return !input.sample_score().empty(); });
+}
+
+void add_samples(const Corpus& input, const std::vector<bool>& kept, bool with_scores, CorpusWriter& writer) {
     std::uint32_t first_source = 0;
     bool any = false;
     for (const SourceFile& source : input.sources()) {
@@ -44,7 +49,8 @@ void add_samples(const Corpus& input, const std::vector<bool>& kept, CorpusWrite
         const Corpus::Provenance from = input.provenance(sample);
         writer.add_stored({input.sample_tokens(sample), input.has_loss_spans(), input.loss_spans(sample),
                            input.key(sample), first_source + from.source_index, from.source_offset,
-                           from.source_digest});
+                           from.source_digest,
+                           with_scores ? std::optional(input.sample_score()[sample]) : std::nullopt});
     }
 }
 
@@ -66,11 +72,12 @@ PublishedCorpus rewrite_corpus(const std::filesystem::path& path, std::span<cons
     require_one_tokenizer(inputs);
     CorpusWriter writer(path, inputs.front().tokenizer(), overwrite);
     writer.set_ingest_record(common_record(inputs));
+    const bool with_scores = all_have_scores(inputs);
     std::vector<std::vector<bool>> kept;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         kept.emplace_back(inputs[i].num_samples());
         for (std::uint64_t sample = 0; sample < kept[i].size(); ++sample) kept[i][sample] = keep(i, sample);
-        add_samples(inputs[i], kept[i], writer);
+        add_samples(inputs[i], kept[i], with_scores, writer);
         for (const auto& [reason, documents] : inputs[i].left_out()) writer.count_left_out(reason, documents);
     }
     return writer.publish([&](const CorpusWriter::TokenSink& sink) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <string>
@@ -180,6 +181,7 @@ struct CorpusWriter::State {
     std::vector<std::uint32_t> loss_spans;
     TextColumn keys;
     bool has_keys = false;
+    std::vector<double> sample_score;
     std::vector<std::uint32_t> source_index;
     std::vector<std::uint64_t> source_offset;
     std::vector<std::uint64_t> source_digest;
@@ -206,6 +208,7 @@ struct CorpusWriter::State {
                    std::to_string(sources.size()) + " sources added");
         }
         check_spans(sample);
+        check_score(sample);
     }
 
     void check_tokens(std::span<const std::uint32_t> tokens) const {
@@ -226,6 +229,14 @@ struct CorpusWriter::State {
             }
             end = span.end;
         }
+    }
+
+    void check_score(const StoredSample& sample) const {
+        if (num_samples() > 0 && sample.score.has_value() != !sample_score.empty()) {
+            refuse(sample.score ? "a score, which the samples before it have not"
+                                : "no score, which the samples before it have");
+        }
+        if (sample.score && !std::isfinite(*sample.score)) refuse("a score that is not finite");
     }
 
     /// A span that names no token is left out.
@@ -256,7 +267,7 @@ struct CorpusWriter::State {
     void add(const SampleRecord& sample) {
         check_tokens(sample.tokens);
         add({sample.tokens.size(), sample.has_loss_spans, sample.loss_spans, sample.key, sample.source_index,
-             sample.source_offset, sample.source_digest});
+             sample.source_offset, sample.source_digest, sample.score});
         spool.add(sample.tokens);
     }
 
@@ -265,6 +276,7 @@ struct CorpusWriter::State {
         add_spans(sample);
         keys.add(sample.key);
         has_keys = has_keys || !sample.key.empty();
+        if (sample.score) sample_score.push_back(*sample.score);
         source_index.push_back(sample.source_index);
         source_offset.push_back(sample.source_offset);
         source_digest.push_back(sample.source_digest.low);
@@ -280,6 +292,7 @@ struct CorpusWriter::State {
             file.column<std::uint32_t>(columns::loss_spans, loss_spans, 2);
         }
         if (has_keys) keys.write(file, columns::key_begin, columns::key_bytes);
+        if (!sample_score.empty()) file.column<double>(columns::sample_score, sample_score);
         file.column<std::uint32_t>(columns::source_index, source_index);
         file.column<std::uint64_t>(columns::source_offset, source_offset);
         file.column<std::uint64_t>(columns::source_digest, source_digest, 2);

@@ -43,6 +43,7 @@ void each_column(Samples& samples, Use use) {
     use(samples.text_digest);
     use(samples.key_bytes);
     use(samples.keys);
+    use(samples.scores);
     use(samples.num_spans);
     use(samples.spans);
     use(samples.bad_source);
@@ -76,6 +77,7 @@ void PieceSamples::append(const PieceSamples& more) {
     add_to(text_digest, more.text_digest);
     add_to(key_bytes, more.key_bytes);
     add_to(keys, more.keys);
+    add_to(scores, more.scores);
     add_to(num_spans, more.num_spans);
     add_to(spans, more.spans);
     add_to(bad_source, more.bad_source);

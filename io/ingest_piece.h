@@ -39,6 +39,7 @@ struct PieceSamples {
     std::vector<std::uint64_t> text_digest;    ///< (2n) of the text alone.
     std::vector<std::uint32_t> key_bytes;      ///< (n)
     std::vector<char> keys;
+    std::vector<double> scores;            ///< (n) or empty: the documents have none.
     std::vector<std::uint32_t> num_spans;  ///< (n) `no_spans`: the whole sample is trained.
     std::vector<std::uint32_t> spans;      ///< Begin and end of each.
 

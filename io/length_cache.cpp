@@ -147,9 +147,13 @@ Fingerprint LengthCache::lengths_fingerprint() const {
 }
 
 Fingerprint LengthCache::scores_fingerprint() const {
-    if (state_->sample_score.empty()) return {};
+    return fingerprint_of_scores(sample_score());
+}
+
+Fingerprint fingerprint_of_scores(std::span<const double> sample_score) {
+    if (sample_score.empty()) return {};
     FingerprintBuilder builder("lockstep-scores-v1");
-    builder.add_array(state_->sample_score);
+    builder.add_array(sample_score);
     return builder.finish();
 }
 
@@ -157,6 +161,7 @@ LengthCache lengths_of(const Corpus& corpus) {
     LengthColumns lengths;
     lengths.tokenizer_hash = corpus.tokenizer().fingerprint.hex();
     const std::uint64_t num_samples = corpus.num_samples();
+    lengths.sample_score.assign(corpus.sample_score().begin(), corpus.sample_score().end());
     lengths.sample_tokens.reserve(num_samples);
     if (corpus.has_loss_spans()) lengths.loss_tokens.reserve(num_samples);
     for (std::uint64_t sample = 0; sample < num_samples; ++sample) {

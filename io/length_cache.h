@@ -59,8 +59,7 @@ class LengthCache {
     std::span<const double> sample_score() const;        ///< (num_samples) or empty
 
     Fingerprint lengths_fingerprint() const;
-    /// Over (count, the doubles' bits); empty without scores.
-    Fingerprint scores_fingerprint() const;
+    Fingerprint scores_fingerprint() const;  ///< As fingerprint_of_scores.
 
     /// Everything that opening a large lengths.h5 leaves for later: every block, ids unique, fingerprint.
     void verify_everything() const;
@@ -79,6 +78,9 @@ Fingerprint fingerprint_of_lengths(std::span<const std::uint64_t> sample_tokens,
                                    std::span<const std::uint64_t> key_begin, std::span<const char> key_bytes);
 Fingerprint fingerprint_of_lengths(std::span<const std::uint32_t> sample_tokens,
                                    std::span<const std::uint64_t> key_begin, std::span<const char> key_bytes);
+
+/// Over (count, the doubles' bits); empty without scores.
+Fingerprint fingerprint_of_scores(std::span<const double> sample_score);
 
 /// Samples of a corpus; `loss_tokens` counted from its loss spans, if it has any.
 LengthCache lengths_of(const Corpus& corpus);

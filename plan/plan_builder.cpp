@@ -83,11 +83,11 @@ std::vector<double> scores_of_segments(std::span<const SourceLengths> sources, c
     std::vector<double> sample_score;
     for (const SourceLengths& source : sources) {
         if (source.sample_score.size() != source.sample_tokens.size()) {
-            throw Error(
-                ErrorCode::invalid_argument,
-                "source '" + source.source.name +
-                    "' has no scores, and the order is by score; add a score to every line of its lengths "
-                    "file, or choose another --order");
+            throw Error(ErrorCode::invalid_argument,
+                        "source '" + source.source.name +
+                            "' has no scores, and the order is by score; ingest it with --score-field, add a "
+                            "score to "
+                            "every line of its lengths file, or choose another --order");
         }
         for (std::size_t i = 0; i < source.sample_score.size(); ++i) {
             if (!std::isfinite(source.sample_score[i])) {

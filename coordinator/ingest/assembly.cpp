@@ -106,6 +106,7 @@ class Assembly {
             sample.loss_spans = spans_;
             sample.key = {samples.keys.data() + key_begin, samples.key_bytes[i]};
             key_begin += samples.key_bytes[i];
+            if (!samples.scores.empty()) sample.score = samples.scores[i];
             sample.source_index = samples.source_index[i];
             sample.source_offset = samples.source_offset[i];
             sample.source_digest = {samples.source_digest[2 * i], samples.source_digest[2 * i + 1]};

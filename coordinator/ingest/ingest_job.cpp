@@ -26,6 +26,7 @@ json document_json(const DocumentOptions& options) {
                    {"key_field", options.key_field},
                    {"document_bytes_max", options.document_bytes_max},
                    {"expansion_max", options.expansion_max}};
+    if (!options.score_field.empty()) object["score_field"] = options.score_field;
     if (!options.chat.empty()) object["chat"] = options.chat;
     if (options.invalid_utf8 == InvalidUtf8::replace) object["invalid_utf8"] = "replace";
     return object;
@@ -36,6 +37,7 @@ DocumentOptions document_of(const json& object) {
     parse_document_rule(object.at("document").get<std::string>(), options);
     options.text_field = object.at("text_field").get<std::string>();
     options.key_field = object.at("key_field").get<std::string>();
+    options.score_field = object.value("score_field", "");
     options.chat = object.value("chat", "");
     options.invalid_utf8 = object.contains("invalid_utf8") ? InvalidUtf8::replace : InvalidUtf8::refuse;
     options.document_bytes_max = object.at("document_bytes_max").get<std::uint64_t>();
@@ -129,6 +131,7 @@ void require_utf8_options(const DocumentOptions& options) {
     require_utf8(options.separator, "the separator of --document");
     require_utf8(options.text_field, "--text-field");
     require_utf8(options.key_field, "--key-field");
+    require_utf8(options.score_field, "--score-field");
 }
 
 }  // namespace

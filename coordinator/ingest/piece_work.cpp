@@ -104,6 +104,7 @@ class BatchMaker {
                        : digest_of(std::as_bytes(std::span(document.text.data(), document.text.size()))));
         samples.key_bytes.push_back(static_cast<std::uint32_t>(document.key.size()));
         samples.keys.insert(samples.keys.end(), document.key.begin(), document.key.end());
+        if (document.score) samples.scores.push_back(*document.score);
         put_spans(item);
         put_tokens(item.tokens);
     }

@@ -207,6 +207,7 @@ class BlockWalk {
             return;
         }
         if (fields.key) document.key = *fields.key;
+        document.score = fields.score;
         hand_over(document, offset, line, valid);
     }
 
@@ -232,6 +233,7 @@ class BlockWalk {
         const std::string_view prompt = bytes.substr(0, row.prompt_bytes);
         Document document;
         document.has_prompt = row.has_prompt;
+        document.score = row.score;
         const bool valid = is_utf8(bytes) && is_utf8(key);
         if (valid) {
             document.key = key;

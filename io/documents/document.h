@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,7 @@ struct DocumentOptions {
     std::string separator;
     std::string text_field = "text";  ///< JSONL and Parquet: field of the text.
     std::string key_field = "id";     ///< The user's id (string or integer); absent: no key.
+    std::string score_field;          ///< JSONL and Parquet: a number of every document; empty: none is read.
     std::string chat;                 ///< JSONL: `messages` are written in this chat format; empty: none are.
     InvalidUtf8 invalid_utf8 = InvalidUtf8::refuse;
     std::uint64_t skip_bad_max = 0;  ///< --skip-bad N: bad documents tolerated over all files.
@@ -54,6 +56,7 @@ struct Document {
     std::string_view prompt;         ///< Prefix of `text`.
     std::span<const ChatPart> chat;  ///< Of `text`, if it is a conversation; empty: it is none.
     std::string_view key;            ///< Empty: none.
+    std::optional<double> score;     ///< Finite; there with DocumentOptions::score_field.
     bool has_tokens = false;         ///< From a tokenized source: `tokens` instead of `text`.
     std::span<const std::uint32_t> tokens;
     std::uint32_t source_index = 0;

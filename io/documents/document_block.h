@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "io/documents/source_kind.h"
@@ -26,6 +27,7 @@ struct BlockRow {
     std::size_t prompt_bytes = 0;
     bool has_prompt = false;
     BlockSlice key;
+    std::optional<double> score;    ///< Finite.
     const char* problem = nullptr;  ///< What makes the row a bad one; nullptr: nothing.
 };
 

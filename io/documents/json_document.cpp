@@ -2,6 +2,8 @@
 
 #include <simdjson.h>
 
+#include <cmath>
+
 #include "io/documents/document_block.h"
 
 namespace lockstep {
@@ -46,6 +48,16 @@ struct JsonDocumentParser::State {
         return {};
     }
 
+    static std::string set_score(std::optional<double>& score, std::string_view name,
+                                 simdjson::dom::element value) {
+        if (score) return twice(name);
+        double number = 0;
+        if (value.get_double().get(number) != simdjson::SUCCESS || !std::isfinite(number))
+            return "field '" + std::string(name) + "' is not a finite number";
+        score = number;
+        return {};
+    }
+
     static std::string set_message(ChatMessage& message, simdjson::dom::element value) {
         simdjson::dom::object object;
         if (value.get_object().get(object) != simdjson::SUCCESS) return "not an object";
@@ -76,19 +88,23 @@ struct JsonDocumentParser::State {
         return {};
     }
 
-    std::string set_chat_field(JsonFields& fields, std::string_view name,
-                               simdjson::dom::element value) const {
-        if (name == "messages") return set_messages(fields.messages, value);
-        if (name == options.key_field && !value.is_null()) return set_key(fields.key, name, value);
+    std::string set_content(JsonFields& fields, std::string_view name, simdjson::dom::element value) const {
+        if (!options.chat.empty())
+            return name == "messages" ? set_messages(fields.messages, value) : std::string();
+        if (name == options.text_field) return set_text(fields.text, name, value);
+        if (name == "prompt") return set_text(fields.prompt, name, value);
+        if (name == "response") return set_text(fields.response, name, value);
         return {};
     }
 
     std::string set_field(JsonFields& fields, std::string_view name, simdjson::dom::element value) const {
-        if (name == options.text_field) return set_text(fields.text, name, value);
-        if (name == "prompt") return set_text(fields.prompt, name, value);
-        if (name == "response") return set_text(fields.response, name, value);
-        if (name == options.key_field && !value.is_null()) return set_key(fields.key, name, value);
-        return {};
+        if (!options.score_field.empty() && name == options.score_field) {
+            if (std::string problem = set_score(fields.score, name, value); !problem.empty()) return problem;
+        }
+        if (name == options.key_field && !value.is_null()) {
+            if (std::string problem = set_key(fields.key, name, value); !problem.empty()) return problem;
+        }
+        return set_content(fields, name, value);
     }
 };
 
@@ -109,10 +125,10 @@ std::string JsonDocumentParser::parse(std::string_view line, JsonFields& fields)
     bool has_messages = false;
     for (const auto& [name, value] : object) {
         has_messages = has_messages || name == "messages";
-        std::string problem =
-            chat ? state_->set_chat_field(fields, name, value) : state_->set_field(fields, name, value);
-        if (!problem.empty()) return problem;
+        if (std::string problem = state_->set_field(fields, name, value); !problem.empty()) return problem;
     }
+    if (!state_->options.score_field.empty() && !fields.score)
+        return "no field '" + state_->options.score_field + "', which --score-field names";
     if (chat) return fields.messages ? "" : "no field 'messages', which --chat needs";
     if (!fields.text && !(fields.prompt && fields.response)) {
         return "no field '" + state_->options.text_field + "', nor 'prompt' and 'response'; " +

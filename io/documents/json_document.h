@@ -18,6 +18,7 @@ namespace lockstep {
 struct JsonFields {
     std::optional<std::string_view> text, prompt, response;
     std::optional<std::string> key;
+    std::optional<double> score;                       ///< Only with DocumentOptions::score_field.
     std::optional<std::vector<ChatMessage>> messages;  ///< Only with DocumentOptions::chat.
 };
 

@@ -53,6 +53,10 @@ int run_merge(const Invocation& invocation, const MergeArguments& arguments) {
         arguments.output, corpora, [](std::size_t, std::uint64_t) { return true; }, overwrite);
     auto list = nlohmann::ordered_json::array();
     say_written(invocation, arguments.output, merged, list);
+    const auto has_scores = [](const Corpus& corpus) { return !corpus.sample_score().empty(); };
+    const auto without = std::ranges::find_if_not(corpora, has_scores);
+    if (without != corpora.end() && std::ranges::any_of(corpora, has_scores))
+        invocation.say("  scores are left out: '" + without->path().string() + "' has none");
     invocation.give(list.front());
     return 0;
 }

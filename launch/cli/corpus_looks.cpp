@@ -42,6 +42,7 @@ nlohmann::ordered_json CorpusReader::json(std::uint64_t sample, bool with_tokens
     object["source_offset"] = from.source_offset;
     object["source_digest"] = from.source_digest.hex();
     object["num_tokens"] = corpus_.sample_tokens(sample);
+    if (!corpus_.sample_score().empty()) object["score"] = corpus_.sample_score()[sample];
     if (corpus_.has_loss_spans()) {
         object["loss_spans"] = nlohmann::ordered_json::array();
         for (const LossSpan& span : corpus_.loss_spans(sample))

@@ -117,6 +117,8 @@ void add_document_options(CLI::App& verb, DocumentArguments& arguments) {
     verb.add_option("--text-field", arguments.options.text_field,
                     "JSONL, Parquet: field that holds the text");
     verb.add_option("--key-field", arguments.options.key_field, "JSONL, Parquet: field that holds your id");
+    verb.add_option("--score-field", arguments.options.score_field,
+                    "JSONL, Parquet: field that holds a number of every document, for --order score-stages");
     verb.add_option("--chat", arguments.options.chat,
                     "JSONL of conversations (messages of role and content): write them as chatml, llama, "
                     "llama2, phi, gemma, zephyr, vicuna or alpaca; only what the assistant says is trained");
@@ -155,7 +157,14 @@ std::vector<std::filesystem::path> list_sources(const DocumentArguments& argumen
             std::filesystem::is_block_file(source, absent)) {
             throw Error(ErrorCode::invalid_argument, "'" + source.string() + "' is a device, not a document");
         }
-        if (!arguments.options.chat.empty() && source_kind_of(source).content != SourceContent::json_lines) {
+        const SourceContent content = source_kind_of(source).content;
+        const bool has_fields = content == SourceContent::json_lines || content == SourceContent::parquet;
+        if (!arguments.options.score_field.empty() && !has_fields) {
+            throw Error(
+                ErrorCode::invalid_argument,
+                "'" + source.string() + "' has no fields; --score-field reads those of JSONL and Parquet");
+        }
+        if (!arguments.options.chat.empty() && content != SourceContent::json_lines) {
             throw Error(ErrorCode::invalid_argument,
                         "'" + source.string() + "' is not JSONL; --chat reads conversations of *.jsonl");
         }

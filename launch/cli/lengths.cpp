@@ -60,6 +60,7 @@ int run_build(const Invocation& invocation, const BuildArguments& arguments) {
         columns.sample_tokens.push_back(static_cast<std::uint32_t>(item.tokens.size()));
         columns.add_key(document.key);
         any_key = any_key || !document.key.empty();
+        if (document.score) columns.sample_score.push_back(*document.score);
         any_span = any_span || item.has_loss_spans;
         columns.loss_tokens.push_back(targets_of(item));
     };

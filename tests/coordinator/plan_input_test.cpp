@@ -45,10 +45,14 @@ TEST_F(PlanInputTest, ScoresComeWithTheirFingerprint) {
                                         "{\"sample_id\": \"a\", \"length\": 5, \"score\": 0.5}\n"
                                         "{\"sample_id\": \"b\", \"length\": 6, \"score\": 2}\n");
     write_lengths(directory_ / "lengths.h5", open_lengths(lines), Overwrite::no);
+    std::filesystem::create_directory(directory_ / "corpus");
     FingerprintBuilder expected("lockstep-scores-v1");
     expected.add_array(std::span<const double>(std::vector<double>{0.5, 2}));
     const Fingerprint scores = expected.finish();
-    for (const char* file : {"lengths.jsonl", "lengths.h5"}) {
+    write_small_corpus(directory_ / "corpus/lengths.h5",
+                       {{small_tokens(5, 1), {}, "a", 0.5}, {small_tokens(6, 2), {}, "b", 2}});
+    EXPECT_EQ(lengths_of(Corpus::open(directory_ / "corpus/lengths.h5")).scores_fingerprint(), scores);
+    for (const char* file : {"lengths.jsonl", "lengths.h5", "corpus/lengths.h5"}) {
         const PlanInput input = PlanInput::open(directory_ / file, "");
         EXPECT_THAT(input.lengths().sample_score, ElementsAre(0.5, 2));
         EXPECT_EQ(input.lengths().source.scores, scores);

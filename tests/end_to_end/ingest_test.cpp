@@ -327,6 +327,52 @@ TEST_F(IngestTest, CorpusToolsKeepEverySample) {
               run({"corpus", "show", path("t.h5"), "2", "--tokens", "--json"}).at("tokens"));
 }
 
+TEST_F(IngestTest, ScoresOfDocumentsOrderAPlan) {
+    const auto write = [&](const std::string& name, int first) {
+        std::string text;
+        for (int i = first; i < first + 60; ++i)
+            text += json({{"text", "document " + std::to_string(i)},
+                          {"id", "d" + std::to_string(i)},
+                          {"quality", i * 37 % 101 / 4.0}})
+                        .dump() +
+                    "\n";
+        return directory_.write(name, text).string();
+    };
+    const std::string a = write("a.jsonl", 0), b = write("b.jsonl", 60);
+    const std::vector<std::string> scored{"--score-field", "quality"};
+    run(ingest({a, b}, "both.h5", {"--score-field", "quality", "--piece-bytes", "700"}), 2);
+    run(ingest({a}, "a.h5", scored));
+    run(ingest({b}, "b.h5", scored));
+    run(ingest({b}, "plain.h5"));
+    EXPECT_EQ(run({"corpus", "show", path("both.h5"), "77", "--json"}).at("score"), 77 * 37 % 101 / 4.0);
+    EXPECT_FALSE(run({"corpus", "show", path("plain.h5"), "0", "--json"}).contains("score"));
+
+    // From the corpus, its lengths and parts of it joined: the same order.
+    run({"corpus", "merge", path("a.h5"), path("b.h5"), "-o", path("merged.h5"), "--json"});
+    run({"lengths", "convert", path("both.h5"), "-o", path("lengths.jsonl"), "--json"});
+    run({"lengths", "build", "-t", "bytes", "-d", a, b, "-o", path("built.h5"), "--score-field", "quality",
+         "--json"});
+    const auto batches = [&](const std::string& from) {
+        const std::string plan = path("plan-" + from);
+        run({"batchplan", "build", "-l", "s=" + path(from), "-b", "64", "--order", "score-stages", "--stages",
+             "3", "-o", plan, "--json"});
+        return directory_.read("plan-" + from + "/plan.jsonl");
+    };
+    const std::string expected = batches("both.h5");
+    EXPECT_FALSE(expected.empty());
+    for (const char* from : {"merged.h5", "lengths.jsonl", "built.h5"})
+        EXPECT_TRUE(batches(from) == expected) << from;
+
+    refused({"batchplan", "build", "-l", path("plain.h5"), "--order", "score-stages", "-o", path("p")}, 2,
+            "--score-field");
+    const ProgramResult mixed =
+        run_lockstep_program(0, {"corpus", "merge", path("a.h5"), path("plain.h5"), "-o", path("m.h5")});
+    EXPECT_EQ(mixed.exit_code, 0);
+    EXPECT_THAT(mixed.out, HasSubstr("scores are left out: '" + path("plain.h5") + "' has none"));
+    refused(ingest({a, b}, "x.h5", {"--score-field", "absent"}), 65, "no field 'absent'");
+    refused(ingest({directory_.write("t.txt", "text").string()}, "x.h5", scored), 2, "has no fields");
+}
+
 TEST_F(IngestTest, CorpusToolsReplaceNothingButCorpora) {
     run(ingest({write_lines("a.jsonl", 60)}, "a.h5"));
     const std::string before = directory_.read("a.h5");

@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 #include <utility>
@@ -55,6 +56,7 @@ struct Sample {
     std::vector<std::uint32_t> tokens;
     std::optional<std::vector<LossSpan>> spans;
     std::string key;
+    std::optional<double> score = {};
 };
 
 SampleRecord record_of(const Sample& sample, std::uint64_t offset) {
@@ -63,6 +65,7 @@ SampleRecord record_of(const Sample& sample, std::uint64_t offset) {
     record.has_loss_spans = sample.spans.has_value();
     if (sample.spans) record.loss_spans = *sample.spans;
     record.key = sample.key;
+    record.score = sample.score;
     record.source_offset = offset;
     record.source_digest = digest_of_array(std::span(std::as_const(sample.tokens)));
     return record;
@@ -150,6 +153,21 @@ TEST(CorpusTest, SpansAndKeysComeBack) {
     EXPECT_EQ(corpus.key(0), "first");
     EXPECT_EQ(corpus.key(1), "zweite");
     EXPECT_EQ(corpus.key(3), "");
+}
+
+TEST(CorpusTest, ScoresComeBackAndAreNoContent) {
+    const TemporaryDirectory directory;
+    std::vector<Sample> scored = rich_samples;
+    const std::vector<double> scores{0.1, -1e300, 0, 5e-324};
+    for (std::size_t i = 0; i < scored.size(); ++i) scored[i].score = scores[i];
+    write_corpus(directory / "scored.h5", scored);
+    write_corpus(directory / "plain.h5", rich_samples);
+    const Corpus corpus = Corpus::open(directory / "scored.h5");
+    const Corpus plain = Corpus::open(directory / "plain.h5");
+    EXPECT_THAT(corpus.sample_score(), ElementsAreArray(scores));
+    EXPECT_THAT(plain.sample_score(), IsEmpty());
+    EXPECT_EQ(corpus.content_fingerprint(), plain.content_fingerprint());
+    EXPECT_EQ(corpus.lengths_fingerprint(), plain.lengths_fingerprint());
 }
 
 TEST(CorpusTest, StoresTheNarrowestWidthForTheVocabulary) {
@@ -278,7 +296,7 @@ class CorpusForger {
   public:
     CorpusForger(const std::filesystem::path& from, const std::filesystem::path& to) : from_(from), to_(to) {}
 
-    CorpusForger& set(const std::string& name, std::vector<std::uint64_t> values) {
+    CorpusForger& set(const std::string& name, std::vector<double> values) {
         columns_[name] = std::move(values);
         return *this;
     }
@@ -325,7 +343,7 @@ class CorpusForger {
     void copy_values(const ColumnFile& source, const ColumnFile::Info& info, ColumnFileWriter& writer) {
         std::vector<T> values;
         if (columns_.contains(info.name)) {
-            for (const std::uint64_t value : columns_[info.name]) values.push_back(static_cast<T>(value));
+            for (const double value : columns_[info.name]) values.push_back(static_cast<T>(value));
         } else {
             const auto column = source.column<T>(info.name);
             values.assign(column.begin(), column.end());
@@ -342,13 +360,15 @@ class CorpusForger {
                 return copy_values<std::uint16_t>(source, info, writer);
             case ColumnType::u32:
                 return copy_values<std::uint32_t>(source, info, writer);
+            case ColumnType::f64:
+                return copy_values<double>(source, info, writer);
             default:
                 return copy_values<std::uint64_t>(source, info, writer);
         }
     }
 
     std::filesystem::path from_, to_;
-    std::map<std::string, std::vector<std::uint64_t>> columns_;
+    std::map<std::string, std::vector<double>> columns_;
     std::map<std::string, std::uint64_t> numbers_;
     std::map<std::string, std::string> texts_;
     std::set<std::string> absent_;
@@ -413,6 +433,17 @@ TEST_F(CorpusCrossCheckTest, CountsAndProvenance) {
                    "rows of '/source_offset' is 3, expected 4");
 }
 
+TEST_F(CorpusCrossCheckTest, Scores) {
+    std::vector<Sample> scored = rich_samples;
+    for (Sample& sample : scored) sample.score = 1;
+    write_corpus(directory_ / "sound.h5", scored);
+    expect_corrupt(forge().set("/sample_score", {1, 2, 3}).failure(),
+                   "rows of '/sample_score' is 3, expected 4");
+    const double infinity = std::numeric_limits<double>::infinity();
+    expect_corrupt(forge().set("/sample_score", {1, 2, infinity, 3}).failure(),
+                   "score of sample 2 is not finite");
+}
+
 TEST_F(CorpusCrossCheckTest, Fingerprints) {
     const std::string other = FingerprintBuilder("other").finish().hex();
     expect_corrupt(forge().set_attribute("content_fingerprint", other).failure(), "expected " + other);
@@ -472,6 +503,18 @@ TEST_F(CorpusWriterTest, NamesABadSpan) {
     expect_refused({{1, 2, 3}, {{{0, 4}}}, ""}, "loss span [0, 4)");
     expect_refused({{1, 2, 3}, {{{2, 1}}}, ""}, "loss span [2, 1)");
     expect_refused({{1, 2, 3}, {{{0, 2}, {1, 3}}}, ""}, "loss span [1, 3)");
+}
+
+TEST_F(CorpusWriterTest, RefusesAScoreOfSomeSamplesOnly) {
+    expect_refused({{1}, {}, "", std::numeric_limits<double>::quiet_NaN()}, "not finite");
+    writer_.add(record_of({{1}, {}, "", 0.5}, 0));
+    expect_refused({{2}, {}, ""}, "sample 1: no score");
+    CorpusWriter plain(directory_ / "plain.h5", small_tokenizer(), Overwrite::no);
+    plain.add_source({"a.txt", 0, {}});
+    plain.add(record_of({{1}, {}, ""}, 0));
+    const Failure failure = failure_of([&] { plain.add(record_of({{2}, {}, "", 0.5}, 0)); });
+    EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
+    EXPECT_THAT(failure.text, HasSubstr("sample 1: a score"));
 }
 
 TEST_F(CorpusWriterTest, RefusesAnUnknownSource) {

@@ -22,6 +22,7 @@ struct SmallSample {
     std::vector<std::uint32_t> tokens;
     std::optional<std::vector<LossSpan>> spans;  ///< None: the whole sample is trained.
     std::string key;
+    std::optional<double> score = {};
 };
 
 inline constexpr std::uint64_t small_vocabulary = 300;
@@ -55,6 +56,7 @@ inline std::filesystem::path write_small_corpus(const std::filesystem::path& pat
         record.has_loss_spans = sample.spans.has_value();
         if (sample.spans) record.loss_spans = *sample.spans;
         record.key = sample.key;
+        record.score = sample.score;
         writer.add(record);
     }
     writer.publish();

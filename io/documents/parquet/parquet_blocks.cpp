@@ -1,6 +1,7 @@
 #include "io/documents/parquet/parquet_blocks.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -33,6 +34,14 @@ class ParquetBlocks : public BlockReader {
         prompt_ = find_parquet_column(footer_, "prompt", name);
         response_ = find_parquet_column(footer_, "response", name);
         key_ = find_parquet_column(footer_, options.key_field, name);
+        if (!options.score_field.empty()) {
+            score_ = find_parquet_column(footer_, options.score_field, name);
+            if (!score_) {
+                throw Error(ErrorCode::invalid_argument,
+                            "'" + name + "' has no column '" + options.score_field +
+                                "', which --score-field names (there are " + column_names() + ")");
+            }
+        }
         if (text_) prompt_ = response_ = std::nullopt;
         if (!text_ && !(prompt_ && response_)) {
             throw Error(ErrorCode::invalid_argument,
@@ -69,17 +78,19 @@ class ParquetBlocks : public BlockReader {
         const ParquetRowGroup& group = footer_.row_groups[next_group_++];
         row_ = group.first_row;
         rows_left_ = group.num_rows;
-        const auto open = [&](std::optional<std::size_t> column) -> ParquetColumnReader* {
+        const auto open = [&](std::optional<std::size_t> column,
+                              ParquetUse use = ParquetUse::text) -> ParquetColumnReader* {
             if (!column) return nullptr;
             readers_.push_back(std::make_unique<ParquetColumnReader>(
                 file_, footer_.columns[*column], group.chunks[*column],
-                options_.document_bytes_max + page_overhead_max, growth_));
+                options_.document_bytes_max + page_overhead_max, growth_, use));
             return readers_.back().get();
         };
         text_reader_ = open(text_);
         prompt_reader_ = open(prompt_);
         response_reader_ = open(response_);
         key_reader_ = open(key_);
+        score_reader_ = open(score_, ParquetUse::number);
         return true;
     }
 
@@ -99,6 +110,11 @@ class ParquetBlocks : public BlockReader {
         row.key.begin = row.text.end;
         if (key_reader_ != nullptr) append(*key_reader_, block);
         row.key.end = block.bytes.size();
+        if (score_reader_ != nullptr) {
+            row.score = score_reader_->take_number();
+            if (!row.score) row.problem = "the score is null";
+            if (row.score && !std::isfinite(*row.score)) row.problem = "the score is not finite";
+        }
         block.rows.push_back(row);
     }
 
@@ -122,12 +138,13 @@ class ParquetBlocks : public BlockReader {
     std::uint32_t source_index_;
     std::uint64_t next_group_;
     std::uint64_t end_group_;
-    std::optional<std::size_t> text_, prompt_, response_, key_;
+    std::optional<std::size_t> text_, prompt_, response_, key_, score_;
     std::vector<std::unique_ptr<ParquetColumnReader>> readers_;
     ParquetColumnReader* text_reader_ = nullptr;
     ParquetColumnReader* prompt_reader_ = nullptr;
     ParquetColumnReader* response_reader_ = nullptr;
     ParquetColumnReader* key_reader_ = nullptr;
+    ParquetColumnReader* score_reader_ = nullptr;
     std::uint64_t row_ = 0;
     std::uint64_t rows_left_ = 0;
 };

@@ -12,7 +12,7 @@ namespace lockstep {
 namespace {
 
 std::size_t fixed_bytes_of(ParquetType type) {
-    return type == ParquetType::int32 ? 4 : 8;
+    return type == ParquetType::int32 || type == ParquetType::float32 ? 4 : 8;
 }
 
 /// Take one stored value off the front.
@@ -31,15 +31,41 @@ std::string_view take_plain(std::span<const std::byte>& rest, ParquetType type) 
     return value;
 }
 
+template <class T>
+T stored_as(std::string_view stored) {
+    T value = 0;
+    std::memcpy(&value, stored.data(), sizeof value);
+    return value;
+}
+
 std::string integer_text(std::string_view stored, const ParquetColumn& column) {
     if (column.type == ParquetType::int32) {
-        std::int32_t value = 0;
-        std::memcpy(&value, stored.data(), sizeof value);
-        return column.is_unsigned ? std::to_string(static_cast<std::uint32_t>(value)) : std::to_string(value);
+        return column.is_unsigned ? std::to_string(stored_as<std::uint32_t>(stored))
+                                  : std::to_string(stored_as<std::int32_t>(stored));
     }
-    std::int64_t value = 0;
-    std::memcpy(&value, stored.data(), sizeof value);
-    return column.is_unsigned ? std::to_string(static_cast<std::uint64_t>(value)) : std::to_string(value);
+    return column.is_unsigned ? std::to_string(stored_as<std::uint64_t>(stored))
+                              : std::to_string(stored_as<std::int64_t>(stored));
+}
+
+double number_of(std::string_view stored, const ParquetColumn& column) {
+    switch (column.type) {
+        case ParquetType::float32:
+            return stored_as<float>(stored);
+        case ParquetType::float64:
+            return stored_as<double>(stored);
+        case ParquetType::int32:
+            return column.is_unsigned ? static_cast<double>(stored_as<std::uint32_t>(stored))
+                                      : static_cast<double>(stored_as<std::int32_t>(stored));
+        default:
+            return column.is_unsigned ? static_cast<double>(stored_as<std::uint64_t>(stored))
+                                      : static_cast<double>(stored_as<std::int64_t>(stored));
+    }
+}
+
+bool is_readable(const ParquetColumn& column, ParquetUse use) {
+    if (column.type == ParquetType::int32 || column.type == ParquetType::int64) return true;
+    if (use == ParquetUse::text) return column.type == ParquetType::byte_array;
+    return column.type == ParquetType::float32 || column.type == ParquetType::float64;
 }
 
 unsigned level_width(unsigned level_max) {
@@ -50,23 +76,43 @@ unsigned level_width(unsigned level_max) {
 
 ParquetColumnReader::ParquetColumnReader(const PosixFile& file, const ParquetColumn& column,
                                          const ParquetChunk& chunk, std::uint64_t page_bytes_max,
-                                         ParquetGrowth& growth)
+                                         ParquetGrowth& growth, ParquetUse use)
     : column_(column),
       growth_(growth),
       chunk_values_left_(chunk.num_values),
       pages_(file, column, chunk, page_bytes_max, growth) {
-    if (column.type != ParquetType::byte_array && column.type != ParquetType::int32 &&
-        column.type != ParquetType::int64) {
-        throw Error(ErrorCode::invalid_argument, "'" + file.path().string() + "': field '" + *column.field +
-                                                     "' is neither a string nor an integer");
+    if (!is_readable(column, use)) {
+        throw Error(
+            ErrorCode::invalid_argument,
+            "'" + file.path().string() + "': field '" + *column.field +
+                (use == ParquetUse::text ? "' is neither a string nor an integer" : "' is no number"));
+    }
+    if (use == ParquetUse::number && column.repetition_max != 0) {
+        throw Error(ErrorCode::invalid_argument,
+                    "'" + file.path().string() + "': field '" + *column.field + "' is a list, not a number");
+    }
+}
+
+ParquetColumnReader::Levels ParquetColumnReader::begin_row() {
+    const auto levels = ahead_ ? std::exchange(ahead_, std::nullopt) : take_levels();
+    if (!levels) throw PageFailure{"fewer rows than its row group"};
+    if (levels->repetition != 0) throw PageFailure{"a row that continues another"};
+    return *levels;
+}
+
+std::optional<double> ParquetColumnReader::take_number() {
+    try {
+        const bool is_there = begin_row().definition == column_.definition_max;
+        growth_.add_value(is_there ? sizeof(double) : 0);
+        return is_there ? std::optional(number_of(plain_value(), column_)) : std::nullopt;
+    } catch (const PageFailure& failure) {
+        pages_.corrupt(failure.problem);
     }
 }
 
 bool ParquetColumnReader::append_next(std::vector<char>& out, std::uint64_t bytes_max) {
     try {
-        auto levels = ahead_ ? std::exchange(ahead_, std::nullopt) : take_levels();
-        if (!levels) throw PageFailure{"fewer rows than its row group"};
-        if (levels->repetition != 0) throw PageFailure{"a row that continues another"};
+        std::optional<Levels> levels = begin_row();
         if (column_.repetition_max == 0) {
             const bool is_there = levels->definition == column_.definition_max;
             const std::size_t before = out.size();

@@ -1,6 +1,6 @@
 // io/documents/parquet/parquet_column.h
 //
-// One column of one row group, row by row, as text.
+// One column of one row group, row by row, as text or as numbers.
 
 #pragma once
 
@@ -15,17 +15,25 @@
 
 namespace lockstep {
 
+/// What a column is read for.
+enum class ParquetUse { text, number };
+
 class ParquetColumnReader {
   public:
     /// @param growth  told of every value; outlives this.
-    /// @throws Error{invalid_argument} unless the column holds strings or 32- or 64-bit integers.
+    /// @throws Error{invalid_argument} unless the column holds 32- or 64-bit integers or, as text, strings,
+    /// as numbers, floats of either width and no lists.
     ParquetColumnReader(const PosixFile& file, const ParquetColumn& column, const ParquetChunk& chunk,
-                        std::uint64_t page_bytes_max, ParquetGrowth& growth);
+                        std::uint64_t page_bytes_max, ParquetGrowth& growth,
+                        ParquetUse use = ParquetUse::text);
 
     /// Append the next row's value: a string's bytes, an integer in decimal, a list's strings with newlines
     /// between them (null elements are passed over). @return false for null.
     /// @throws Error{corrupt_data}, also if the chunk has no further row.
+    /// @pre opened as text.
     bool append_next(std::vector<char>& out, std::uint64_t bytes_max);
+    /// The next row's value; nullopt for null. @throws as append_next. @pre opened as numbers.
+    std::optional<double> take_number();
     /// @throws Error{corrupt_data} if values are left over.
     void expect_end();
     std::uint64_t file_position() const { return pages_.position(); }
@@ -36,6 +44,7 @@ class ParquetColumnReader {
     };
 
     std::optional<Levels> take_levels();
+    Levels begin_row();
     void begin_page();
     void load_dictionary(const ParquetPage& page);
     void append_value(std::vector<char>& out, std::uint64_t bytes_max);

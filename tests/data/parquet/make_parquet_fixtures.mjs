@@ -47,3 +47,18 @@ write('wasm-v2-list-dictionary-snappy', list, { codec: Compression.SNAPPY, dicti
 write('wasm-v2-nulls-gzip', [['id', ids, int64], ['text', nullable, utf8]], { codec: Compression.GZIP, dictionary: true, version: v2 })
 write('wasm-v1-chat-none', chat, { codec: Compression.UNCOMPRESSED, dictionary: true, version: v1 })
 write('wasm-brotli', plain, { codec: Compression.BROTLI, dictionary: true, version: v1 })
+
+// Numbers of every kind that a score may be.
+const scores = texts.map((_, i) => i / 7 - 20)
+const numbers = [['id', ids, int64], ['text', texts, utf8],
+  ['double', scores, new arrow.Float64()], ['float', scores, new arrow.Float32()],
+  ['int', texts.map((_, i) => i - 150), new arrow.Int32()], ['unsigned', texts.map((_, i) => 4294967295 - i), new arrow.Uint32()],
+  ['long', texts.map((_, i) => BigInt(i) - 150n), int64],
+  ['some', scores.map((score, i) => i % 5 === 3 ? null : score), new arrow.Float64()],
+  ['infinite', scores.map((score, i) => i === 4 ? Infinity : score), new arrow.Float64()],
+  ['list', scores.map(score => [score]), new arrow.List(new arrow.Field('element', new arrow.Float64(), true))]]
+write('wasm-v1-numbers-snappy', numbers, { codec: Compression.SNAPPY, dictionary: true, version: v1 })
+write('wasm-v2-numbers-none', numbers, { codec: Compression.UNCOMPRESSED, dictionary: false, version: v2 })
+writeFileSync(`${folder}/hyparquet-numbers.parquet`, Buffer.from(parquetWriteBuffer({
+  columnData: [...columns, { name: 'double', data: scores, type: 'DOUBLE' }, { name: 'float', data: scores, type: 'FLOAT' }],
+  codec: 'SNAPPY', rowGroupSize: 120 })))

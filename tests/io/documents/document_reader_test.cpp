@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -21,6 +22,7 @@
 namespace lockstep {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -32,6 +34,7 @@ struct Delivered {
     std::uint32_t source_index;
     std::uint64_t offset;
     Digest digest;
+    std::optional<double> score;
 };
 
 Digest digest_of_text(std::string_view text) {
@@ -43,7 +46,7 @@ class DocumentReaderTest : public testing::Test {
     void read(const std::filesystem::path& path) {
         summary_ = read_documents(path, 5, options_, bad_so_far_, [&](const Document& d) {
             delivered_.push_back({std::string(d.text), std::string(d.prompt), std::string(d.key),
-                                  d.has_prompt, d.source_index, d.source_offset, d.digest});
+                                  d.has_prompt, d.source_index, d.source_offset, d.digest, d.score});
         });
     }
     void read_text(std::string_view content, const char* name = "input.txt") {
@@ -292,6 +295,48 @@ TEST_F(DocumentReaderTest, EveryKindOfBadJsonLineIsNamed) {
         EXPECT_THAT(error.what(), HasSubstr("input.jsonl:2: ")) << line;
         EXPECT_EQ(texts(), std::vector<std::string>{"fine"}) << line;
     }
+}
+
+TEST_F(DocumentReaderTest, AScoreIsAFiniteNumberOfEveryLine) {
+    options_.score_field = "quality";
+    options_.text_field = "content";
+    read_jsonl(R"({"content": "a", "quality": 0.25})"
+               "\n"
+               R"({"quality": -3, "content": "b"})"
+               "\n"
+               R"({"content": "c", "quality": 18446744073709551615})");
+    ASSERT_EQ(delivered_.size(), 3U);
+    EXPECT_EQ(delivered_[0].score, 0.25);
+    EXPECT_EQ(delivered_[1].score, -3.0);
+    EXPECT_EQ(delivered_[2].score, 0x1p64);
+    const std::vector<std::pair<std::string, std::string>> bad{
+        {R"({"content": "x"})", "no field 'quality', which --score-field names"},
+        {R"({"content": "x", "quality": null})", "'quality' is not a finite number"},
+        {R"({"content": "x", "quality": "1"})", "'quality' is not a finite number"},
+        {R"({"content": "x", "quality": 1e999})", "not one JSON object"},
+        {R"({"content": "x", "quality": 1, "quality": 1})", "'quality' stands twice"},
+    };
+    for (const auto& [line, problem] : bad) {
+        bad_so_far_ = 0;
+        EXPECT_THAT(error_of("{\"content\": \"fine\", \"quality\": 1}\n" + line + "\n").what(),
+                    AllOf(HasSubstr("input.jsonl:2: "), HasSubstr(problem)));
+    }
+}
+
+TEST_F(DocumentReaderTest, AFieldMayBeScoreAndKeyAtOnce) {
+    options_.score_field = "id";
+    read_jsonl(R"({"text": "a", "id": 7})");
+    EXPECT_EQ(delivered_[0].score, 7.0);
+    EXPECT_EQ(delivered_[0].key, "7");
+}
+
+TEST_F(DocumentReaderTest, ConversationsHaveScoresToo) {
+    options_.score_field = "quality";
+    options_.chat = "chatml";
+    read_jsonl(
+        R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "quality": 2})");
+    ASSERT_EQ(delivered_.size(), 1U);
+    EXPECT_EQ(delivered_[0].score, 2.0);
 }
 
 TEST_F(DocumentReaderTest, WhatIsMissingIsNotFound) {

@@ -111,6 +111,66 @@ TEST(ParquetTest, ANullTextIsABadRow) {
     EXPECT_EQ(rows_of(path, options).size(), 240U);
 }
 
+/// One a row; of rows that are bad none.
+std::vector<double> scores_of(const std::filesystem::path& path, const std::string& field) {
+    DocumentOptions options;
+    options.score_field = field;
+    options.skip_bad_max = num_rows;
+    std::vector<double> scores;
+    std::uint64_t bad = 0;
+    read_documents(path, 0, options, bad,
+                   [&](const Document& document) { scores.push_back(document.score.value_or(-1e9)); });
+    return scores;
+}
+
+TEST(ParquetTest, ANumberOfAnyKindIsAScore) {
+    std::vector<double> exact, rounded, whole, large;
+    for (int i = 0; i < num_rows; ++i) {
+        exact.push_back(i / 7.0 - 20);
+        rounded.push_back(static_cast<float>(i / 7.0 - 20));
+        whole.push_back(i - 150);
+        large.push_back(4294967295.0 - i);
+    }
+    for (const char* name : {"wasm-v1-numbers-snappy.parquet", "wasm-v2-numbers-none.parquet"}) {
+        const auto path = fixtures / name;
+        EXPECT_EQ(scores_of(path, "double"), exact) << name;
+        EXPECT_EQ(scores_of(path, "float"), rounded) << name;
+        EXPECT_EQ(scores_of(path, "int"), whole) << name;
+        EXPECT_EQ(scores_of(path, "long"), whole) << name;
+        EXPECT_EQ(scores_of(path, "unsigned"), large) << name;
+    }
+    EXPECT_EQ(scores_of(fixtures / "hyparquet-numbers.parquet", "double"), exact);
+    EXPECT_EQ(scores_of(fixtures / "hyparquet-numbers.parquet", "float"), rounded);
+}
+
+TEST(ParquetTest, ARowWithoutAFiniteScoreIsABadRow) {
+    const auto path = fixtures / "wasm-v1-numbers-snappy.parquet";
+    EXPECT_EQ(scores_of(path, "some").size(), num_rows - num_rows / 5);
+    EXPECT_EQ(scores_of(path, "infinite").size(), num_rows - 1);
+    DocumentOptions options;
+    options.score_field = "some";
+    EXPECT_THAT(error_of(path, options).what(), HasSubstr("row 3: the score is null"));
+    options.score_field = "infinite";
+    EXPECT_THAT(error_of(path, options).what(), HasSubstr("row 4: the score is not finite"));
+}
+
+TEST(ParquetTest, WhatIsNoNumberIsNoScore) {
+    const auto path = fixtures / "wasm-v2-numbers-none.parquet";
+    DocumentOptions options;
+    options.score_field = "text";
+    EXPECT_THAT(error_of(path, options).what(), HasSubstr("field 'text' is no number"));
+    options.score_field = "list";
+    EXPECT_THAT(error_of(path, options).what(), HasSubstr("field 'list' is a list, not a number"));
+    options.score_field = "absent";
+    const Error error = error_of(path, options);
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(),
+                HasSubstr("no column 'absent', which --score-field names (there are 'id', 'text'"));
+    options = {};
+    options.text_field = "double";
+    EXPECT_THAT(error_of(path, options).what(), HasSubstr("'double' is neither a string nor an integer"));
+}
+
 TEST(ParquetTest, PromptAndResponseMakeOneText) {
     const auto rows = rows_of(fixtures / "wasm-v1-chat-none.parquet");
     ASSERT_EQ(rows.size(), num_rows);
