@@ -1,6 +1,7 @@
 #include "plan/plan_stats.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -73,21 +74,57 @@ std::vector<std::uint32_t> arrivals_of(const BatchPlan& plan) {
 }
 
 /// Segments in arrival order, cut greedily into batches whose padded size fits the budget.
-double waste_of_padded_batches(std::span<const std::uint32_t> lengths, std::uint32_t token_budget) {
-    std::uint64_t tokens = 0;
-    std::uint64_t padded = 0;
-    std::uint64_t batch_segments = 0;
-    std::uint64_t longest = 0;
-    // Without branches: where a batch ends nobody guesses.
-    for (const std::uint64_t length : lengths) {
+struct PaddedBatches {
+    std::uint64_t segments = 0, longest = 0;  ///< Of the batch that is open.
+    std::uint64_t padded = 0;                 ///< Tokens of those that are closed.
+
+    /// Without branches: where a batch ends nobody guesses.
+    void add(std::uint64_t length, std::uint64_t token_budget) {
         const std::uint64_t longest_with = std::max(longest, length);
-        const std::uint64_t full = (batch_segments + 1) * longest_with > token_budget ? 1 : 0;
-        padded += full * batch_segments * longest;
-        batch_segments = (1 - full) * batch_segments + 1;
-        longest = full != 0 ? length : longest_with;
-        tokens += length;
+        const std::uint64_t full =
+            0 - std::uint64_t{(segments + 1) * longest_with > token_budget};  // A mask.
+        padded += full & (segments * longest);
+        segments = (segments & ~full) + 1;
+        longest = longest_with ^ ((longest_with ^ length) & full);
     }
-    padded += batch_segments * longest;
+    void close() {
+        padded += segments * longest;
+        segments = longest = 0;
+    }
+};
+
+/// Each cut hangs on the one before. So that a processor has more than one to think of, parts of the lengths
+/// are cut side by side, each as if it began a batch; a part's cuts are the right ones from where the batches
+/// that reach into it meet its own.
+std::uint64_t tokens_of_padded_batches(std::span<const std::uint32_t> lengths, std::uint32_t token_budget) {
+    constexpr std::size_t num_parts = 4;
+    const std::size_t part_segments = lengths.size() / num_parts;
+    std::array<PaddedBatches, num_parts> parts;
+    for (std::size_t i = 0; i < part_segments; ++i) {
+        for (std::size_t p = 0; p < num_parts; ++p)
+            parts[p].add(lengths[p * part_segments + i], token_budget);
+    }
+    PaddedBatches batches = parts[0];
+    for (std::size_t p = 1; p < num_parts; ++p) {
+        PaddedBatches own;
+        for (const std::uint64_t length : lengths.subspan(p * part_segments, part_segments)) {
+            batches.add(length, token_budget);
+            own.add(length, token_budget);
+            if (batches.segments != own.segments || batches.longest != own.longest) continue;
+            batches = {parts[p].segments, parts[p].longest, batches.padded + parts[p].padded - own.padded};
+            break;
+        }
+    }
+    for (const std::uint64_t length : lengths.subspan(num_parts * part_segments))
+        batches.add(length, token_budget);
+    batches.close();
+    return batches.padded;
+}
+
+double waste_of_padded_batches(std::span<const std::uint32_t> lengths, std::uint32_t token_budget) {
+    const std::uint64_t padded = tokens_of_padded_batches(lengths, token_budget);
+    std::uint64_t tokens = 0;
+    for (const std::uint32_t length : lengths) tokens += length;
     return ratio(static_cast<double>(padded - tokens), static_cast<double>(padded));
 }
 

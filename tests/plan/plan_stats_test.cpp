@@ -34,6 +34,39 @@ TEST(PlanStatsTest, CountsASmallPlanByHand) {
     EXPECT_EQ(stats.dispositions_by_kind, (std::vector<std::uint64_t>{2, 1, 0, 0, 1, 1}));
 }
 
+/// One batch after another, as the page on planning says it.
+std::uint64_t tokens_of_padded_batches(const std::vector<std::uint32_t>& lengths,
+                                       std::uint64_t token_budget) {
+    std::uint64_t padded = 0, segments = 0, longest = 0;
+    for (const std::uint64_t length : lengths) {
+        if ((segments + 1) * std::max(longest, length) > token_budget) {
+            padded += segments * longest;
+            segments = longest = 0;
+        }
+        ++segments;
+        longest = std::max(longest, length);
+    }
+    return padded + segments * longest;
+}
+
+TEST(PlanStatsTest, PaddedBatchesAreThoseCutOneAfterAnother) {
+    Dice dice(71);
+    for (int round = 0; round < 2000; ++round) {
+        TestSource source;
+        const std::uint64_t budget = dice.roll(2, 3000);
+        const std::uint64_t longest = dice.roll(2, budget);
+        for (std::uint64_t left = dice.roll(1, round % 20 == 0 ? 3000 : 50); left > 0; --left)
+            source.sample_tokens.push_back(static_cast<std::uint32_t>(dice.roll(2, longest)));
+        PlanOptions options;
+        options.token_budget = static_cast<std::uint32_t>(budget);
+        const PlanStats stats = stats_of(build_plan(options, source));
+        const auto padded = static_cast<double>(tokens_of_padded_batches(source.sample_tokens, budget));
+        ASSERT_DOUBLE_EQ(stats.padding_waste_padded,
+                         (padded - static_cast<double>(stats.planned_tokens)) / padded)
+            << "round " << round;
+    }
+}
+
 TEST(PlanStatsTest, BalanceStartsAtOneAndKnowsIdleRanks) {
     TestSource source;
     source.sample_tokens.assign(64, 10);
