@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "coordinator/plan_input.h"
-#include "io/atomic_file.h"
+#include "io/files/atomic_file.h"
 #include "plan/batch_plan.h"
 
 namespace lockstep {

@@ -11,7 +11,7 @@
 
 #include "coordinator/npz_writer.h"
 #include "io/base/error.h"
-#include "io/sealed_json.h"
+#include "io/files/sealed_json.h"
 #include "plan/shard.h"
 
 namespace lockstep {

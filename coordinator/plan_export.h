@@ -16,8 +16,8 @@
 
 #include "coordinator/plan_file.h"
 #include "coordinator/plan_input.h"
-#include "io/atomic_file.h"
 #include "io/base/ids.h"
+#include "io/files/atomic_file.h"
 
 namespace lockstep {
 

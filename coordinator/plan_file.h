@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/column_file.h"
+#include "io/columns/column_file.h"
 #include "plan/batch_plan.h"
 #include "plan/plan_chunk.h"
 #include "plan/plan_columns.h"

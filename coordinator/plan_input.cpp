@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "io/column_file.h"
+#include "io/columns/column_file.h"
 
 namespace lockstep {
 

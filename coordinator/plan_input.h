@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "io/corpus.h"
-#include "io/length_cache.h"
+#include "io/corpus/corpus.h"
+#include "io/corpus/length_cache.h"
 #include "plan/batch_plan.h"
 
 namespace lockstep {

@@ -11,9 +11,9 @@
 #include "coordinator/plan_tokenizers.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
-#include "io/column_file.h"
-#include "io/file_digest.h"
-#include "io/sealed_json.h"
+#include "io/columns/column_file.h"
+#include "io/files/file_digest.h"
+#include "io/files/sealed_json.h"
 #include "plan/dispositions.h"
 #include "plan/plan_columns.h"
 

@@ -5,7 +5,7 @@
 
 #include "coordinator/ingest/tokenizer_parts.h"
 #include "io/base/error.h"
-#include "io/sealed_json.h"
+#include "io/files/sealed_json.h"
 
 namespace lockstep {
 

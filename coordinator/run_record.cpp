@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/version.h"
-#include "io/atomic_file.h"
 #include "io/base/error.h"
-#include "io/checkpoint.h"
-#include "io/directory.h"
-#include "io/sealed_json.h"
+#include "io/files/atomic_file.h"
+#include "io/files/directory.h"
+#include "io/files/sealed_json.h"
+#include "io/run/checkpoint.h"
 
 namespace lockstep {
 

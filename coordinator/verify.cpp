@@ -6,10 +6,10 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
-#include "io/checkpoint.h"
-#include "io/ledger.h"
-#include "io/state_digest.h"
-#include "io/token_digest.h"
+#include "io/run/checkpoint.h"
+#include "io/run/ledger.h"
+#include "io/run/state_digest.h"
+#include "io/run/token_digest.h"
 #include "plan/plan_diff.h"
 
 namespace lockstep {

@@ -15,7 +15,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
-#include "io/directory.h"
+#include "io/files/directory.h"
 
 namespace lockstep {
 

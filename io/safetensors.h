@@ -16,8 +16,8 @@
 #include <string_view>
 #include <vector>
 
-#include "io/atomic_file.h"
-#include "io/posix_file.h"
+#include "io/files/atomic_file.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 

@@ -19,10 +19,10 @@
 #include <span>
 #include <vector>
 
-#include "io/checkpoint.h"
 #include "io/comm/communicator.h"
-#include "io/ledger.h"
-#include "io/retention.h"
+#include "io/run/checkpoint.h"
+#include "io/run/ledger.h"
+#include "io/run/retention.h"
 #include "worker/background_task.h"
 #include "worker/generation_cost.h"
 #include "worker/generation_messages.h"

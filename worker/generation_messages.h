@@ -9,8 +9,8 @@
 #include <span>
 #include <vector>
 
-#include "io/checkpoint.h"
-#include "io/ledger.h"
+#include "io/run/checkpoint.h"
+#include "io/run/ledger.h"
 #include "worker/state_snapshot.h"
 
 namespace lockstep {

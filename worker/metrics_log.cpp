@@ -4,8 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "io/files/atomic_file.h"
 
 namespace lockstep {
 

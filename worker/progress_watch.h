@@ -18,7 +18,7 @@
 #include <string_view>
 #include <thread>
 
-#include "io/heartbeat.h"
+#include "io/run/heartbeat.h"
 
 namespace lockstep {
 

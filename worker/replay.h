@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 #include "plan/plan_slice.h"
 #include "worker/packed_batch.h"
 

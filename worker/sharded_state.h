@@ -11,8 +11,8 @@
 
 #include "io/base/fingerprint.h"
 #include "io/base/large_pages.h"
-#include "io/checkpoint.h"
 #include "io/comm/communicator.h"
+#include "io/run/checkpoint.h"
 #include "kernels/exact_accumulate.h"
 #include "kernels/thread_pool.h"
 #include "worker/model/state_layout.h"

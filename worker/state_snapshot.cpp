@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "io/state_digest.h"
+#include "io/run/state_digest.h"
 
 namespace lockstep {
 

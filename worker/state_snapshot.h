@@ -16,8 +16,8 @@
 
 #include "io/base/fingerprint.h"
 #include "io/base/large_pages.h"
-#include "io/checkpoint.h"
 #include "io/comm/communicator.h"
+#include "io/run/checkpoint.h"
 #include "kernels/thread_pool.h"
 #include "worker/sharded_state.h"
 
@@ -28,8 +28,8 @@ enum class SnapshotMode : std::uint8_t {
     borrow,  ///< No second copy: the state must not change until the generation is written.
 };
 
-/// Digests of the tree leaves that begin in one rank's slice (io/state_digest.h): weights, first and second
-/// moments.
+/// Digests of the tree leaves that begin in one rank's slice (io/run/state_digest.h): weights, first and
+/// second moments.
 using StateLeaves = std::array<std::vector<Fingerprint>, 3>;
 
 class StateSnapshot {

@@ -14,9 +14,9 @@
 #include <string_view>
 #include <vector>
 
-#include "io/checkpoint.h"
 #include "io/comm/communicator.h"
-#include "io/retention.h"
+#include "io/run/checkpoint.h"
+#include "io/run/retention.h"
 #include "kernels/gemm.h"
 #include "plan/plan_slice.h"
 #include "worker/checkpoint_schedule.h"

@@ -7,10 +7,10 @@
 #include "coordinator/ingest/piece_work.h"
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
-#include "io/commit_hook.h"
-#include "io/corpus_format.h"
-#include "io/digest_share.h"
-#include "io/ingest_piece.h"
+#include "io/corpus/corpus_format.h"
+#include "io/corpus/digest_share.h"
+#include "io/corpus/ingest_piece.h"
+#include "io/files/commit_hook.h"
 
 namespace lockstep {
 

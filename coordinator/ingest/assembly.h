@@ -10,7 +10,7 @@
 #include <optional>
 
 #include "coordinator/ingest/ingest_job.h"
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 #include "io/documents/document_reader.h"
 
 namespace lockstep {

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string>
 
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 
 namespace lockstep {
 

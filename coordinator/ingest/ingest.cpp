@@ -13,11 +13,11 @@
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
-#include "io/commit_hook.h"
-#include "io/corpus_format.h"
-#include "io/directory.h"
-#include "io/ingest_piece.h"
-#include "io/run_lock.h"
+#include "io/corpus/corpus_format.h"
+#include "io/corpus/ingest_piece.h"
+#include "io/files/commit_hook.h"
+#include "io/files/directory.h"
+#include "io/run/run_lock.h"
 
 namespace lockstep {
 

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 #include "io/documents/document.h"
 #include "io/documents/document_block.h"
 #include "io/documents/source_kind.h"

@@ -5,13 +5,13 @@
 #include <optional>
 
 #include "coordinator/ingest/tokenize_document.h"
-#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/ordered_work.h"
-#include "io/corpus_format.h"
+#include "io/corpus/corpus_format.h"
+#include "io/corpus/ingest_piece.h"
 #include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
-#include "io/ingest_piece.h"
+#include "io/files/atomic_file.h"
 
 namespace lockstep {
 

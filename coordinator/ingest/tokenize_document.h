@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 #include "io/documents/document.h"
 #include "io/tokenizer/tokenizer.h"
 

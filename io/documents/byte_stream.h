@@ -13,7 +13,7 @@
 #include <span>
 
 #include "io/base/digest.h"
-#include "io/posix_file.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 

@@ -9,7 +9,7 @@
 #include "io/documents/megatron.h"
 #include "io/documents/parquet/parquet_blocks.h"
 #include "io/documents/text_blocks.h"
-#include "io/file_digest.h"
+#include "io/files/file_digest.h"
 
 namespace lockstep {
 

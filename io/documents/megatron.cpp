@@ -11,10 +11,10 @@
 #include <utility>
 
 #include "io/base/error.h"
-#include "io/directory.h"
 #include "io/documents/document.h"
 #include "io/documents/text_blocks.h"
-#include "io/posix_file.h"
+#include "io/files/directory.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 

@@ -14,8 +14,8 @@
 #include <memory>
 #include <vector>
 
-#include "io/atomic_file.h"
 #include "io/documents/document_block.h"
+#include "io/files/atomic_file.h"
 
 namespace lockstep {
 

@@ -17,8 +17,8 @@
 #include <exception>
 #include <span>
 
+#include "io/files/posix_file.h"
 #include "io/hdf5/handle.h"
-#include "io/posix_file.h"
 
 namespace lockstep {
 

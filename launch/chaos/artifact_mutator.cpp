@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
-#include "io/sealed_json.h"
+#include "io/files/atomic_file.h"
+#include "io/files/sealed_json.h"
 #include "launch/chaos/column_copy.h"
 
 namespace lockstep {

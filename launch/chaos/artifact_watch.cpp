@@ -6,10 +6,10 @@
 #include "coordinator/plan_store.h"
 #include "coordinator/run_record.h"
 #include "coordinator/verify.h"
-#include "io/authority.h"
 #include "io/base/error.h"
-#include "io/checkpoint.h"
-#include "io/state_digest.h"
+#include "io/run/authority.h"
+#include "io/run/checkpoint.h"
+#include "io/run/state_digest.h"
 
 namespace lockstep {
 

@@ -12,7 +12,7 @@
 #include <variant>
 #include <vector>
 
-#include "io/column_file.h"
+#include "io/columns/column_file.h"
 
 namespace lockstep {
 

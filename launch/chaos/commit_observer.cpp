@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <system_error>
 
-#include "io/directory.h"
+#include "io/files/directory.h"
 
 namespace lockstep {
 

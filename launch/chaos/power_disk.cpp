@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "io/base/error.h"
-#include "io/posix_file.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 

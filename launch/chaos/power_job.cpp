@@ -1,6 +1,6 @@
 #include "launch/chaos/power_job.h"
 
-#include "io/checkpoint.h"
+#include "io/run/checkpoint.h"
 
 namespace lockstep {
 

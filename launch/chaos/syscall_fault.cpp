@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <sstream>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
-#include "io/directory.h"
+#include "io/files/atomic_file.h"
+#include "io/files/directory.h"
 
 namespace lockstep {
 

@@ -7,7 +7,7 @@
 #include "kernels/blas_runtime.h"
 #include "kernels/gemm.h"
 #include "kernels/speed_probe.h"
-#include "launch/cli/training.h"
+#include "launch/cli/runs/training.h"
 #include "worker/model/transformer.h"
 #include "worker/step_rate.h"
 

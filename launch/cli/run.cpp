@@ -1,6 +1,6 @@
 #include "io/base/error.h"
 #include "io/base/log.h"
-#include "io/directory.h"
+#include "io/files/directory.h"
 #include "launch/cli/supervisor_verbs.h"
 #include "launch/supervisor/local_job.h"
 #include "launch/supervisor/run_report.h"

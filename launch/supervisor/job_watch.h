@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "io/heartbeat.h"
+#include "io/run/heartbeat.h"
 
 namespace lockstep {
 

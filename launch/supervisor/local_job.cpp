@@ -6,12 +6,12 @@
 
 #include <unistd.h>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
-#include "io/checkpoint.h"
-#include "io/directory.h"
-#include "io/generation_files.h"
-#include "io/run_lock.h"
+#include "io/files/atomic_file.h"
+#include "io/files/directory.h"
+#include "io/run/checkpoint.h"
+#include "io/run/generation_files.h"
+#include "io/run/run_lock.h"
 #include "launch/launchers/open_mpi_keepalive.h"
 
 namespace lockstep {

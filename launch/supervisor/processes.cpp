@@ -19,7 +19,7 @@
 #include <thread>
 
 #include "io/base/error.h"
-#include "io/posix_file.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 

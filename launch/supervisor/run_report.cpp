@@ -5,8 +5,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "io/files/atomic_file.h"
 
 namespace lockstep {
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "io/heartbeat.h"
+#include "io/run/heartbeat.h"
 #include "launch/supervisor/job_watch.h"
 #include "launch/supervisor/restart_policy.h"
 

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "io/base/philox.h"
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 #include "io/tokenizer/tokenizer.h"
 
 namespace {

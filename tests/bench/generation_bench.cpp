@@ -16,10 +16,10 @@
 #include <thread>
 #include <vector>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/comm/serial_communicator.h"
-#include "io/posix_file.h"
+#include "io/files/atomic_file.h"
+#include "io/files/posix_file.h"
 #include "worker/generation_commit.h"
 #include "worker/model/model_config.h"
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "io/base/philox.h"
-#include "io/length_cache.h"
+#include "io/corpus/length_cache.h"
 
 namespace {
 

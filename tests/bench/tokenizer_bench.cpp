@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/atomic_file.h"
+#include "io/files/atomic_file.h"
 #include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/training/tokenizer_training.h"

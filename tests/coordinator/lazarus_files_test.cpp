@@ -10,7 +10,7 @@
 #include <sstream>
 
 #include "io/base/error.h"
-#include "io/length_cache.h"
+#include "io/corpus/length_cache.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/support/temporary_directory.h"
 

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "coordinator/npz_writer.h"
-#include "io/sealed_json.h"
+#include "io/files/sealed_json.h"
 #include "plan/shard.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "coordinator/plan_writer.h"
-#include "io/sealed_json.h"
+#include "io/files/sealed_json.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "io/checkpoint.h"
-#include "io/sealed_json.h"
+#include "io/files/sealed_json.h"
+#include "io/run/checkpoint.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
 

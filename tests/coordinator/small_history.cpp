@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
-#include "io/checkpoint.h"
-#include "io/state_digest.h"
-#include "io/token_digest.h"
+#include "io/run/checkpoint.h"
+#include "io/run/state_digest.h"
+#include "io/run/token_digest.h"
 #include "tests/coordinator/small_plan.h"
 
 namespace lockstep {

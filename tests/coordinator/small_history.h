@@ -11,7 +11,7 @@
 #include <map>
 #include <vector>
 
-#include "io/ledger.h"
+#include "io/run/ledger.h"
 #include "plan/batch_plan.h"
 
 namespace lockstep {

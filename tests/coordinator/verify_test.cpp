@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/checkpoint.h"
-#include "io/ledger.h"
-#include "io/state_digest.h"
+#include "io/run/checkpoint.h"
+#include "io/run/ledger.h"
+#include "io/run/state_digest.h"
 #include "plan/plan_revision.h"
 #include "tests/coordinator/small_history.h"
 #include "tests/coordinator/small_plan.h"

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 #include "io/documents/chat_format.h"
 #include "io/tokenizer/tokenizer.h"
 #include "tests/support/program.h"

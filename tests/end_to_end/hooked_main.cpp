@@ -33,7 +33,7 @@
 #include <thread>
 
 #include "io/base/error.h"
-#include "io/commit_hook.h"
+#include "io/files/commit_hook.h"
 #include "kernels/blas_runtime.h"
 #include "launch/lockstep.h"
 

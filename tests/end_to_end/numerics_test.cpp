@@ -5,9 +5,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
-#include "io/sealed_json.h"
+#include "io/files/atomic_file.h"
+#include "io/files/sealed_json.h"
 #include "tests/end_to_end/small_world.h"
 
 namespace lockstep::test {

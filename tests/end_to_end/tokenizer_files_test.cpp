@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "tests/support/program.h"

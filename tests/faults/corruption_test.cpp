@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "io/atomic_file.h"
 #include "io/base/philox.h"
+#include "io/files/atomic_file.h"
 #include "launch/chaos/artifact_mutator.h"
 #include "launch/chaos/artifact_watch.h"
 #include "tests/coordinator/small_artifacts.h"

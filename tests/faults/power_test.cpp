@@ -6,9 +6,9 @@
 
 #include <fstream>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
-#include "io/checkpoint.h"
+#include "io/files/atomic_file.h"
+#include "io/run/checkpoint.h"
 #include "launch/chaos/power_job.h"
 #include "tests/coordinator/small_artifacts.h"
 #include "tests/support/temporary_directory.h"

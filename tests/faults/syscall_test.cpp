@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "io/checkpoint.h"
-#include "io/directory.h"
-#include "io/state_digest.h"
+#include "io/files/directory.h"
+#include "io/run/checkpoint.h"
+#include "io/run/state_digest.h"
 #include "launch/chaos/syscall_fault.h"
 #include "tests/support/program.h"
 #include "tests/support/temporary_directory.h"

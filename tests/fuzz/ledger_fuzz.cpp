@@ -1,7 +1,7 @@
 // A ledger segment: raw bytes, or a sound one edited and sealed again.
 
-#include "io/column_file.h"
-#include "io/ledger.h"
+#include "io/columns/column_file.h"
+#include "io/run/ledger.h"
 #include "tests/fuzz/support/fuzz_artifacts.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

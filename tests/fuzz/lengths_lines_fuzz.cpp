@@ -1,6 +1,6 @@
 // lengths.jsonl, by both readings of an id that comes twice.
 
-#include "io/length_cache.h"
+#include "io/corpus/length_cache.h"
 #include "tests/fuzz/support/fuzz_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

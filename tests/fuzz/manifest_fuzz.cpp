@@ -1,7 +1,7 @@
 // manifest.json: as it is, and sealed again when it is JSON.
 
-#include "io/checkpoint.h"
-#include "io/manifest_check.h"
+#include "io/run/checkpoint.h"
+#include "io/run/manifest_check.h"
 #include "tests/fuzz/support/fuzz_json.h"
 #include "tests/fuzz/support/fuzz_target.h"
 

@@ -1,7 +1,7 @@
 // The files of a plan for people and tools: the first byte says which one the rest is. Documents with a
 // digest of their own are sealed again, when they are JSON.
 
-#include "io/atomic_file.h"
+#include "io/files/atomic_file.h"
 #include "tests/fuzz/support/fuzz_artifacts.h"
 #include "tests/fuzz/support/fuzz_json.h"
 

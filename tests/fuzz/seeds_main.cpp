@@ -12,8 +12,8 @@
 
 #include "coordinator/lazarus_files.h"
 #include "coordinator/wire.h"
-#include "io/atomic_file.h"
 #include "io/documents/megatron.h"
+#include "io/files/atomic_file.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
 #include "tests/coordinator/small_artifacts.h"

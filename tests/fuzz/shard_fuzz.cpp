@@ -1,8 +1,8 @@
 // A shard among its generation: raw bytes, or a sound one edited, sealed and named by the manifest again.
 
-#include "io/checkpoint.h"
-#include "io/column_file.h"
-#include "io/state_digest.h"
+#include "io/columns/column_file.h"
+#include "io/run/checkpoint.h"
+#include "io/run/state_digest.h"
 #include "tests/fuzz/support/fuzz_artifacts.h"
 
 namespace {

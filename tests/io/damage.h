@@ -9,8 +9,8 @@
 #include <fstream>
 #include <string>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "io/files/atomic_file.h"
 
 namespace lockstep {
 

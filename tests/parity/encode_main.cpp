@@ -21,7 +21,7 @@
 #include <stdexcept>
 
 #include "coordinator/ingest/tokenize_document.h"
-#include "io/atomic_file.h"
+#include "io/files/atomic_file.h"
 #include "io/tokenizer/analysis/tokenizer_check.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/tokenizer_files.h"

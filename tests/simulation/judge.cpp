@@ -4,7 +4,7 @@
 
 #include "coordinator/verify.h"
 #include "io/base/error.h"
-#include "io/checkpoint.h"
+#include "io/run/checkpoint.h"
 
 namespace lockstep::simulation {
 

@@ -1,9 +1,9 @@
-// io/column_file.h without HDF5, for the simulation, which writes and reads some
+// io/columns/column_file.h without HDF5, for the simulation, which writes and reads some
 // ten million of them a night: all attributes and columns end to end behind their
-// digest. It takes the place of io/column_file.cpp at link time; the files are
+// digest. It takes the place of io/columns/column_file.cpp at link time; the files are
 // published by the same publish_file, and every bit of them is covered as well.
 
-#include "io/column_file.h"
+#include "io/columns/column_file.h"
 
 #include <fcntl.h>
 
@@ -16,9 +16,9 @@
 
 #include "io/base/digest.h"
 #include "io/base/error.h"
-#include "io/directory.h"
-#include "io/file_system.h"
-#include "io/posix_file.h"
+#include "io/files/directory.h"
+#include "io/files/file_system.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "io/base/error.h"
-#include "io/checkpoint.h"
-#include "io/file_system.h"
+#include "io/files/file_system.h"
+#include "io/run/checkpoint.h"
 #include "tests/simulation/cluster.h"
 
 namespace lockstep::simulation {

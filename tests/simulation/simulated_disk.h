@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/file_system.h"
+#include "io/files/file_system.h"
 
 namespace lockstep::simulation {
 

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/file_system.h"
+#include "io/files/file_system.h"
 #include "tests/simulation/simulated_disk.h"
 #include "tests/simulation/virtual_time.h"
 

@@ -1,11 +1,11 @@
-// worker/background_task.h and io/commit_hook.h on virtual time: the thread beside
+// worker/background_task.h and io/files/commit_hook.h on virtual time: the thread beside
 // the loop is a fiber, and what belongs to a thread belongs to one. They take the
 // place of the real ones at link time.
 
 #include <utility>
 
 #include "io/base/contract.h"
-#include "io/commit_hook.h"
+#include "io/files/commit_hook.h"
 #include "tests/simulation/virtual_time.h"
 #include "worker/background_task.h"
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "io/base/fingerprint.h"
-#include "io/ledger.h"
+#include "io/run/ledger.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/support/temporary_directory.h"
 #include "worker/model/state_layout.h"

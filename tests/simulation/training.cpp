@@ -8,8 +8,8 @@
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
 #include "io/comm/agreement.h"
-#include "io/directory.h"
-#include "io/run_lock.h"
+#include "io/files/directory.h"
+#include "io/run/run_lock.h"
 #include "tests/coordinator/served_plan.h"
 #include "worker/generation_commit.h"
 

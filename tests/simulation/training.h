@@ -13,10 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "io/checkpoint.h"
 #include "io/comm/communicator.h"
-#include "io/heartbeat.h"
-#include "io/retention.h"
+#include "io/run/checkpoint.h"
+#include "io/run/heartbeat.h"
+#include "io/run/retention.h"
 #include "tests/simulation/subject.h"
 #include "tests/simulation/virtual_time.h"
 #include "worker/state_snapshot.h"

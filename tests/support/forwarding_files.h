@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "io/file_system.h"
+#include "io/files/file_system.h"
 
 namespace lockstep {
 

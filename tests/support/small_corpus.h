@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "io/base/philox.h"
-#include "io/corpus.h"
+#include "io/corpus/corpus.h"
 
 namespace lockstep {
 

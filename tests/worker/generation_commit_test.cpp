@@ -11,12 +11,12 @@
 #include <string>
 #include <thread>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
 #include "io/comm/agreement.h"
-#include "io/commit_hook.h"
-#include "io/directory.h"
-#include "io/state_digest.h"
+#include "io/files/atomic_file.h"
+#include "io/files/commit_hook.h"
+#include "io/files/directory.h"
+#include "io/run/state_digest.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/worker/model_cases.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "io/comm/serial_communicator.h"
-#include "io/state_digest.h"
+#include "io/run/state_digest.h"
 #include "kernels/optimizer.h"
 #include "kernels/scalar_math.h"
 #include "tests/kernels/kernel_checks.h"

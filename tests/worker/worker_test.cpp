@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "io/comm/agreement.h"
-#include "io/commit_hook.h"
-#include "io/directory.h"
+#include "io/files/commit_hook.h"
+#include "io/files/directory.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/small_corpus.h"
 #include "tests/support/temporary_directory.h"

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "io/atomic_file.h"
+#include "io/files/atomic_file.h"
 #include "io/safetensors.h"
 #include "worker/model/lora.h"
 #include "worker/model/model_folder.h"

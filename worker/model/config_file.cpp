@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "io/atomic_file.h"
 #include "io/base/error.h"
+#include "io/files/atomic_file.h"
 #include "worker/model/rotary_frequencies.h"
 
 namespace lockstep {

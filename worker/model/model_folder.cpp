@@ -8,7 +8,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
-#include "io/state_digest.h"
+#include "io/run/state_digest.h"
 
 namespace lockstep {
 

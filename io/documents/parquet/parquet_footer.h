@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "io/posix_file.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 

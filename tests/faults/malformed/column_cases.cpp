@@ -4,8 +4,8 @@
 #include <set>
 
 #include "coordinator/plan_file.h"
-#include "io/checkpoint.h"
-#include "io/ledger.h"
+#include "io/run/checkpoint.h"
+#include "io/run/ledger.h"
 #include "launch/chaos/column_copy.h"
 #include "tests/faults/malformed/malformed_case.h"
 

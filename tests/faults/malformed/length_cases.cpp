@@ -1,4 +1,4 @@
-#include "io/length_cache.h"
+#include "io/corpus/length_cache.h"
 #include "tests/faults/malformed/malformed_case.h"
 
 namespace lockstep {

@@ -5,9 +5,9 @@
 #include <set>
 
 #include "coordinator/run_record.h"
-#include "io/atomic_file.h"
-#include "io/checkpoint.h"
-#include "io/sealed_json.h"
+#include "io/files/atomic_file.h"
+#include "io/files/sealed_json.h"
+#include "io/run/checkpoint.h"
 #include "tests/faults/malformed/malformed_case.h"
 
 namespace lockstep {

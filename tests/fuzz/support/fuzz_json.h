@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "io/sealed_json.h"
+#include "io/files/sealed_json.h"
 
 namespace lockstep::fuzz {
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "io/base/error.h"
-#include "io/commit_hook.h"
 #include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
+#include "io/files/commit_hook.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

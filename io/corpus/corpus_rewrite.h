@@ -1,0 +1,24 @@
+// io/corpus/corpus_rewrite.h
+//
+// One corpus from the samples of others: merged, or a part. Tokens are copied as
+// they are stored, and keep their provenance.
+
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+
+#include "io/corpus/corpus.h"
+
+namespace lockstep {
+
+/// The samples of all inputs for which `keep` says yes, in order.
+/// @throws Error{invalid_argument} if the inputs have different tokenizers, or nothing is kept;
+///         Error{corrupt_data} if an id would stand twice.
+PublishedCorpus rewrite_corpus(const std::filesystem::path& path, std::span<const Corpus> inputs,
+                               const std::function<bool(std::size_t input, std::uint64_t sample)>& keep,
+                               Overwrite overwrite);
+
+}  // namespace lockstep

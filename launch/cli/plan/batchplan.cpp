@@ -1,0 +1,272 @@
+#include <algorithm>
+#include <chrono>
+
+#include "coordinator/distribution.h"
+#include "coordinator/plan_tokenizers.h"
+#include "io/base/error.h"
+#include "io/corpus/corpus.h"
+#include "io/corpus/length_cache.h"
+#include "launch/cli/plan/plan_building.h"
+#include "launch/cli/plan/plan_verbs.h"
+#include "launch/cli/runs/training.h"
+#include "launch/cli/world.h"
+#include "plan/shard.h"
+
+namespace lockstep {
+
+namespace {
+
+int run_build(const Invocation& invocation, const PlanBuildArguments& arguments) {
+    if (arguments.output.empty()) throw Error(ErrorCode::invalid_argument, "batchplan build needs -o FOLDER");
+    return run_in_world([&](World& world) {
+        const BuiltPlanFolder built = build_and_save_plan(invocation, arguments, world, world.comm.get());
+        if (!world.is_root()) return 0;
+        nlohmann::ordered_json object = plan_json(built.head, built.stats);
+        object["plan"] = arguments.output;
+        object["build_seconds"] = built.seconds;
+        object["jsonl"] = built.saved.wrote_jsonl;
+        invocation.give(object);
+        return 0;
+    });
+}
+
+struct InfoArguments {
+    std::string plan;
+    std::uint64_t show_batches = 0;
+    std::optional<int> rank, world_size;
+};
+
+struct PackView {
+    std::uint64_t step, pack;
+    int rank;
+};
+
+/// The packs asked for: all of them, or one rank's, from the start.
+std::vector<PackView> first_packs(const BatchPlan& plan, const InfoArguments& arguments) {
+    const WorldSize world{arguments.world_size.value_or(1)};
+    std::vector<PackView> views;
+    for (std::uint64_t step = 0; step < plan.num_steps() && views.size() < arguments.show_batches; ++step) {
+        const auto ranks = assign_steps(chunk_of(plan, step, step + 1), world);
+        for (std::size_t i = 0; i < ranks.size() && views.size() < arguments.show_batches; ++i) {
+            if (arguments.rank && ranks[i].value != *arguments.rank) continue;
+            views.push_back({step, plan.step_begin[step] + i, ranks[i].value});
+        }
+    }
+    return views;
+}
+
+/// Packs of the first epoch over what no packing can do without.
+void say_gap(const Invocation& invocation, const PlanStats& stats, nlohmann::ordered_json& object) {
+    if (stats.packs_lower_bound == 0 || stats.packs_first_epoch < stats.packs_lower_bound) return;
+    const std::uint64_t gap = stats.packs_first_epoch - stats.packs_lower_bound;
+    const double share = static_cast<double>(gap) / static_cast<double>(stats.packs_lower_bound);
+    invocation.say("  gap to the lower bound: " + with_commas(gap) + " packs an epoch (" +
+                   fixed(100 * share, 3) + " %)");
+    object["packs_gap"] = gap;
+    object["packs_gap_share"] = share;
+}
+
+/// What each source of a mixture was given, beside what it was to have.
+void say_shares(const Invocation& invocation, const BatchPlan& plan, nlohmann::ordered_json& object) {
+    std::vector<std::uint64_t> tokens(plan.sources.size(), 0);
+    std::uint64_t total = 0;
+    for (std::uint64_t s = 0; s < plan.num_segments(); ++s) {
+        tokens[place_of_sample(plan, plan.segment_sample[s]).source] += plan.segment_tokens[s];
+        total += plan.segment_tokens[s];
+    }
+    std::uint64_t weights = 0;
+    bool mixture = plan.sources.size() > 1;
+    for (const PlanSource& source : plan.sources) {
+        weights += source.weight;
+        mixture = mixture || source.weight > 0 || source.passes > 0;
+    }
+    if (!mixture || total == 0) return;
+    auto list = nlohmann::ordered_json::array();
+    for (std::size_t i = 0; i < plan.sources.size(); ++i) {
+        const PlanSource& source = plan.sources[i];
+        const double share = static_cast<double>(tokens[i]) / static_cast<double>(total);
+        std::string line = "  share of '" + source.name + "': " + fixed(100 * share, 3) + " % of the tokens";
+        nlohmann::ordered_json row = {{"name", source.name}, {"tokens", tokens[i]}, {"share", share}};
+        if (source.weight > 0) {
+            const double wanted = static_cast<double>(source.weight) / static_cast<double>(weights);
+            line += ", weight " + fixed(100 * wanted, 3) + " % of the weights";
+            row["weight_share"] = wanted;
+        }
+        if (source.passes > 0) {
+            line += ", " + std::to_string(source.passes) + " pass(es)";
+            row["passes"] = source.passes;
+        }
+        if (source.passes_max > 0) row["passes_max"] = source.passes_max;
+        invocation.say(line);
+        list.push_back(row);
+    }
+    object["shares"] = list;
+}
+
+int run_info(const Invocation& invocation, const InfoArguments& arguments) {
+    require_one_rank("batchplan info");
+    if (arguments.rank.has_value() != arguments.world_size.has_value()) {
+        throw Error(ErrorCode::invalid_argument, "--rank and --world-size belong together");
+    }
+    if (arguments.world_size && *arguments.world_size < 1) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--world-size is " + std::to_string(*arguments.world_size) + "; at least 1");
+    }
+    if (arguments.rank && (*arguments.rank < 0 || *arguments.rank >= *arguments.world_size)) {
+        throw Error(ErrorCode::invalid_argument, "--rank is " + std::to_string(*arguments.rank) +
+                                                     "; a world of " + std::to_string(*arguments.world_size) +
+                                                     " has ranks 0 to " +
+                                                     std::to_string(*arguments.world_size - 1));
+    }
+    const BatchPlan plan = load_plan(arguments.plan, PlanCheck::files);
+    const PlanStats stats = plan_stats(plan, {});
+    describe_plan(invocation, plan, stats);
+    nlohmann::ordered_json object = plan_json(plan, stats);
+    say_gap(invocation, stats, object);
+    say_shares(invocation, plan, object);
+    for (const PlanSource& source : plan.sources) {
+        invocation.say("  source '" + source.name + "': " + with_commas(source.num_samples) +
+                       " samples, lengths " + source.lengths.brief() + "…" +
+                       (source.corpus.empty() ? std::string(", lengths only")
+                                              : ", corpus " + source.corpus.brief() + "…"));
+    }
+    if (plan.parent) {
+        invocation.say("  revision of plan " + plan.parent->brief() + "… from step " +
+                       with_commas(plan.from_step) + " on");
+        object["parent"] = plan.parent->hex();
+        object["from_step"] = plan.from_step;
+    }
+    if (arguments.world_size) {
+        const WorldSize world{*arguments.world_size};
+        std::uint64_t packs = 0, tokens = 0;
+        for (std::uint64_t step = 0; step < plan.num_steps(); ++step) {
+            for (const std::uint64_t pack : shard_of(plan, Step{step}, Rank{*arguments.rank}, world)) {
+                ++packs;
+                tokens += plan.pack_tokens(pack);
+            }
+        }
+        invocation.say("  rank " + std::to_string(*arguments.rank) + " of " + std::to_string(world.value) +
+                       ": " + with_commas(packs) + " packs, " + with_commas(tokens) + " tokens");
+        object["rank"] = {
+            {"rank", *arguments.rank}, {"world_size", world.value}, {"packs", packs}, {"tokens", tokens}};
+    }
+    auto batches = nlohmann::ordered_json::array();
+    for (const PackView& view : first_packs(plan, arguments)) {
+        std::string samples;
+        auto list = nlohmann::ordered_json::array();
+        for (std::uint64_t s = plan.pack_begin[view.pack]; s < plan.pack_begin[view.pack + 1]; ++s) {
+            samples += (samples.empty() ? "" : " ") + std::to_string(plan.segment_sample[s]) + ":" +
+                       std::to_string(plan.segment_tokens[s]);
+            list.push_back(plan.segment_sample[s]);
+        }
+        invocation.say("  step " + std::to_string(view.step) + " pack " + std::to_string(view.pack) + " (" +
+                       std::to_string(plan.pack_tokens(view.pack)) + " tokens)  " + samples);
+        batches.push_back({{"step", view.step},
+                           {"pack", view.pack},
+                           {"tokens", plan.pack_tokens(view.pack)},
+                           {"samples", list}});
+    }
+    if (arguments.show_batches > 0) object["batches"] = batches;
+    invocation.give(object);
+    return 0;
+}
+
+struct ValidateArguments {
+    std::string plan;
+    std::vector<std::string> inputs;
+    bool strict = false;
+};
+
+/// What opening a large file leaves for later: every block, ids, fingerprints.
+void verify_source(const std::string& file, const PlanInput& input) {
+    if (input.corpus()) {
+        input.corpus()->verify_everything();
+    } else if (is_column_file(file)) {
+        LengthCache::open_columns(file).verify_everything();
+    }
+}
+
+int run_validate(const Invocation& invocation, const ValidateArguments& arguments) {
+    require_one_rank("batchplan validate");
+    const auto begin = std::chrono::steady_clock::now();
+    const BatchPlan plan = load_plan(arguments.plan, PlanCheck::content);
+    if (arguments.strict) check_plan_files(arguments.plan, plan);
+    std::vector<PlanInput> inputs;
+    for (const std::string& argument : arguments.inputs) {
+        const auto [name, file] = split_named(argument);
+        inputs.push_back(PlanInput::open(file, name, duplicates_allowed(plan.options.compat)));
+        if (arguments.strict) verify_source(file, inputs.back());
+    }
+    bool rebuilt = false;
+    if (!inputs.empty()) {
+        require_same_tokenizers(arguments.plan, plan.sources, inputs);
+        std::vector<SourceLengths> lengths;
+        for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
+        validate_plan(plan, lengths);
+        if (arguments.strict) rebuilt = check_rebuilt_plan(plan, lengths);
+        for (const PlanInput& input : inputs) {
+            if (input.corpus() != nullptr) warn_of_drift(*input.corpus());
+        }
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const std::string checked =
+        std::string(arguments.strict ? "files, " : "") + "columns and fingerprint tree" +
+        (inputs.empty() ? "" : ", lengths of the sources") + (rebuilt ? ", built again" : "");
+    invocation.say("plan " + plan.fingerprints.plan.hex() + " is sound: " + checked + " (" +
+                   fixed(seconds, 2) + " s)");
+    invocation.give({{"plan_fingerprint", plan.fingerprints.plan.hex()},
+                     {"valid", true},
+                     {"strict", arguments.strict},
+                     {"sources_checked", inputs.size()},
+                     {"rebuilt", rebuilt},
+                     {"seconds", seconds}});
+    return 0;
+}
+
+}  // namespace
+
+void add_batchplan(CLI::App& app, Invocation& invocation) {
+    CLI::App* noun = app.add_subcommand("batchplan", "Build, look at and check plans");
+    noun->require_subcommand(1);
+
+    auto build = std::make_shared<PlanBuildArguments>();
+    CLI::App* build_verb =
+        add_verb(*noun, invocation, "build", "Decide the whole order of a run",
+                 "  lockstep batchplan build -l corpus.h5 -e 2 -b 4096 -o plan/\n"
+                 "  lockstep batchplan build -l lengths.jsonl --mode bucket -b 8192 -o plan/",
+                 [&invocation, build] { return run_build(invocation, *build); });
+    add_plan_options(*build_verb, *build, "The plan");
+    build_verb
+        ->add_option("--threads", build->threads,
+                     "Threads of each rank (cores over ranks on the node); any number, the same plan")
+        ->check(CLI::Range(1, 1024));
+    build_verb->add_option("-o,--output", build->output, "Plan folder to write")->required();
+
+    auto info = std::make_shared<InfoArguments>();
+    CLI::App* info_verb = add_verb(*noun, invocation, "info", "What a plan holds",
+                                   "  lockstep batchplan info -p plan/ --show-batches 3\n"
+                                   "  lockstep batchplan info -p plan/ --rank 1 --world-size 4",
+                                   [&invocation, info] { return run_info(invocation, *info); });
+    info_verb->add_option("-p,--plan", info->plan, "Plan folder")->required();
+    info_verb->add_option("--show-batches", info->show_batches, "Show the first N packs");
+    info_verb->add_option("--rank", info->rank, "Show one rank's view");
+    info_verb->add_option("--world-size", info->world_size, "Of a world of this size");
+
+    auto validate = std::make_shared<ValidateArguments>();
+    CLI::App* validate_verb =
+        add_verb(*noun, invocation, "validate", "Recompute a plan's fingerprints and check it",
+                 "  lockstep batchplan validate -p plan/ --strict -l corpus.h5",
+                 [&invocation, validate] { return run_validate(invocation, *validate); });
+    validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
+    validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
+    validate_verb->add_flag("--strict", validate->strict, "Every file of the folder and of the sources too");
+
+    add_plan_step(*noun, invocation);
+    add_plan_where(*noun, invocation);
+    add_plan_diff(*noun, invocation);
+    add_plan_exclude(*noun, invocation);
+    add_plan_exports(*noun, invocation);
+    add_plan_import(*noun, invocation);
+}
+
+}  // namespace lockstep

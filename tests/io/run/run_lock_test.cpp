@@ -1,0 +1,97 @@
+#include "io/run/run_lock.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+
+#include "io/base/error.h"
+#include "tests/io/error_of.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+using testing::HasSubstr;
+
+std::string host() {
+    char name[256] = {};
+    gethostname(name, sizeof name - 1);
+    return name;
+}
+
+TEST(RunLockTest, SecondHolderIsToldWhoTheFirstIs) {
+    const TemporaryDirectory run;
+    const RunLock lock(run.path());
+    const Error error = error_of([&] { RunLock second(run.path()); });
+    EXPECT_EQ(error.code(), ErrorCode::environment);
+    EXPECT_THAT(error.what(), HasSubstr("pid " + std::to_string(getpid()) + " on " + host()));
+    EXPECT_EQ(run.read("LOCK"), "pid " + std::to_string(getpid()) + " on " + host() + "\n");
+}
+
+TEST(RunLockTest, IsFreeAgainAtTheEndOfItsScope) {
+    const TemporaryDirectory run;
+    { const RunLock lock(run.path()); }
+    EXPECT_NO_THROW(RunLock(run.path()));
+}
+
+TEST(RunLockTest, DirectoriesAreLockedApart) {
+    const TemporaryDirectory a, b;
+    const RunLock lock_a(a.path());
+    EXPECT_NO_THROW(RunLock(b.path()));
+}
+
+TEST(RunLockTest, DiesWithItsHolder) {
+    const TemporaryDirectory run;
+    int ready[2];
+    ASSERT_EQ(pipe(ready), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        const RunLock lock(run.path());
+        if (write(ready[1], "x", 1) == 1) pause();
+        _exit(1);
+    }
+    char byte = 0;
+    ASSERT_EQ(read(ready[0], &byte, 1), 1);
+    EXPECT_THAT(error_of([&] { RunLock second(run.path()); }).what(),
+                HasSubstr("pid " + std::to_string(child) + " on "));
+    kill(child, SIGKILL);
+    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    EXPECT_NO_THROW(RunLock(run.path()));
+    close(ready[0]);
+    close(ready[1]);
+}
+
+TEST(RunLockTest, TakesOverALockFileWithAnyContent) {
+    const TemporaryDirectory run;
+    run.write("LOCK", "pid 4711 on some-machine-with-a-long-name that is gone\nand more\n");
+    const RunLock lock(run.path());
+    EXPECT_EQ(run.read("LOCK"), "pid " + std::to_string(getpid()) + " on " + host() + "\n");
+}
+
+TEST(RunLockTest, AHolderWithoutANameIsStillAHolder) {
+    const TemporaryDirectory run;
+    const RunLock lock(run.path());
+    for (const char* content : {"", "\x01\x02"}) {
+        run.write("LOCK", content);
+        const Error error = error_of([&] { RunLock second(run.path()); });
+        EXPECT_EQ(error.code(), ErrorCode::environment);
+        EXPECT_THAT(error.what(), HasSubstr("left no name"));
+    }
+}
+
+TEST(RunLockTest, NamesADirectoryItCannotLock) {
+    const TemporaryDirectory directory;
+    const Error missing = error_of([&] { RunLock lock(directory / "absent"); });
+    EXPECT_EQ(missing.code(), ErrorCode::io_failure);
+    EXPECT_THAT(missing.what(), HasSubstr("absent/LOCK"));
+
+    std::filesystem::create_directories(directory / "odd" / "LOCK");
+    EXPECT_EQ(error_of([&] { RunLock lock(directory / "odd"); }).code(), ErrorCode::io_failure);
+}
+
+}  // namespace
+}  // namespace lockstep
