@@ -105,6 +105,22 @@ TEST(ShardTest, OfACommittedGenerationIsNeverWrittenAgain) {
     EXPECT_EQ(all_files(run.path()), before);
 }
 
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(ShardTest, IsOfARankOfItsWorldAndHasAllMomentsOfItsWeights) {
+    const TemporaryDirectory run;
+    for (const int rank : {-1, 2}) {
+        EXPECT_EQ(error_of([&] { shard_file_name(Rank{rank}, WorldSize{2}); }).code(), ErrorCode::bug);
+    }
+    const std::vector<float> four(4), five(5);
+    const auto write = [&](std::span<const float> m, std::span<const float> v) {
+        write_shard(run / "generation", Rank{0}, WorldSize{1}, {}, 0, four, m, v);
+    };
+    EXPECT_EQ(error_of([&] { write(five, four); }).code(), ErrorCode::bug);
+    EXPECT_EQ(error_of([&] { write(four, five); }).code(), ErrorCode::bug);
+    EXPECT_FALSE(fs::exists(run / "generation"));
+}
+#endif
+
 // ---- Generations ----
 
 TEST(GenerationTest, IsReadInAnySlicesWhateverWorldWroteIt) {

@@ -117,6 +117,13 @@ TEST(LedgerRootTest, TakesEveryNanForOne) {
     EXPECT_NE(advance_ledger_root(empty_ledger_root(), 0, {&row, 1}), root);
 }
 
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(LedgerRootTest, IsAdvancedByRowsOfItsStepAlone) {
+    const std::vector<LedgerRow> rows = small_rows(0, 2);
+    EXPECT_EQ(error_of([&] { advance_ledger_root(empty_ledger_root(), 0, rows); }).code(), ErrorCode::bug);
+}
+#endif
+
 TEST(LedgerTest, SegmentComesBackAsItWasWritten) {
     const TemporaryDirectory directory;
     LedgerSegment segment = first_segment(5, small_rows(0, 5));

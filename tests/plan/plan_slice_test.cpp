@@ -146,5 +146,19 @@ TEST(PlanSliceTest, AMalformedSliceIsRefusedByField) {
     refused("segment_tokens", [](PlanSlice& s) { s.segment_tokens.push_back(1); });
 }
 
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(PlanSliceTest, RanksAndStepsMustFit) {
+    const BatchPlan plan = small_plan();
+    std::vector<Rank> ranks = ranks_of(plan, 0, 4, WorldSize{2});
+    std::vector<PlanSlice> first = slices_of(chunk_of(plan, 0, 4), ranks, WorldSize{2});
+    ranks.pop_back();
+    expect_error(ErrorCode::bug, "pack_rank.size()",
+                 [&] { slices_of(chunk_of(plan, 0, 4), ranks, WorldSize{2}); });
+    const PlanSlice sound = first[0];
+    expect_error(ErrorCode::bug, "step_begin == slice.step_end", [&] { append(first[0], first[1]); });
+    EXPECT_EQ(first[0], sound);
+}
+#endif
+
 }  // namespace
 }  // namespace lockstep
