@@ -31,16 +31,20 @@ ShardReport some_report() {
 }
 
 std::vector<LedgerRow> some_rows() {
-    return {{.step = 3,
-             .pack = 7,
-             .tokens = 100,
-             .targets = 90,
-             .token_digest = {.low = 1, .high = 2},
-             .loss = 1.25,
-             .event = PackEvent::skipped_non_finite,
-             .rank = 4,
-             .seconds = 0.5F},
-            {.step = 4, .pack = 8}};
+    LedgerRow first;
+    first.step = 3;
+    first.pack = 7;
+    first.tokens = 100;
+    first.targets = 90;
+    first.token_digest = {.low = 1, .high = 2};
+    first.loss = 1.25;
+    first.event = PackEvent::skipped_non_finite;
+    first.rank = 4;
+    first.seconds = 0.5F;
+    LedgerRow second;
+    second.step = 4;
+    second.pack = 8;
+    return {first, second};
 }
 
 void expect_shorter(const std::function<void()>& decode) {
