@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -26,6 +25,7 @@
 #include "io/base/error.h"
 #include "io/columns/column_file.h"
 #include "io/comm/agreement.h"
+#include "io/files/posix_file.h"
 #include "io/files/sealed_json.h"
 #include "plan/mixture.h"
 #include "plan/plan_builder.h"
@@ -142,7 +142,7 @@ class BodyColumns {
 class JsonLines {
   public:
     JsonLines(const std::filesystem::path& path, const BatchPlan& head, const std::vector<PlanInput>& inputs)
-        : path_(path), head_(head), inputs_(inputs), file_(path, std::ios::binary | std::ios::trunc) {}
+        : head_(head), inputs_(inputs), file_(path, O_WRONLY | O_CREAT | O_TRUNC) {}
 
     void add(const PlanChunkColumns& chunk) {
         text_.clear();
@@ -155,21 +155,20 @@ class JsonLines {
                                             chunk.first_pack + pack, inputs_);
             }
         }
-        file_ << text_;
-        digest_.update(std::as_bytes(std::span(text_.data(), text_.size())));
+        const auto bytes = std::as_bytes(std::span(text_));
+        file_.write(bytes);
+        digest_.update(bytes);
     }
 
     Digest finish() {
         file_.close();
-        if (!file_) throw_errno("write", path_.string(), errno, "free some space");
         return digest_.value();
     }
 
   private:
-    std::filesystem::path path_;
     const BatchPlan& head_;
     const std::vector<PlanInput>& inputs_;
-    std::ofstream file_;
+    PosixFile file_;
     DigestStream digest_;
     std::string text_;
 };

@@ -3,8 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <functional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
 
+#include "io/columns/column_file.h"
+#include "plan/plan_columns.h"
 #include "plan/plan_diff.h"
 #include "plan/plan_revision.h"
 #include "tests/coordinator/small_plan.h"
@@ -17,8 +26,12 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
+/// @param counted  the plan whose statistics it gets.
+void save(const fs::path& folder, const BatchPlan& plan, const BatchPlan& counted) {
+    save_plan(folder, plan, plan_stats(counted, {}), {}, WriteJsonl::never, Overwrite::no);
+}
 void save(const fs::path& folder, const BatchPlan& plan) {
-    save_plan(folder, plan, plan_stats(plan, {}), {}, WriteJsonl::never, Overwrite::no);
+    save(folder, plan, plan);
 }
 
 class PlanFileTest : public testing::Test {
@@ -45,6 +58,63 @@ BatchPlan large_plan() {
     options.packs_per_step = 8;
     options.balance = false;
     return build_plan(options, std::span(&source, 1));
+}
+
+/// Change the rows of a saved plan's file, whose texts and digests stay sound: what only a program with an
+/// error in it would leave behind.
+void edit_columns(const fs::path& folder, const std::function<void(PlanColumns&)>& change) {
+    PlanColumns columns = read_plan_columns(
+        ColumnFile::open(folder / "plan.h5", plan_format, plan_format_version), PlanColumnsRead::all);
+    change(columns);
+    ColumnFileWriter writer(folder / "plan.h5", std::string(plan_format), plan_format_version,
+                            Overwrite::yes);
+    for (const auto& [name, text] : columns.texts) {
+        const std::string path = std::string(plan_text_group) + "/" + name;
+        const std::size_t slash = path.rfind('/');
+        writer.attribute(path.substr(0, slash), path.substr(slash + 1), std::string_view(text));
+    }
+    for (const auto& [name, column] : columns.columns) {
+        std::visit(
+            [&, &column_name = name](const auto& rows) {
+                writer.column("/" + column_name, std::span(rows.data(), rows.size()));
+            },
+            column);
+    }
+    writer.publish();
+}
+
+template <class T>
+std::vector<T>& rows_of(PlanColumns& columns, const std::string& name) {
+    return std::get<std::vector<T>>(columns.columns.at(name));
+}
+
+/// One more segment, a token of sample 0, at the end or in front.
+void add_segment(PlanColumns& columns, bool in_front) {
+    const auto add = [&]<class T>(const std::string& name, T value) {
+        std::vector<T>& rows = rows_of<T>(columns, name);
+        rows.insert(in_front ? rows.begin() : rows.end(), value);
+    };
+    add("segment_sample", std::uint32_t{0});
+    add("segment_offset", std::uint32_t{0});
+    add("segment_tokens", std::uint32_t{1});
+    if (!in_front) return;
+    for (std::uint64_t& row : rows_of<std::uint64_t>(columns, "pack_begin")) ++row;
+}
+
+/// One more pack that holds that segment.
+void add_pack(PlanColumns& columns, bool in_front) {
+    add_segment(columns, in_front);
+    std::vector<std::uint64_t>& begin = rows_of<std::uint64_t>(columns, "pack_begin");
+    std::vector<std::uint64_t>& cost = rows_of<std::uint64_t>(columns, "pack_cost");
+    std::vector<std::uint32_t>& targets = rows_of<std::uint32_t>(columns, "pack_targets");
+    cost.insert(in_front ? cost.begin() : cost.end(), 1);
+    targets.insert(in_front ? targets.begin() : targets.end(), 0);
+    if (!in_front) {
+        begin.push_back(begin.back() + 1);
+        return;
+    }
+    begin.insert(begin.begin(), 0);
+    for (std::uint64_t& row : rows_of<std::uint64_t>(columns, "step_begin")) ++row;
 }
 
 TEST_F(PlanFileTest, TellsWhatThePlanHolds) {
@@ -105,6 +175,114 @@ TEST_F(PlanFileTest, FindsWhatStandsAfterEmptyPacksAndSteps) {
     }
     EXPECT_EQ(found, revision.plan.num_segments());
 }
+
+TEST_F(PlanFileTest, GivesTheColumnsThatOnlySomePlansHave) {
+    PlanOptions options = small_options();
+    options.mode = PlanMode::bucket;
+    options.token_budget = 80;
+    options.bucket_edges = {8, 16, 24};
+    options.bucket_overflow_max = 80;
+    const BatchPlan buckets = plan_of(options, small_.inputs);
+    save(directory_ / "buckets", buckets);
+    const PlanFile file = PlanFile::open(directory_ / "buckets");
+    EXPECT_TRUE(file.has_targets());
+    const PlanChunkColumns chunk = file.chunk(0);
+    ASSERT_TRUE(chunk.pack_bucket && chunk.pack_pad_tokens);
+    EXPECT_TRUE(
+        std::ranges::equal(*chunk.pack_bucket, std::span(buckets.pack_bucket).first(chunk.num_packs())));
+    EXPECT_TRUE(std::ranges::equal(*chunk.pack_pad_tokens,
+                                   std::span(buckets.pack_pad_tokens).first(chunk.num_packs())));
+    EXPECT_FALSE(PlanFile::open(folder_).chunk(0).pack_bucket);
+}
+
+// No test builds a plan of 2^32 samples; a mixture may leave out as many as it likes.
+TEST_F(PlanFileTest, SampleIdsBeyond32BitsAreFoundWhereTheyStand) {
+    BatchPlan wide = plan();
+    constexpr std::uint64_t shift = std::uint64_t{1} << 33U;
+    for (PlanSource& source : wide.sources) source.weight = 1;
+    wide.sources[1].num_samples += shift;
+    const std::uint64_t base = wide.sources[1].sample_base;
+    for (std::uint64_t& sample : wide.segment_sample) {
+        if (sample >= base) sample += shift;
+    }
+    wide.fingerprints = fingerprint_plan(wide);
+    save(directory_ / "wide", wide, plan());
+    EXPECT_EQ(load_plan(directory_ / "wide", PlanCheck::files), wide);
+    const PlanFile file = PlanFile::open(directory_ / "wide");
+    std::uint64_t found = 0;
+    for (const auto& [first, count] :
+         {std::pair(std::uint64_t{0}, base), std::pair(base + shift, std::uint64_t{13})}) {
+        for (std::uint64_t sample = first; sample < first + count; ++sample) {
+            for (const SegmentPlace& place : file.find_sample(sample)) {
+                EXPECT_EQ(wide.segment_sample[wide.pack_begin[place.pack] + place.segment_in_pack], sample);
+                ++found;
+            }
+        }
+    }
+    EXPECT_EQ(found, wide.num_segments());
+    // The lower half of an id is another sample.
+    EXPECT_TRUE(file.find_sample(base + 1).empty());
+}
+
+TEST_F(PlanFileTest, OffsetsThatLeadBeyondTheRowsAreRefused) {
+    for (const char* name : {"step_begin", "pack_begin"}) {
+        const fs::path folder = directory_ / name;
+        save(folder, plan());
+        edit_columns(folder, [&](PlanColumns& columns) { ++rows_of<std::uint64_t>(columns, name).back(); });
+        const PlanFile file = PlanFile::open(folder);
+        const Error error = error_of([&] { file.chunk(file.chunk_of_step(file.num_steps() - 1)); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        EXPECT_THAT(error.what(), HasSubstr(std::string(name) + " does not ascend"));
+        edit_columns(folder, [&](PlanColumns& columns) { rows_of<std::uint64_t>(columns, name).clear(); });
+        EXPECT_THAT(error_of([&] { PlanFile::open(folder); }).what(),
+                    HasSubstr("column '" + std::string(name) + "' is empty"));
+    }
+}
+
+// Fingerprints that fit prove who wrote a segment, not that there is such a sample.
+TEST_F(PlanFileTest, SegmentsOutsideEverySourceAreRefused) {
+    const auto refused = [&](const char* name, const std::function<void(BatchPlan&)>& change) {
+        BatchPlan other = plan();
+        change(other);
+        other.fingerprints = fingerprint_plan(other);
+        save(directory_ / name, other, plan());
+        const PlanFile file = PlanFile::open(directory_ / name);
+        const Error error = error_of([&] { file.chunk(0); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        EXPECT_THAT(error.what(), HasSubstr("lies outside every source"));
+    };
+    refused("sample", [](BatchPlan& p) { p.segment_sample[2] = 1000; });
+    refused("nothing", [](BatchPlan& p) { p.segment_tokens[2] = 0; });
+    refused("far", [](BatchPlan& p) { p.segment_offset[2] = 0xFFFFFFFFU; });
+}
+
+TEST_F(PlanFileTest, ASegmentThatNoPackHoldsIsNamed) {
+    const auto lost = [&](const std::string& name, std::uint64_t segment,
+                          const std::function<void(PlanColumns&)>& change) {
+        save(directory_ / name, plan());
+        edit_columns(directory_ / name, change);
+        const PlanFile file = PlanFile::open(directory_ / name);
+        const Error error = error_of([&] { file.find_sample(0); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << name;
+        EXPECT_THAT(error.what(), HasSubstr("segment " + std::to_string(segment) + " is in no pack")) << name;
+    };
+    lost("behind-packs", plan().num_segments(), [](PlanColumns& c) { add_segment(c, false); });
+    lost("before-packs", 0, [](PlanColumns& c) { add_segment(c, true); });
+    lost("behind-steps", plan().num_segments(), [](PlanColumns& c) { add_pack(c, false); });
+    // A leaf knows the number of its first pack.
+    save(directory_ / "before-steps", plan());
+    edit_columns(directory_ / "before-steps", [](PlanColumns& c) { add_pack(c, true); });
+    const PlanFile file = PlanFile::open(directory_ / "before-steps");
+    EXPECT_EQ(error_of([&] { file.find_sample(0); }).code(), ErrorCode::fingerprint_mismatch);
+}
+
+#if defined(LOCKSTEP_CONTRACTS)
+TEST_F(PlanFileTest, ThereIsNoStepBehindTheLast) {
+    const PlanFile file = PlanFile::open(folder_);
+    EXPECT_EQ(error_of([&] { file.epoch_of(file.num_steps()); }).code(), ErrorCode::bug);
+    EXPECT_EQ(error_of([&] { file.chunk_of_step(file.num_steps()); }).code(), ErrorCode::bug);
+}
+#endif
 
 TEST_F(PlanFileTest, EveryFlippedByteOfTheFileIsFoundBySomeQuestion) {
     const std::string whole = read_file(folder_ / "plan.h5");

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -11,10 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/plan_file.h"
 #include "coordinator/plan_writer.h"
 #include "io/files/sealed_json.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"
+#include "tests/support/failing_calls.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -201,6 +204,32 @@ TEST_F(PlanStoreTest, ForceReplacesOnlyPlans) {
     EXPECT_EQ(directory_.read("thesis/chapter1.tex"), "years of work");
 }
 
+TEST_F(PlanStoreTest, ForceTakesAnEmptyFolder) {
+    fs::create_directory(directory_ / "plan");
+    EXPECT_EQ(error_of([&] { save(directory_ / "plan"); }).code(), ErrorCode::output_exists);
+    save(directory_ / "plan", WriteJsonl::never, Overwrite::yes);
+    check(directory_ / "plan");
+}
+
+TEST_F(PlanStoreTest, NothingIsLeftOfAPlanThatCannotBeWritten) {
+    const auto before = names_in(directory_.path());
+    directory_.write("file", "no folder");
+    const Error below = error_of([&] { save(directory_ / "file" / "plan"); });
+    EXPECT_THAT(below.what(), HasSubstr("cannot make directory"));
+    fs::remove(directory_ / "file");
+    {
+        // Lines are written by plain writes, columns are not.
+        const FailingCalls full(FileCall::write, ENOSPC);
+        const Error error = error_of([&] { save(directory_ / "plan", WriteJsonl::always); });
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        EXPECT_THAT(error.what(), HasSubstr("plan.jsonl"));
+        EXPECT_THAT(error.what(), HasSubstr("No space left on device; free some space"));
+    }
+    EXPECT_EQ(names_in(directory_.path()), before);
+    save(directory_ / "plan", WriteJsonl::always);
+    check(directory_ / "plan");
+}
+
 TEST_F(PlanStoreTest, ATrailingSlashIsTheSameFolder) {
     save((directory_ / "plan").string() + "/");
     check(directory_ / "plan");
@@ -287,6 +316,26 @@ TEST_F(PlanStoreTest, RecordsOfTokenizersAreWholeOrNone) {
     EXPECT_THAT(error_of([&] { with(nameless); }).what(), HasSubstr("'tokenizers[1]'"));
 }
 
+TEST_F(PlanStoreTest, TheRecordOfFilesIsOneOfTexts) {
+    const fs::path plan = directory_ / "plan";
+    save(plan);
+    const json sound =
+        json::parse(unseal_json(directory_.read("plan/fingerprints.json"), "fingerprints.json"));
+    const auto refused = [&](const json& files, const std::string& noun) {
+        json other = sound;
+        other["files"] = files;
+        write_bytes(plan / "fingerprints.json", seal_json(other.dump()));
+        const Error error = error_of([&] { check(plan); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        EXPECT_THAT(error.what(), HasSubstr(noun));
+    };
+    refused(json::array({"plan.h5"}), "field 'files' is not an object");
+    refused(json({{"plan.h5", 7}}), "field 'files.plan.h5' is no text");
+    refused(json::object(), "it belongs to another plan.h5");
+    write_bytes(plan / "fingerprints.json", seal_json(sound.dump()));
+    check(plan);
+}
+
 TEST_F(PlanStoreTest, LinesThatDoNotBelongToThePlanAreFound) {
     save(directory_ / "plan", WriteJsonl::never);
     directory_.write("plan/plan.jsonl", "{}\n");
@@ -355,6 +404,10 @@ TEST_F(PlanStoreTest, APlanFromLengthsAloneIsBoundAndItsTargetsCounted) {
         EXPECT_TRUE(plan.sources[i].corpus.empty());
     }
     EXPECT_EQ(plan.fingerprints.plan, built.fingerprints.plan) << "the plan keeps its name";
+    // Lengths that do not say whose tokens they counted fit any tokenizer.
+    BatchPlan silent = built;
+    for (PlanSource& source : silent.sources) source.tokenizer_hash.clear();
+    EXPECT_EQ(bind_plan(silent, small_.inputs)[1].tokenizer, bound[1].tokenizer);
     // The order does not depend on what is trained, so the plan from the corpora holds the same packs.
     ASSERT_EQ(plan.segment_sample, small_.plan.segment_sample);
     EXPECT_EQ(plan.pack_targets, small_.plan.pack_targets);
@@ -407,6 +460,22 @@ TEST_F(PlanStoreTest, PlansOfSeveralChunksAndEpochsAreNumberedThrough) {
         ASSERT_EQ(object["step"], pack / 2);
     }
     EXPECT_EQ(pack, 5000U);
+}
+
+TEST_F(PlanStoreTest, LongPlansGetLinesOnlyWhenAskedFor) {
+    const std::vector<std::uint32_t> lengths(jsonl_segments_max + 1, 1);
+    SourceLengths source;
+    source.source.name = "long";
+    source.source.lengths.bytes[0] = 1;
+    source.sample_tokens = lengths;
+    source.lengths_only = true;
+    PlanOptions options;
+    options.token_budget = 4096;
+    const BuiltPlanFolder built = build_plan_folder(directory_ / "long", options, {}, {&source, 1},
+                                                    WriteJsonl::automatic, Overwrite::no, 1);
+    EXPECT_FALSE(built.saved.wrote_jsonl);
+    EXPECT_FALSE(fs::exists(directory_ / "long" / "plan.jsonl"));
+    EXPECT_EQ(PlanFile::open(directory_ / "long").num_segments(), lengths.size());
 }
 
 TEST_F(PlanStoreTest, ReplacingAPlanLeavesNothingBeside) {

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <tuple>
+
 #include "io/files/sealed_json.h"
 #include "io/run/checkpoint.h"
 #include "tests/io/error_of.h"
@@ -97,6 +100,21 @@ TEST(RunRecordTest, KeepsWhatOnlySomeRunsHave) {
         EXPECT_EQ(found.keep_every, 1000U);
         EXPECT_EQ(found.init_path, record.init_path);
         EXPECT_EQ(found.init_adapter_path, record.init_adapter_path);
+    }
+}
+
+// An older lockstep must not take up a run whose generations it would not keep.
+TEST(RunRecordTest, IsWrittenAsTheOldestVersionThatCanSayIt) {
+    for (const auto& [interval, keep_every, version] :
+         {std::tuple("100", 0, 1), std::tuple("100", 1000, 2), std::tuple("30s", 0, 2)}) {
+        const TemporaryDirectory run;
+        RunRecord record = small_record();
+        record.checkpoint_every = interval;
+        record.keep_every = static_cast<std::uint64_t>(keep_every);
+        write_run_record(run.path(), record);
+        EXPECT_THAT(unseal_json(run.read("run.json"), "run.json"),
+                    HasSubstr("\"format_version\":" + std::to_string(version)));
+        EXPECT_EQ(read_run_record(run.path()).keep_every, record.keep_every);
     }
 }
 

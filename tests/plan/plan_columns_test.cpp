@@ -1,6 +1,9 @@
 #include "plan/plan_columns.h"
 
+#include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "plan/plan_structure.h"
 #include "tests/plan/plan_support.h"
@@ -157,6 +160,67 @@ TEST(PlanColumnsTest, OptionsMustBeCanonical) {
         columns.texts["options"] = bad;
         expect_error(ErrorCode::corrupt_data, "option", [&] { from_columns(columns); });
     }
+}
+
+TEST(PlanColumnsTest, NamesTheOptionOfAnotherTypeOrRange) {
+    const PlanColumns sound = to_columns(make_plan(PlanMode::bucket));
+    const std::string text = sound.texts.at("options");
+    const auto refused = [&](const std::string& from, const std::string& to, const std::string& noun) {
+        PlanColumns columns = sound;
+        std::string& options = columns.texts["options"];
+        const std::size_t at = text.find(from);
+        ASSERT_NE(at, std::string::npos) << from << " in " << text;
+        options.replace(at, from.size(), to);
+        expect_error(ErrorCode::corrupt_data, noun, [&] { from_columns(columns); });
+    };
+    refused(R"("balance":true)", R"("balance":1)", "'balance' is not true or false");
+    refused(R"("bucket_edges":[16,64])", R"("bucket_edges":{"16":64})", "'bucket_edges' is not a list");
+    refused(R"("bucket_edges":[16,64])", R"("bucket_edges":[16,"64"])", "'bucket_edges' is not an integer");
+    refused(R"("cost":[4096,1])", R"("cost":[4096])", "'cost' has 1 numbers; expected 2");
+    refused(R"("cost":[4096,1])", R"("cost":[4096,-1])", "'cost' is not an integer in its range");
+    refused(R"("mode":"bucket")", R"("mode":2)", "'mode' is not a name");
+    refused(R"("mode":"bucket")", R"("mode":"bouquet")", "'mode'");
+    refused(R"("epochs":2)", R"("epochs":2.0)", "'epochs' is not an integer in its range");
+    // One more than fits, so that nothing is cut off to a number that would do.
+    refused(R"("token_budget":256)", R"("token_budget":4294967552)", "'token_budget' is not an integer");
+    refused(R"("seed":42)", R"("seed":18446744073709551658)", "'seed' is not an integer");
+    refused(R"("seed":42)", R"("seed":42,"seed":42)", "canonical form");
+}
+
+TEST(PlanColumnsTest, AlgorithmsAreAListOfNamesAsWeWriteIt) {
+    const PlanColumns sound = to_columns(make_plan(PlanMode::pack));
+    const std::string text = sound.texts.at("algorithms");
+    for (const auto& [bad, noun] :
+         std::vector<std::pair<std::string, std::string>>{{R"({"packing":"in-order/1"})", "not a JSON list"},
+                                                          {R"(["packing=in-order/1",2])", "not a name"},
+                                                          {" " + text, "canonical form"}}) {
+        PlanColumns columns = sound;
+        columns.texts["algorithms"] = bad;
+        expect_error(ErrorCode::corrupt_data, noun, [&] { from_columns(columns); });
+    }
+}
+
+TEST(PlanColumnsTest, APlanHasEveryFingerprintButThatOfAParent) {
+    const PlanColumns sound = to_columns(make_plan(PlanMode::pack));
+    for (const char* name : {"fingerprint/plan", "fingerprint/settings", "fingerprint/order"}) {
+        PlanColumns columns = sound;
+        columns.texts[name].clear();
+        expect_error(ErrorCode::corrupt_data, name, [&] { from_columns(columns); });
+    }
+    EXPECT_TRUE(sound.texts.at("parent").empty());
+    PlanColumns columns = sound;
+    columns.texts["parent"] = "someone";
+    expect_error(ErrorCode::corrupt_data, "parent", [&] { from_columns(columns); });
+}
+
+TEST(PlanColumnsTest, AnotherSizeOfChunksIsRefused) {
+    PlanColumns columns = to_columns(make_plan(PlanMode::pack));
+    columns.texts["fingerprint/steps_per_chunk"] = "512";
+    expect_error(ErrorCode::corrupt_data, "steps_per_chunk: expected 1024, found 512",
+                 [&] { from_columns(columns); });
+    const BatchPlan head = head_from_columns(columns);
+    expect_error(ErrorCode::corrupt_data, "steps_per_chunk",
+                 [&] { check_head_structure(head, head.epoch_begin.back()); });
 }
 
 template <class T>

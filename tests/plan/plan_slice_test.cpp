@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/plan_revision.h"
 #include "plan/shard.h"
 #include "tests/plan/plan_support.h"
 
@@ -57,6 +58,17 @@ TEST(PlanSliceTest, TheSummaryCountsThePlan) {
     for (std::uint64_t step = 0; step <= plan.num_steps(); ++step) {
         EXPECT_EQ(summary.epoch_of(step), plan.epoch_of(step)) << step;
     }
+}
+
+// What is left when an exclusion has taken everything out of a plan.
+TEST(PlanSliceTest, APlanWithoutTokensHasNoMeanContext) {
+    const BatchPlan plan = small_plan();
+    Exclusion everything;
+    for (std::uint64_t step = 0; step < plan.num_steps(); ++step) everything.steps.push_back(step);
+    const PlanTotals totals = totals_of(revise_plan(plan, everything, {}).plan);
+    EXPECT_EQ(totals.planned_tokens, 0U);
+    EXPECT_EQ(totals.mean_context, 0U);
+    EXPECT_EQ(totals.pack_tokens_max, 0U);
 }
 
 TEST(PlanSliceTest, SlicesOfAllRanksHoldEverySegmentOnce) {
@@ -121,12 +133,32 @@ TEST(PlanSliceTest, AMalformedSliceIsRefusedByField) {
     refused("step_pack_begin", [](PlanSlice& s) { s.step_pack_begin[1] = ~std::uint64_t{0}; });
     refused("step_pack_begin", [](PlanSlice& s) { ++s.step_pack_begin.back(); });
     refused("step_pack_begin", [](PlanSlice& s) { s.pack.pop_back(); });
+    // As many steps as there are numbers, so that their count and one is none.
+    refused("step_pack_begin", [](PlanSlice& s) {
+        s.step_begin = 0;
+        s.step_end = ~std::uint64_t{0};
+        s.step_pack_begin.clear();
+    });
     refused("segment_begin", [](PlanSlice& s) { s.segment_begin.pop_back(); });
     refused("segment_begin", [](PlanSlice& s) { s.segment_begin[1] = ~std::uint64_t{0}; });
     refused("segment_begin", [](PlanSlice& s) { s.segment_sample.pop_back(); });
     refused("segment_offset", [](PlanSlice& s) { s.segment_offset.pop_back(); });
     refused("segment_tokens", [](PlanSlice& s) { s.segment_tokens.push_back(1); });
 }
+
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(PlanSliceTest, RanksAndStepsMustFit) {
+    const BatchPlan plan = small_plan();
+    std::vector<Rank> ranks = ranks_of(plan, 0, 4, WorldSize{2});
+    std::vector<PlanSlice> first = slices_of(chunk_of(plan, 0, 4), ranks, WorldSize{2});
+    ranks.pop_back();
+    expect_error(ErrorCode::bug, "pack_rank.size()",
+                 [&] { slices_of(chunk_of(plan, 0, 4), ranks, WorldSize{2}); });
+    const PlanSlice sound = first[0];
+    expect_error(ErrorCode::bug, "step_begin == slice.step_end", [&] { append(first[0], first[1]); });
+    EXPECT_EQ(first[0], sound);
+}
+#endif
 
 }  // namespace
 }  // namespace lockstep

@@ -69,6 +69,8 @@ TEST(ValidatePlanTest, NamesWhatIsWrongWithColumns) {
                  [](BatchPlan& p) { p.pack_bucket[0] = p.pack_bucket[0] == 0 ? 1 : 0; });
     expect_found(PlanMode::bucket, "pack_bucket", [](BatchPlan& p) { p.pack_bucket[0] = 3; });
     expect_found(PlanMode::bucket, "pack_pad_tokens", [](BatchPlan& p) { ++p.pack_pad_tokens[0]; });
+    expect_found(PlanMode::bucket, "token budget when padded: expected 255, found 256",
+                 [](BatchPlan& p) { p.options.token_budget = 255; });
 }
 
 TEST(ValidatePlanTest, NamesWhatIsWrongWithSettings) {
@@ -84,6 +86,14 @@ TEST(ValidatePlanTest, NamesWhatIsWrongWithSettings) {
     expect_found(PlanMode::pack, "unknown kind",
                  [](BatchPlan& p) { p.dispositions[0].kind = static_cast<DispositionKind>(9); });
     expect_found(PlanMode::pack, "tokens lost", [](BatchPlan& p) { p.dispositions[0].tokens_lost = 1; });
+    expect_found(PlanMode::pack, "tokens lost", [](BatchPlan& p) {
+        p.dispositions[0] = {p.dispositions[0].sample, DispositionKind::truncated, std::uint64_t{1} << 32U};
+    });
+    expect_found(PlanMode::pack, "num_samples is out of range", [](BatchPlan& p) {
+        p.sources.push_back(p.sources[0]);
+        p.sources[1].sample_base = p.sources[0].num_samples;
+        p.sources[1].num_samples = ~std::uint64_t{0};
+    });
     expect_found(PlanMode::pack, "another fate", [](BatchPlan& p) { p.dispositions.pop_back(); });
     expect_found(PlanMode::pack, "another fate",
                  [](BatchPlan& p) { p.dispositions[0].kind = DispositionKind::no_target; });

@@ -51,6 +51,33 @@ TEST(BackgroundTaskTest, AFailureIsKeptUntilTheNextWork) {
     EXPECT_FALSE(task.failure());
 }
 
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(BackgroundTaskTest, OneWorkAtATimeAndNoVerdictBeforeItsEnd) {
+    const auto is_bug = [](const auto& call) {
+        try {
+            call();
+            ADD_FAILURE() << "expected a broken contract";
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::bug);
+        }
+    };
+    std::promise<void> gate;
+    BackgroundTask task;
+    is_bug([&] { task.begin(nullptr); });
+    int done = 0;
+    task.begin([&] {
+        gate.get_future().wait();
+        ++done;
+    });
+    is_bug([&] { task.begin([&] { done += 10; }); });
+    is_bug([&] { task.failure(); });
+    gate.set_value();
+    task.wait();
+    EXPECT_EQ(done, 1);
+    EXPECT_FALSE(task.failure());
+}
+#endif
+
 TEST(BackgroundTaskTest, TheEndWaitsForTheWork) {
     bool done = false;
     {

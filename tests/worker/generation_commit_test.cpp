@@ -13,9 +13,9 @@
 
 #include "io/base/error.h"
 #include "io/comm/agreement.h"
-#include "io/files/atomic_file.h"
 #include "io/files/commit_hook.h"
 #include "io/files/directory.h"
+#include "io/run/generation_files.h"
 #include "io/run/state_digest.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/temporary_directory.h"
@@ -160,6 +160,28 @@ TEST_F(GenerationCommitTest, HoldsTheStateAtTheSnapshotWhateverComesAfter) {
         std::vector<float> first(1);
         reader.read_weights(0, first);
         EXPECT_EQ(first[0], at_snapshot);
+    }
+    comm_.barrier();
+}
+
+// The generation a run begins with, and one more of a step that is there: no step is between them.
+TEST_F(GenerationCommitTest, WithoutAStepThereIsNoLedgerSegment) {
+    const fs::path run = shared_folder();
+    const auto commits = committer(run);
+    EXPECT_EQ(commits->snapshot_step(), 0U);
+    begin(*commits);
+    commits->drain();
+    EXPECT_EQ(commits->snapshot_step(), 0U);
+    step();
+    begin(*commits);
+    commits->drain();
+    EXPECT_EQ(commits->snapshot_step(), 1U) << "the base of the next";
+    if (is_root()) {
+        digest_on_disk(run, 0);
+        EXPECT_FALSE(read_manifest(run, 0).ledger_head);
+        EXPECT_TRUE(read_manifest(run, 1).ledger_head);
+        EXPECT_EQ(read_manifest(run, 1).parent_step, 0U);
+        EXPECT_EQ(directory_entries(run / "ledger").size(), 1U);
     }
     comm_.barrier();
 }

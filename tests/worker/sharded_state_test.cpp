@@ -101,10 +101,9 @@ Fingerprint digest_of(Communicator& comm, ThreadPool& pool, const ShardedState& 
     return digest;
 }
 
-void expect_as_in_a_world_of_one(const ModelConfig& config) {
+void expect_as_in_a_world_of_one(const StateLayout& layout) {
     Communicator& comm = test_communicator();
     ThreadPool pool(1);
-    const StateLayout layout(config);
     const auto alone = make_serial_communicator();
     ShardedState serial(*alone, pool, layout);
     const std::vector<double> expected_norms = three_steps(serial, layout.size());
@@ -129,11 +128,11 @@ void expect_as_in_a_world_of_one(const ModelConfig& config) {
 TEST(ShardedStateTest, AStateOfSeveralLeavesIsTheSameForEveryWorldSize) {
     const ModelConfig config = small_gpt2(64, 10000);
     ASSERT_GT(StateLayout(config).size(), 2 * state_leaf_elements);
-    expect_as_in_a_world_of_one(config);
+    expect_as_in_a_world_of_one(StateLayout(config));
 }
 
 TEST(ShardedStateTest, AStateOfLessThanALeafIsTheSameForEveryWorldSize) {
-    expect_as_in_a_world_of_one(small_gpt2(8, 30));
+    expect_as_in_a_world_of_one(StateLayout(small_gpt2(8, 30)));
 }
 
 TEST(ShardedStateTest, ALeafsEndIsNotASlicesEnd) {
@@ -143,8 +142,26 @@ TEST(ShardedStateTest, ALeafsEndIsNotASlicesEnd) {
          {state_leaf_elements + state_block, state_leaf_elements - state_block}) {
         const ModelConfig config = small_gpt2(64, (elements - rest) / 64);
         ASSERT_EQ(StateLayout(config).size(), elements);
-        expect_as_in_a_world_of_one(config);
+        expect_as_in_a_world_of_one(StateLayout(config));
     }
+}
+
+TEST(ShardedStateTest, RanksWithoutABlockOfTheStateChangeNothing) {
+    // Of four ranks, the first and the third have none; the second begins the leaf that the fourth ends.
+    const StateLayout whole(small_gpt2(8, 30));
+    for (const std::size_t blocks : {std::size_t{1}, std::size_t{2}}) {
+        const auto first = whole.tensors().first(blocks);
+        const StateLayout layout(std::vector<TensorSpec>(first.begin(), first.end()));
+        ASSERT_EQ(layout.size(), blocks * state_block);
+        expect_as_in_a_world_of_one(layout);
+    }
+}
+
+TEST(StateSnapshotTest, OnlyCopiesTakeMemory) {
+    const std::size_t elements = 6 * state_block;
+    EXPECT_EQ(StateSnapshot::bytes(elements, WorldSize{2}, SnapshotMode::copy),
+              3 * 3 * state_block * sizeof(float));
+    EXPECT_EQ(StateSnapshot::bytes(elements, WorldSize{2}, SnapshotMode::borrow), 0U);
 }
 
 TEST(ShardedStateTest, TheDigestSeesEveryPart) {

@@ -21,6 +21,8 @@
 #include "io/base/digest.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
+#include "io/columns/column_file_format.h"
+#include "tests/support/forwarding_files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -361,20 +363,147 @@ TEST(ColumnFileTest, RefusesRegionsThatAreNotColumns) {
     std::uint64_t offset = 0;
     std::memcpy(&offset, sound.data() + 48, 8);
     // A count, an offset or a length that a writer with an error in it could leave behind.
-    for (const auto& [at, value] : std::vector<std::pair<std::size_t, std::uint64_t>>{{40, 1},
-                                                                                      {40, 29},
-                                                                                      {40, ~0ULL},
-                                                                                      {48, offset + 64},
-                                                                                      {48, ~0ULL},
-                                                                                      {56, 64},
-                                                                                      {56, ~0ULL},
-                                                                                      {16, 5}}) {
+    for (const auto& [at, value] :
+         std::vector<std::pair<std::size_t, std::uint64_t>>{{40, 1},
+                                                            {40, 29},
+                                                            {40, ~0ULL},
+                                                            {48, 64},
+                                                            {48, offset + 64},
+                                                            {48, ~0ULL},
+                                                            {56, 64},
+                                                            {56, ~0ULL},
+                                                            {56, sound.size() - offset},
+                                                            {16, 5}}) {
         std::string bytes = sound;
         patch_user_block(bytes, at, value);
         directory.write("b.h5", bytes);
         EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "b.h5"); }).code, ErrorCode::corrupt_data)
             << at << " " << value;
     }
+}
+
+/// What a command prints on standard output; it must succeed.
+std::string output_of(const std::string& command) {
+    std::string text;
+    FILE* pipe = ::popen(command.c_str(), "r");
+    if (pipe == nullptr) {
+        ADD_FAILURE() << "cannot run " << command;
+        return text;
+    }
+    std::array<char, 4096> part{};
+    for (std::size_t got = 0; (got = std::fread(part.data(), 1, part.size(), pipe)) != 0;)
+        text.append(part.data(), got);
+    EXPECT_EQ(::pclose(pipe), 0) << command << "\n" << text;
+    return text;
+}
+
+/// The file with these regions left to block digests, its digests made to fit.
+std::string with_regions(std::string bytes, std::vector<FileRegion> regions) {
+    const auto all = std::as_bytes(std::span(bytes));
+    UserBlock block;
+    block.file_bytes = bytes.size();
+    block.regions = std::move(regions);
+    block.covered = covered_digest(bytes.size(), block.regions, [&](FileRegion piece, DigestStream& into) {
+        into.update(all.subspan(piece.offset, piece.bytes));
+    });
+    const auto encoded = block.encode();
+    std::memcpy(bytes.data(), encoded.data(), encoded.size());
+    return bytes;
+}
+
+TEST(ColumnFileTest, RefusesARegionThatNoColumnFills) {
+    const TemporaryDirectory directory;
+    write_large_file(directory / "a.h5");
+    const std::string sound = directory.read("a.h5");
+    std::vector<FileRegion> regions =
+        UserBlock::decode(std::as_bytes(std::span(sound)).first<user_block_bytes>(), sound.size(), "it")
+            .regions;
+    ASSERT_EQ(regions.size(), 2U);
+    EXPECT_EQ(with_regions(sound, regions), sound);
+    regions[0].offset += 64;
+    regions[0].bytes -= 64;
+    directory.write("b.h5", with_regions(sound, regions));
+    const Failure failure = failure_of([&] { ColumnFile::open_any(directory / "b.h5"); });
+    EXPECT_EQ(failure.code, ErrorCode::corrupt_data);
+    EXPECT_THAT(failure.text, HasSubstr("no column of"));
+    EXPECT_THAT(failure.text, HasSubstr("bytes at " + std::to_string(regions[0].offset)));
+}
+
+TEST(ColumnFileTest, RefusesARegionWithoutDigestsOfItsOwn) {
+    const TemporaryDirectory directory;
+    const auto data = random_words(64, 5);
+    directory.write("rename.py", R"(
+import sys, h5py
+with h5py.File(sys.argv[1], 'r+') as f:
+    if 'digests' in f: f.move('digests', 'data_block_digest')
+)");
+    // Opened with '/data' left to what `sibling` writes, under a name that the writer keeps for itself.
+    const auto open_with = [&](auto sibling) {
+        {
+            ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1, Overwrite::yes);
+            writer.column("/data", view(data));
+            sibling(writer);
+            writer.publish();
+        }
+        output_of("/usr/bin/python3 '" + (directory / "rename.py").string() + "' '" +
+                  (directory / "a.h5").string() + "'");
+        const std::string bytes = directory.read("a.h5");
+        const std::string needle(reinterpret_cast<const char*>(data.data()), 4 * data.size());
+        directory.write("b.h5", with_regions(bytes, {{bytes.find(needle), needle.size()}}));
+        return ColumnFile::open_any(directory / "b.h5");
+    };
+    const char* const name = "/digests";
+    const Digest digest = digest_of(std::as_bytes(std::span(data)));
+    const std::array<std::uint64_t, 4> words{digest.low, digest.high, 0, 0};
+    const auto refused = [&](auto sibling) {
+        const Failure failure = failure_of([&] { open_with(sibling); });
+        EXPECT_EQ(failure.code, ErrorCode::corrupt_data);
+        EXPECT_THAT(failure.text, HasSubstr("'/data_block_digest'"));
+        EXPECT_THAT(failure.text, HasSubstr("is missing or not u64[1, 2]"));
+    };
+    refused([](ColumnFileWriter&) {});
+    refused([&](ColumnFileWriter& w) { w.column<std::uint32_t>(name, std::array<std::uint32_t, 2>{}, 2); });
+    refused([&](ColumnFileWriter& w) { w.column<std::uint64_t>(name, std::span(words).first(1)); });
+    refused([&](ColumnFileWriter& w) { w.column<std::uint64_t>(name, words, 2); });
+    const ColumnFile file =
+        open_with([&](ColumnFileWriter& w) { w.column<std::uint64_t>(name, std::span(words).first(2), 2); });
+    EXPECT_THAT(file.column<std::uint32_t>("/data"), ElementsAreArray(data));
+    EXPECT_THAT(failure_of([&] {
+                    open_with([&](ColumnFileWriter& w) {
+                        w.column<std::uint64_t>(name, std::span(words).last(2), 2);
+                    });
+                }).text,
+                HasSubstr("is altered in MiB 0"));
+}
+
+TEST(ColumnFileTest, AnEmptyRangeOfAnAlteredColumnIsEmpty) {
+    const TemporaryDirectory directory;
+    write_large_file(directory / "a.h5");
+    std::uint64_t offset = 0;
+    std::memcpy(&offset, directory.read("a.h5").data() + 48, 8);
+    const FlippedBit flipped(directory / "a.h5", offset, 0);
+    const ColumnFile file = ColumnFile::open_any(directory / "a.h5", VerifyAtOpen::touched_blocks);
+    EXPECT_THAT(file.column_range<std::uint32_t>("/large", 1, 1), IsEmpty());
+    EXPECT_EQ(failure_of([&] { file.column_range<std::uint32_t>("/large", 1, 2); }).code,
+              ErrorCode::corrupt_data);
+}
+
+/// No room to see a file in.
+class UnmappableFiles : public ForwardingFiles {
+  public:
+    const std::byte* map(int, std::size_t) override {
+        errno = ENOMEM;
+        return nullptr;
+    }
+};
+
+TEST(ColumnFileTest, AFileThatCannotBeMappedIsNamed) {
+    const TemporaryDirectory directory;
+    write_small_file(directory / "a.h5");
+    const UnmappableFiles unmappable;
+    const Failure failure = failure_of([&] { open_small_file(directory / "a.h5"); });
+    EXPECT_EQ(failure.code, ErrorCode::io_failure);
+    EXPECT_THAT(failure.text, HasSubstr("cannot map '" + (directory / "a.h5").string()));
 }
 
 TEST(ColumnFileTest, RefusesWhatIsNoColumnFile) {
@@ -460,21 +589,6 @@ TEST(ColumnFileTest, ChecksBlocksOfHugeFilesAtFirstUse) {
     EXPECT_EQ(failure_of([&] { file.verify_everything(); }).code, ErrorCode::corrupt_data);
     EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "a.h5", VerifyAtOpen::everything); }).code,
               ErrorCode::corrupt_data);
-}
-
-/// What a command prints on standard output; it must succeed.
-std::string output_of(const std::string& command) {
-    std::string text;
-    FILE* pipe = ::popen(command.c_str(), "r");
-    if (pipe == nullptr) {
-        ADD_FAILURE() << "cannot run " << command;
-        return text;
-    }
-    std::array<char, 4096> part{};
-    for (std::size_t got = 0; (got = std::fread(part.data(), 1, part.size(), pipe)) != 0;)
-        text.append(part.data(), got);
-    EXPECT_EQ(::pclose(pipe), 0) << command << "\n" << text;
-    return text;
 }
 
 // Nobody needs our code to read our files.
@@ -567,6 +681,86 @@ TEST(ColumnFileWriterTest, RefusesToPublishAnIncompleteColumn) {
     EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
 
+TEST(ColumnFileWriterTest, IsPublishedOnce) {
+    const TemporaryDirectory directory;
+    ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1, Overwrite::yes);
+    writer.publish();
+    const std::string before = directory.read("a.h5");
+    const Failure failure = failure_of([&] { writer.publish(); });
+    EXPECT_EQ(failure.code, ErrorCode::bug);
+    EXPECT_THAT(failure.text, HasSubstr("it was published before"));
+    EXPECT_EQ(directory.read("a.h5"), before);
+}
+
+/// A disk that keeps one text as another, and says that all is well.
+class LyingFiles : public ForwardingFiles {
+  public:
+    LyingFiles(std::string_view given, std::string_view kept) : given_(given), kept_(kept) {}
+    ssize_t write_at(int descriptor, std::span<const std::byte> bytes, std::uint64_t offset) override {
+        std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        if (const std::size_t at = text.find(given_); at != std::string::npos) {
+            text.replace(at, given_.size(), kept_);
+        }
+        return ForwardingFiles::write_at(descriptor, std::as_bytes(std::span(text)), offset);
+    }
+
+  private:
+    std::string given_, kept_;
+};
+
+TEST(ColumnFileWriterTest, WhatTheDiskDoesNotKeepIsNotPublished) {
+    const TemporaryDirectory directory;
+    const auto words = random_words(large_words, 0);
+    const auto lost = [&](const std::string& given, const std::string& kept, const auto& write) {
+        const LyingFiles lying(given, kept);
+        const Failure failure = failure_of([&] { write(directory / "a.h5"); });
+        EXPECT_EQ(failure.code, ErrorCode::io_failure) << failure.text;
+        EXPECT_FALSE(std::filesystem::exists(directory / "a.h5"));
+        EXPECT_FALSE(std::filesystem::exists(directory / "a.h5.tmp"));
+        return failure.text;
+    };
+    std::string word(reinterpret_cast<const char*>(words.data() + 300000), 16);
+    const std::string given = word;
+    word[3] = static_cast<char>(word[3] ^ 1);
+    EXPECT_THAT(lost(given, word, write_large_file),
+                HasSubstr("reads back different from what was written (column '/large')"));
+    EXPECT_THAT(lost("9c41", "9c42", write_small_file), HasSubstr("(its list of columns and attributes)"));
+}
+
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(ColumnFileWriterTest, AWrongCallIsABugAndChangesNothing) {
+    const TemporaryDirectory directory;
+    ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1);
+    const std::array<std::uint32_t, 3> words{1, 2, 3};
+    const std::span<const std::uint32_t> three(words);
+    writer.begin_column("/words", ColumnType::u32, 3);
+    const auto refused = [](const char* condition, auto call) {
+        const Failure failure = failure_of(call);
+        EXPECT_EQ(failure.code, ErrorCode::bug);
+        EXPECT_THAT(failure.text, HasSubstr(condition));
+    };
+    refused("is_column_name", [&] { writer.begin_column("words", ColumnType::u32, 3); });
+    refused("is_column_name", [&] { writer.begin_column("/w_block_digest", ColumnType::u32, 3); });
+    refused("width >= 1", [&] { writer.begin_column("/wide", ColumnType::u32, 3, 0); });
+    refused("contains(column_name)", [&] { writer.begin_column("/words", ColumnType::u32, 3); });
+    refused("open_columns.end()", [&] { writer.append("/other", three); });
+    refused("shape().type", [&] { writer.append("/words", std::span<const float>(std::array{1.0F})); });
+    refused("bytes_missing",
+            [&] { writer.append("/words", std::span<const std::uint32_t>(std::array<std::uint32_t, 4>{})); });
+    refused("row_bytes", [&] { writer.column("/pairs", three, 2); });
+    refused("group.front()", [&] { writer.attribute("cursor", "step", std::uint64_t{1}); });
+    refused("group.empty()", [&] { writer.attribute("", "step", std::uint64_t{1}); });
+    refused("name.empty()", [&] { writer.attribute("/", "", std::uint64_t{1}); });
+    writer.append("/words", three);
+    writer.publish();
+    const ColumnFile file = ColumnFile::open_any(directory / "a.h5");
+    EXPECT_EQ(file.columns().size(), 1U);
+    EXPECT_THAT(file.column<std::uint32_t>("/words"), ElementsAre(1, 2, 3));
+    refused("row_end <= column.place.rows", [&] { file.column_range<std::uint32_t>("/words", 2, 4); });
+    refused("row_begin <= row_end", [&] { file.column_range<std::uint32_t>("/words", 2, 1); });
+}
+#endif
+
 TEST(ColumnFileWriterTest, NamesAMissingFolder) {
     const TemporaryDirectory directory;
     const Failure failure = failure_of([&] { write_small_file(directory / "absent" / "a.h5"); });
@@ -646,6 +840,10 @@ TEST(ColumnFileWriterTest, AnExistingFileSurvivesAFailedReplacement) {
         ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1, Overwrite::yes);
         EXPECT_EQ(failure_of([&] { writer.column("/large", view(random_words(large_words, 0))); }).code,
                   ErrorCode::io_failure);
+#if defined(LOCKSTEP_CONTRACTS)
+        EXPECT_THAT(failure_of([&] { writer.attribute("/", "late", std::uint64_t{1}); }).text,
+                    HasSubstr("sound"));
+#endif
         EXPECT_EQ(failure_of([&] { writer.publish(); }).code, ErrorCode::bug);
     }
     EXPECT_EQ(directory.read("a.h5"), before);

@@ -6,9 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "io/base/error.h"
 #include "io/files/atomic_file.h"
@@ -98,6 +101,52 @@ TEST_F(FileCallsTest, DirectoriesThatCannotBeMadeOrSeenAreNamed) {
                    [&] { remove_file(folder_ / "x"); });
     EXPECT_THAT(directory_entries(folder_ / "absent"), IsEmpty());
     remove_file(folder_ / "absent");
+}
+
+// What the calls above stand in for, as the kernel itself reports it.
+TEST_F(FileCallsTest, TheKernelsOwnRefusalsArriveAsSuch) {
+    FileSystem& files = file_system();
+    FileSystem::Status status;
+    errno = 0;
+    EXPECT_EQ(files.status(-1, status), -1);
+    EXPECT_EQ(errno, EBADF);
+    EXPECT_EQ(files.map(-1, 4096), nullptr);
+    EXPECT_EQ(errno, EBADF);
+    std::vector<std::string> names;
+    EXPECT_EQ(files.list((folder_ / "absent").c_str(), names), -1);
+    EXPECT_EQ(errno, ENOENT);
+    EXPECT_THAT(names, IsEmpty());
+}
+
+TEST_F(FileCallsTest, ANameBelowAFileIsAbsentButOneThatIsTooLongIsAnError) {
+    folder_.write("file", "x");
+    EXPECT_FALSE(path_exists(folder_ / "file" / "below"));
+    const Error error = error_of([&] { path_exists(folder_ / std::string(300, 'n')); });
+    EXPECT_EQ(error.code(), ErrorCode::io_failure);
+    EXPECT_THAT(error.what(), HasSubstr(std::strerror(ENAMETOOLONG)));
+}
+
+/// Where relative names begin, until the end of the scope.
+class WorkingDirectory {
+  public:
+    explicit WorkingDirectory(const std::filesystem::path& folder) { std::filesystem::current_path(folder); }
+    ~WorkingDirectory() { std::filesystem::current_path(before_); }
+    WorkingDirectory(const WorkingDirectory&) = delete;
+    WorkingDirectory& operator=(const WorkingDirectory&) = delete;
+
+  private:
+    std::filesystem::path before_ = std::filesystem::current_path();
+};
+
+TEST_F(FileCallsTest, DirectoriesAreMadeWhereWeStand) {
+    {
+        const WorkingDirectory here(folder_.path());
+        create_directories_durably("runs/first");
+        create_directories_durably("");
+        expect_refused(FileCall::sync, EIO, ErrorCode::io_failure, "'.'",
+                       [&] { create_directories_durably("second"); });
+    }
+    EXPECT_TRUE(std::filesystem::is_directory(folder_ / "runs" / "first"));
 }
 
 /// Another rank is faster by the blink between the look and the making.

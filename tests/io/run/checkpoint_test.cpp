@@ -5,9 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <functional>
 #include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "io/base/error.h"
 #include "io/files/commit_hook.h"
@@ -16,6 +20,7 @@
 #include "tests/io/error_of.h"
 #include "tests/io/run/manifest_edit.h"
 #include "tests/io/run/small_run.h"
+#include "tests/support/forwarding_files.h"
 #include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 
@@ -99,6 +104,22 @@ TEST(ShardTest, OfACommittedGenerationIsNeverWrittenAgain) {
     EXPECT_EQ(error_of([&] { write_manifest(run.path(), manifest); }).code(), ErrorCode::output_exists);
     EXPECT_EQ(all_files(run.path()), before);
 }
+
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(ShardTest, IsOfARankOfItsWorldAndHasAllMomentsOfItsWeights) {
+    const TemporaryDirectory run;
+    for (const int rank : {-1, 2}) {
+        EXPECT_EQ(error_of([&] { shard_file_name(Rank{rank}, WorldSize{2}); }).code(), ErrorCode::bug);
+    }
+    const std::vector<float> four(4), five(5);
+    const auto write = [&](std::span<const float> m, std::span<const float> v) {
+        write_shard(run / "generation", Rank{0}, WorldSize{1}, {}, 0, four, m, v);
+    };
+    EXPECT_EQ(error_of([&] { write(five, four); }).code(), ErrorCode::bug);
+    EXPECT_EQ(error_of([&] { write(four, five); }).code(), ErrorCode::bug);
+    EXPECT_FALSE(fs::exists(run / "generation"));
+}
+#endif
 
 // ---- Generations ----
 
@@ -184,6 +205,70 @@ TEST(GenerationTest, IsInvalidWhenAnyOfItsPartsIs) {
                 HasSubstr("step 2"));
 }
 
+TEST(GenerationTest, ThatOfTheStartNeedsNoLedger) {
+    const TemporaryDirectory run;
+    SmallRun(run.path()).commit(0, 2);
+    EXPECT_EQ(valid_steps(run.path()), std::vector<std::uint64_t>{0});
+    EXPECT_EQ(newest_step(run.path()), 0U);
+}
+
+TEST(GenerationTest, IsNotOpenedByAManifestThatContradictsItself) {
+    const TemporaryDirectory run;
+    Manifest manifest = SmallRun(run.path()).commit(2, 2);
+    manifest.shards[1].slice_begin += 1;
+    const Error error = error_of([&] { GenerationReader::open(run.path(), manifest); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("shards[1].slice_begin"));
+}
+
+// A disk that fails for a moment must not make a run go back.
+TEST(GenerationTest, IsNotJudgedWhenItCannotBeReadJustNow) {
+    const TemporaryDirectory run;
+    SmallRun small(run.path());
+    small.commit(2, 1);
+    const Manifest newest = small.commit(4, 1);
+    for (const std::string& file : {std::string("step-00000004/manifest.json"),
+                                    "step-00000004/" + newest.shards[0].file, newest.ledger_head->file}) {
+        for (const int reason : {EIO, EMFILE}) {
+            const RefusingFiles refusing(file, reason);
+            EXPECT_EQ(error_of([&] { newest_step(run.path()); }).code(), ErrorCode::io_failure) << file;
+            EXPECT_EQ(error_of([&] { list_generations(run.path()); }).code(), ErrorCode::io_failure) << file;
+        }
+    }
+    EXPECT_EQ(newest_step(run.path()), 4U);
+}
+
+/// Retires a generation, manifest first, when its shard is about to be opened.
+class RetiringFiles : public ForwardingFiles {
+  public:
+    RetiringFiles(fs::path manifest, fs::path shard)
+        : manifest_(std::move(manifest)), shard_(std::move(shard)) {}
+    int open(const char* path, int flags) override {
+        if (path == shard_) {
+            remove_file(manifest_.c_str());
+            remove_file(shard_.c_str());
+        }
+        return ForwardingFiles::open(path, flags);
+    }
+
+  private:
+    fs::path manifest_, shard_;
+};
+
+TEST(GenerationTest, OneThatIsRetiredWhileWeLookWasNotCommitted) {
+    const TemporaryDirectory run;
+    SmallRun small(run.path());
+    const Manifest old = small.commit(2, 1);
+    small.commit(4, 1);
+    const fs::path generation = generation_directory(run.path(), 2);
+    const RetiringFiles retiring(generation / "manifest.json", generation / old.shards[0].file);
+    const std::vector<GenerationStatus> generations = list_generations(run.path());
+    ASSERT_EQ(generations.size(), 2U);
+    EXPECT_FALSE(generations[0].valid);
+    EXPECT_FALSE(generations[0].committed);
+    EXPECT_TRUE(generations[1].valid);
+}
+
 TEST(GenerationTest, ALedgerRootThatIsNotTheCursorsIsFound) {
     const TemporaryDirectory run;
     SmallRun small(run.path());
@@ -243,6 +328,10 @@ TEST(GenerationTest, NoFallingBackBehindANewerFormat) {
     EXPECT_EQ(error_of([&] { newest_step(run.path()); }).code(), ErrorCode::incompatible_version);
 
     // With a digest that does not hold it is damage, not a newer format.
+    std::string json = read_file(file);
+    json.replace(json.find("\"format_version\": 2"), 19, "\"format_version\": 3");
+    write_file_atomically(file, json, Overwrite::yes);
+    EXPECT_EQ(newest_step(run.path()), 2U);
     damage(file);
     EXPECT_EQ(newest_step(run.path()), 2U);
 }
@@ -257,6 +346,11 @@ TEST(ManifestWriteTest, CommitsNothingThatIsNotThere) {
     Manifest unsound = manifest;
     unsound.shards[1].slice_begin += 1;
     EXPECT_EQ(error_of([&] { write_manifest(run.path(), unsound); }).code(), ErrorCode::bug);
+    const std::string bytes = read_file(generation / manifest.shards[1].file);
+    write_file(generation / manifest.shards[1].file, bytes + "x");
+    EXPECT_THAT(
+        error_of([&] { write_manifest(run.path(), manifest); }).what(),
+        HasSubstr(std::to_string(bytes.size() + 1) + " bytes, expected " + std::to_string(bytes.size())));
     fs::rename(generation / manifest.shards[1].file, generation / "elsewhere");
     const Error error = error_of([&] { write_manifest(run.path(), manifest); });
     EXPECT_EQ(error.code(), ErrorCode::io_failure);
@@ -359,6 +453,26 @@ TEST(PruneTest, DoesNotCountTheDamagedAmongTheKept) {
     EXPECT_EQ(list_generations(run.path()).size(), 4U);
 }
 
+TEST(PruneTest, DoesNotCountWhatIsIncompleteOrNewerAmongTheKept) {
+    const TemporaryDirectory run;
+    SmallRun small(run.path());
+    for (const std::uint64_t step : {2U, 4U, 6U}) small.commit(step, 1);
+    const Manifest unproven = small.commit(8, 1);
+    small.commit(10, 1);
+    fs::resize_file(generation_directory(run.path(), 6) / "shard-00000-of-00001.h5", 100);
+    const fs::path file = generation_directory(run.path(), 10) / "manifest.json";
+    const std::string sound = read_file(file);
+    write_file_atomically(file, with_value(sound, "/format_version", "2"), Overwrite::yes);
+    // The newest segment may be gone for good; what is before it stands.
+    const fs::path segment = run / "ledger" / unproven.ledger_head->file;
+    fs::rename(segment, run / "elsewhere");
+    EXPECT_THAT(prune_generations(run.path(), {2, 0}).removed, IsEmpty());
+    fs::rename(run / "elsewhere", segment);
+    write_file_atomically(file, sound, Overwrite::yes);
+    EXPECT_THAT(prune_generations(run.path(), {2, 0}).removed, ElementsAre(2, 4, 6));
+    EXPECT_THAT(valid_steps(run.path()), ElementsAre(8, 10));
+}
+
 TEST(PruneTest, JudgesNoGenerationThatCannotBeReadJustNow) {
     const TemporaryDirectory run;
     SmallRun small(run.path());
@@ -386,9 +500,13 @@ TEST(PruneTest, LeavesFilesThatAreNotOurs) {
     const TemporaryDirectory run;
     SmallRun small(run.path());
     for (const std::uint64_t step : {2U, 4U, 6U}) small.commit(step, 1);
-    run.write("checkpoints/step-00000002/notes.txt", "mine");
+    for (const char* name : {"notes.txt", "shard-notes.txt"}) {
+        run.write(fs::path("checkpoints/step-00000002") / name, "mine");
+    }
     prune_generations(run.path(), {2, 0});
-    EXPECT_EQ(run.read("checkpoints/step-00000002/notes.txt"), "mine");
+    for (const char* name : {"notes.txt", "shard-notes.txt"}) {
+        EXPECT_EQ(run.read(fs::path("checkpoints/step-00000002") / name), "mine");
+    }
     EXPECT_EQ(newest_step(run.path()), 6U);
 }
 

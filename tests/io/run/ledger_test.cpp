@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "io/base/error.h"
+#include "io/columns/column_file.h"
 #include "tests/io/damage.h"
 #include "tests/io/error_of.h"
 #include "tests/io/run/small_run.h"
@@ -116,6 +117,13 @@ TEST(LedgerRootTest, TakesEveryNanForOne) {
     EXPECT_NE(advance_ledger_root(empty_ledger_root(), 0, {&row, 1}), root);
 }
 
+#if defined(LOCKSTEP_CONTRACTS)
+TEST(LedgerRootTest, IsAdvancedByRowsOfItsStepAlone) {
+    const std::vector<LedgerRow> rows = small_rows(0, 2);
+    EXPECT_EQ(error_of([&] { advance_ledger_root(empty_ledger_root(), 0, rows); }).code(), ErrorCode::bug);
+}
+#endif
+
 TEST(LedgerTest, SegmentComesBackAsItWasWritten) {
     const TemporaryDirectory directory;
     LedgerSegment segment = first_segment(5, small_rows(0, 5));
@@ -208,6 +216,60 @@ TEST(LedgerTest, RefusesToWriteWhatDoesNotAgree) {
     EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
 
+TEST(LedgerTest, RefusesToWriteWhatDoesNotFollowItsPredecessor) {
+    const TemporaryDirectory directory;
+    SmallRun run(directory / "run");
+    run.commit(2, 1);
+    const LedgerSegment good = run.segment_until(4);
+    const std::filesystem::path ledger = directory / "ledger";
+    const auto refused = [&](auto change, const std::string& noun) {
+        LedgerSegment segment = good;
+        change(segment);
+        const Error error = error_of([&] { write_ledger_segment(ledger, segment); });
+        EXPECT_EQ(error.code(), ErrorCode::bug);
+        EXPECT_THAT(error.what(), HasSubstr(noun));
+    };
+    refused([](LedgerSegment& s) { s.previous->file = "x"; }, "names its predecessor wrongly");
+    refused([](LedgerSegment& s) { s.previous->digest_hex.pop_back(); }, "names its predecessor wrongly");
+    refused([](LedgerSegment& s) { s.previous->digest_hex[7] = 'G'; }, "names its predecessor wrongly");
+    refused([](LedgerSegment& s) { s.previous->file = "steps-00000000-00000003-1a2b3c4d.h5"; },
+            "begins at step 2, but its predecessor");
+    refused([](LedgerSegment& s) { s.rows[0].step = 1; }, "row 0 is of step 1, outside [2, 4)");
+    EXPECT_FALSE(std::filesystem::exists(ledger));
+    EXPECT_NO_THROW(write_ledger_segment(ledger, good));
+}
+
+// Eight digits of the content stand in a segment's name. These two share them: found by trying.
+TEST(LedgerTest, ASegmentOfTheSameNameButOtherContentIsNotTakenForItsTwin) {
+    const TemporaryDirectory directory;
+    LedgerSegment segment = first_segment(1, small_rows(0, 1));
+    segment.rows[0].seconds = 69686.0F;
+    const LedgerSegmentName first = write_ledger_segment(directory.path(), segment);
+    EXPECT_EQ(first.file, "steps-00000000-00000001-6133ef7b.h5");
+    segment.rows[0].seconds = 72117.0F;
+    const Error error = error_of([&] { write_ledger_segment(directory.path(), segment); });
+    EXPECT_EQ(error.code(), ErrorCode::output_exists);
+    EXPECT_THAT(error.what(), HasSubstr("exists with other content"));
+    EXPECT_EQ(read_ledger_segment(directory.path(), first).rows[0].seconds, 69686.0F);
+}
+
+TEST(LedgerTest, HalfTheNameOfAPredecessorIsNone) {
+    const TemporaryDirectory directory;
+    {
+        ColumnFileWriter writer(directory / "half.h5", "lockstep-ledger", 1);
+        writer.attribute("/", "step_begin", std::uint64_t{0});
+        writer.attribute("/", "step_end", std::uint64_t{1});
+        for (const char* name : {"plan", "root_before", "root_after"}) {
+            writer.attribute("/", name, std::string_view(empty_ledger_root().hex()));
+        }
+        writer.attribute("/", "previous_digest", std::string_view("00112233445566778899aabbccddeeff"));
+        writer.publish();
+    }
+    const Error error = error_of([&] { read_ledger_segment_file(directory / "half.h5"); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("previous_file"));
+}
+
 TEST(LedgerTest, NoticesEveryFlippedBitAndEveryCut) {
     const TemporaryDirectory directory;
     const LedgerSegmentName name = write_ledger_segment(directory.path(), first_segment(2, small_rows(0, 2)));
@@ -231,6 +293,33 @@ TEST(LedgerTest, NamesTheSegmentThatBreaksTheChain) {
     const Error missing = error_of([&] { ledger_chain(directory.path(), head); });
     EXPECT_EQ(missing.code(), ErrorCode::not_found);
     EXPECT_THAT(missing.what(), HasSubstr(chain[1].file));
+}
+
+TEST(LedgerTest, ASegmentOfAnotherLedgersRootBreaksTheChain) {
+    const TemporaryDirectory directory;
+    LedgerSegment segment;
+    segment.previous = write_in_segments(directory.path(), {2}).first;
+    segment.step_begin = 2;
+    segment.step_end = 3;
+    segment.root_before.bytes[0] = 1;  // Sound by itself, whatever was before.
+    segment.rows = small_rows(2, 3);
+    segment.root_after = advance_ledger_root(segment.root_before, 2, segment.rows);
+    const LedgerSegmentName head = write_ledger_segment(directory.path(), segment);
+    const Error error = error_of([&] { ledger_chain(directory.path(), head); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("does not continue '" + segment.previous->file));
+}
+
+TEST(LedgerTest, AKnownFileUnderAnotherDigestIsReadAgain) {
+    const TemporaryDirectory directory;
+    const LedgerSegmentName head = write_in_segments(directory.path(), {2, 4}).first;
+    LedgerChains chains(directory.path());
+    EXPECT_EQ(chains.behind(head).size(), 2U);
+    const LedgerSegmentName other{head.file, "00112233445566778899aabbccddeeff"};
+    const Error error = error_of([&] { chains.behind(other); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("expected " + other.digest_hex));
+    EXPECT_EQ(chains.behind(head).size(), 2U);
 }
 
 TEST(LedgerTest, RefusesASoundFileInAnothersPlace) {
@@ -264,9 +353,9 @@ TEST(LedgerTest, KnowsItsFileNames) {
     EXPECT_EQ(steps->step_end, 123456789U);
     for (const char* name :
          {"", "steps-", "steps-00000100-00000120-1a2b3c4d.h5.tmp", "steps-100-120-1a2b3c4d.h5",
-          "steps-00000100-00000120-1a2b3c4.h5", "steps-00000100-00000120-1a2b3c4g.h5",
-          "steps-00000100-00000120-1a2b3c4d5.h5", "../steps-00000100-00000120-1a2b3c4d.h5",
-          "steps-99999999999999999999-00000120-1a2b3c4d.h5"}) {
+          "steps-00000100-00000120.h5", "steps-00000100-00000120-1a2b3c4.h5",
+          "steps-00000100-00000120-1a2b3c4g.h5", "steps-00000100-00000120-1a2b3c4d5.h5",
+          "../steps-00000100-00000120-1a2b3c4d.h5", "steps-99999999999999999999-00000120-1a2b3c4d.h5"}) {
         EXPECT_FALSE(parse_ledger_segment_file(name).has_value()) << name;
     }
 }

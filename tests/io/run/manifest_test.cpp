@@ -5,6 +5,7 @@
 
 #include "io/base/error.h"
 #include "io/run/checkpoint.h"
+#include "io/run/manifest_check.h"
 #include "tests/io/damage.h"
 #include "tests/io/error_of.h"
 #include "tests/io/run/manifest_edit.h"
@@ -57,6 +58,11 @@ TEST_F(ManifestTest, OfTheStartHasNeitherLedgerNorParent) {
     EXPECT_THAT(json, HasSubstr("\"ledger_head\": null"));
     EXPECT_THAT(json, HasSubstr("\"parent_step\": null"));
     EXPECT_FALSE(manifest_from_json(json, "here").ledger_head.has_value());
+}
+
+TEST_F(ManifestTest, AScaleMayBeBelowOne) {
+    manifest_.cursor.scale_exponent = -17;
+    EXPECT_EQ(manifest_from_json(to_json(manifest_), "here").cursor.scale_exponent, -17);
 }
 
 TEST_F(ManifestTest, HasSortedKeysAndItsOwnDigest) {
@@ -142,6 +148,16 @@ TEST_F(ManifestTest, RefusesStepsThatDoNotAgree) {
     expect_refused("/ledger_head/file", "\"../x\"", "ledger_head.file");
     expect_refused("/cursor/numerics", "\"fma 256\\n\"", "numerics");
     expect_refused("/cursor/numerics", "\"\"", "numerics");
+    expect_refused("/cursor/numerics", '"' + std::string(65, 'x') + '"', "numerics");
+    // What a terminal would act on is not passed on.
+    expect_refused("/cursor/numerics", "\"fma\x7f\"", "'fma?'");
+    SmallRun start(directory_ / "start");
+    const Error early =
+        error_for(with_value(to_json(start.commit(0, 1)), "/ledger_head",
+                             R"({"file": "steps-00000000-00000002-1a2b3c4d.h5", "digest": ""})"));
+    EXPECT_EQ(early.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(early.what(), HasSubstr("names a segment before the first step"));
+    expect_refused("/ledger_head/digest", "\"12\"", "ledger_head.digest");
 }
 
 TEST_F(ManifestTest, RefusesItsOwnContentInAnotherSpelling) {
@@ -172,6 +188,20 @@ TEST_F(ManifestTest, RefusesAnyOtherText) {
           std::string("\0\xff\xfe", 3), std::string(200000, '['), deep_objects, nested, nested_newer,
           format + "}", format + ",\"format_version\":1e400}", format + ",\"format_version\":0}"}) {
         EXPECT_EQ(exit_code_of(error_for(text).code()), 65) << text.substr(0, 100);
+    }
+}
+
+// Asked about manifests of newer versions, whose fields we do not know.
+TEST_F(ManifestTest, ADigestHoldsWhateverTheFieldsAre) {
+    EXPECT_TRUE(manifest_digest_holds(json_));
+    EXPECT_TRUE(manifest_digest_holds(with_value(json_, "/something_new", R"([1, {"a": 2}])")));
+    std::string other = json_;
+    other.replace(other.find("\"step\": 4"), 9, "\"step\": 5");
+    for (const std::string& text :
+         {other, std::string("7"), std::string("{\"digest\": 7}"), std::string("{\"step\": 4}"),
+          std::string("{"),
+          "{\"a\": " + std::string(17, '[') + std::string(17, ']') + ", \"digest\": \"0\"}"}) {
+        EXPECT_FALSE(manifest_digest_holds(text)) << text;
     }
 }
 

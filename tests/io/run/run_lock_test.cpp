@@ -75,7 +75,9 @@ TEST(RunLockTest, TakesOverALockFileWithAnyContent) {
 TEST(RunLockTest, AHolderWithoutANameIsStillAHolder) {
     const TemporaryDirectory run;
     const RunLock lock(run.path());
-    for (const char* content : {"", "\x01\x02"}) {
+    for (const char* content : {"", "\x01\x02",
+                                "pid 4711 on no\x7f"
+                                "de3\n"}) {
         run.write("LOCK", content);
         const Error error = error_of([&] { RunLock second(run.path()); });
         EXPECT_EQ(error.code(), ErrorCode::environment);
