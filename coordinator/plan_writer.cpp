@@ -1,12 +1,10 @@
 #include "coordinator/plan_writer.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <future>
 #include <nlohmann/json.hpp>
@@ -25,6 +23,8 @@
 #include "io/base/error.h"
 #include "io/columns/column_file.h"
 #include "io/comm/agreement.h"
+#include "io/files/directory.h"
+#include "io/files/file_system.h"
 #include "io/files/posix_file.h"
 #include "io/files/sealed_json.h"
 #include "plan/mixture.h"
@@ -173,16 +173,22 @@ class JsonLines {
     std::string text_;
 };
 
-/// Both names change places in one step: there is a whole plan at `target` at every moment.
+/// Both names change places, where the file system can in one step: then there is a whole plan at `b` at
+/// every moment.
 void exchange_folders(const std::filesystem::path& a, const std::filesystem::path& b) {
-    if (syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return;
+    if (file_system().exchange(a.c_str(), b.c_str()) == 0) return;
     if (errno != EINVAL && errno != ENOSYS) throw_errno("replace", b.string(), errno);
-    // A file system without exchange: two steps.
+    // A file system without exchange: step by step, and what was there comes back if the next step fails.
     const std::filesystem::path aside = b.string() + ".old";
     remove_folder(aside);
-    std::filesystem::rename(b, aside);
-    std::filesystem::rename(a, b);
-    std::filesystem::rename(aside, a);
+    rename_path(b, aside);
+    try {
+        rename_path(a, b);
+    } catch (const Error&) {
+        rename_path(aside, b);
+        throw;
+    }
+    rename_path(aside, a);
 }
 
 // --- Chunks between ranks ---

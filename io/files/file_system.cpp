@@ -71,6 +71,9 @@ class KernelFileSystem : public FileSystem {
     int rename_beside(const char* from, const char* to) override {
         return ::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
     }
+    int exchange(const char* a, const char* b) override {
+        return ::renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+    }
     int remove_file(const char* path) override { return ::unlink(path); }
     int make_directory(const char* path) override { return ::mkdir(path, new_directory_mode); }
     int remove_directory(const char* path) override { return ::rmdir(path); }

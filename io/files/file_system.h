@@ -47,6 +47,8 @@ class FileSystem {
     virtual int rename(const char* from, const char* to) = 0;
     /// EEXIST if there is a `to`; EINVAL or ENOSYS where the file system cannot look and rename in one go.
     virtual int rename_beside(const char* from, const char* to) = 0;
+    /// Two names change places at once; EINVAL or ENOSYS where the file system cannot do that.
+    virtual int exchange(const char* a, const char* b) = 0;
     virtual int remove_file(const char* path) = 0;
     virtual int make_directory(const char* path) = 0;
     virtual int remove_directory(const char* path) = 0;

@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/plan_file.h"
@@ -18,6 +19,7 @@
 #include "tests/coordinator/small_plan.h"
 #include "tests/io/error_of.h"
 #include "tests/support/failing_calls.h"
+#include "tests/support/forwarding_files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -195,6 +197,49 @@ TEST_F(PlanStoreTest, AnExistingPlanIsReplacedOnlyWhenToldTo) {
     EXPECT_TRUE(load_plan(directory_ / "plan", PlanCheck::content) == other);
     EXPECT_FALSE(fs::exists(directory_ / "plan" / "plan.jsonl")) << "nothing of the old one is left";
     EXPECT_THAT(names_in(directory_.path()), UnorderedElementsAre("plain.h5", "answered.h5", "plan"));
+}
+
+/// A file system that exchanges nothing, and where a new folder may be kept from its place.
+class NoExchange : public ForwardingFiles {
+  public:
+    explicit NoExchange(bool fails) : fails_(fails) {}
+    int exchange(const char*, const char*) override {
+        errno = EINVAL;
+        return -1;
+    }
+    int rename(const char* from, const char* to) override {
+        if (!fails_ || !std::string_view(from).ends_with("/plan.tmp"))
+            return ForwardingFiles::rename(from, to);
+        errno = EIO;
+        return -1;
+    }
+
+  private:
+    bool fails_;
+};
+
+TEST_F(PlanStoreTest, APlanIsReplacedWhereNothingCanBeExchanged) {
+    save(directory_ / "plan");
+    PlanOptions options = small_options();
+    options.seed = 43;
+    const BatchPlan other = plan_of(options, small_.inputs);
+    const auto replace = [&] {
+        save(directory_ / "plan", other, small_.inputs, WriteJsonl::never, Overwrite::yes);
+    };
+    {
+        const NoExchange files(true);
+        EXPECT_EQ(error_of(replace).code(), ErrorCode::io_failure);
+    }
+    EXPECT_TRUE(load_plan(directory_ / "plan", PlanCheck::content) == small_.plan);
+    EXPECT_THAT(names_in(directory_.path()), UnorderedElementsAre("plain.h5", "answered.h5", "plan"));
+    {
+        const NoExchange files(false);
+        replace();
+    }
+    EXPECT_TRUE(load_plan(directory_ / "plan", PlanCheck::content) == other);
+    EXPECT_THAT(names_in(directory_.path()), UnorderedElementsAre("plain.h5", "answered.h5", "plan"));
+    const FailingCalls broken(FileCall::exchange, EIO);
+    EXPECT_EQ(error_of(replace).code(), ErrorCode::io_failure);
 }
 
 TEST_F(PlanStoreTest, ForceReplacesOnlyPlans) {

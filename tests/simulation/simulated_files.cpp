@@ -194,6 +194,10 @@ int SimulatedFiles::rename_beside(const char* from, const char* to) {
     return 0;
 }
 
+int SimulatedFiles::exchange(const char*, const char*) {
+    return refuse(EINVAL);
+}
+
 int SimulatedFiles::remove_file(const char* path) {
     if (!alive()) return refuse(EIO);
     if (!disk_.find(path)) return refuse(ENOENT);

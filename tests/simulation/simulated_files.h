@@ -60,6 +60,7 @@ class SimulatedFiles : public FileSystem {
     void unmap(const std::byte* begin, std::size_t bytes) noexcept override;
     int rename(const char* from, const char* to) override;
     int rename_beside(const char* from, const char* to) override;
+    int exchange(const char* a, const char* b) override;
     int remove_file(const char* path) override;
     int make_directory(const char* path) override;
     int remove_directory(const char* path) override;

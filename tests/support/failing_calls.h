@@ -28,6 +28,7 @@ enum class FileCall {
     try_lock,
     rename,
     rename_beside,
+    exchange,
     remove_file,
     make_directory,
     status_of_name,
@@ -79,6 +80,9 @@ class FailingCalls : public ForwardingFiles {
     }
     int rename_beside(const char* from, const char* to) override {
         return fails(FileCall::rename_beside) ? -1 : ForwardingFiles::rename_beside(from, to);
+    }
+    int exchange(const char* a, const char* b) override {
+        return fails(FileCall::exchange) ? -1 : ForwardingFiles::exchange(a, b);
     }
     int remove_file(const char* path) override {
         return fails(FileCall::remove_file) ? -1 : ForwardingFiles::remove_file(path);

@@ -45,6 +45,7 @@ class ForwardingFiles : public FileSystem {
     void unmap(const std::byte* begin, std::size_t bytes) noexcept override { kernel_.unmap(begin, bytes); }
     int rename(const char* from, const char* to) override { return kernel_.rename(from, to); }
     int rename_beside(const char* from, const char* to) override { return kernel_.rename_beside(from, to); }
+    int exchange(const char* a, const char* b) override { return kernel_.exchange(a, b); }
     int remove_file(const char* path) override { return kernel_.remove_file(path); }
     int make_directory(const char* path) override { return kernel_.make_directory(path); }
     int remove_directory(const char* path) override { return kernel_.remove_directory(path); }
