@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "io/base/error.h"
+#include "io/files/staged_folder.h"
 #include "plan/bucketing.h"
 #include "plan/dispositions.h"
 #include "plan/lazarus/identity.h"
@@ -236,65 +237,14 @@ class EpochWriter {
     const LengthBuckets buckets_;
 };
 
-/// A folder that is written beside its place and appears in it at once.
-class StagedFolder {
-  public:
-    StagedFolder(const fs::path& directory, Overwrite overwrite)
-        : target_(fs::absolute(directory / ".").lexically_normal().parent_path()) {
-        std::error_code failure;
-        exists_ = fs::exists(target_, failure);
-        if (exists_ && overwrite == Overwrite::no) {
-            throw Error(
-                ErrorCode::output_exists,
-                "'" + directory.string() + "' exists; pass --force to replace it or choose another -o");
-        }
-        if (exists_ &&
-            (!fs::is_directory(target_) || (!fs::exists(target_ / "meta.json") && !fs::is_empty(target_)))) {
-            throw Error(ErrorCode::output_exists,
-                        "'" + directory.string() +
-                            "' exists and is not a plan folder of Lazarus; --force replaces only those");
-        }
-        building_ = beside(".tmp");
-        fs::remove_all(building_, failure);
-        fs::create_directories(building_, failure);
-        if (failure) throw_errno("make directory", building_.string(), failure.value());
-    }
-    ~StagedFolder() {
-        std::error_code ignored;
-        fs::remove_all(building_, ignored);
-    }
-    StagedFolder(const StagedFolder&) = delete;
-    StagedFolder& operator=(const StagedFolder&) = delete;
-
-    const fs::path& path() const { return building_; }
-
-    void publish() const {
-        sync_directory(building_);
-        const fs::path old = beside(".old");
-        std::error_code ignored;
-        try {
-            if (exists_) {
-                fs::remove_all(old);
-                fs::rename(target_, old);
-            }
-            fs::rename(building_, target_);
-        } catch (const fs::filesystem_error& error) {
-            throw Error(ErrorCode::io_failure,
-                        "cannot publish '" + target_.string() + "': " + error.code().message());
-        }
-        sync_directory(target_.parent_path());
-        fs::remove_all(old, ignored);
-    }
-
-  private:
-    fs::path beside(const char* suffix) const {
-        return target_.parent_path() / (target_.filename().string() + suffix);
-    }
-
-    fs::path target_;
-    fs::path building_;
-    bool exists_ = false;
-};
+const FolderKind& lazarus_folders() {
+    static const FolderKind kind{
+        "a plan folder of Lazarus", [](const fs::path& folder) { return fs::exists(folder / "meta.json"); },
+        [](std::string_view name) {
+            return name == "meta.json" || (name.starts_with("epoch_") && name.ends_with(".jsonl"));
+        }};
+    return kind;
+}
 
 // --- Import ---
 
@@ -631,7 +581,7 @@ LazarusExport export_lazarus(const BatchPlan& plan, const std::vector<PlanInput>
     const SampleNames name(std::move(sample_base), inputs);
     check_names(plan, inputs, name);
 
-    const StagedFolder folder(directory, overwrite);
+    StagedFolder folder(directory, lazarus_folders(), overwrite);
     LazarusFingerprint fingerprint(dataset_hash_of(plan.sources), tokenizer_hash_of(plan.sources),
                                    plan.options.seed);
     LazarusExport result;
@@ -640,6 +590,7 @@ LazarusExport export_lazarus(const BatchPlan& plan, const std::vector<PlanInput>
     for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch)
         result.microbatches += writer.write(folder.path() / epoch_name(epoch), epoch);
     write_file_atomically(folder.path() / "meta.json", meta_text(plan), Overwrite::no);
+    sync_directory(folder.path());
     folder.publish();
     result.fingerprint = fingerprint.finish();
     return result;

@@ -12,6 +12,7 @@
 #include "coordinator/npz_writer.h"
 #include "io/base/error.h"
 #include "io/files/sealed_json.h"
+#include "io/files/staged_folder.h"
 #include "plan/shard.h"
 
 namespace lockstep {
@@ -74,42 +75,37 @@ class HashedFile {
     std::uint64_t bytes_ = 0;
 };
 
-/// A folder that is built beside its place and renamed into it.
+bool is_export(const std::filesystem::path& folder) {
+    std::error_code failure;
+    if (!std::filesystem::is_regular_file(folder / "index.json", failure)) return false;
+    const json index = json::parse(read_file(folder / "index.json"), nullptr, false);
+    return index.is_object() && index.value("format", "") == export_format;
+}
+
+const FolderKind& exports() {
+    static const FolderKind kind{"an export of a plan", is_export, [](std::string_view name) {
+                                     return name == "index.json" || name == "lockstep_plan.py" ||
+                                            name.ends_with(".npy") ||
+                                            (name.starts_with("step-") && name.ends_with(".npz")) ||
+                                            (name.starts_with("rank-") && name.ends_with(".jsonl"));
+                                 }};
+    return kind;
+}
+
+/// An export while it is written, with its list of files.
 class ExportFolder {
   public:
     ExportFolder(const std::filesystem::path& folder, const std::string& kind, const BatchPlan& head,
                  Overwrite overwrite)
-        : target_(std::filesystem::absolute(folder / ".").lexically_normal().parent_path()),
-          building_(target_.parent_path() / (target_.filename().string() + ".tmp")) {
-        exists_ = std::filesystem::exists(target_);
-        if (exists_ && overwrite == Overwrite::no) {
-            throw Error(ErrorCode::output_exists, "'" + folder.string() +
-                                                      "' exists; pass --force to replace it or choose "
-                                                      "another -o");
-        }
-        if (exists_ && !(std::filesystem::is_directory(target_) &&
-                         (std::filesystem::is_empty(target_) || is_export(target_)))) {
-            throw Error(ErrorCode::output_exists, "'" + folder.string() +
-                                                      "' exists and is not an export of a plan; --force "
-                                                      "replaces only those");
-        }
-        remove(building_);
-        std::error_code failure;
-        std::filesystem::create_directories(building_, failure);
-        if (failure) throw_errno("make directory", building_.string(), failure.value());
+        : folder_(folder, exports(), overwrite) {
         index_ = {{"format", export_format},
                   {"format_version", export_format_version},
                   {"kind", kind},
                   {"plan", head.fingerprints.plan.hex()},
                   {"files", json::object()}};
     }
-    ~ExportFolder() {
-        if (!published_) remove(building_);
-    }
-    ExportFolder(const ExportFolder&) = delete;
-    ExportFolder& operator=(const ExportFolder&) = delete;
 
-    HashedFile file(const std::string& name) const { return HashedFile(building_ / name); }
+    HashedFile file(const std::string& name) const { return HashedFile(folder_.path() / name); }
     void add(HashedFile& file) {
         file.publish(Overwrite::no);
         index_["files"][file.name()] = {{"sha256", file.sha256().hex()}, {"bytes", file.bytes()}};
@@ -124,33 +120,13 @@ class ExportFolder {
     json& index() { return index_; }
 
     Exported publish() {
-        write_file_atomically(building_ / "index.json", seal_json(index_.dump()), Overwrite::no);
-        try {
-            if (exists_) remove(target_);
-            std::filesystem::rename(building_, target_);
-        } catch (const std::filesystem::filesystem_error& error) {
-            throw Error(ErrorCode::io_failure,
-                        "cannot publish '" + target_.string() + "': " + error.code().message());
-        }
-        published_ = true;
-        sync_directory(target_.parent_path());
+        write_file_atomically(folder_.path() / "index.json", seal_json(index_.dump()), Overwrite::no);
+        folder_.publish();
         return exported_;
     }
 
   private:
-    static bool is_export(const std::filesystem::path& folder) {
-        std::error_code failure;
-        if (!std::filesystem::is_regular_file(folder / "index.json", failure)) return false;
-        const json index = json::parse(read_file(folder / "index.json"), nullptr, false);
-        return index.is_object() && index.value("format", "") == export_format;
-    }
-    static void remove(const std::filesystem::path& folder) {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder, ignored);
-    }
-
-    std::filesystem::path target_, building_;
-    bool exists_ = false, published_ = false;
+    StagedFolder folder_;
     json index_;
     Exported exported_;
 };

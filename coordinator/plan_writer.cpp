@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <future>
 #include <nlohmann/json.hpp>
@@ -23,10 +22,10 @@
 #include "io/base/error.h"
 #include "io/columns/column_file.h"
 #include "io/comm/agreement.h"
-#include "io/files/directory.h"
-#include "io/files/file_system.h"
+#include "io/files/atomic_file.h"
 #include "io/files/posix_file.h"
 #include "io/files/sealed_json.h"
+#include "io/files/staged_folder.h"
 #include "plan/mixture.h"
 #include "plan/plan_builder.h"
 #include "plan/plan_columns.h"
@@ -38,9 +37,16 @@ namespace {
 
 using nlohmann::json;
 
-void remove_folder(const std::filesystem::path& directory) {
-    std::error_code ignored;
-    std::filesystem::remove_all(directory, ignored);
+const FolderKind& plan_folders() {
+    static const FolderKind kind{
+        "a plan folder",
+        [](const std::filesystem::path& folder) { return std::filesystem::exists(folder / "plan.h5"); },
+        [](std::string_view name) {
+            constexpr std::string_view files[] = {"plan.h5", "plan.jsonl", "fingerprints.json",
+                                                  "metadata.json", "stats.json"};
+            return std::ranges::find(files, name) != std::end(files);
+        }};
+    return kind;
 }
 
 std::pair<std::string, std::string> group_and_name(const std::string& text_name) {
@@ -173,24 +179,6 @@ class JsonLines {
     std::string text_;
 };
 
-/// Both names change places, where the file system can in one step: then there is a whole plan at `b` at
-/// every moment.
-void exchange_folders(const std::filesystem::path& a, const std::filesystem::path& b) {
-    if (file_system().exchange(a.c_str(), b.c_str()) == 0) return;
-    if (errno != EINVAL && errno != ENOSYS) throw_errno("replace", b.string(), errno);
-    // A file system without exchange: step by step, and what was there comes back if the next step fails.
-    const std::filesystem::path aside = b.string() + ".old";
-    remove_folder(aside);
-    rename_path(b, aside);
-    try {
-        rename_path(a, b);
-    } catch (const Error&) {
-        rename_path(aside, b);
-        throw;
-    }
-    rename_path(aside, a);
-}
-
 // --- Chunks between ranks ---
 
 constexpr int chunk_tag = 311;
@@ -271,20 +259,12 @@ Fingerprint receive_chunk(Communicator& comm, Rank from, PlanChunk& chunk) {
 }  // namespace
 
 struct PlanWriter::State {
-    std::filesystem::path directory;  ///< As given, for messages.
-    std::filesystem::path target, building;
+    std::filesystem::path directory;     ///< As given, for messages.
+    std::optional<StagedFolder> folder;  ///< Outlives the files written in it.
     const std::vector<PlanInput>* inputs = nullptr;
-    bool exists = false;
-    bool published = false;
     EpochCounts total;
     std::unique_ptr<BodyColumns> columns;
     std::unique_ptr<JsonLines> lines;
-
-    ~State() {
-        columns.reset();
-        lines.reset();
-        if (!published) remove_folder(building);
-    }
 };
 
 PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& head,
@@ -295,27 +275,11 @@ PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& 
     s.directory = directory;
     s.inputs = &inputs;
     s.total = total;
-    s.target = std::filesystem::absolute(directory / ".").lexically_normal().parent_path();
-    std::error_code failure;
-    s.exists = std::filesystem::exists(s.target, failure);
-    if (s.exists && overwrite == Overwrite::no) {
-        throw Error(ErrorCode::output_exists,
-                    "plan folder '" + directory.string() +
-                        "' exists; pass --force to replace it or choose another -o");
-    }
-    if (s.exists && !std::filesystem::exists(s.target / "plan.h5") && !std::filesystem::is_empty(s.target)) {
-        throw Error(
-            ErrorCode::output_exists,
-            "'" + directory.string() + "' exists and is not a plan folder; --force replaces only plans");
-    }
-    s.building = s.target.parent_path() / (s.target.filename().string() + ".tmp");
-    remove_folder(s.building);
-    std::filesystem::create_directories(s.building, failure);
-    if (failure) throw_errno("make directory", s.building.string(), failure.value());
-    s.columns = std::make_unique<BodyColumns>(s.building / "plan.h5", head, total, targets);
+    s.folder.emplace(directory, plan_folders(), overwrite);
+    s.columns = std::make_unique<BodyColumns>(s.folder->path() / "plan.h5", head, total, targets);
     if (jsonl == WriteJsonl::always ||
         (jsonl == WriteJsonl::automatic && total.segments <= jsonl_segments_max)) {
-        s.lines = std::make_unique<JsonLines>(s.building / "plan.jsonl", head, inputs);
+        s.lines = std::make_unique<JsonLines>(s.folder->path() / "plan.jsonl", head, inputs);
     }
 }
 
@@ -333,30 +297,22 @@ SavedPlan PlanWriter::publish(const BatchPlan& whole_head, const PlanStats& stat
         if (s.lines) files["plan.jsonl"] = s.lines->finish().hex();
         json fingerprints = fingerprints_of(whole_head);
         fingerprints["files"] = files;
-        write_file(s.building / "fingerprints.json", seal_json(fingerprints.dump()));
+        write_file(s.folder->path() / "fingerprints.json", seal_json(fingerprints.dump()));
         json metadata = metadata_of(whole_head, s.total);
         metadata["tokenizers"] = tokenizer_records(*s.inputs);
-        write_file(s.building / "metadata.json", seal_json(metadata.dump()));
-        write_file(s.building / "stats.json", stats_json(stats).dump(2) + "\n");
+        write_file(s.folder->path() / "metadata.json", seal_json(metadata.dump()));
+        write_file(s.folder->path() / "stats.json", stats_json(stats).dump(2) + "\n");
         // Nothing of the folder is seen before it is renamed, so its files need no order among themselves.
-        std::vector<std::filesystem::path> written = {s.building};
-        for (const auto& entry : std::filesystem::directory_iterator(s.building)) {
+        std::vector<std::filesystem::path> written = {s.folder->path()};
+        for (const auto& entry : std::filesystem::directory_iterator(s.folder->path())) {
             written.push_back(entry.path());
         }
         sync_together(written);
-        if (s.exists) {
-            exchange_folders(s.building, s.target);
-            sync_directory(s.target.parent_path());
-            remove_folder(s.building);
-        } else {
-            std::filesystem::rename(s.building, s.target);
-            sync_directory(s.target.parent_path());
-        }
+        s.folder->publish();
     } catch (const std::filesystem::filesystem_error& error) {
         throw Error(ErrorCode::io_failure,
                     "cannot publish plan folder '" + s.directory.string() + "': " + error.code().message());
     }
-    s.published = true;
     return {s.lines != nullptr};
 }
 

@@ -1,0 +1,94 @@
+#include "io/files/staged_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/io/error_of.h"
+#include "tests/support/failing_calls.h"
+#include "tests/support/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+using ::testing::HasSubstr;
+
+class StagedFolderTest : public ::testing::Test {
+  protected:
+    /// Publish a folder "out" of one file with this text.
+    void publish(const std::string& text, Overwrite overwrite) {
+        StagedFolder folder(directory_ / "out", kind_, overwrite);
+        write_file(folder.path() / "part", text);
+        folder.publish();
+    }
+    /// @param name  of a folder that somebody keeps a text in.
+    void keep_thesis_in(const std::string& name) {
+        std::filesystem::create_directories(directory_ / name);
+        directory_.write(name + "/thesis", "years");
+    }
+
+    TemporaryDirectory directory_;
+    FolderKind kind_{
+        "a set of parts",
+        [](const std::filesystem::path& folder) { return std::filesystem::exists(folder / "part"); },
+        [](std::string_view name) { return name == "part"; }};
+};
+
+TEST_F(StagedFolderTest, AppearsWholeAndIsReplacedOnlyWhenToldTo) {
+    publish("one", Overwrite::no);
+    EXPECT_EQ(error_of([&] { publish("two", Overwrite::no); }).code(), ErrorCode::output_exists);
+    EXPECT_EQ(directory_.read("out/part"), "one");
+    publish("two", Overwrite::yes);
+    EXPECT_EQ(directory_.read("out/part"), "two");
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1);
+}
+
+TEST_F(StagedFolderTest, WhatAnInterruptedStartLeftIsRemoved) {
+    std::filesystem::create_directories(directory_ / "out.tmp");
+    directory_.write("out.tmp/part", "half");
+    directory_.write("out.tmp/part.tmp", "half");
+    publish("whole", Overwrite::no);
+    EXPECT_EQ(directory_.read("out/part"), "whole");
+    EXPECT_FALSE(std::filesystem::exists(directory_ / "out.tmp"));
+}
+
+TEST_F(StagedFolderTest, NobodysFolderIsLost) {
+    keep_thesis_in("out.tmp");
+    const Error error = error_of([&] { publish("text", Overwrite::no); });
+    EXPECT_EQ(error.code(), ErrorCode::output_exists);
+    EXPECT_THAT(error.what(), HasSubstr("holds 'thesis', which is nothing that a set of parts is made of"));
+    EXPECT_EQ(directory_.read("out.tmp/thesis"), "years");
+    std::filesystem::remove_all(directory_ / "out.tmp");
+    directory_.write("out.tmp", "years");
+    EXPECT_THAT(error_of([&] { publish("text", Overwrite::no); }).what(),
+                HasSubstr("is in the way: it is no folder"));
+    EXPECT_EQ(directory_.read("out.tmp"), "years");
+    std::filesystem::remove(directory_ / "out.tmp");
+
+    keep_thesis_in("out.old");
+    publish("one", Overwrite::no);
+    {
+        const FailingCalls unable(FileCall::exchange, ENOSYS);
+        publish("two", Overwrite::yes);
+    }
+    EXPECT_EQ(directory_.read("out/part"), "two");
+    EXPECT_EQ(directory_.read("out.old/thesis"), "years");
+    EXPECT_FALSE(std::filesystem::exists(directory_ / "out.old-1"));
+
+    keep_thesis_in("mine");
+    EXPECT_THAT(error_of([&] { StagedFolder(directory_ / "mine", kind_, Overwrite::yes); }).what(),
+                HasSubstr("exists and is not a set of parts; --force replaces only those"));
+    EXPECT_EQ(directory_.read("mine/thesis"), "years");
+}
+
+TEST_F(StagedFolderTest, WhatIsNotPublishedIsGone) {
+    {
+        const StagedFolder folder(directory_ / "out", kind_, Overwrite::no);
+        write_file(folder.path() / "part", "x");
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
+}
+
+}  // namespace
+}  // namespace lockstep
