@@ -16,7 +16,7 @@ namespace lockstep {
 
 namespace {
 
-constexpr std::uint64_t magic = 0x3245434549505453;  // "STPIECE2"
+constexpr std::uint64_t magic = 0x3345434549505453;  // "STPIECE3"
 
 /// The last bytes of the file.
 struct Trailer {
@@ -164,12 +164,16 @@ struct PieceFile::State {
         std::size_t at = 0;
         each_column(samples, [&](auto& column) {
             std::uint64_t count = 0;
+            if (columns.size() - at < sizeof count) corrupt();
             std::memcpy(&count, columns.data() + at, sizeof count);
             at += sizeof count;
+            if (count > (columns.size() - at) / sizeof column[0]) corrupt();
             column.resize(count);
             if (count != 0) std::memcpy(column.data(), columns.data() + at, count * sizeof column[0]);
             at += count * sizeof column[0];
         });
+        if (at != columns.size()) corrupt();
+        if (!samples.scores.empty() && samples.scores.size() != samples.size()) corrupt();
     }
 
     [[noreturn]] void corrupt() const {

@@ -87,9 +87,9 @@ TEST_F(IngestPieceTest, AnotherVersionOrTokenTypeIsDoneAgain) {
     write();
     EXPECT_FALSE(PieceFile::is_sound(path(), ColumnType::u32));
     std::string older = read_file(path());
-    const std::size_t version = older.rfind("STPIECE2");
+    const std::size_t version = older.rfind("STPIECE3");
     ASSERT_NE(version, std::string::npos);
-    older[version + std::strlen("STPIECE")] = '1';
+    older[version + std::strlen("STPIECE")] = '2';
     write_file(path(), older);
     EXPECT_FALSE(PieceFile::is_sound(path(), type));
     try {
