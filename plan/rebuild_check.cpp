@@ -1,5 +1,6 @@
 // The strictest thing that can be said of a plan: that it is the one its options give.
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,10 @@ bool check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> so
         // Targets were counted, or not, when the plan was built.
         if (plan.pack_targets.empty()) shared[i].lengths_only = true;
     }
+    const bool by_score = plan.options.order == PackOrder::score_stages;
+    if (by_score &&
+        std::ranges::any_of(sources, [](const SourceLengths& s) { return s.sample_score.empty(); }))
+        return false;
     const BatchPlan rebuilt = build_plan(plan.options, shared);
     if (rebuilt.algorithms != plan.algorithms) return false;
     if (rebuilt.fingerprints.plan == plan.fingerprints.plan) return true;

@@ -62,6 +62,7 @@ void check_sources(const BatchPlan& plan, std::span<const SourceLengths> sources
         agree("lengths fingerprint", planned.lengths, given.lengths);
         agree("tokenizer fingerprint", planned.tokenizer, given.tokenizer);
         agree("content fingerprint", planned.corpus, given.corpus);
+        agree("scores fingerprint", planned.scores, given.scores);
         if (!planned.tokenizer_hash.empty() && !given.tokenizer_hash.empty() &&
             planned.tokenizer_hash != given.tokenizer_hash) {
             refuse(ErrorCode::fingerprint_mismatch, where + ": tokenizer hash, expected '" +

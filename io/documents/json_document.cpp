@@ -88,6 +88,11 @@ struct JsonDocumentParser::State {
         return {};
     }
 
+    bool is_content(std::string_view name) const {
+        if (!options.chat.empty()) return name == "messages";
+        return name == options.text_field || name == "prompt" || name == "response";
+    }
+
     std::string set_content(JsonFields& fields, std::string_view name, simdjson::dom::element value) const {
         if (!options.chat.empty())
             return name == "messages" ? set_messages(fields.messages, value) : std::string();
@@ -101,7 +106,7 @@ struct JsonDocumentParser::State {
         if (!options.score_field.empty() && name == options.score_field) {
             if (std::string problem = set_score(fields.score, name, value); !problem.empty()) return problem;
         }
-        if (name == options.key_field && !value.is_null()) {
+        if (name == options.key_field && !is_content(name) && !value.is_null()) {
             if (std::string problem = set_key(fields.key, name, value); !problem.empty()) return problem;
         }
         return set_content(fields, name, value);

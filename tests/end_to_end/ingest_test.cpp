@@ -333,7 +333,8 @@ TEST_F(IngestTest, ScoresOfDocumentsOrderAPlan) {
         for (int i = first; i < first + 60; ++i)
             text += json({{"text", "document " + std::to_string(i)},
                           {"id", "d" + std::to_string(i)},
-                          {"quality", i * 37 % 101 / 4.0}})
+                          {"quality", i * 37 % 101 / 4.0},
+                          {"id_number", i}})
                         .dump() +
                     "\n";
         return directory_.write(name, text).string();
@@ -362,6 +363,13 @@ TEST_F(IngestTest, ScoresOfDocumentsOrderAPlan) {
     EXPECT_FALSE(expected.empty());
     for (const char* from : {"merged.h5", "lengths.jsonl", "built.h5"})
         EXPECT_TRUE(batches(from) == expected) << from;
+
+    // Other scores make another order: said of the input, not of the plan.
+    run(ingest({a, b}, "other.h5", {"--score-field", "id_number"}));
+    refused({"batchplan", "validate", "-p", path("plan-both.h5"), "-l", "s=" + path("other.h5"), "--strict"},
+            65, "scores fingerprint");
+    run({"batchplan", "validate", "-p", path("plan-both.h5"), "-l", "s=" + path("both.h5"), "--strict",
+         "--json"});
 
     refused({"batchplan", "build", "-l", path("plain.h5"), "--order", "score-stages", "-o", path("p")}, 2,
             "--score-field");

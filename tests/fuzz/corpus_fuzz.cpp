@@ -17,6 +17,7 @@ void read_all(const Corpus& corpus) {
         corpus.key(sample);
         corpus.provenance(sample);
     }
+    corpus.sample_score();
     corpus.count_tokens();
     corpus.sources();
     corpus.left_out();

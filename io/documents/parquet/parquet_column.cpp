@@ -87,6 +87,10 @@ ParquetColumnReader::ParquetColumnReader(const PosixFile& file, const ParquetCol
             "'" + file.path().string() + "': field '" + *column.field +
                 (use == ParquetUse::text ? "' is neither a string nor an integer" : "' is no number"));
     }
+    if (use == ParquetUse::number && column.is_decimal) {
+        throw Error(ErrorCode::invalid_argument, "'" + file.path().string() + "': field '" + *column.field +
+                                                     "' holds decimals; write it as floats or integers");
+    }
     if (use == ParquetUse::number && column.repetition_max != 0) {
         throw Error(ErrorCode::invalid_argument,
                     "'" + file.path().string() + "': field '" + *column.field + "' is a list, not a number");

@@ -22,7 +22,8 @@ class ParquetColumnReader {
   public:
     /// @param growth  told of every value; outlives this.
     /// @throws Error{invalid_argument} unless the column holds 32- or 64-bit integers or, as text, strings,
-    /// as numbers, floats of either width and no lists.
+    /// as numbers, floats of either width; numbers are
+    /// no lists and no decimals.
     ParquetColumnReader(const PosixFile& file, const ParquetColumn& column, const ParquetChunk& chunk,
                         std::uint64_t page_bytes_max, ParquetGrowth& growth,
                         ParquetUse use = ParquetUse::text);

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::size_t tail_bytes = 8;  ///< Length of the footer, then the magic.
 constexpr std::uint64_t footer_bytes_max = std::uint64_t{256} << 20U;
+constexpr std::int64_t converted_decimal = 5;
+constexpr int logical_decimal = 5;
 constexpr std::int64_t converted_uint32 = 13;
 constexpr std::int64_t converted_uint64 = 14;
 
@@ -19,6 +21,7 @@ struct SchemaElement {
     std::string name;
     std::optional<std::int64_t> type, repetition, converted;
     std::int64_t num_children = 0;
+    bool is_decimal = false;
 };
 
 SchemaElement read_schema_element(ThriftReader& in) {
@@ -34,6 +37,13 @@ SchemaElement read_schema_element(ThriftReader& in) {
             element.num_children = in.integer(type);
         } else if (id == 6) {
             element.converted = in.integer(type);
+            element.is_decimal = element.is_decimal || element.converted == converted_decimal;
+        } else if (id == 10 && type == ThriftType::structure) {
+            // The logical type, a union: writers may give it alone.
+            in.structure([&](int kind, ThriftType of) {
+                element.is_decimal = element.is_decimal || kind == logical_decimal;
+                in.skip(of);
+            });
         } else {
             in.skip(type);
         }
@@ -76,8 +86,8 @@ class SchemaWalk {
         }
         if (!at.type || *at.type < 0 || *at.type > 7) throw ThriftFailure{"a column of unknown type", false};
         const bool is_unsigned = at.converted == converted_uint32 || at.converted == converted_uint64;
-        columns_.push_back({field_, static_cast<ParquetType>(*at.type), is_unsigned, levels.definition,
-                            levels.repetition, levels.list_definition});
+        columns_.push_back({field_, static_cast<ParquetType>(*at.type), is_unsigned, at.is_decimal,
+                            levels.definition, levels.repetition, levels.list_definition});
     }
 
     static constexpr unsigned depth_max = 32;

@@ -35,6 +35,7 @@ struct ParquetColumn {
     std::shared_ptr<const std::string> field;  ///< The top-level field it belongs to; of one, shared.
     ParquetType type = ParquetType::byte_array;
     bool is_unsigned = false;
+    bool is_decimal = false;       ///< Integers of some scale.
     unsigned definition_max = 0;   ///< Level at which a value is there.
     unsigned repetition_max = 0;   ///< 0: one value a row. 1: a list.
     unsigned list_definition = 0;  ///< Level from which on the list is there, if it is one.

@@ -55,8 +55,10 @@ int run_merge(const Invocation& invocation, const MergeArguments& arguments) {
     say_written(invocation, arguments.output, merged, list);
     const auto has_scores = [](const Corpus& corpus) { return !corpus.sample_score().empty(); };
     const auto without = std::ranges::find_if_not(corpora, has_scores);
-    if (without != corpora.end() && std::ranges::any_of(corpora, has_scores))
+    if (without != corpora.end() && std::ranges::any_of(corpora, has_scores)) {
         invocation.say("  scores are left out: '" + without->path().string() + "' has none");
+        list.front()["scores_left_out"] = true;
+    }
     invocation.give(list.front());
     return 0;
 }
@@ -135,7 +137,8 @@ int run_export(const Invocation& invocation, const ExportArguments& arguments) {
         arguments.force ? Overwrite::yes : Overwrite::no);
     invocation.say(with_commas(corpus.num_samples()) + " documents, " + with_commas(corpus.num_tokens()) +
                    " tokens -> " + arguments.prefix + ".bin, " + arguments.prefix + ".idx" +
-                   (corpus.has_loss_spans() ? " (loss spans have no place there)" : ""));
+                   (corpus.has_loss_spans() ? " (loss spans have no place there)" : "") +
+                   (corpus.sample_score().empty() ? "" : " (scores have no place there)"));
     invocation.give(
         {{"prefix", arguments.prefix}, {"documents", corpus.num_samples()}, {"tokens", corpus.num_tokens()}});
     return 0;

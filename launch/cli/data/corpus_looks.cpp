@@ -31,7 +31,10 @@ std::string CorpusReader::headline(std::uint64_t sample) const {
     std::string line = "sample " + std::to_string(sample);
     if (const auto key = corpus_.key(sample); !key.empty()) line += "  '" + std::string(key) + "'";
     return line + "  " + sources_[from.source_index].name + " at " + std::to_string(from.source_offset) +
-           "  " + with_commas(corpus_.sample_tokens(sample)) + " tokens";
+           "  " + with_commas(corpus_.sample_tokens(sample)) + " tokens" +
+           (corpus_.sample_score().empty()
+                ? ""
+                : "  score " + nlohmann::json(corpus_.sample_score()[sample]).dump());
 }
 
 nlohmann::ordered_json CorpusReader::json(std::uint64_t sample, bool with_tokens) const {

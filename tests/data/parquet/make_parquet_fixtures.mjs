@@ -62,3 +62,10 @@ write('wasm-v2-numbers-none', numbers, { codec: Compression.UNCOMPRESSED, dictio
 writeFileSync(`${folder}/hyparquet-numbers.parquet`, Buffer.from(parquetWriteBuffer({
   columnData: [...columns, { name: 'double', data: scores, type: 'DOUBLE' }, { name: 'float', data: scores, type: 'FLOAT' }],
   codec: 'SNAPPY', rowGroupSize: 120 })))
+
+// Integers of a scale, which are no numbers to us.
+writeFileSync(`${folder}/hyparquet-decimal.parquet`, Buffer.from(parquetWriteBuffer({
+  columnData: [{ name: 'text', data: ['a', 'b', 'c'] }, { name: 'price', data: [0.5, 1.25, 2] }],
+  schema: [{ name: 'root', num_children: 2 },
+    { name: 'text', type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type: 'REQUIRED' },
+    { name: 'price', type: 'INT32', converted_type: 'DECIMAL', scale: 2, precision: 9, repetition_type: 'REQUIRED' }] })))

@@ -330,6 +330,12 @@ TEST_F(DocumentReaderTest, AFieldMayBeScoreAndKeyAtOnce) {
     EXPECT_EQ(delivered_[0].key, "7");
 }
 
+TEST_F(DocumentReaderTest, TheTextIsNoKeyOfItself) {
+    options_.key_field = "text";
+    read_jsonl(R"({"text": "a"})");
+    EXPECT_EQ(delivered_[0].key, "");
+}
+
 TEST_F(DocumentReaderTest, ConversationsHaveScoresToo) {
     options_.score_field = "quality";
     options_.chat = "chatml";

@@ -161,6 +161,9 @@ TEST(ParquetTest, WhatIsNoNumberIsNoScore) {
     EXPECT_THAT(error_of(path, options).what(), HasSubstr("field 'text' is no number"));
     options.score_field = "list";
     EXPECT_THAT(error_of(path, options).what(), HasSubstr("field 'list' is a list, not a number"));
+    options.score_field = "price";
+    EXPECT_THAT(error_of(fixtures / "hyparquet-decimal.parquet", options).what(),
+                HasSubstr("field 'price' holds decimals"));
     options.score_field = "absent";
     const Error error = error_of(path, options);
     EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
