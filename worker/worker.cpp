@@ -44,8 +44,6 @@ constexpr std::uint64_t clean_steps_to_rise = 1000;
 constexpr std::uint64_t skips_in_a_row_max = 10;
 /// Initial weights go round in pieces, so that a deadline is for a piece.
 constexpr std::size_t broadcast_elements_max = std::size_t{1} << 24U;
-/// A generation is made at least this often, so that ledger rows in memory stay bounded.
-constexpr std::uint64_t ledger_interval_max = std::uint64_t{1} << 20U;
 
 /// NaNs differ in sign and payload between instruction orders; the ledger must not.
 double canonical(double value) {
@@ -109,6 +107,7 @@ struct Worker::State {
     bool in_snapshot = false;     ///< The present state is the newest generation, or on its way to be.
     Fingerprint last_digest;      ///< Of the generation loaded, or committed last.
     std::vector<LedgerRow> rows;  ///< This rank's, since the last snapshot.
+    std::uint64_t packs_since_snapshot = 0;  ///< Of all ranks.
 
     // While a run goes on; none when only advancing in memory.
     std::optional<GenerationCommitter> committer;
@@ -178,7 +177,7 @@ struct Worker::State {
     StepWishes run_step(StepMetrics& metrics);
     void begin_generation();
     void begin_run(const WorkerOptions& options);
-    void train(std::uint64_t stop, const std::function<void(StepMetrics&)>& report);
+    void train(const WorkerOptions& options, const std::function<void(StepMetrics&)>& report);
     void ensure_window();
 };
 
@@ -530,6 +529,7 @@ Worker::State::StepWishes Worker::State::run_step(StepMetrics& metrics) {
         adapt_scale();
     }
     rows.insert(rows.end(), step_rows.begin(), step_rows.end());
+    packs_since_snapshot += packs_in_step();
     ++cursor.next_step;
     cursor.epoch = plan.epoch_of(cursor.next_step);
     in_snapshot = false;
@@ -545,6 +545,7 @@ void Worker::State::begin_generation() {
     schedule->began(now());
     committer->begin(cursor, rows);
     rows.clear();
+    packs_since_snapshot = 0;
     in_snapshot = true;
 }
 
@@ -588,8 +589,9 @@ void Worker::State::begin_run(const WorkerOptions& options) {
     });
 }
 
-/// Steps up to `stop`, and the generations between; the last one is begun.
-void Worker::State::train(std::uint64_t stop, const std::function<void(StepMetrics&)>& report) {
+/// Steps up to the one to stop before, and the generations between; the last one is begun.
+void Worker::State::train(const WorkerOptions& options, const std::function<void(StepMetrics&)>& report) {
+    const std::uint64_t stop = std::min(options.stop_step, plan.num_steps);
     const auto give_up_after_skips = [&] {
         // All ranks know it, so all end in order.
         throw AgreedError(ErrorCode::check_failed,
@@ -610,7 +612,8 @@ void Worker::State::train(std::uint64_t stop, const std::function<void(StepMetri
             give_up_after_skips();
         }
         if (wishes.generation || schedule->due_after(cursor.next_step) ||
-            cursor.next_step - committer->snapshot_step() >= ledger_interval_max) {
+            cursor.next_step - committer->snapshot_step() >= options.ledger_limits.steps ||
+            packs_since_snapshot >= options.ledger_limits.packs) {
             begin_generation();
         }
     }
@@ -651,7 +654,7 @@ WorkerOutcome Worker::run(const WorkerOptions& options) {
         last_stall = cost.stall_seconds;
     };
     try {
-        s.train(std::min(options.stop_step, s.plan.num_steps), [&](StepMetrics& metrics) {
+        s.train(options, [&](StepMetrics& metrics) {
             log(metrics);
             if (on_step) on_step(metrics);
         });

@@ -30,10 +30,19 @@
 
 namespace lockstep {
 
+/// A generation is made at least this often, whatever the interval, so that the ledger rows in memory stay
+/// bounded; the same on every rank.
+struct LedgerLimits {
+    std::uint64_t steps = std::uint64_t{1} << 20U;
+    std::uint64_t packs = std::uint64_t{1} << 22U;
+};
+static_assert(LedgerLimits{}.steps <= ledger_segment_steps_max);
+
 struct WorkerOptions {
     std::filesystem::path run;
     std::uint64_t stop_step = 0;  ///< Absolute; training stops before this step.
     CheckpointInterval checkpoint_every;
+    LedgerLimits ledger_limits;
     RetentionRule retention;
     SnapshotMode snapshot = SnapshotMode::copy;
     std::uint64_t cross_check_every = 0;  ///< Steps between checks of one pack by two ranks; 0: none.

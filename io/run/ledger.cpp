@@ -26,8 +26,6 @@ constexpr std::uint64_t ledger_version = 1;
 constexpr std::string_view root_tag = "lockstep-ledger-v1";
 constexpr std::string_view content_tag = "lockstep-ledger-content-v1";
 
-// Excluded steps have no rows, so the row count does not bound the walk over the steps; this does.
-constexpr std::uint64_t segment_steps_max = std::uint64_t{1} << 24U;
 constexpr std::size_t content_digits = 8;  // Of the content digest, in the file name.
 
 /// The rows as the file holds them.
@@ -134,10 +132,11 @@ Fingerprint root_over(const LedgerSegment& segment) {
 
 /// What is wrong with a segment taken by itself, or nothing.
 std::string problem_of(const LedgerSegment& segment) {
-    if (segment.step_begin >= segment.step_end || segment.step_end - segment.step_begin > segment_steps_max) {
+    if (segment.step_begin >= segment.step_end ||
+        segment.step_end - segment.step_begin > ledger_segment_steps_max) {
         return "covers steps " + std::to_string(segment.step_begin) + " to " +
-               std::to_string(segment.step_end) + ", expected 1 to " + std::to_string(segment_steps_max) +
-               " steps";
+               std::to_string(segment.step_end) + ", expected 1 to " +
+               std::to_string(ledger_segment_steps_max) + " steps";
     }
     if (segment.previous.has_value() != (segment.step_begin > 0)) {
         return segment.previous

@@ -56,8 +56,11 @@ struct LedgerSegmentName {
     friend bool operator==(const LedgerSegmentName&, const LedgerSegmentName&) = default;
 };
 
+/// Excluded steps have no rows, so the row count does not bound the walk over a segment's steps; this does.
+inline constexpr std::uint64_t ledger_segment_steps_max = std::uint64_t{1} << 24U;
+
 struct LedgerSegment {
-    std::uint64_t step_begin = 0;  ///< Covers steps [step_begin, step_end).
+    std::uint64_t step_begin = 0;  ///< Covers steps [step_begin, step_end), 1 to ledger_segment_steps_max.
     std::uint64_t step_end = 0;
     Fingerprint plan;  ///< The plan (revision) these steps were trained from.
     Fingerprint root_before;

@@ -18,6 +18,8 @@
 #include "io/comm/agreement.h"
 #include "io/files/commit_hook.h"
 #include "io/files/directory.h"
+#include "io/run/checkpoint.h"
+#include "io/run/ledger.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/small_corpus.h"
 #include "tests/support/temporary_directory.h"
@@ -193,6 +195,36 @@ TEST_F(WorkerTest, AFailureOfTheSecondComputationIsTheSameErrorOnAll) {
             EXPECT_EQ(std::string(error.what()).find("rank 1"), 0U) << error.what();
         }
     }
+}
+
+TEST_F(WorkerTest, ALedgerSegmentIsCutBeforeItIsTooLong) {
+    const Steps steps(7, {{text, 0}, {other_text, comm_.size().value - 1}});
+    std::vector<std::string> roots;
+    const auto segments_with = [&](const char* run, LedgerLimits limits) {
+        const auto worker = worker_for(steps);
+        WorkerOptions options = options_;
+        options.run /= run;
+        options.checkpoint_every.steps = 0;
+        options.ledger_limits = limits;
+        if (comm_.rank().value == 0) create_directories_durably(options.run);
+        comm_.barrier();
+        worker->run(options);
+        std::vector<std::uint64_t> ends;
+        if (comm_.rank().value == 0) {
+            const Manifest newest = list_generations(options.run).back().manifest.value();
+            for (const LedgerLink& link :
+                 LedgerChains(options.run / "ledger").behind(newest.ledger_head.value()))
+                ends.push_back(link.step_end);
+            roots.push_back(newest.cursor.ledger_root.hex());
+        }
+        return ends;
+    };
+    using Ends = std::vector<std::uint64_t>;
+    const bool first = comm_.rank().value == 0;
+    EXPECT_EQ(segments_with("whole", {}), first ? Ends({7}) : Ends());
+    EXPECT_EQ(segments_with("steps", {.steps = 3}), first ? Ends({3, 6, 7}) : Ends());
+    EXPECT_EQ(segments_with("packs", {.packs = 4}), first ? Ends({2, 4, 6, 7}) : Ends());
+    for (const std::string& root : roots) EXPECT_EQ(root, roots.front());
 }
 
 TEST_F(WorkerTest, NothingIsWrittenAnyMoreOnceARunHasThrown) {
