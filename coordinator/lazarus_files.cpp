@@ -1,10 +1,10 @@
 #include "coordinator/lazarus_files.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <ctime>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "io/base/error.h"
+#include "io/files/posix_file.h"
 #include "io/files/staged_folder.h"
 #include "plan/bucketing.h"
 #include "plan/dispositions.h"
@@ -182,22 +183,25 @@ class EpochWriter {
 
     /// @return microbatches written.
     std::uint64_t write(const fs::path& path, std::uint64_t epoch) {
-        const fs::path temporary = temporary_path(path);
+        PosixFile file(path, O_WRONLY | O_CREAT | O_TRUNC);
+        std::string text = header(epoch);
         std::uint64_t index = 0;
-        {
-            std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-            file << header(epoch);
-            for (std::uint64_t pack = first_pack(epoch); pack < first_pack(epoch + 1); ++pack) {
-                if (plan_.pack_begin[pack] < plan_.pack_begin[pack + 1]) file << line(pack, index++);
-            }
-            file.close();
-            if (!file) throw_errno("write", temporary.string(), errno, "free some space");
+        const auto flush = [&] {
+            file.write(std::as_bytes(std::span(text)));
+            text.clear();
+        };
+        for (std::uint64_t pack = first_pack(epoch); pack < first_pack(epoch + 1); ++pack) {
+            if (plan_.pack_begin[pack] < plan_.pack_begin[pack + 1]) text += line(pack, index++);
+            if (text.size() >= write_bytes) flush();
         }
-        publish_file(temporary, path, Overwrite::no);
+        flush();
+        file.close();
         return index;
     }
 
   private:
+    static constexpr std::size_t write_bytes = std::size_t{1} << 16U;
+
     std::uint64_t first_pack(std::uint64_t epoch) const { return plan_.step_begin[plan_.epoch_begin[epoch]]; }
 
     std::string header(std::uint64_t epoch) const {
@@ -589,8 +593,7 @@ LazarusExport export_lazarus(const BatchPlan& plan, const std::vector<PlanInput>
     EpochWriter writer(plan, name, fingerprint);
     for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch)
         result.microbatches += writer.write(folder.path() / epoch_name(epoch), epoch);
-    write_file_atomically(folder.path() / "meta.json", meta_text(plan), Overwrite::no);
-    sync_directory(folder.path());
+    write_file(folder.path() / "meta.json", meta_text(plan));
     folder.publish();
     result.fingerprint = fingerprint.finish();
     return result;

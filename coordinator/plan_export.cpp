@@ -1,9 +1,8 @@
 #include "coordinator/plan_export.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +10,8 @@
 
 #include "coordinator/npz_writer.h"
 #include "io/base/error.h"
+#include "io/files/file_system.h"
+#include "io/files/posix_file.h"
 #include "io/files/sealed_json.h"
 #include "io/files/staged_folder.h"
 #include "plan/shard.h"
@@ -35,41 +36,39 @@ std::string numbered(const char* prefix, int digits, std::uint64_t number, const
     return prefix + text + suffix;
 }
 
-/// A file that is hashed while it is written, and appears when it is published.
+/// A file that is hashed while it is written, in lines or larger parts. Syncing it is the caller's.
 class HashedFile {
   public:
-    explicit HashedFile(std::filesystem::path path)
-        : path_(std::move(path)), file_(temporary_path(path_), std::ios::binary | std::ios::trunc) {
-        if (!file_) throw_errno("write", path_.string(), errno);
-    }
-    HashedFile(HashedFile&&) = default;
+    explicit HashedFile(std::filesystem::path path) : file_(std::move(path), O_WRONLY | O_CREAT | O_TRUNC) {}
 
     void write(std::span<const std::byte> bytes) {
-        file_.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+        buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+        if (buffer_.size() >= buffer_bytes) flush();
         digest_.raw(bytes);
         bytes_ += bytes.size();
     }
     void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
 
-    void publish(Overwrite overwrite) {
+    void close() {
+        flush();
         file_.close();
-        if (!file_) {
-            const int failure = errno;
-            std::error_code ignored;
-            std::filesystem::remove(temporary_path(path_), ignored);
-            throw_errno("write", path_.string(), failure, "free some space");
-        }
-        publish_file(temporary_path(path_), path_, overwrite);
         sha256_ = digest_.finish();
     }
 
-    std::string name() const { return path_.filename().string(); }
+    std::string name() const { return file_.path().filename().string(); }
     std::uint64_t bytes() const { return bytes_; }
     const Fingerprint& sha256() const { return sha256_; }
 
   private:
-    std::filesystem::path path_;
-    std::ofstream file_;
+    static constexpr std::size_t buffer_bytes = std::size_t{1} << 16U;
+
+    void flush() {
+        file_.write(buffer_);
+        buffer_.clear();
+    }
+
+    PosixFile file_;
+    std::vector<std::byte> buffer_;
     FingerprintBuilder digest_{""};
     Fingerprint sha256_;
     std::uint64_t bytes_ = 0;
@@ -79,7 +78,7 @@ bool is_export(const std::filesystem::path& folder) {
     std::error_code failure;
     if (!std::filesystem::is_regular_file(folder / "index.json", failure)) return false;
     const json index = json::parse(read_file(folder / "index.json"), nullptr, false);
-    return index.is_object() && index.value("format", "") == export_format;
+    return index.is_object() && index.contains("format") && index["format"] == export_format;
 }
 
 const FolderKind& exports() {
@@ -107,7 +106,7 @@ class ExportFolder {
 
     HashedFile file(const std::string& name) const { return HashedFile(folder_.path() / name); }
     void add(HashedFile& file) {
-        file.publish(Overwrite::no);
+        file.close();
         index_["files"][file.name()] = {{"sha256", file.sha256().hex()}, {"bytes", file.bytes()}};
         ++exported_.files;
         exported_.bytes += file.bytes();
@@ -120,7 +119,7 @@ class ExportFolder {
     json& index() { return index_; }
 
     Exported publish() {
-        write_file_atomically(folder_.path() / "index.json", seal_json(index_.dump()), Overwrite::no);
+        write_file(folder_.path() / "index.json", seal_json(index_.dump()));
         folder_.publish();
         return exported_;
     }
@@ -380,13 +379,20 @@ std::string jsonl_line_of_pack(const BatchPlan& head, const PlanChunkColumns& ch
 Exported export_jsonl(const PlanFile& plan, const std::vector<PlanInput>& inputs,
                       const std::filesystem::path& path, Overwrite overwrite) {
     require_writable_output(path, overwrite);
-    HashedFile file(path);
-    for_each_step(plan, 0, plan.num_steps(), [&](const StepAtHand& at) {
-        for (std::uint64_t pack = at.pack_begin; pack < at.pack_end; ++pack) {
-            file.write(jsonl_line_of_pack(plan.head(), at.chunk, at.epoch, at.step, pack, inputs));
-        }
-    });
-    file.publish(overwrite);
+    const std::filesystem::path temporary = temporary_path(path);
+    HashedFile file(temporary);
+    try {
+        for_each_step(plan, 0, plan.num_steps(), [&](const StepAtHand& at) {
+            for (std::uint64_t pack = at.pack_begin; pack < at.pack_end; ++pack) {
+                file.write(jsonl_line_of_pack(plan.head(), at.chunk, at.epoch, at.step, pack, inputs));
+            }
+        });
+        file.close();
+        publish_file(temporary, path, overwrite);
+    } catch (...) {
+        file_system().remove_file(temporary.c_str());
+        throw;
+    }
     return {1, file.bytes()};
 }
 

@@ -258,8 +258,11 @@ Fingerprint receive_chunk(Communicator& comm, Rank from, PlanChunk& chunk) {
 
 }  // namespace
 
+void require_plan_output(const std::filesystem::path& directory, Overwrite overwrite) {
+    require_stageable(directory, plan_folders(), overwrite);
+}
+
 struct PlanWriter::State {
-    std::filesystem::path directory;     ///< As given, for messages.
     std::optional<StagedFolder> folder;  ///< Outlives the files written in it.
     const std::vector<PlanInput>* inputs = nullptr;
     EpochCounts total;
@@ -272,7 +275,6 @@ PlanWriter::PlanWriter(const std::filesystem::path& directory, const BatchPlan& 
                        WriteJsonl jsonl, Overwrite overwrite)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
-    s.directory = directory;
     s.inputs = &inputs;
     s.total = total;
     s.folder.emplace(directory, plan_folders(), overwrite);
@@ -292,27 +294,16 @@ void PlanWriter::add(const PlanChunkColumns& chunk) {
 
 SavedPlan PlanWriter::publish(const BatchPlan& whole_head, const PlanStats& stats) {
     State& s = *state_;
-    try {
-        json files = {{"plan.h5", s.columns->finish(whole_head).digest_hex}};
-        if (s.lines) files["plan.jsonl"] = s.lines->finish().hex();
-        json fingerprints = fingerprints_of(whole_head);
-        fingerprints["files"] = files;
-        write_file(s.folder->path() / "fingerprints.json", seal_json(fingerprints.dump()));
-        json metadata = metadata_of(whole_head, s.total);
-        metadata["tokenizers"] = tokenizer_records(*s.inputs);
-        write_file(s.folder->path() / "metadata.json", seal_json(metadata.dump()));
-        write_file(s.folder->path() / "stats.json", stats_json(stats).dump(2) + "\n");
-        // Nothing of the folder is seen before it is renamed, so its files need no order among themselves.
-        std::vector<std::filesystem::path> written = {s.folder->path()};
-        for (const auto& entry : std::filesystem::directory_iterator(s.folder->path())) {
-            written.push_back(entry.path());
-        }
-        sync_together(written);
-        s.folder->publish();
-    } catch (const std::filesystem::filesystem_error& error) {
-        throw Error(ErrorCode::io_failure,
-                    "cannot publish plan folder '" + s.directory.string() + "': " + error.code().message());
-    }
+    json files = {{"plan.h5", s.columns->finish(whole_head).digest_hex}};
+    if (s.lines) files["plan.jsonl"] = s.lines->finish().hex();
+    json fingerprints = fingerprints_of(whole_head);
+    fingerprints["files"] = files;
+    write_file(s.folder->path() / "fingerprints.json", seal_json(fingerprints.dump()));
+    json metadata = metadata_of(whole_head, s.total);
+    metadata["tokenizers"] = tokenizer_records(*s.inputs);
+    write_file(s.folder->path() / "metadata.json", seal_json(metadata.dump()));
+    write_file(s.folder->path() / "stats.json", stats_json(stats).dump(2) + "\n");
+    s.folder->publish();
     return {s.lines != nullptr};
 }
 

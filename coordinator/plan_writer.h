@@ -17,10 +17,13 @@
 
 namespace lockstep {
 
+/// Fail before the work rather than after it. @throws as the PlanWriter.
+void require_plan_output(const std::filesystem::path& directory, Overwrite overwrite);
+
 class PlanWriter {
   public:
-    /// @param directory  to appear; @throws Error{output_exists} unless overwriting a plan;
-    /// Error{io_failure}.
+    /// @param directory  to appear; @throws Error{output_exists} unless overwriting a plan folder with
+    /// nothing else in it; Error{environment} while another process builds there; Error{io_failure}.
     /// @param head    the plan's head (head_to_columns) but for its fingerprints; outlives this.
     /// @param total   rows of the whole plan.
     /// @param targets whether chunks bring pack_targets.

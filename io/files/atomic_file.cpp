@@ -2,9 +2,12 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
-#include <future>
+#include <exception>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "io/base/error.h"
@@ -24,16 +27,6 @@ void rename_over(const std::filesystem::path& from, const std::filesystem::path&
     if (file_system().rename(from.c_str(), to.c_str()) != 0) throw_errno("publish", to.string(), errno);
 }
 
-void rename_beside(const std::filesystem::path& from, const std::filesystem::path& to) {
-    // The kernel looks and renames in one go: two writers cannot both find the name free.
-    if (file_system().rename_beside(from.c_str(), to.c_str()) == 0) return;
-    if (errno == EEXIST) throw_exists(to);
-    if (errno != EINVAL && errno != ENOSYS) throw_errno("publish", to.string(), errno);
-    // This file system cannot; a look beforehand is the best there is.
-    require_writable_output(to, Overwrite::no);
-    rename_over(from, to);
-}
-
 }  // namespace
 
 std::filesystem::path temporary_path(const std::filesystem::path& path) {
@@ -48,6 +41,16 @@ void require_writable_output(const std::filesystem::path& path, Overwrite overwr
     if (overwrite == Overwrite::no && known && status.kind != FileSystem::Kind::absent) throw_exists(path);
 }
 
+void rename_to_free_name(const std::filesystem::path& from, const std::filesystem::path& to) {
+    // The kernel looks and renames in one go: two writers cannot both find the name free.
+    if (file_system().rename_beside(from.c_str(), to.c_str()) == 0) return;
+    if (errno == EEXIST) throw_exists(to);
+    if (errno != EINVAL && errno != ENOSYS) throw_errno("publish", to.string(), errno);
+    // This file system cannot; a look beforehand is the best there is.
+    require_writable_output(to, Overwrite::no);
+    rename_over(from, to);
+}
+
 void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path,
                   Overwrite overwrite) {
     PosixFile file(temporary, O_RDONLY);
@@ -57,7 +60,7 @@ void publish_file(const std::filesystem::path& temporary, const std::filesystem:
     if (overwrite == Overwrite::yes) {
         rename_over(temporary, path);
     } else {
-        rename_beside(temporary, path);
+        rename_to_free_name(temporary, path);
     }
     commit_point("renamed");
     sync_directory(path.parent_path());
@@ -84,16 +87,26 @@ void write_file(const std::filesystem::path& path, std::string_view bytes) {
 }
 
 void sync_together(std::span<const std::filesystem::path> paths) {
-    std::vector<std::future<void>> waits;
-    for (const std::filesystem::path& path : paths) {
-        waits.push_back(std::async(std::launch::async, [&path] {
-            PosixFile file(path, O_RDONLY);
-            file.sync();
-            file.close();
-        }));
+    constexpr std::size_t at_once_max = 16;
+    std::atomic<std::size_t> next = 0;
+    std::vector<std::exception_ptr> failures(paths.size());
+    const auto sync_some = [&] {
+        for (std::size_t i = next++; i < paths.size(); i = next++) {
+            try {
+                PosixFile file(paths[i], O_RDONLY);
+                file.sync();
+                file.close();
+            } catch (...) {
+                failures[i] = std::current_exception();
+            }
+        }
+    };
+    {
+        std::vector<std::jthread> threads(std::min(paths.size(), at_once_max));
+        for (std::jthread& thread : threads) thread = std::jthread(sync_some);
     }
-    for (std::future<void>& wait : waits) wait.wait();
-    for (std::future<void>& wait : waits) wait.get();
+    for (const std::exception_ptr& failure : failures)
+        if (failure) std::rethrow_exception(failure);
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -22,6 +22,10 @@ std::filesystem::path temporary_path(const std::filesystem::path& path);
 /// @throws Error{output_exists} if `path` exists and overwriting is not allowed.
 void require_writable_output(const std::filesystem::path& path, Overwrite overwrite);
 
+/// Rename a file or folder unless there is a `to`; nothing is synced. @throws Error{output_exists,
+/// io_failure}.
+void rename_to_free_name(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// fsync `temporary`, rename it to `path`, fsync the directory.
 /// @throws Error{output_exists} if `path` exists and overwriting is not allowed; Error{io_failure}.
 void publish_file(const std::filesystem::path& temporary, const std::filesystem::path& path,

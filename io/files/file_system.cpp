@@ -25,6 +25,7 @@ FileSystem::Status status_of(const struct stat& found) {
                   : S_ISDIR(found.st_mode) ? FileSystem::Kind::directory
                                            : FileSystem::Kind::other;
     status.bytes = static_cast<std::uint64_t>(found.st_size);
+    status.inode = found.st_ino;
     return status;
 }
 

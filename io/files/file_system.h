@@ -22,6 +22,7 @@ class FileSystem {
     struct Status {
         Kind kind = Kind::absent;
         std::uint64_t bytes = 0;
+        std::uint64_t inode = 0;  ///< What tells a name's present file from one it had before.
     };
 
     virtual ~FileSystem() = default;

@@ -116,8 +116,8 @@ TEST_F(PlanExportTest, ShardsPartitionThePlanAsRanksDo) {
 }
 
 TEST_F(PlanExportTest, FoldersAreWholeRepeatableAndReplaceOnlyTheirOwn) {
-    export_columns(open(), "npy", {{"note.txt", "hello"}}, directory_ / "a", Overwrite::no);
-    export_columns(open(), "npy", {{"note.txt", "hello"}}, directory_ / "b", Overwrite::no);
+    export_columns(open(), "npy", {{"lockstep_plan.py", "hello"}}, directory_ / "a", Overwrite::no);
+    export_columns(open(), "npy", {{"lockstep_plan.py", "hello"}}, directory_ / "b", Overwrite::no);
     expect_whole(directory_ / "a");
     EXPECT_EQ(read_file(directory_ / "a" / "index.json"), read_file(directory_ / "b" / "index.json"));
     const auto again = [&](const fs::path& folder, Overwrite overwrite) {
@@ -125,7 +125,7 @@ TEST_F(PlanExportTest, FoldersAreWholeRepeatableAndReplaceOnlyTheirOwn) {
     };
     EXPECT_EQ(again(directory_ / "a", Overwrite::no), ErrorCode::output_exists);
     EXPECT_NO_THROW(export_columns(open(), "npy", {}, directory_ / "a", Overwrite::yes));
-    EXPECT_FALSE(fs::exists(directory_ / "a" / "note.txt"));
+    EXPECT_FALSE(fs::exists(directory_ / "a" / "lockstep_plan.py"));
     EXPECT_EQ(again(directory_ / "plan", Overwrite::yes), ErrorCode::output_exists) << "a plan is no export";
     EXPECT_TRUE(fs::exists(directory_ / "plan" / "plan.h5"));
 }

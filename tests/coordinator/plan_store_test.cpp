@@ -260,7 +260,7 @@ TEST_F(PlanStoreTest, NothingIsLeftOfAPlanThatCannotBeWritten) {
     const auto before = names_in(directory_.path());
     directory_.write("file", "no folder");
     const Error below = error_of([&] { save(directory_ / "file" / "plan"); });
-    EXPECT_THAT(below.what(), HasSubstr("cannot make directory"));
+    EXPECT_THAT(below.what(), HasSubstr("cannot create the directory"));
     fs::remove(directory_ / "file");
     {
         // Lines are written by plain writes, columns are not.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <tuple>
 
+#include "coordinator/plan_writer.h"
 #include "io/base/error.h"
 #include "io/comm/agreement.h"
 #include "worker/model/model_config.h"
@@ -327,16 +328,13 @@ BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuil
     const PlanOptions options = options_from(arguments);
     const WriteJsonl jsonl = parse_write_jsonl(arguments.jsonl);
     check_options(options);
+    const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
     const bool is_root = comm == nullptr || comm->rank().value == 0;
     std::vector<PlanInput> inputs;
     std::vector<SourceLengths> lengths;
     const auto open_inputs = [&] {
         // Refuse now rather than after the work.
-        if (is_root && !arguments.force && std::filesystem::exists(arguments.output)) {
-            throw Error(ErrorCode::output_exists,
-                        "plan folder '" + arguments.output +
-                            "' exists; pass --force to replace it or choose another folder");
-        }
+        if (is_root) require_plan_output(arguments.output, overwrite);
         std::vector<SourceArgument> sources;
         for (const std::string& argument : arguments.inputs) sources.push_back(parse_source(argument));
         for (const SourceArgument& source : sources) {
@@ -351,9 +349,9 @@ BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuil
     } else {
         together(*comm, "opening the sources", open_inputs);
     }
-    BuiltPlanFolder built = build_plan_folder(
-        arguments.output, options, inputs, lengths, jsonl, arguments.force ? Overwrite::yes : Overwrite::no,
-        arguments.threads > 0 ? arguments.threads : default_threads(world), comm);
+    BuiltPlanFolder built =
+        build_plan_folder(arguments.output, options, inputs, lengths, jsonl, overwrite,
+                          arguments.threads > 0 ? arguments.threads : default_threads(world), comm);
     if (!is_root) return built;
     describe_plan(invocation, built.head, built.stats);
     invocation.say("  built in " + fixed(built.seconds, 3) + " s -> " + arguments.output +

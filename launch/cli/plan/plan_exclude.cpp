@@ -1,3 +1,4 @@
+#include "coordinator/plan_writer.h"
 #include "io/base/error.h"
 #include "launch/cli/plan/plan_verbs.h"
 #include "plan/dispositions.h"
@@ -32,11 +33,8 @@ SegmentTargets targets_from(const BatchPlan& plan, const std::vector<PlanInput>&
 int run_exclude(const Invocation& invocation, const ExcludeArguments& arguments) {
     require_one_rank("batchplan exclude");
     const WriteJsonl jsonl = parse_write_jsonl(arguments.jsonl);
-    if (!arguments.force && std::filesystem::exists(arguments.output)) {
-        throw Error(ErrorCode::output_exists,
-                    "plan folder '" + arguments.output +
-                        "' exists; pass --force to replace it or choose another folder");
-    }
+    const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
+    require_plan_output(arguments.output, overwrite);
     const BatchPlan plan = load_plan(arguments.plan, PlanCheck::content);
     std::vector<PlanInput> inputs;
     if (!arguments.sources.empty()) inputs = open_plan_sources(plan, arguments.sources, false);
@@ -53,8 +51,8 @@ int run_exclude(const Invocation& invocation, const ExcludeArguments& arguments)
         exclusion.samples.push_back(sample);
     }
     const Revision revision = revise_plan(plan, exclusion, targets_from(plan, inputs));
-    const SavedPlan saved = save_plan(arguments.output, revision.plan, plan_stats(revision.plan, {}), inputs,
-                                      jsonl, arguments.force ? Overwrite::yes : Overwrite::no);
+    const SavedPlan saved =
+        save_plan(arguments.output, revision.plan, plan_stats(revision.plan, {}), inputs, jsonl, overwrite);
     invocation.say("revision " + revision.plan.fingerprints.plan.hex() + " -> " + arguments.output);
     invocation.say("  of plan " + plan.fingerprints.plan.hex() + " from step " +
                    with_commas(arguments.from_step) + " on: " + with_commas(revision.segments_removed) +

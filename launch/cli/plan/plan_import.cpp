@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "coordinator/lazarus_files.h"
+#include "coordinator/plan_writer.h"
 #include "io/base/error.h"
 #include "launch/cli/plan/plan_building.h"
 
@@ -21,11 +22,8 @@ int run_import(const Invocation& invocation, const ImportArguments& arguments) {
     require_one_rank("batchplan import");
     const WriteJsonl jsonl = parse_write_jsonl(arguments.jsonl);
     // Refuse now rather than after the work.
-    if (!arguments.force && std::filesystem::exists(arguments.output)) {
-        throw Error(ErrorCode::output_exists,
-                    "plan folder '" + arguments.output +
-                        "' exists; pass --force to replace it or choose another folder");
-    }
+    const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
+    require_plan_output(arguments.output, overwrite);
     std::vector<PlanInput> inputs;
     for (const std::string& argument : arguments.inputs) {
         const auto [name, file] = split_named(argument);
@@ -35,8 +33,7 @@ int run_import(const Invocation& invocation, const ImportArguments& arguments) {
     std::vector<SourceLengths> lengths;
     for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
     const PlanStats stats = plan_stats(imported.plan, lengths);
-    const SavedPlan saved = save_plan(arguments.output, imported.plan, stats, inputs, jsonl,
-                                      arguments.force ? Overwrite::yes : Overwrite::no);
+    const SavedPlan saved = save_plan(arguments.output, imported.plan, stats, inputs, jsonl, overwrite);
     describe_plan(invocation, imported.plan, stats);
     invocation.say("  imported from " + arguments.directory + " (Lazarus calls it " + imported.fingerprint +
                    ") -> " + arguments.output);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cerrno>
 #include <string>
 
 #include "tests/io/error_of.h"
@@ -13,6 +15,20 @@ namespace lockstep {
 namespace {
 
 using ::testing::HasSubstr;
+
+/// A disk that fails after so many syncs.
+class LateSyncFails : public ForwardingFiles {
+  public:
+    explicit LateSyncFails(int good) : good_(good) {}
+    int sync(int descriptor) override {
+        if (good_-- > 0) return ForwardingFiles::sync(descriptor);
+        errno = EIO;
+        return -1;
+    }
+
+  private:
+    std::atomic<int> good_;
+};
 
 class StagedFolderTest : public ::testing::Test {
   protected:
@@ -80,6 +96,63 @@ TEST_F(StagedFolderTest, NobodysFolderIsLost) {
     EXPECT_THAT(error_of([&] { StagedFolder(directory_ / "mine", kind_, Overwrite::yes); }).what(),
                 HasSubstr("exists and is not a set of parts; --force replaces only those"));
     EXPECT_EQ(directory_.read("mine/thesis"), "years");
+}
+
+TEST_F(StagedFolderTest, WhatIsReplacedHoldsNothingElse) {
+    publish("one", Overwrite::no);
+    keep_thesis_in("out/mine");
+    const Error error = error_of([&] { publish("two", Overwrite::yes); });
+    EXPECT_EQ(error.code(), ErrorCode::output_exists);
+    EXPECT_THAT(error.what(), HasSubstr("holds 'mine', which is nothing that a set of parts is made of"));
+    EXPECT_EQ(directory_.read("out/mine/thesis"), "years");
+    EXPECT_EQ(directory_.read("out/part"), "one");
+
+    std::filesystem::create_symlink("nowhere", directory_ / "link");
+    for (const Overwrite overwrite : {Overwrite::no, Overwrite::yes}) {
+        EXPECT_EQ(error_of([&] { StagedFolder(directory_ / "link", kind_, overwrite); }).code(),
+                  ErrorCode::output_exists);
+    }
+}
+
+TEST_F(StagedFolderTest, ASecondStartIsRefusedWhileTheFirstIsAtWork) {
+    StagedFolder first(directory_ / "out", kind_, Overwrite::no);
+    write_file(first.path() / "part", "first");
+    const Error error = error_of([&] { publish("second", Overwrite::no); });
+    EXPECT_EQ(error.code(), ErrorCode::environment);
+    EXPECT_THAT(error.what(), HasSubstr("another process is at work in"));
+    first.publish();
+    EXPECT_EQ(directory_.read("out/part"), "first");
+    publish("third", Overwrite::yes);
+    EXPECT_EQ(directory_.read("out/part"), "third");
+}
+
+TEST_F(StagedFolderTest, ATargetThatAppearsMeanwhileStays) {
+    StagedFolder folder(directory_ / "out", kind_, Overwrite::no);
+    write_file(folder.path() / "part", "ours");
+    std::filesystem::create_directory(directory_ / "out");
+    directory_.write("out/part", "theirs");
+    EXPECT_EQ(error_of([&] { folder.publish(); }).code(), ErrorCode::output_exists);
+    EXPECT_EQ(directory_.read("out/part"), "theirs");
+}
+
+TEST_F(StagedFolderTest, WhereNothingCanBeLockedThereIsWorkAllTheSame) {
+    const FailingCalls unable(FileCall::try_lock, ENOLCK);
+    publish("one", Overwrite::no);
+    publish("two", Overwrite::yes);
+    EXPECT_EQ(directory_.read("out/part"), "two");
+    const FailingCalls broken(FileCall::try_lock, EIO);
+    EXPECT_EQ(error_of([&] { publish("three", Overwrite::yes); }).code(), ErrorCode::io_failure);
+}
+
+TEST_F(StagedFolderTest, NothingIsLostWhenTheLastSyncFails) {
+    publish("one", Overwrite::no);
+    StagedFolder folder(directory_ / "out", kind_, Overwrite::yes);
+    write_file(folder.path() / "part", "two");
+    // The files, their folder; then the parent.
+    const LateSyncFails broken(2);
+    EXPECT_EQ(error_of([&] { folder.publish(); }).code(), ErrorCode::io_failure);
+    EXPECT_EQ(directory_.read("out/part"), "two");
+    EXPECT_EQ(directory_.read("out.tmp/part"), "one");
 }
 
 TEST_F(StagedFolderTest, WhatIsNotPublishedIsGone) {
