@@ -16,7 +16,7 @@ PlanInput PlanInput::open(const std::filesystem::path& path, std::string name, D
     const bool columns = is_column_file(path);
     if (!columns || ColumnFile::format_of(path) == lengths_format) {
         input.cache_ = columns ? LengthCache::open_columns(path) : read_lengths_jsonl(path, duplicates);
-        input.scores_ = input.cache_->scores_fingerprint();
+        input.scores_ = fingerprint_of_scores(input.cache_->sample_score());
         return input;
     }
     auto corpus = std::make_shared<const Corpus>(Corpus::open(path));

@@ -14,7 +14,7 @@
 
 namespace lockstep {
 
-/// The samples of all inputs for which `keep` says yes, in order.
+/// The samples of all inputs for which `keep` says yes, in order. Scores stay if all inputs have them.
 /// @throws Error{invalid_argument} if the inputs have different tokenizers, or nothing is kept;
 ///         Error{corrupt_data} if an id would stand twice.
 PublishedCorpus rewrite_corpus(const std::filesystem::path& path, std::span<const Corpus> inputs,

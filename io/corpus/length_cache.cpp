@@ -146,10 +146,6 @@ Fingerprint LengthCache::lengths_fingerprint() const {
     return state_->lengths_fingerprint;
 }
 
-Fingerprint LengthCache::scores_fingerprint() const {
-    return fingerprint_of_scores(sample_score());
-}
-
 Fingerprint fingerprint_of_scores(std::span<const double> sample_score) {
     if (sample_score.empty()) return {};
     FingerprintBuilder builder("lockstep-scores-v1");

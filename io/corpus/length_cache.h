@@ -59,7 +59,6 @@ class LengthCache {
     std::span<const double> sample_score() const;        ///< (num_samples) or empty
 
     Fingerprint lengths_fingerprint() const;
-    Fingerprint scores_fingerprint() const;  ///< As fingerprint_of_scores.
 
     /// Everything that opening a large lengths.h5 leaves for later: every block, ids unique, fingerprint.
     void verify_everything() const;

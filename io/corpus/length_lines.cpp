@@ -448,11 +448,14 @@ std::string json_quoted(std::string_view text) {
     }
 }
 
-/// Shortest text that reads back as the same double.
+/// Shortest text that reads back as the same double, and not as an integer: -0 would lose its sign, and not
+/// all fit one.
 std::string number_text(double value) {
-    char text[32];
-    const auto result = std::to_chars(text, text + sizeof text, value);
-    return {text, result.ptr};
+    char digits[32];
+    const auto result = std::to_chars(digits, digits + sizeof digits, value);
+    std::string text(digits, result.ptr);
+    if (text.find_first_of(".e") == std::string::npos) text += ".0";
+    return text;
 }
 
 }  // namespace

@@ -208,7 +208,15 @@ class BlockWalk {
         }
         if (fields.key) document.key = *fields.key;
         document.score = fields.score;
-        hand_over(document, offset, line, valid);
+        if (!misses_score(document, offset)) hand_over(document, offset, line, valid);
+    }
+
+    /// An empty document may: it is none.
+    bool misses_score(const Document& document, std::uint64_t offset) {
+        if (options_.score_field.empty() || document.score) return false;
+        counts_.bad.push_back(
+            {offset, "no score in '" + options_.score_field + "', which --score-field names"});
+        return true;
     }
 
     void table_row(const BlockRow& row) {
@@ -234,6 +242,7 @@ class BlockWalk {
         Document document;
         document.has_prompt = row.has_prompt;
         document.score = row.score;
+        if (misses_score(document, row.number)) return;
         const bool valid = is_utf8(bytes) && is_utf8(key);
         if (valid) {
             document.key = key;

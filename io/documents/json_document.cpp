@@ -103,7 +103,7 @@ struct JsonDocumentParser::State {
     }
 
     std::string set_field(JsonFields& fields, std::string_view name, simdjson::dom::element value) const {
-        if (!options.score_field.empty() && name == options.score_field) {
+        if (!options.score_field.empty() && name == options.score_field && !value.is_null()) {
             if (std::string problem = set_score(fields.score, name, value); !problem.empty()) return problem;
         }
         if (name == options.key_field && !is_content(name) && !value.is_null()) {
@@ -132,8 +132,6 @@ std::string JsonDocumentParser::parse(std::string_view line, JsonFields& fields)
         has_messages = has_messages || name == "messages";
         if (std::string problem = state_->set_field(fields, name, value); !problem.empty()) return problem;
     }
-    if (!state_->options.score_field.empty() && !fields.score)
-        return "no field '" + state_->options.score_field + "', which --score-field names";
     if (chat) return fields.messages ? "" : "no field 'messages', which --chat needs";
     if (!fields.text && !(fields.prompt && fields.response)) {
         return "no field '" + state_->options.text_field + "', nor 'prompt' and 'response'; " +

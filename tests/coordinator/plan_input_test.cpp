@@ -51,7 +51,9 @@ TEST_F(PlanInputTest, ScoresComeWithTheirFingerprint) {
     const Fingerprint scores = expected.finish();
     write_small_corpus(directory_ / "corpus/lengths.h5",
                        {{small_tokens(5, 1), {}, "a", 0.5}, {small_tokens(6, 2), {}, "b", 2}});
-    EXPECT_EQ(lengths_of(Corpus::open(directory_ / "corpus/lengths.h5")).scores_fingerprint(), scores);
+    EXPECT_EQ(
+        fingerprint_of_scores(lengths_of(Corpus::open(directory_ / "corpus/lengths.h5")).sample_score()),
+        scores);
     for (const char* file : {"lengths.jsonl", "lengths.h5", "corpus/lengths.h5"}) {
         const PlanInput input = PlanInput::open(directory_ / file, "");
         EXPECT_THAT(input.lengths().sample_score, ElementsAre(0.5, 2));

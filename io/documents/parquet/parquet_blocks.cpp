@@ -112,7 +112,6 @@ class ParquetBlocks : public BlockReader {
         row.key.end = block.bytes.size();
         if (score_reader_ != nullptr) {
             row.score = score_reader_->take_number();
-            if (!row.score) row.problem = "the score is null";
             if (row.score && !std::isfinite(*row.score)) row.problem = "the score is not finite";
         }
         block.rows.push_back(row);

@@ -187,7 +187,7 @@ TEST_F(LengthCacheTest, WritingAndReadingAreInverse) {
                      (choice & 1) != 0 ? std::vector<std::string>{"x", "with \"quotes\"\n", "\u00e9"}
                                        : std::vector<std::string>{},
                      (choice & 2) != 0 ? std::vector<std::uint32_t>{2, 0, 1} : std::vector<std::uint32_t>{},
-                     (choice & 4) != 0 ? std::vector<double>{0.1, -1e300, 7} : std::vector<double>{},
+                     (choice & 4) != 0 ? std::vector<double>{-0.0, -1e300, 0x1p64} : std::vector<double>{},
                      "a \"quoted\" hash");
         for (const char* name : {"lengths.jsonl", "lengths.h5"}) {
             write_lengths(directory_ / name, written, Overwrite::yes);
@@ -199,8 +199,8 @@ TEST_F(LengthCacheTest, WritingAndReadingAreInverse) {
             EXPECT_THAT(read.loss_tokens(), ElementsAreArray(written.loss_tokens()));
             EXPECT_THAT(read.sample_score(), ElementsAreArray(written.sample_score()));
             EXPECT_EQ(read.lengths_fingerprint(), written.lengths_fingerprint());
-            EXPECT_EQ(read.scores_fingerprint(), written.scores_fingerprint());
-            EXPECT_EQ(read.scores_fingerprint().empty(), written.sample_score().empty());
+            EXPECT_EQ(fingerprint_of_scores(read.sample_score()),
+                      fingerprint_of_scores(written.sample_score()));
             read.verify_everything();
         }
     }

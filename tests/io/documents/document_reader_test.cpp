@@ -304,14 +304,16 @@ TEST_F(DocumentReaderTest, AScoreIsAFiniteNumberOfEveryLine) {
                "\n"
                R"({"quality": -3, "content": "b"})"
                "\n"
-               R"({"content": "c", "quality": 18446744073709551615})");
-    ASSERT_EQ(delivered_.size(), 3U);
+               R"({"content": "c", "quality": 18446744073709551615})"
+               "\n"
+               R"({"content": ""})");
+    ASSERT_EQ(delivered_.size(), 3U) << "an empty document needs none";
     EXPECT_EQ(delivered_[0].score, 0.25);
     EXPECT_EQ(delivered_[1].score, -3.0);
     EXPECT_EQ(delivered_[2].score, 0x1p64);
     const std::vector<std::pair<std::string, std::string>> bad{
-        {R"({"content": "x"})", "no field 'quality', which --score-field names"},
-        {R"({"content": "x", "quality": null})", "'quality' is not a finite number"},
+        {R"({"content": "x"})", "no score in 'quality', which --score-field names"},
+        {R"({"content": "x", "quality": null})", "no score in 'quality', which --score-field names"},
         {R"({"content": "x", "quality": "1"})", "'quality' is not a finite number"},
         {R"({"content": "x", "quality": 1e999})", "not one JSON object"},
         {R"({"content": "x", "quality": 1, "quality": 1})", "'quality' stands twice"},

@@ -149,7 +149,7 @@ TEST(ParquetTest, ARowWithoutAFiniteScoreIsABadRow) {
     EXPECT_EQ(scores_of(path, "infinite").size(), num_rows - 1);
     DocumentOptions options;
     options.score_field = "some";
-    EXPECT_THAT(error_of(path, options).what(), HasSubstr("row 3: the score is null"));
+    EXPECT_THAT(error_of(path, options).what(), HasSubstr("row 3: no score in"));
     options.score_field = "infinite";
     EXPECT_THAT(error_of(path, options).what(), HasSubstr("row 4: the score is not finite"));
 }
