@@ -144,9 +144,9 @@ Fingerprint fingerprint_chunk(const BatchPlan& plan, std::uint64_t step_begin, s
 void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
 
 /// Build the plan again from its own options and these sources, and compare.
-/// @return false if that can't be done: a revision, or a plan made by other algorithms than this build has.
+/// @return why that can't be done; empty if it was.
 /// @throws Error{fingerprint_mismatch} naming the first step and field that differ.
-bool check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
+std::string check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
 
 /// Statistics of stats.json (docs/formats/plan.md).
 struct PlanStats {
