@@ -106,24 +106,6 @@ void check_covered_bytes(std::span<const std::byte> bytes, const UserBlock& bloc
 
 }  // namespace
 
-std::size_t column_type_bytes(ColumnType type) {
-    switch (type) {
-        case ColumnType::u8:
-            return 1;
-        case ColumnType::u16:
-            return 2;
-        case ColumnType::u32:
-        case ColumnType::i32:
-        case ColumnType::f32:
-            return 4;
-        case ColumnType::u64:
-        case ColumnType::i64:
-        case ColumnType::f64:
-            return 8;
-    }
-    return 0;
-}
-
 struct ColumnFile::State {
     std::filesystem::path path;
     FileMap map;

@@ -21,16 +21,9 @@
 #include <vector>
 
 #include "io/files/atomic_file.h"
+#include "io/hdf5/column_type.h"
 
 namespace lockstep {
-
-/// Element types a column can have.
-enum class ColumnType : std::uint8_t { u8, u16, u32, u64, i32, i64, f32, f64 };
-
-std::size_t column_type_bytes(ColumnType type);
-
-template <class T>
-constexpr ColumnType column_type_of();
 
 /// Writes a column file and publishes it atomically. Nothing appears at `path`
 /// before `publish`; destruction without it removes the temporary.
@@ -167,38 +160,5 @@ class ColumnFile {
     struct State;
     std::unique_ptr<State> state_;
 };
-
-template <>
-constexpr ColumnType column_type_of<std::uint8_t>() {
-    return ColumnType::u8;
-}
-template <>
-constexpr ColumnType column_type_of<std::uint16_t>() {
-    return ColumnType::u16;
-}
-template <>
-constexpr ColumnType column_type_of<std::uint32_t>() {
-    return ColumnType::u32;
-}
-template <>
-constexpr ColumnType column_type_of<std::uint64_t>() {
-    return ColumnType::u64;
-}
-template <>
-constexpr ColumnType column_type_of<std::int32_t>() {
-    return ColumnType::i32;
-}
-template <>
-constexpr ColumnType column_type_of<std::int64_t>() {
-    return ColumnType::i64;
-}
-template <>
-constexpr ColumnType column_type_of<float>() {
-    return ColumnType::f32;
-}
-template <>
-constexpr ColumnType column_type_of<double>() {
-    return ColumnType::f64;
-}
 
 }  // namespace lockstep

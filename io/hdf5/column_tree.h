@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "io/columns/column_file.h"
 #include "io/files/posix_file.h"
 #include "io/hdf5/attributes.h"
+#include "io/hdf5/column_type.h"
 
 namespace lockstep {
 

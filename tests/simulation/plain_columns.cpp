@@ -109,11 +109,6 @@ Value take_value(Reader& in) {
 
 }  // namespace
 
-std::size_t column_type_bytes(ColumnType type) {
-    constexpr std::size_t bytes[] = {1, 2, 4, 8, 4, 8, 4, 8};
-    return bytes[static_cast<std::size_t>(type)];
-}
-
 struct ColumnFileWriter::State {
     struct Column {
         std::string name;
