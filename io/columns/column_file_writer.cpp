@@ -63,8 +63,13 @@ class BlockDigester {
     std::vector<std::uint64_t> words_;
 };
 
-/// One dataset while it is being written. Bytes are gathered to about a MiB, so that many small appends cost
-/// few writes and the memory in use does not depend on the column.
+/// What is written and read back at a time: several columns' worth of it stays in a core's cache.
+constexpr std::size_t transfer_bytes = std::size_t{1} << 18U;
+/// A smaller part is left to the system: to have the disk begin on it would cost more than it saves.
+constexpr std::size_t begin_sync_bytes = digest_block_bytes / 2;
+
+/// One dataset while it is being written. Bytes are gathered, so that many small appends cost few writes and
+/// the memory in use does not depend on the column.
 class OpenColumn {
   public:
     /// @param disk  of the HDF5 file; outlives this.
@@ -96,8 +101,7 @@ class OpenColumn {
     void append(std::span<const std::byte> bytes, const Hdf5Calls& calls) {
         bytes_given_ += bytes.size();
         if (wants_block_digests(shape_.bytes)) digester_.update(bytes);
-        const std::size_t piece_bytes =
-            std::max(digest_block_bytes / row_bytes_, std::size_t{1}) * row_bytes_;
+        const std::size_t piece_bytes = std::max(transfer_bytes / row_bytes_, std::size_t{1}) * row_bytes_;
         if (!gathered_.empty()) {
             const std::size_t taken = std::min(piece_bytes - gathered_.size(), bytes.size());
             gathered_.insert(gathered_.end(), bytes.begin(),
@@ -139,11 +143,11 @@ class OpenColumn {
         calls.checked(H5Dwrite(dataset_.id(), hdf5_type_of(shape_.type), memory.id(), file.id(), H5P_DEFAULT,
                                bytes.data()),
                       "write column", shape_.name);
-        // A small write is left to the system: it would cost more than it saves.
-        if (bytes.size() >= digest_block_bytes / 2) {
-            disk_.begin_sync(shape_.offset + rows_written_ * row_bytes_, bytes.size());
-        }
         rows_written_ += count[0];
+        if (const std::uint64_t end = rows_written_ * row_bytes_; end - sync_begun_ >= begin_sync_bytes) {
+            disk_.begin_sync(shape_.offset + sync_begun_, end - sync_begun_);
+            sync_begun_ = end;
+        }
     }
 
     PosixFile& disk_;
@@ -152,6 +156,7 @@ class OpenColumn {
     Hdf5Dataset dataset_;
     std::uint64_t bytes_given_ = 0;
     std::uint64_t rows_written_ = 0;
+    std::uint64_t sync_begun_ = 0;  ///< The disk was told of the bytes before this.
     std::vector<std::byte> gathered_;
     BlockDigester digester_;
 };
@@ -180,7 +185,7 @@ Hdf5File create_hdf5_file(Hdf5Storage& storage, const Hdf5Calls& calls) {
 void feed_from_file(const PosixFile& file, FileRegion piece,
                     const std::function<void(std::span<const std::byte>)>& sink) {
     std::vector<std::byte> buffer(
-        static_cast<std::size_t>(std::min<std::uint64_t>(piece.bytes, digest_block_bytes)));
+        static_cast<std::size_t>(std::min<std::uint64_t>(piece.bytes, transfer_bytes)));
     while (piece.bytes != 0) {
         const auto part = std::span(buffer).first(
             static_cast<std::size_t>(std::min<std::uint64_t>(piece.bytes, buffer.size())));
