@@ -144,7 +144,7 @@ Fingerprint fingerprint_chunk(const BatchPlan& plan, std::uint64_t step_begin, s
 void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
 
 /// Build the plan again from its own options and these sources, and compare.
-/// @return false if that can't be done: a revision, or a plan made by other algorithms than this build has.
+/// @return false if that can't be done: a revision, algorithms this build lacks, scores the sources lack.
 /// @throws Error{fingerprint_mismatch} naming the first step and field that differ.
 bool check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
 

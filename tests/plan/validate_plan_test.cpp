@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <functional>
 
 #include "plan/batch_plan.h"
@@ -248,6 +249,25 @@ TEST(RebuildTest, ASoundPlanThatItsOptionsDoNotGiveIsFound) {
         made.plan.algorithms[0] = "segments=other/9";
         EXPECT_FALSE(check_rebuilt_plan(made.plan, sources));
     }
+}
+
+TEST(RebuildTest, AnOrderByScoreIsBuiltAgainOnlyFromScores) {
+    Case made = make_case(PlanMode::pack);
+    for (std::size_t i = 0; i < made.source.sample_tokens.size(); ++i)
+        made.source.sample_score.push_back(static_cast<double>(i * 37 % 101));
+    PlanOptions options = made.plan.options;
+    options.order = PackOrder::score_stages;
+    options.stages = 2;
+    made.plan = build_plan(options, made.source);
+    const auto rebuilt = [&] {
+        const SourceLengths view = made.source.view();
+        return check_rebuilt_plan(made.plan, std::span(&view, 1));
+    };
+    EXPECT_TRUE(rebuilt());
+    std::ranges::reverse(made.source.sample_score);
+    expect_error(ErrorCode::fingerprint_mismatch, "not what its options give", rebuilt);
+    made.source.sample_score.clear();
+    EXPECT_FALSE(rebuilt());
 }
 
 }  // namespace
