@@ -208,6 +208,9 @@ TEST_F(LazarusFilesTest, ReplacesOnlyPlansOfLazarusAndWholly) {
     options.epochs = 3;
     const fs::path folder = directory_ / "ours";
     export_lazarus(plan_of(options, inputs), inputs, folder, Overwrite::no);
+    // As if the last start had been interrupted at its end.
+    fs::rename(folder, directory_ / "ours.tmp");
+    export_lazarus(plan_of(options, inputs), inputs, folder, Overwrite::no);
     options.epochs = 1;
     const BatchPlan plan = plan_of(options, inputs);
     expect_error(ErrorCode::output_exists, "--force",

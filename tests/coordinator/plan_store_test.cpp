@@ -275,6 +275,14 @@ TEST_F(PlanStoreTest, NothingIsLeftOfAPlanThatCannotBeWritten) {
     check(directory_ / "plan");
 }
 
+TEST_F(PlanStoreTest, WhatAnInterruptedSaveLeftIsReplaced) {
+    save(directory_ / "plan", WriteJsonl::always);
+    fs::rename(directory_ / "plan", directory_ / "plan.tmp");
+    save(directory_ / "plan", WriteJsonl::always);
+    check(directory_ / "plan");
+    EXPECT_FALSE(fs::exists(directory_ / "plan.tmp"));
+}
+
 TEST_F(PlanStoreTest, ATrailingSlashIsTheSameFolder) {
     save((directory_ / "plan").string() + "/");
     check(directory_ / "plan");
