@@ -80,9 +80,9 @@ void StagedFolder::publish() {
         replace();
     } else {
         rename_path(building_, target_);
+        published_ = true;
         sync_directory(target_.parent_path());
     }
-    published_ = true;
 }
 
 void StagedFolder::replace() {
@@ -98,6 +98,8 @@ void StagedFolder::replace() {
             throw;
         }
     }
+    // From here on `<target>.tmp` may be the old one, which goes only when the new one is there to stay.
+    published_ = true;
     sync_directory(target_.parent_path());
     remove_folder(old);
 }

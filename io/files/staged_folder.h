@@ -35,7 +35,8 @@ class StagedFolder {
 
     /// The folder takes its place, which is synced; its own files are the caller's to sync. Where names can
     /// be exchanged there is a whole folder at every moment. Elsewhere the old one is for a moment
-    /// `<target>.old`, and comes back if the new one cannot take its place. @throws Error{io_failure}.
+    /// `<target>.old`, and comes back if the new one cannot take its place. @throws Error{io_failure}; if the
+    /// place could not be synced, the old one is still beside it.
     void publish();
 
   private:
