@@ -77,9 +77,46 @@ TEST_F(StagedFolderTest, NobodysFolderIsLost) {
     EXPECT_FALSE(std::filesystem::exists(directory_ / "out.old-1"));
 
     keep_thesis_in("mine");
-    EXPECT_THAT(error_of([&] { StagedFolder(directory_ / "mine", kind_, Overwrite::yes); }).what(),
-                HasSubstr("exists and is not a set of parts; --force replaces only those"));
+    directory_.write("blank", "");  // A file, empty as a folder may be.
+    for (const char* name : {"mine", "blank"}) {
+        EXPECT_THAT(error_of([&] { StagedFolder(directory_ / name, kind_, Overwrite::yes); }).what(),
+                    HasSubstr("exists and is not a set of parts; --force replaces only those"));
+    }
     EXPECT_EQ(directory_.read("mine/thesis"), "years");
+    EXPECT_TRUE(std::filesystem::is_regular_file(directory_ / "blank"));
+}
+
+TEST_F(StagedFolderTest, AFolderOrALinkIsNoFileOfTheKindWhateverItsName) {
+    keep_thesis_in("out.tmp/part");
+    const auto refused = [&] {
+        const Error error = error_of([&] { publish("text", Overwrite::no); });
+        EXPECT_EQ(error.code(), ErrorCode::output_exists);
+        EXPECT_THAT(error.what(), HasSubstr("holds 'part'"));
+    };
+    refused();
+    EXPECT_EQ(directory_.read("out.tmp/part/thesis"), "years");
+    std::filesystem::remove_all(directory_ / "out.tmp/part");
+    directory_.write("letter", "years");
+    std::filesystem::create_symlink(directory_ / "letter", directory_ / "out.tmp/part");
+    refused();
+    EXPECT_EQ(directory_.read("out.tmp/part"), "years");
+}
+
+TEST_F(StagedFolderTest, ItsPlaceIsSyncedBeforeTheOldOneGoes) {
+    const auto unsynced = [&](const std::string& text) {
+        const FailingCalls broken(FileCall::sync, EIO);
+        const Error error = error_of([&] { publish(text, Overwrite::yes); });
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        EXPECT_THAT(error.what(), HasSubstr(directory_.path().string()));
+        EXPECT_EQ(directory_.read("out/part"), text);
+    };
+    unsynced("one");
+    // A power cut may still bring the old one back.
+    unsynced("two");
+    EXPECT_EQ(directory_.read("out.tmp/part"), "one");
+    const FailingCalls unable(FileCall::exchange, ENOSYS);
+    unsynced("three");
+    EXPECT_EQ(directory_.read("out.old/part"), "two");
 }
 
 TEST_F(StagedFolderTest, WhatIsNotPublishedIsGone) {
