@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "plan/batch_plan.h"
 #include "plan/plan_structure.h"
@@ -182,10 +183,25 @@ TEST(ValidatePlanTest, RefusesOtherSources) {
     other = made.source;
     ++other.sample_tokens[2];
     expect_error(ErrorCode::corrupt_data, "sample 2", [&] { validate_plan(made.plan, other); });
-    SourceLengths view = made.source.view();
-    ++view.source.corpus.bytes[0];
-    expect_error(ErrorCode::fingerprint_mismatch, "content",
-                 [&] { validate_plan(made.plan, std::span(&view, 1)); });
+    const std::pair<Fingerprint PlanSource::*, const char*> prints[] = {
+        {&PlanSource::lengths, "lengths fingerprint"},
+        {&PlanSource::tokenizer, "tokenizer fingerprint"},
+        {&PlanSource::corpus, "content fingerprint"},
+        {&PlanSource::scores, "scores fingerprint"}};
+    for (const auto& [print, noun] : prints) {
+        BatchPlan plan = made.plan;
+        SourceLengths view = made.source.view();
+        (plan.sources[0].*print).bytes[0] = 6;
+        (view.source.*print).bytes[0] = 7;
+        expect_error(ErrorCode::fingerprint_mismatch, noun,
+                     [&] { validate_plan(plan, std::span(&view, 1)); });
+    }
+    BatchPlan hashed = made.plan;
+    hashed.sources[0].tokenizer_hash = "one";
+    SourceLengths hashed_otherwise = made.source.view();
+    hashed_otherwise.source.tokenizer_hash = "another";
+    expect_error(ErrorCode::fingerprint_mismatch, "tokenizer hash",
+                 [&] { validate_plan(hashed, std::span(&hashed_otherwise, 1)); });
     const std::vector<SourceLengths> two = {made.source.view(), made.source.view()};
     expect_error(ErrorCode::fingerprint_mismatch, "sources", [&] { validate_plan(made.plan, two); });
 }
