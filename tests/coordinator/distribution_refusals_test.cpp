@@ -20,7 +20,7 @@
 #include "io/comm/agreement.h"
 #include "plan/shard.h"
 #include "tests/coordinator/long_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/mpi_main.h"
 
 namespace lockstep {

@@ -9,7 +9,7 @@
 
 #include "plan/shard.h"
 #include "tests/coordinator/long_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/mpi_main.h"
 
 namespace lockstep {

@@ -9,8 +9,8 @@
 #include "coordinator/plan_writer.h"
 #include "io/comm/agreement.h"
 #include "io/files/atomic_file.h"
-#include "tests/io/error_of.h"
 #include "tests/plan/plan_support.h"
+#include "tests/support/error_of.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/temporary_directory.h"
 

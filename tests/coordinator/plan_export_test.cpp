@@ -12,7 +12,7 @@
 #include "io/files/sealed_json.h"
 #include "plan/shard.h"
 #include "tests/coordinator/small_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

@@ -17,7 +17,7 @@
 #include "coordinator/plan_writer.h"
 #include "io/files/sealed_json.h"
 #include "tests/coordinator/small_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
 #include "tests/support/forwarding_files.h"
 #include "tests/support/temporary_directory.h"

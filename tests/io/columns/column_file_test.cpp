@@ -18,9 +18,9 @@
 #include <thread>
 
 #include "io/base/digest.h"
-#include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/columns/column_file_format.h"
+#include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
 #include "tests/support/forwarding_files.h"
 #include "tests/support/temporary_directory.h"
@@ -37,23 +37,6 @@ using ::testing::Not;
 template <class T>
 std::span<const T> view(const std::vector<T>& values) {
     return values;
-}
-
-/// The code and text of the Error that `call` throws.
-struct Failure {
-    ErrorCode code;
-    std::string text;
-};
-
-template <class Call>
-Failure failure_of(Call call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return {error.code(), error.what()};
-    }
-    ADD_FAILURE() << "expected an Error";
-    return {ErrorCode::bug, ""};
 }
 
 std::vector<std::uint32_t> random_words(std::size_t count, std::uint64_t stream) {
@@ -220,7 +203,7 @@ TEST(ColumnFileTest, MoreLargeColumnsThanTheUserBlockNamesAreStillCovered) {
     std::string bytes = directory.read("a.h5");
     bytes[bytes.size() - bytes.size() / 60] ^= 1;  // In the last of the thirty.
     directory.write("b.h5", bytes);
-    EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "b.h5"); }).code, ErrorCode::corrupt_data);
+    EXPECT_EQ(error_of([&] { ColumnFile::open_any(directory / "b.h5"); }).code(), ErrorCode::corrupt_data);
 }
 
 TEST(ColumnFileTest, LongTextComesBack) {
@@ -272,9 +255,9 @@ TEST(ColumnFileTest, AFlippedBitInAnyByteIsNoticed) {
     for (std::size_t byte = 0; byte < file_bytes; ++byte) {
         const auto bit = static_cast<unsigned>(random.below(byte, 8));
         const FlippedBit flipped(directory / "a.h5", byte, bit);
-        const Failure failure = failure_of([&] { open_small_file(directory / "a.h5"); });
-        ASSERT_EQ(failure.code, ErrorCode::corrupt_data) << "byte " << byte << ": " << failure.text;
-        ASSERT_THAT(failure.text, HasSubstr("a.h5"));
+        const Error error = error_of([&] { open_small_file(directory / "a.h5"); });
+        ASSERT_EQ(error.code(), ErrorCode::corrupt_data) << "byte " << byte << ": " << error.what();
+        ASSERT_THAT(error.what(), HasSubstr("a.h5"));
     }
     open_small_file(directory / "a.h5");
 }
@@ -284,7 +267,7 @@ TEST(ColumnFileTest, EveryBitOfTheUserBlockIsNoticed) {
     write_small_file(directory / "a.h5");
     for (std::size_t bit = 0; bit < 512 * 8; ++bit) {
         const FlippedBit flipped(directory / "a.h5", bit / 8, bit % 8);
-        ASSERT_EQ(failure_of([&] { open_small_file(directory / "a.h5"); }).code, ErrorCode::corrupt_data)
+        ASSERT_EQ(error_of([&] { open_small_file(directory / "a.h5"); }).code(), ErrorCode::corrupt_data)
             << bit;
     }
 }
@@ -295,7 +278,7 @@ TEST(ColumnFileTest, AFlippedBitInALargeFileIsNoticed) {
     const std::size_t file_bytes = std::filesystem::file_size(directory / "a.h5");
     for (std::size_t byte = 3; byte < file_bytes; byte += 60001) {
         const FlippedBit flipped(directory / "a.h5", byte, byte % 8);
-        ASSERT_EQ(failure_of([&] { ColumnFile::open_any(directory / "a.h5"); }).code, ErrorCode::corrupt_data)
+        ASSERT_EQ(error_of([&] { ColumnFile::open_any(directory / "a.h5"); }).code(), ErrorCode::corrupt_data)
             << byte;
     }
 }
@@ -306,12 +289,12 @@ TEST(ColumnFileTest, AFileCutAnywhereIsNoticed) {
     const std::string sound = directory.read("a.h5");
     for (std::size_t length = 0; length < sound.size(); length += length < 600 ? 1 : 37) {
         directory.write("b.h5", std::string_view(sound).substr(0, length));
-        const Failure failure = failure_of([&] { open_small_file(directory / "b.h5"); });
-        ASSERT_EQ(failure.code, ErrorCode::corrupt_data) << length;
-        ASSERT_THAT(failure.text, HasSubstr(std::to_string(length) + " bytes, expected")) << length;
+        const Error error = error_of([&] { open_small_file(directory / "b.h5"); });
+        ASSERT_EQ(error.code(), ErrorCode::corrupt_data) << length;
+        ASSERT_THAT(error.what(), HasSubstr(std::to_string(length) + " bytes, expected")) << length;
     }
     directory.write("b.h5", sound + '\0');
-    EXPECT_EQ(failure_of([&] { open_small_file(directory / "b.h5"); }).code, ErrorCode::corrupt_data);
+    EXPECT_EQ(error_of([&] { open_small_file(directory / "b.h5"); }).code(), ErrorCode::corrupt_data);
 }
 
 TEST(ColumnFileTest, NamesTheAlteredMebibyte) {
@@ -325,10 +308,10 @@ TEST(ColumnFileTest, NamesTheAlteredMebibyte) {
     ASSERT_NE(place, std::string::npos);
     bytes[place + 15] = static_cast<char>(bytes[place + 15] ^ 64);
     directory.write("b.h5", bytes);
-    const Failure failure = failure_of([&] { ColumnFile::open_any(directory / "b.h5"); });
-    EXPECT_EQ(failure.code, ErrorCode::corrupt_data);
-    EXPECT_THAT(failure.text, HasSubstr("column '/large'"));
-    EXPECT_THAT(failure.text, HasSubstr("in MiB 2"));
+    const Error error = error_of([&] { ColumnFile::open_any(directory / "b.h5"); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("column '/large'"));
+    EXPECT_THAT(error.what(), HasSubstr("in MiB 2"));
 }
 
 /// Rewrite a little-endian word of the user block and the digest at its end, as another version of us would.
@@ -342,17 +325,17 @@ void patch_user_block(std::string& bytes, std::size_t at, std::uint64_t value) {
 TEST(ColumnFileTest, RefusesNewerVersionsByNumber) {
     const TemporaryDirectory directory;
     write_small_file(directory / "a.h5");
-    const Failure format = failure_of([&] { ColumnFile::open(directory / "a.h5", "lockstep-test", 2); });
-    EXPECT_EQ(format.code, ErrorCode::incompatible_version);
-    EXPECT_THAT(format.text, HasSubstr("version 3"));
-    EXPECT_THAT(format.text, HasSubstr("up to version 2"));
+    const Error format = error_of([&] { ColumnFile::open(directory / "a.h5", "lockstep-test", 2); });
+    EXPECT_EQ(format.code(), ErrorCode::incompatible_version);
+    EXPECT_THAT(format.what(), HasSubstr("version 3"));
+    EXPECT_THAT(format.what(), HasSubstr("up to version 2"));
 
     std::string bytes = directory.read("a.h5");
     patch_user_block(bytes, 8, 2);
     directory.write("b.h5", bytes);
-    const Failure block = failure_of([&] { open_small_file(directory / "b.h5"); });
-    EXPECT_EQ(block.code, ErrorCode::incompatible_version);
-    EXPECT_THAT(block.text, HasSubstr("version 2"));
+    const Error block = error_of([&] { open_small_file(directory / "b.h5"); });
+    EXPECT_EQ(block.code(), ErrorCode::incompatible_version);
+    EXPECT_THAT(block.what(), HasSubstr("version 2"));
 }
 
 TEST(ColumnFileTest, RefusesRegionsThatAreNotColumns) {
@@ -376,7 +359,7 @@ TEST(ColumnFileTest, RefusesRegionsThatAreNotColumns) {
         std::string bytes = sound;
         patch_user_block(bytes, at, value);
         directory.write("b.h5", bytes);
-        EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "b.h5"); }).code, ErrorCode::corrupt_data)
+        EXPECT_EQ(error_of([&] { ColumnFile::open_any(directory / "b.h5"); }).code(), ErrorCode::corrupt_data)
             << at << " " << value;
     }
 }
@@ -422,10 +405,10 @@ TEST(ColumnFileTest, RefusesARegionThatNoColumnFills) {
     regions[0].offset += 64;
     regions[0].bytes -= 64;
     directory.write("b.h5", with_regions(sound, regions));
-    const Failure failure = failure_of([&] { ColumnFile::open_any(directory / "b.h5"); });
-    EXPECT_EQ(failure.code, ErrorCode::corrupt_data);
-    EXPECT_THAT(failure.text, HasSubstr("no column of"));
-    EXPECT_THAT(failure.text, HasSubstr("bytes at " + std::to_string(regions[0].offset)));
+    const Error error = error_of([&] { ColumnFile::open_any(directory / "b.h5"); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("no column of"));
+    EXPECT_THAT(error.what(), HasSubstr("bytes at " + std::to_string(regions[0].offset)));
 }
 
 TEST(ColumnFileTest, RefusesARegionWithoutDigestsOfItsOwn) {
@@ -455,10 +438,10 @@ with h5py.File(sys.argv[1], 'r+') as f:
     const Digest digest = digest_of(std::as_bytes(std::span(data)));
     const std::array<std::uint64_t, 4> words{digest.low, digest.high, 0, 0};
     const auto refused = [&](auto sibling) {
-        const Failure failure = failure_of([&] { open_with(sibling); });
-        EXPECT_EQ(failure.code, ErrorCode::corrupt_data);
-        EXPECT_THAT(failure.text, HasSubstr("'/data_block_digest'"));
-        EXPECT_THAT(failure.text, HasSubstr("is missing or not u64[1, 2]"));
+        const Error error = error_of([&] { open_with(sibling); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        EXPECT_THAT(error.what(), HasSubstr("'/data_block_digest'"));
+        EXPECT_THAT(error.what(), HasSubstr("is missing or not u64[1, 2]"));
     };
     refused([](ColumnFileWriter&) {});
     refused([&](ColumnFileWriter& w) { w.column<std::uint32_t>(name, std::array<std::uint32_t, 2>{}, 2); });
@@ -467,11 +450,11 @@ with h5py.File(sys.argv[1], 'r+') as f:
     const ColumnFile file =
         open_with([&](ColumnFileWriter& w) { w.column<std::uint64_t>(name, std::span(words).first(2), 2); });
     EXPECT_THAT(file.column<std::uint32_t>("/data"), ElementsAreArray(data));
-    EXPECT_THAT(failure_of([&] {
+    EXPECT_THAT(error_of([&] {
                     open_with([&](ColumnFileWriter& w) {
                         w.column<std::uint64_t>(name, std::span(words).last(2), 2);
                     });
-                }).text,
+                }).what(),
                 HasSubstr("is altered in MiB 0"));
 }
 
@@ -483,7 +466,7 @@ TEST(ColumnFileTest, AnEmptyRangeOfAnAlteredColumnIsEmpty) {
     const FlippedBit flipped(directory / "a.h5", offset, 0);
     const ColumnFile file = ColumnFile::open_any(directory / "a.h5", VerifyAtOpen::touched_blocks);
     EXPECT_THAT(file.column_range<std::uint32_t>("/large", 1, 1), IsEmpty());
-    EXPECT_EQ(failure_of([&] { file.column_range<std::uint32_t>("/large", 1, 2); }).code,
+    EXPECT_EQ(error_of([&] { file.column_range<std::uint32_t>("/large", 1, 2); }).code(),
               ErrorCode::corrupt_data);
 }
 
@@ -500,23 +483,23 @@ TEST(ColumnFileTest, AFileThatCannotBeMappedIsNamed) {
     const TemporaryDirectory directory;
     write_small_file(directory / "a.h5");
     const UnmappableFiles unmappable;
-    const Failure failure = failure_of([&] { open_small_file(directory / "a.h5"); });
-    EXPECT_EQ(failure.code, ErrorCode::io_failure);
-    EXPECT_THAT(failure.text, HasSubstr("cannot map '" + (directory / "a.h5").string()));
+    const Error error = error_of([&] { open_small_file(directory / "a.h5"); });
+    EXPECT_EQ(error.code(), ErrorCode::io_failure);
+    EXPECT_THAT(error.what(), HasSubstr("cannot map '" + (directory / "a.h5").string()));
 }
 
 TEST(ColumnFileTest, RefusesWhatIsNoColumnFile) {
     const TemporaryDirectory directory;
     directory.write("text", std::string(4000, 'a'));
     directory.write("empty", "");
-    EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "text"); }).code, ErrorCode::corrupt_data);
-    EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "empty"); }).code, ErrorCode::corrupt_data);
-    EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory.path()); }).code, ErrorCode::corrupt_data);
-    EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "absent"); }).code, ErrorCode::not_found);
+    EXPECT_EQ(error_of([&] { ColumnFile::open_any(directory / "text"); }).code(), ErrorCode::corrupt_data);
+    EXPECT_EQ(error_of([&] { ColumnFile::open_any(directory / "empty"); }).code(), ErrorCode::corrupt_data);
+    EXPECT_EQ(error_of([&] { ColumnFile::open_any(directory.path()); }).code(), ErrorCode::corrupt_data);
+    EXPECT_EQ(error_of([&] { ColumnFile::open_any(directory / "absent"); }).code(), ErrorCode::not_found);
     write_small_file(directory / "a.h5");
-    const Failure other = failure_of([&] { ColumnFile::open(directory / "a.h5", "lockstep-plan", 9); });
-    EXPECT_EQ(other.code, ErrorCode::corrupt_data);
-    EXPECT_THAT(other.text, HasSubstr("'lockstep-test', expected 'lockstep-plan'"));
+    const Error other = error_of([&] { ColumnFile::open(directory / "a.h5", "lockstep-plan", 9); });
+    EXPECT_EQ(other.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(other.what(), HasSubstr("'lockstep-test', expected 'lockstep-plan'"));
 }
 
 TEST(ColumnFileTest, FollowsASymbolicLink) {
@@ -530,14 +513,14 @@ TEST(ColumnFileTest, NamesWhatIsMissingOrOfAnotherType) {
     const TemporaryDirectory directory;
     write_small_file(directory / "a.h5");
     const ColumnFile file = open_small_file(directory / "a.h5");
-    EXPECT_THAT(failure_of([&] { file.column<float>("/absent"); }).text, HasSubstr("no column '/absent'"));
-    EXPECT_THAT(failure_of([&] { file.column<double>("/weights"); }).text,
+    EXPECT_THAT(error_of([&] { file.column<float>("/absent"); }).what(), HasSubstr("no column '/absent'"));
+    EXPECT_THAT(error_of([&] { file.column<double>("/weights"); }).what(),
                 HasSubstr("type f32, expected f64"));
-    EXPECT_THAT(failure_of([&] { static_cast<void>(file.attribute_u64("/", "absent")); }).text,
+    EXPECT_THAT(error_of([&] { static_cast<void>(file.attribute_u64("/", "absent")); }).what(),
                 HasSubstr("'absent'"));
-    EXPECT_EQ(failure_of([&] { static_cast<void>(file.attribute_u64("/", "format")); }).code,
+    EXPECT_EQ(error_of([&] { static_cast<void>(file.attribute_u64("/", "format")); }).code(),
               ErrorCode::corrupt_data);
-    EXPECT_THAT(failure_of([&] { file.info("/absent"); }).text, HasSubstr("a.h5"));
+    EXPECT_THAT(error_of([&] { file.info("/absent"); }).what(), HasSubstr("a.h5"));
 }
 
 TEST(ColumnFileTest, ReadsFromManyThreads) {
@@ -583,10 +566,10 @@ TEST(ColumnFileTest, ChecksBlocksOfHugeFilesAtFirstUse) {
     const ColumnFile file = ColumnFile::open_any(directory / "a.h5");
     EXPECT_EQ(file.column_range<std::uint8_t>("/huge", 10, 20).size(), 10U);
     EXPECT_EQ(file.column_range<std::uint8_t>("/huge", rows - 5, rows).size(), 5U);
-    EXPECT_EQ(failure_of([&] { file.column_range<std::uint8_t>("/huge", 498 << 20, 502 << 20); }).code,
+    EXPECT_EQ(error_of([&] { file.column_range<std::uint8_t>("/huge", 498 << 20, 502 << 20); }).code(),
               ErrorCode::corrupt_data);
-    EXPECT_EQ(failure_of([&] { file.verify_everything(); }).code, ErrorCode::corrupt_data);
-    EXPECT_EQ(failure_of([&] { ColumnFile::open_any(directory / "a.h5", VerifyAtOpen::everything); }).code,
+    EXPECT_EQ(error_of([&] { file.verify_everything(); }).code(), ErrorCode::corrupt_data);
+    EXPECT_EQ(error_of([&] { ColumnFile::open_any(directory / "a.h5", VerifyAtOpen::everything); }).code(),
               ErrorCode::corrupt_data);
 }
 
@@ -653,15 +636,15 @@ TEST(ColumnFileWriterTest, FinishedWithoutSyncItIsTheSameFile) {
 TEST(ColumnFileWriterTest, OverwritesOnlyWhenTold) {
     const TemporaryDirectory directory;
     directory.write("a.h5", "precious");
-    const Failure refused = failure_of([&] { write_small_file(directory / "a.h5"); });
-    EXPECT_EQ(refused.code, ErrorCode::output_exists);
-    EXPECT_THAT(refused.text, HasSubstr("--force"));
+    const Error refused = error_of([&] { write_small_file(directory / "a.h5"); });
+    EXPECT_EQ(refused.code(), ErrorCode::output_exists);
+    EXPECT_THAT(refused.what(), HasSubstr("--force"));
     EXPECT_EQ(directory.read("a.h5"), "precious");
 
     // Somebody else was faster.
     ColumnFileWriter slow(directory / "b.h5", "lockstep-test", 1);
     directory.write("b.h5", "precious");
-    EXPECT_EQ(failure_of([&] { slow.publish(); }).code, ErrorCode::output_exists);
+    EXPECT_EQ(error_of([&] { slow.publish(); }).code(), ErrorCode::output_exists);
     EXPECT_EQ(directory.read("b.h5"), "precious");
 
     ColumnFileWriter allowed(directory / "a.h5", "lockstep-test", 1, Overwrite::yes);
@@ -675,7 +658,7 @@ TEST(ColumnFileWriterTest, RefusesToPublishAnIncompleteColumn) {
         ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1);
         writer.begin_column("/large", ColumnType::u32, 10);
         writer.append("/large", view(random_words(9, 0)));
-        EXPECT_EQ(failure_of([&] { writer.publish(); }).code, ErrorCode::bug);
+        EXPECT_EQ(error_of([&] { writer.publish(); }).code(), ErrorCode::bug);
     }
     EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
@@ -685,9 +668,9 @@ TEST(ColumnFileWriterTest, IsPublishedOnce) {
     ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1, Overwrite::yes);
     writer.publish();
     const std::string before = directory.read("a.h5");
-    const Failure failure = failure_of([&] { writer.publish(); });
-    EXPECT_EQ(failure.code, ErrorCode::bug);
-    EXPECT_THAT(failure.text, HasSubstr("it was published before"));
+    const Error error = error_of([&] { writer.publish(); });
+    EXPECT_EQ(error.code(), ErrorCode::bug);
+    EXPECT_THAT(error.what(), HasSubstr("it was published before"));
     EXPECT_EQ(directory.read("a.h5"), before);
 }
 
@@ -712,11 +695,11 @@ TEST(ColumnFileWriterTest, WhatTheDiskDoesNotKeepIsNotPublished) {
     const auto words = random_words(large_words, 0);
     const auto lost = [&](const std::string& given, const std::string& kept, const auto& write) {
         const LyingFiles lying(given, kept);
-        const Failure failure = failure_of([&] { write(directory / "a.h5"); });
-        EXPECT_EQ(failure.code, ErrorCode::io_failure) << failure.text;
+        const Error error = error_of([&] { write(directory / "a.h5"); });
+        EXPECT_EQ(error.code(), ErrorCode::io_failure) << error.what();
         EXPECT_FALSE(std::filesystem::exists(directory / "a.h5"));
         EXPECT_FALSE(std::filesystem::exists(directory / "a.h5.tmp"));
-        return failure.text;
+        return std::string(error.what());
     };
     std::string word(reinterpret_cast<const char*>(words.data() + 300000), 16);
     const std::string given = word;
@@ -734,9 +717,9 @@ TEST(ColumnFileWriterTest, AWrongCallIsABugAndChangesNothing) {
     const std::span<const std::uint32_t> three(words);
     writer.begin_column("/words", ColumnType::u32, 3);
     const auto refused = [](const char* condition, auto call) {
-        const Failure failure = failure_of(call);
-        EXPECT_EQ(failure.code, ErrorCode::bug);
-        EXPECT_THAT(failure.text, HasSubstr(condition));
+        const Error error = error_of(call);
+        EXPECT_EQ(error.code(), ErrorCode::bug);
+        EXPECT_THAT(error.what(), HasSubstr(condition));
     };
     refused("is_column_name", [&] { writer.begin_column("words", ColumnType::u32, 3); });
     refused("is_column_name", [&] { writer.begin_column("/w_block_digest", ColumnType::u32, 3); });
@@ -762,9 +745,9 @@ TEST(ColumnFileWriterTest, AWrongCallIsABugAndChangesNothing) {
 
 TEST(ColumnFileWriterTest, NamesAMissingFolder) {
     const TemporaryDirectory directory;
-    const Failure failure = failure_of([&] { write_small_file(directory / "absent" / "a.h5"); });
-    EXPECT_EQ(failure.code, ErrorCode::not_found);
-    EXPECT_THAT(failure.text, HasSubstr("absent/a.h5"));
+    const Error error = error_of([&] { write_small_file(directory / "absent" / "a.h5"); });
+    EXPECT_EQ(error.code(), ErrorCode::not_found);
+    EXPECT_THAT(error.what(), HasSubstr("absent/a.h5"));
 }
 
 /// While it lives, no file of this process can grow beyond `bytes`: a write beyond fails with EFBIG, as one
@@ -799,10 +782,10 @@ TEST(ColumnFileWriterTest, AFailedWriteAtAnyPlaceIsReportedAndLeavesNothing) {
           file_bytes / 3, file_bytes / 2, file_bytes - 5000, file_bytes - 600, file_bytes - 100,
           file_bytes - 1}) {
         const FileSizeLimit guard(limit);
-        const Failure failure = failure_of([&] { write_large_file(directory / "a.h5"); });
-        EXPECT_EQ(failure.code, ErrorCode::io_failure) << limit << failure.text;
-        EXPECT_THAT(failure.text, HasSubstr("a.h5"));
-        EXPECT_THAT(failure.text, HasSubstr("too large")) << limit;
+        const Error error = error_of([&] { write_large_file(directory / "a.h5"); });
+        EXPECT_EQ(error.code(), ErrorCode::io_failure) << limit << error.what();
+        EXPECT_THAT(error.what(), HasSubstr("a.h5"));
+        EXPECT_THAT(error.what(), HasSubstr("too large")) << limit;
         EXPECT_FALSE(std::filesystem::exists(directory / "a.h5")) << limit;
         EXPECT_FALSE(std::filesystem::exists(directory / "a.h5.tmp")) << limit;
     }
@@ -816,9 +799,9 @@ TEST(ColumnFileWriterTest, AFullDiskIsReported) {
     const TemporaryDirectory directory;
     {
         const FailingCalls full(FileCall::write_at, ENOSPC);
-        const Failure failure = failure_of([&] { write_large_file(directory / "a.h5"); });
-        EXPECT_EQ(failure.code, ErrorCode::io_failure);
-        EXPECT_THAT(failure.text, HasSubstr("No space left on device"));
+        const Error error = error_of([&] { write_large_file(directory / "a.h5"); });
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        EXPECT_THAT(error.what(), HasSubstr("No space left on device"));
         EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
     }
     write_small_file(directory / "a.h5");
@@ -832,13 +815,13 @@ TEST(ColumnFileWriterTest, AnExistingFileSurvivesAFailedReplacement) {
     {
         const FileSizeLimit guard(1U << 20U);
         ColumnFileWriter writer(directory / "a.h5", "lockstep-test", 1, Overwrite::yes);
-        EXPECT_EQ(failure_of([&] { writer.column("/large", view(random_words(large_words, 0))); }).code,
+        EXPECT_EQ(error_of([&] { writer.column("/large", view(random_words(large_words, 0))); }).code(),
                   ErrorCode::io_failure);
 #if defined(LOCKSTEP_CONTRACTS)
-        EXPECT_THAT(failure_of([&] { writer.attribute("/", "late", std::uint64_t{1}); }).text,
+        EXPECT_THAT(error_of([&] { writer.attribute("/", "late", std::uint64_t{1}); }).what(),
                     HasSubstr("sound"));
 #endif
-        EXPECT_EQ(failure_of([&] { writer.publish(); }).code, ErrorCode::bug);
+        EXPECT_EQ(error_of([&] { writer.publish(); }).code(), ErrorCode::bug);
     }
     EXPECT_EQ(directory.read("a.h5"), before);
 }

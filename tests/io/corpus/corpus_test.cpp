@@ -11,10 +11,10 @@
 #include <set>
 #include <utility>
 
-#include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/columns/column_file.h"
 #include "io/corpus/length_cache.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -25,22 +25,6 @@ using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
-
-struct Failure {
-    ErrorCode code;
-    std::string text;
-};
-
-template <class Call>
-Failure failure_of(Call call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return {error.code(), error.what()};
-    }
-    ADD_FAILURE() << "expected an Error";
-    return {ErrorCode::bug, ""};
-}
 
 CorpusTokenizer small_tokenizer(std::uint64_t vocabulary_size = 300) {
     CorpusTokenizer tokenizer;
@@ -313,8 +297,8 @@ class CorpusForger {
         return *this;
     }
 
-    /// The failure of opening the forgery.
-    Failure failure() {
+    /// What opening the forgery ends with.
+    Error failure() {
         {
             const ColumnFile source = ColumnFile::open_any(from_);
             ColumnFileWriter writer(to_, source.format(), source.format_version(), Overwrite::yes);
@@ -322,7 +306,7 @@ class CorpusForger {
             for (const auto& info : source.columns()) copy_column(source, info, writer);
             writer.publish();
         }
-        return failure_of([&] { Corpus::open(to_); });
+        return error_of([&] { Corpus::open(to_); });
     }
 
   private:
@@ -380,10 +364,10 @@ class CorpusCrossCheckTest : public testing::Test {
 
     CorpusForger forge() const { return {directory_ / "sound.h5", directory_ / "forged.h5"}; }
 
-    static void expect_corrupt(const Failure& failure, const std::string& noun) {
-        EXPECT_EQ(failure.code, ErrorCode::corrupt_data) << failure.text;
-        EXPECT_THAT(failure.text, HasSubstr(noun));
-        EXPECT_THAT(failure.text, HasSubstr("forged.h5"));
+    static void expect_corrupt(const Error& error, const std::string& noun) {
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << error.what();
+        EXPECT_THAT(error.what(), HasSubstr(noun));
+        EXPECT_THAT(error.what(), HasSubstr("forged.h5"));
     }
 
     TemporaryDirectory directory_;
@@ -472,22 +456,22 @@ TEST_F(CorpusCrossCheckTest, NewerFormatIsRefusedByNumber) {
         ColumnFileWriter writer(directory_ / "newer.h5", "lockstep-corpus", 2);
         writer.publish();
     }
-    const Failure failure = failure_of([&] { Corpus::open(directory_ / "newer.h5"); });
-    EXPECT_EQ(failure.code, ErrorCode::incompatible_version);
-    EXPECT_THAT(failure.text, HasSubstr("version 2"));
+    const Error error = error_of([&] { Corpus::open(directory_ / "newer.h5"); });
+    EXPECT_EQ(error.code(), ErrorCode::incompatible_version);
+    EXPECT_THAT(error.what(), HasSubstr("version 2"));
 }
 
 class CorpusWriterTest : public testing::Test {
   protected:
     CorpusWriterTest() { writer_.add_source({"a.txt", 0, {}}); }
 
-    Failure refusal_of(const Sample& sample) {
-        return failure_of([&] { writer_.add(record_of(sample, 0)); });
+    Error refusal_of(const Sample& sample) {
+        return error_of([&] { writer_.add(record_of(sample, 0)); });
     }
     void expect_refused(const Sample& sample, const std::string& noun) {
-        const Failure failure = refusal_of(sample);
-        EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
-        EXPECT_THAT(failure.text, HasSubstr(noun));
+        const Error error = refusal_of(sample);
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(error.what(), HasSubstr(noun));
     }
 
     TemporaryDirectory directory_;
@@ -512,9 +496,9 @@ TEST_F(CorpusWriterTest, RefusesAScoreOfSomeSamplesOnly) {
     CorpusWriter plain(directory_ / "plain.h5", small_tokenizer(), Overwrite::no);
     plain.add_source({"a.txt", 0, {}});
     plain.add(record_of({{1}, {}, ""}, 0));
-    const Failure failure = failure_of([&] { plain.add(record_of({{2}, {}, "", 0.5}, 0)); });
-    EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
-    EXPECT_THAT(failure.text, HasSubstr("sample 1: a score"));
+    const Error error = error_of([&] { plain.add(record_of({{2}, {}, "", 0.5}, 0)); });
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(), HasSubstr("sample 1: a score"));
 }
 
 TEST_F(CorpusWriterTest, RefusesAnUnknownSource) {
@@ -522,7 +506,7 @@ TEST_F(CorpusWriterTest, RefusesAnUnknownSource) {
     SampleRecord record;
     record.tokens = tokens;
     record.source_index = 1;
-    EXPECT_EQ(failure_of([&] { writer_.add(record); }).code, ErrorCode::invalid_argument);
+    EXPECT_EQ(error_of([&] { writer_.add(record); }).code(), ErrorCode::invalid_argument);
 }
 
 TEST_F(CorpusWriterTest, ARefusedSampleLeavesNoTrace) {
@@ -537,7 +521,7 @@ TEST_F(CorpusWriterTest, ARefusedSampleLeavesNoTrace) {
 }
 
 TEST_F(CorpusWriterTest, AnEmptyCorpusIsRefused) {
-    EXPECT_EQ(failure_of([&] { writer_.publish(); }).code, ErrorCode::invalid_argument);
+    EXPECT_EQ(error_of([&] { writer_.publish(); }).code(), ErrorCode::invalid_argument);
     EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
 }
 
@@ -550,16 +534,16 @@ TEST_F(CorpusWriterTest, SourcesMayBecomeKnownLater) {
 
 TEST_F(CorpusWriterTest, RefusesAVocabularyItCannotStore) {
     CorpusTokenizer tokenizer = small_tokenizer(0);
-    EXPECT_EQ(failure_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code,
+    EXPECT_EQ(error_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code(),
               ErrorCode::invalid_argument);
     tokenizer = small_tokenizer(256);  // EOS is 256.
-    EXPECT_EQ(failure_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code,
+    EXPECT_EQ(error_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code(),
               ErrorCode::invalid_argument);
 }
 
 TEST_F(CorpusWriterTest, NeverOverwritesUnlessTold) {
     directory_.write("b.h5", "precious");
-    EXPECT_EQ(failure_of([&] { CorpusWriter(directory_ / "b.h5", small_tokenizer(), Overwrite::no); }).code,
+    EXPECT_EQ(error_of([&] { CorpusWriter(directory_ / "b.h5", small_tokenizer(), Overwrite::no); }).code(),
               ErrorCode::output_exists);
     EXPECT_EQ(directory_.read("b.h5"), "precious");
 }
@@ -573,10 +557,10 @@ TEST_F(CorpusWriterTest, AFullDiskIsReportedAndLeavesNothing) {
         const rlimit reduced{limit, before.rlim_max};
         ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &reduced), 0);
         const Sample sample{std::vector<std::uint32_t>(1500000, 3), {}, ""};
-        const Failure failure = failure_of([&] { write_corpus(directory_ / "b.h5", {sample}); });
+        const Error error = error_of([&] { write_corpus(directory_ / "b.h5", {sample}); });
         ::setrlimit(RLIMIT_FSIZE, &before);
-        EXPECT_EQ(failure.code, ErrorCode::io_failure);
-        EXPECT_THAT(failure.text, HasSubstr("too large"));
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        EXPECT_THAT(error.what(), HasSubstr("too large"));
         EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
     }
     std::signal(SIGXFSZ, handler);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "io/base/digest.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

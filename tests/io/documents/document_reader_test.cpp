@@ -15,7 +15,7 @@
 #include "io/base/error.h"
 #include "io/base/process_memory.h"
 #include "io/documents/source_list.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 

@@ -14,7 +14,7 @@
 #include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
 #include "io/documents/parquet/thrift_compact.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/small_parquet.h"
 #include "tests/support/temporary_directory.h"
 

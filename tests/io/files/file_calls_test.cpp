@@ -19,7 +19,7 @@
 #include "io/files/posix_file.h"
 #include "io/run/generation_files.h"
 #include "io/run/run_lock.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
 #include "tests/support/temporary_directory.h"
 

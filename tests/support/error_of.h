@@ -1,4 +1,4 @@
-// tests/io/error_of.h
+// tests/support/error_of.h
 
 #pragma once
 
