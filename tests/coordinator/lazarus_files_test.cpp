@@ -4,14 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
-#include "io/base/error.h"
 #include "io/corpus/length_cache.h"
 #include "tests/coordinator/small_plan.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -41,16 +40,6 @@ std::vector<std::string> lines_of(const std::string& text) {
     std::istringstream stream(text);
     for (std::string line; std::getline(stream, line);) lines.push_back(line);
     return lines;
-}
-
-void expect_error(ErrorCode code, const std::string& noun, const std::function<void()>& action) {
-    try {
-        action();
-        ADD_FAILURE() << "nothing was thrown; expected an error about '" << noun << "'";
-    } catch (const Error& error) {
-        EXPECT_EQ(error.code(), code) << error.what();
-        EXPECT_THAT(std::string(error.what()), HasSubstr(noun));
-    }
 }
 
 PlanOptions lazarus_options(std::uint32_t budget) {

@@ -1,8 +1,12 @@
 // tests/support/error_of.h
+//
+// What an action that must fail throws.
 
 #pragma once
 
 #include <gtest/gtest.h>
+
+#include <string>
 
 #include "io/base/error.h"
 
@@ -18,6 +22,15 @@ Error error_of(const Action& action) {
     }
     ADD_FAILURE() << "no error";
     return {ErrorCode::bug, ""};
+}
+
+/// Expects `action` to throw an Error of this code whose text holds `noun`.
+template <class Action>
+void expect_error(ErrorCode code, const std::string& noun, const Action& action) {
+    const Error error = error_of(action);
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string(error.what()).find(noun), std::string::npos)
+        << "expected '" << noun << "' in: " << error.what();
 }
 
 }  // namespace lockstep
