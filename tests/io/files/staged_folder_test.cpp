@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <filesystem>
+#include <iterator>
 #include <string>
+#include <string_view>
 
 #include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
@@ -117,6 +121,40 @@ TEST_F(StagedFolderTest, ItsPlaceIsSyncedBeforeTheOldOneGoes) {
     const FailingCalls unable(FileCall::exchange, ENOSYS);
     unsynced("three");
     EXPECT_EQ(directory_.read("out.old/part"), "two");
+}
+
+/// A file system that exchanges nothing, where a new folder is kept from its place.
+class KeptFromItsPlace : public FailingCalls {
+  public:
+    KeptFromItsPlace() : FailingCalls(FileCall::exchange, EINVAL) {}
+    int rename(const char* from, const char* to) override {
+        if (!std::string_view(from).ends_with("/out.tmp")) return FailingCalls::rename(from, to);
+        errno = EIO;
+        return -1;
+    }
+};
+
+TEST_F(StagedFolderTest, TheOldOneComesBackIfTheNewOneCannotTakeItsPlace) {
+    publish("one", Overwrite::no);
+    const auto refused = [&] {
+        EXPECT_EQ(error_of([&] { publish("two", Overwrite::yes); }).code(), ErrorCode::io_failure);
+        EXPECT_EQ(directory_.read("out/part"), "one");
+        EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1);
+    };
+    {
+        const KeptFromItsPlace files;
+        refused();
+    }
+    {
+        const FailingCalls broken(FileCall::exchange, EIO);
+        refused();
+    }
+    for (const int reason : {EINVAL, ENOSYS}) {
+        const FailingCalls unable(FileCall::exchange, reason);
+        publish(std::to_string(reason), Overwrite::yes);
+        EXPECT_EQ(directory_.read("out/part"), std::to_string(reason));
+        EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1);
+    }
 }
 
 TEST_F(StagedFolderTest, WhatIsNotPublishedIsGone) {
