@@ -3,18 +3,15 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <limits>
-#include <stdexcept>
 #include <thread>
 
 #include "io/base/digest.h"
@@ -22,6 +19,7 @@
 #include "io/columns/column_file_format.h"
 #include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/forwarding_files.h"
 #include "tests/support/temporary_directory.h"
 
@@ -749,28 +747,6 @@ TEST(ColumnFileWriterTest, NamesAMissingFolder) {
     EXPECT_EQ(error.code(), ErrorCode::not_found);
     EXPECT_THAT(error.what(), HasSubstr("absent/a.h5"));
 }
-
-/// While it lives, no file of this process can grow beyond `bytes`: a write beyond fails with EFBIG, as one
-/// on a full disk does with ENOSPC.
-class FileSizeLimit {
-  public:
-    explicit FileSizeLimit(rlim_t bytes) {
-        ::getrlimit(RLIMIT_FSIZE, &before_);
-        handler_ = std::signal(SIGXFSZ, SIG_IGN);
-        const rlimit limit{bytes, before_.rlim_max};
-        if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) throw std::runtime_error("cannot limit file sizes");
-    }
-    ~FileSizeLimit() {
-        ::setrlimit(RLIMIT_FSIZE, &before_);
-        std::signal(SIGXFSZ, handler_);
-    }
-    FileSizeLimit(const FileSizeLimit&) = delete;
-    FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
-  private:
-    rlimit before_{};
-    void (*handler_)(int) = nullptr;
-};
 
 TEST(ColumnFileWriterTest, AFailedWriteAtAnyPlaceIsReportedAndLeavesNothing) {
     const TemporaryDirectory directory;

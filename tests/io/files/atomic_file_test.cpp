@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "io/files/commit_hook.h"
 #include "io/files/posix_file.h"
 #include "tests/support/error_of.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -61,15 +61,10 @@ TEST(WriteFileAtomicallyTest, ADanglingLinkExistsToo) {
 TEST(WriteFileAtomicallyTest, AFailedWriteLeavesEverythingAsBefore) {
     const TemporaryDirectory directory;
     directory.write("a", "old");
-    rlimit before{};
-    ::getrlimit(RLIMIT_FSIZE, &before);
-    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{1000, before.rlim_max};
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-    const Error error =
-        error_of([&] { write_file_atomically(directory / "a", std::string(5000, 'x'), Overwrite::yes); });
-    ::setrlimit(RLIMIT_FSIZE, &before);
-    std::signal(SIGXFSZ, handler);
+    const Error error = error_of([&] {
+        const FileSizeLimit limit(1000);
+        write_file_atomically(directory / "a", std::string(5000, 'x'), Overwrite::yes);
+    });
     EXPECT_EQ(error.code(), ErrorCode::io_failure);
     EXPECT_THAT(error.what(), HasSubstr("too large"));
     EXPECT_EQ(directory.read("a"), "old");
