@@ -28,12 +28,6 @@ std::vector<TestSource> sources(bool mixture) {
     return list;
 }
 
-std::vector<SourceLengths> views_of(const std::vector<TestSource>& sources) {
-    std::vector<SourceLengths> views;
-    for (const TestSource& source : sources) views.push_back(source.view());
-    return views;
-}
-
 PlanOptions options_of(PlanMode mode) {
     PlanOptions options;
     options.mode = mode;

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -13,6 +12,7 @@
 
 #include "coordinator/plan_file.h"
 #include "coordinator/plan_writer.h"
+#include "io/files/atomic_file.h"
 #include "io/files/sealed_json.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/support/error_of.h"

@@ -59,6 +59,12 @@ struct TestSource {
     }
 };
 
+inline std::vector<SourceLengths> views_of(const std::vector<TestSource>& sources) {
+    std::vector<SourceLengths> views;
+    for (const TestSource& source : sources) views.push_back(source.view());
+    return views;
+}
+
 /// Lengths whose logarithm is about uniform: many short, few long. Integers only, so that goldens hold
 /// anywhere.
 inline std::vector<std::uint32_t> long_tailed_lengths(std::uint64_t seed, std::size_t count,
