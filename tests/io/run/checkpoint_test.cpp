@@ -15,8 +15,9 @@
 
 #include "io/base/error.h"
 #include "io/files/commit_hook.h"
+#include "io/run/generation_files.h"
 #include "io/run/retention.h"
-#include "tests/io/damage.h"
+#include "tests/io/run/damage.h"
 #include "tests/io/run/manifest_edit.h"
 #include "tests/io/run/small_run.h"
 #include "tests/support/error_of.h"
@@ -64,6 +65,15 @@ TEST(CheckpointTest, NamesFilesAsDocumented) {
     EXPECT_EQ(generation_directory("run", 1234567890), "run/checkpoints/step-1234567890");
     EXPECT_EQ(shard_file_name(Rank{0}, WorldSize{4}), "shard-00000-of-00004.h5");
     EXPECT_EQ(shard_file_name(Rank{9999}, WorldSize{10000}), "shard-09999-of-10000.h5");
+}
+
+TEST(CheckpointTest, GenerationsAreTheFoldersNamedAsWeWould) {
+    const TemporaryDirectory run;
+    for (const char* name : {"step-00000012", "step-00000006", "step-123456789", "step-6", "step-0000001x",
+                             "step-99999999999999999999", "other"}) {
+        std::filesystem::create_directories(run / "checkpoints" / name);
+    }
+    EXPECT_THAT(generation_steps(run.path()), ElementsAre(6, 12, 123456789));
 }
 
 // ---- Shards ----

@@ -6,7 +6,7 @@
 #include "io/base/error.h"
 #include "io/run/checkpoint.h"
 #include "io/run/manifest_check.h"
-#include "tests/io/damage.h"
+#include "tests/io/run/damage.h"
 #include "tests/io/run/manifest_edit.h"
 #include "tests/io/run/small_run.h"
 #include "tests/support/error_of.h"
