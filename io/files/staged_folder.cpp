@@ -183,6 +183,7 @@ void StagedFolder::replace() {
             throw;
         }
     }
+    // From here on `<target>.tmp` may be the old one, which goes only when the new one is there to stay.
     published_ = true;
     sync_name_of(target_);
     remove_folder(old);

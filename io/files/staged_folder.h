@@ -42,7 +42,8 @@ class StagedFolder {
     /// Its files, written and closed, are synced together and the folder takes its place, which is synced.
     /// Where names can be exchanged there is a whole folder at every moment. Elsewhere the old one is for a
     /// moment `<target>.old`, and comes back if the new one cannot take its place.
-    /// @throws Error{io_failure}; Error{output_exists} if a target has appeared meanwhile.
+    /// @throws Error{io_failure}; if the place could not be synced, the old one is still beside it.
+    /// Error{output_exists} if a target has appeared meanwhile.
     void publish();
 
   private:

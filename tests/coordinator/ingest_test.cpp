@@ -18,7 +18,7 @@
 #include "io/comm/serial_communicator.h"
 #include "io/documents/megatron.h"
 #include "io/files/commit_hook.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/refusing_files.h"
 #include "tests/support/temporary_directory.h"
 

@@ -4,14 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
-#include "io/base/error.h"
 #include "io/corpus/length_cache.h"
+#include "io/files/atomic_file.h"
 #include "tests/coordinator/small_plan.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -26,31 +26,11 @@ json golden(const std::string& name) {
     return json::parse(file);
 }
 
-std::string text_of(const fs::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-void write_text(const fs::path& file, const std::string& text) {
-    fs::create_directories(file.parent_path());
-    std::ofstream(file, std::ios::binary) << text;
-}
-
 std::vector<std::string> lines_of(const std::string& text) {
     std::vector<std::string> lines;
     std::istringstream stream(text);
     for (std::string line; std::getline(stream, line);) lines.push_back(line);
     return lines;
-}
-
-void expect_error(ErrorCode code, const std::string& noun, const std::function<void()>& action) {
-    try {
-        action();
-        ADD_FAILURE() << "nothing was thrown; expected an error about '" << noun << "'";
-    } catch (const Error& error) {
-        EXPECT_EQ(error.code(), code) << error.what();
-        EXPECT_THAT(std::string(error.what()), HasSubstr(noun));
-    }
 }
 
 PlanOptions lazarus_options(std::uint32_t budget) {
@@ -96,10 +76,11 @@ class LazarusFilesTest : public testing::Test {
     fs::path golden_folder() {
         const json file = golden("on-disk-formats.json");
         const fs::path folder = directory_ / "theirs";
-        write_text(folder / "meta.json", file.at("meta").dump(2));
+        fs::create_directories(folder);
+        write_file(folder / "meta.json", file.at("meta").dump(2));
         std::string text;
         for (const json& line : file.at("epoch_0_lines")) text += line.get<std::string>() + "\n";
-        write_text(folder / "epoch_0.jsonl", text);
+        write_file(folder / "epoch_0.jsonl", text);
         return folder;
     }
 
@@ -120,13 +101,13 @@ TEST_F(LazarusFilesTest, WritesWhatLazarusWrites) {
     for (const auto& entry : fs::directory_iterator(directory_ / "ours"))
         names.insert(entry.path().filename().string());
     EXPECT_EQ(names, file.at("plan_files").get<std::set<std::string>>());
-    EXPECT_EQ(lines_of(text_of(directory_ / "ours" / "epoch_0.jsonl")),
+    EXPECT_EQ(lines_of(read_file(directory_ / "ours" / "epoch_0.jsonl")),
               file.at("epoch_0_lines").get<std::vector<std::string>>());
 
     // The hash of the dataset is the caller's in Lazarus, the time is the time.
     std::ifstream golden_file(LOCKSTEP_TEST_DATA "/lazarus/on-disk-formats.json");
     auto expected = nlohmann::ordered_json::parse(golden_file).at("meta");
-    const std::string meta_text = text_of(directory_ / "ours" / "meta.json");
+    const std::string meta_text = read_file(directory_ / "ours" / "meta.json");
     const auto meta = nlohmann::ordered_json::parse(meta_text);
     expected["dataset_hash"] = inputs[0].lengths().source.lengths.hex();
     expected["created_at"] = meta.at("created_at");
@@ -137,7 +118,7 @@ TEST_F(LazarusFilesTest, EscapesIdsAsPythonDoes) {
     const std::vector<PlanInput> inputs{lengths({{"é\"", 10}, {"\xF0\x9F\x98\x80\x7F", 20}})};
     const BatchPlan plan = plan_of(lazarus_options(128), inputs);
     export_lazarus(plan, inputs, directory_ / "ours", Overwrite::no);
-    const std::string text = text_of(directory_ / "ours" / "epoch_0.jsonl");
+    const std::string text = read_file(directory_ / "ours" / "epoch_0.jsonl");
     EXPECT_THAT(text, HasSubstr(R"("\u00e9\"")"));
     EXPECT_THAT(text, HasSubstr(R"("\ud83d\ude00\u007f")"));
     EXPECT_EQ(import_lazarus(directory_ / "ours", inputs, 1).plan.segment_sample, plan.segment_sample);
@@ -151,12 +132,12 @@ TEST_F(LazarusFilesTest, WritesPackPlansAsOneGroupAMicrobatch) {
     options.order = PackOrder::in_order;
     const BatchPlan plan = plan_of(options, inputs);
     export_lazarus(plan, inputs, directory_ / "ours", Overwrite::no);
-    const std::vector<std::string> lines = lines_of(text_of(directory_ / "ours" / "epoch_0.jsonl"));
+    const std::vector<std::string> lines = lines_of(read_file(directory_ / "ours" / "epoch_0.jsonl"));
     ASSERT_EQ(lines.size(), 1 + plan.num_packs());
     EXPECT_EQ(
         lines[1],
         R"({"samples": ["s0", "s1"], "packs": [["s0", "s1"]], "bucket_id": 0, "max_len": 256, "index": 0})");
-    const json meta = json::parse(text_of(directory_ / "ours" / "meta.json"));
+    const json meta = json::parse(read_file(directory_ / "ours" / "meta.json"));
     EXPECT_TRUE(meta.at("bucket_edges").empty());
     EXPECT_EQ(meta.at("overflow_max"), 256);
     expect_error(ErrorCode::corrupt_data, "epoch_0.jsonl:2: 'packs' is not null",
@@ -167,7 +148,7 @@ TEST_F(LazarusFilesTest, CallsSamplesByNumberWithoutInputs) {
     const std::vector<PlanInput> inputs{golden_lengths()};
     const BatchPlan plan = plan_of(lazarus_options(512), inputs);
     export_lazarus(plan, {}, directory_ / "ours", Overwrite::no);
-    EXPECT_THAT(text_of(directory_ / "ours" / "epoch_0.jsonl"), HasSubstr(R"("samples": ["5", "4"])"));
+    EXPECT_THAT(read_file(directory_ / "ours" / "epoch_0.jsonl"), HasSubstr(R"("samples": ["5", "4"])"));
 }
 
 TEST_F(LazarusFilesTest, RefusesWhatLazarusCannotSay) {
@@ -208,6 +189,9 @@ TEST_F(LazarusFilesTest, ReplacesOnlyPlansOfLazarusAndWholly) {
     options.epochs = 3;
     const fs::path folder = directory_ / "ours";
     export_lazarus(plan_of(options, inputs), inputs, folder, Overwrite::no);
+    // As if the last start had been interrupted at its end.
+    fs::rename(folder, directory_ / "ours.tmp");
+    export_lazarus(plan_of(options, inputs), inputs, folder, Overwrite::no);
     options.epochs = 1;
     const BatchPlan plan = plan_of(options, inputs);
     expect_error(ErrorCode::output_exists, "--force",
@@ -217,7 +201,7 @@ TEST_F(LazarusFilesTest, ReplacesOnlyPlansOfLazarusAndWholly) {
     EXPECT_FALSE(fs::exists(directory_ / "ours.tmp"));
     EXPECT_FALSE(fs::exists(directory_ / "ours.old"));
 
-    write_text(directory_ / "precious" / "file", "x");
+    directory_.write("precious/file", "x");
     expect_error(ErrorCode::output_exists, "not a plan folder of Lazarus",
                  [&] { export_lazarus(plan, inputs, directory_ / "precious", Overwrite::yes); });
     EXPECT_TRUE(fs::exists(directory_ / "precious" / "file"));
@@ -254,7 +238,8 @@ TEST_F(LazarusFilesTest, ReadsGoldenPlansAndGivesThemBack) {
         meta["pad_policy"] = config.at("pad_policy");
         meta["base_seed"] = config.at("seed");
         meta["num_epochs"] = c.at("num_epochs");
-        write_text(folder / "meta.json", meta.dump(2));
+        fs::create_directories(folder);
+        write_file(folder / "meta.json", meta.dump(2));
         for (const json& epoch : c.at("epochs")) {
             json header = epoch;
             header.erase("microbatches");
@@ -264,7 +249,7 @@ TEST_F(LazarusFilesTest, ReadsGoldenPlansAndGivesThemBack) {
                 microbatch["packs"] = nullptr;
                 text += microbatch.dump() + "\n";
             }
-            write_text(folder / ("epoch_" + epoch.at("epoch").dump() + ".jsonl"), text);
+            write_file(folder / ("epoch_" + epoch.at("epoch").dump() + ".jsonl"), text);
         }
 
         const LazarusImport imported = import_lazarus(folder, inputs, 1);
@@ -290,9 +275,9 @@ TEST_F(LazarusFilesTest, ReadsGoldenPlansAndGivesThemBack) {
 
 TEST_F(LazarusFilesTest, TakesAnOrderThatTheLengthsDoNotGive) {
     const fs::path folder = golden_folder();
-    std::string text = text_of(folder / "epoch_0.jsonl");
+    std::string text = read_file(folder / "epoch_0.jsonl");
     text.replace(text.find("\"s5\", \"s4\""), 10, "\"s4\", \"s5\"");
-    write_text(folder / "epoch_0.jsonl", text);
+    write_file(folder / "epoch_0.jsonl", text);
     const LazarusImport imported = import_lazarus(folder, {golden_lengths()}, 1);
     EXPECT_FALSE(imported.reproduced);
     EXPECT_EQ(imported.plan.segment_sample.front(), 4U);
@@ -306,10 +291,10 @@ class LazarusDamageTest : public LazarusFilesTest {
     void refused(const std::string& file, const std::string& from, const std::string& to,
                  const std::string& noun, ErrorCode code = ErrorCode::corrupt_data) {
         golden_folder();
-        std::string text = text_of(folder_ / file);
+        std::string text = read_file(folder_ / file);
         const std::size_t at = text.find(from);
         ASSERT_NE(at, std::string::npos) << from;
-        write_text(folder_ / file, text.replace(at, from.size(), to));
+        write_file(folder_ / file, text.replace(at, from.size(), to));
         expect_error(code, noun, [&] { import_lazarus(folder_, {golden_lengths()}, 1); });
     }
     void line_refused(const std::string& from, const std::string& to, const std::string& noun) {
@@ -350,7 +335,7 @@ TEST_F(LazarusDamageTest, NamesTheHeader) {
     line_refused("\"total_tokens\": 750", "\"total_tokens\": 751", ":1: 'total_tokens' is 751");
     line_refused("\"num_microbatches\": 3", "\"num_microbatches\": 4", ":1: 'num_microbatches' is 4");
     line_refused("\"total_samples\": 6", "\"total_samples\": 6.5", ":1: 'total_samples' must be an integer");
-    write_text(folder_ / "epoch_0.jsonl", "");
+    write_file(folder_ / "epoch_0.jsonl", "");
     expect_error(ErrorCode::corrupt_data, "is empty",
                  [&] { import_lazarus(folder_, {golden_lengths()}, 1); });
 }
@@ -370,7 +355,7 @@ TEST_F(LazarusDamageTest, NamesTheMetadata) {
 
 TEST_F(LazarusDamageTest, RefusesFilesOfAnEarlierPlan) {
     const auto import = [&] { import_lazarus(folder_, {golden_lengths()}, 1); };
-    write_text(folder_ / "epoch_1.jsonl", text_of(folder_ / "epoch_0.jsonl"));
+    write_file(folder_ / "epoch_1.jsonl", read_file(folder_ / "epoch_0.jsonl"));
     expect_error(ErrorCode::corrupt_data, "epoch_1.jsonl' is not an epoch of this plan", import);
     fs::remove(folder_ / "epoch_1.jsonl");
     fs::rename(folder_ / "epoch_0.jsonl", folder_ / "epoch_00.jsonl");
@@ -384,27 +369,27 @@ TEST_F(LazarusDamageTest, RefusesFilesOfAnEarlierPlan) {
 }
 
 TEST_F(LazarusDamageTest, EveryCutOfAnEpochFileIsRefused) {
-    const std::string text = text_of(folder_ / "epoch_0.jsonl");
+    const std::string text = read_file(folder_ / "epoch_0.jsonl");
     const std::vector<PlanInput> inputs{golden_lengths()};
     for (std::size_t bytes = 0; bytes + 1 < text.size(); ++bytes) {
-        write_text(folder_ / "epoch_0.jsonl", text.substr(0, bytes));
+        write_file(folder_ / "epoch_0.jsonl", text.substr(0, bytes));
         EXPECT_THROW(import_lazarus(folder_, inputs, 1), Error) << bytes;
     }
     // Without its last line end it is whole.
-    write_text(folder_ / "epoch_0.jsonl", text.substr(0, text.size() - 1));
+    write_file(folder_ / "epoch_0.jsonl", text.substr(0, text.size() - 1));
     EXPECT_NO_THROW(import_lazarus(folder_, inputs, 1));
 }
 
 TEST_F(LazarusDamageTest, RefusesASampleThatIsMissing) {
     // Consistent counts, but no tail that drop_last would leave out: bucket 0 holds up to four.
-    std::string text = text_of(folder_ / "epoch_0.jsonl");
+    std::string text = read_file(folder_ / "epoch_0.jsonl");
     const auto replace = [&](const std::string& from, const std::string& to) {
         text.replace(text.find(from), from.size(), to);
     };
     replace("\"s1\", \"s0\", \"s2\"", "\"s1\", \"s0\"");
     replace("\"total_samples\": 6", "\"total_samples\": 5");
     replace("\"total_tokens\": 750", "\"total_tokens\": 630");
-    write_text(folder_ / "epoch_0.jsonl", text);
+    write_file(folder_ / "epoch_0.jsonl", text);
     expect_error(ErrorCode::corrupt_data, "1 samples of bucket 0 are missing",
                  [&] { import_lazarus(folder_, {golden_lengths()}, 1); });
 }

@@ -9,8 +9,8 @@
 #include "coordinator/plan_writer.h"
 #include "io/comm/agreement.h"
 #include "io/files/atomic_file.h"
-#include "tests/io/error_of.h"
 #include "tests/plan/plan_support.h"
+#include "tests/support/error_of.h"
 #include "tests/support/mpi_main.h"
 #include "tests/support/temporary_directory.h"
 
@@ -26,12 +26,6 @@ std::vector<TestSource> sources(bool mixture) {
         if (mixture) list[i].weight = i + 1;
     }
     return list;
-}
-
-std::vector<SourceLengths> views_of(const std::vector<TestSource>& sources) {
-    std::vector<SourceLengths> views;
-    for (const TestSource& source : sources) views.push_back(source.view());
-    return views;
 }
 
 PlanOptions options_of(PlanMode mode) {

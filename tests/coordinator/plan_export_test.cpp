@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -11,7 +12,7 @@
 #include "io/files/sealed_json.h"
 #include "plan/shard.h"
 #include "tests/coordinator/small_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -116,8 +117,8 @@ TEST_F(PlanExportTest, ShardsPartitionThePlanAsRanksDo) {
 }
 
 TEST_F(PlanExportTest, FoldersAreWholeRepeatableAndReplaceOnlyTheirOwn) {
-    export_columns(open(), "npy", {{"lockstep_plan.py", "hello"}}, directory_ / "a", Overwrite::no);
-    export_columns(open(), "npy", {{"lockstep_plan.py", "hello"}}, directory_ / "b", Overwrite::no);
+    export_columns(open(), "npy", {{"lockstep_plan.py", "import"}}, directory_ / "a", Overwrite::no);
+    export_columns(open(), "npy", {{"lockstep_plan.py", "import"}}, directory_ / "b", Overwrite::no);
     expect_whole(directory_ / "a");
     EXPECT_EQ(read_file(directory_ / "a" / "index.json"), read_file(directory_ / "b" / "index.json"));
     const auto again = [&](const fs::path& folder, Overwrite overwrite) {
@@ -128,6 +129,28 @@ TEST_F(PlanExportTest, FoldersAreWholeRepeatableAndReplaceOnlyTheirOwn) {
     EXPECT_FALSE(fs::exists(directory_ / "a" / "lockstep_plan.py"));
     EXPECT_EQ(again(directory_ / "plan", Overwrite::yes), ErrorCode::output_exists) << "a plan is no export";
     EXPECT_TRUE(fs::exists(directory_ / "plan" / "plan.h5"));
+}
+
+TEST_F(PlanExportTest, WhatAnInterruptedExportLeftIsReplaced) {
+    const std::vector<std::function<void(const fs::path&)>> exports{
+        [&](const fs::path& folder) {
+            export_columns(open(), "npy", {{"lockstep_plan.py", "import"}}, folder, Overwrite::no);
+        },
+        [&](const fs::path& folder) {
+            export_batches(open(), small_.inputs, 0, small_.plan.num_steps(), folder, Overwrite::no);
+        },
+        [&](const fs::path& folder) {
+            export_shards(open(), small_.inputs, WorldSize{3}, folder, Overwrite::no);
+        }};
+    for (std::size_t i = 0; i < exports.size(); ++i) {
+        SCOPED_TRACE(i);
+        const fs::path folder = directory_ / ("export-" + std::to_string(i));
+        exports[i](folder);
+        fs::rename(folder, folder.string() + ".tmp");
+        exports[i](folder);
+        expect_whole(folder);
+        EXPECT_FALSE(fs::exists(folder.string() + ".tmp"));
+    }
 }
 
 TEST_F(PlanExportTest, BatchesAreOneFileAStepAndRepeatable) {

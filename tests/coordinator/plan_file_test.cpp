@@ -17,7 +17,7 @@
 #include "plan/plan_diff.h"
 #include "plan/plan_revision.h"
 #include "tests/coordinator/small_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

@@ -4,22 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
-#include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "coordinator/plan_file.h"
 #include "coordinator/plan_writer.h"
+#include "io/files/atomic_file.h"
 #include "io/files/sealed_json.h"
 #include "tests/coordinator/small_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
-#include "tests/support/forwarding_files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -35,10 +32,6 @@ std::set<std::string> names_in(const fs::path& directory) {
     for (const auto& entry : fs::directory_iterator(directory))
         names.insert(entry.path().filename().string());
     return names;
-}
-
-void write_bytes(const fs::path& file, const std::string& bytes) {
-    std::ofstream(file, std::ios::binary) << bytes;
 }
 
 /// Everything `validate` checks without the inputs.
@@ -199,49 +192,6 @@ TEST_F(PlanStoreTest, AnExistingPlanIsReplacedOnlyWhenToldTo) {
     EXPECT_THAT(names_in(directory_.path()), UnorderedElementsAre("plain.h5", "answered.h5", "plan"));
 }
 
-/// A file system that exchanges nothing, and where a new folder may be kept from its place.
-class NoExchange : public ForwardingFiles {
-  public:
-    explicit NoExchange(bool fails) : fails_(fails) {}
-    int exchange(const char*, const char*) override {
-        errno = EINVAL;
-        return -1;
-    }
-    int rename(const char* from, const char* to) override {
-        if (!fails_ || !std::string_view(from).ends_with("/plan.tmp"))
-            return ForwardingFiles::rename(from, to);
-        errno = EIO;
-        return -1;
-    }
-
-  private:
-    bool fails_;
-};
-
-TEST_F(PlanStoreTest, APlanIsReplacedWhereNothingCanBeExchanged) {
-    save(directory_ / "plan");
-    PlanOptions options = small_options();
-    options.seed = 43;
-    const BatchPlan other = plan_of(options, small_.inputs);
-    const auto replace = [&] {
-        save(directory_ / "plan", other, small_.inputs, WriteJsonl::never, Overwrite::yes);
-    };
-    {
-        const NoExchange files(true);
-        EXPECT_EQ(error_of(replace).code(), ErrorCode::io_failure);
-    }
-    EXPECT_TRUE(load_plan(directory_ / "plan", PlanCheck::content) == small_.plan);
-    EXPECT_THAT(names_in(directory_.path()), UnorderedElementsAre("plain.h5", "answered.h5", "plan"));
-    {
-        const NoExchange files(false);
-        replace();
-    }
-    EXPECT_TRUE(load_plan(directory_ / "plan", PlanCheck::content) == other);
-    EXPECT_THAT(names_in(directory_.path()), UnorderedElementsAre("plain.h5", "answered.h5", "plan"));
-    const FailingCalls broken(FileCall::exchange, EIO);
-    EXPECT_EQ(error_of(replace).code(), ErrorCode::io_failure);
-}
-
 TEST_F(PlanStoreTest, ForceReplacesOnlyPlans) {
     directory_.write("thesis/chapter1.tex", "years of work");
     EXPECT_EQ(error_of([&] { save(directory_ / "thesis", WriteJsonl::never, Overwrite::yes); }).code(),
@@ -275,6 +225,14 @@ TEST_F(PlanStoreTest, NothingIsLeftOfAPlanThatCannotBeWritten) {
     check(directory_ / "plan");
 }
 
+TEST_F(PlanStoreTest, WhatAnInterruptedSaveLeftIsReplaced) {
+    save(directory_ / "plan", WriteJsonl::always);
+    fs::rename(directory_ / "plan", directory_ / "plan.tmp");
+    save(directory_ / "plan", WriteJsonl::always);
+    check(directory_ / "plan");
+    EXPECT_FALSE(fs::exists(directory_ / "plan.tmp"));
+}
+
 TEST_F(PlanStoreTest, ATrailingSlashIsTheSameFolder) {
     save((directory_ / "plan").string() + "/");
     check(directory_ / "plan");
@@ -294,7 +252,7 @@ TEST_F(PlanStoreTest, AnyFlippedByteIsFound) {
             std::string altered = bytes;
             altered[position] =
                 static_cast<char>(static_cast<unsigned char>(altered[position]) ^ (1U << (position % 8)));
-            write_bytes(plan / file, altered);
+            write_file(plan / file, altered);
             try {
                 check(plan);
                 ++unnoticed;
@@ -302,7 +260,7 @@ TEST_F(PlanStoreTest, AnyFlippedByteIsFound) {
             } catch (const Error&) {
             }
         }
-        write_bytes(plan / file, bytes);
+        write_file(plan / file, bytes);
         EXPECT_EQ(unnoticed, 0U) << file;
     }
     check(plan);
@@ -333,7 +291,7 @@ TEST_F(PlanStoreTest, AForeignFileIsFound) {
     }
     const fs::path plan = directory_ / "plan";
     save(plan);
-    write_bytes(plan / "notes.txt", "mine");
+    write_file(plan / "notes.txt", "mine");
     EXPECT_THAT(error_of([&] { check(plan); }).what(), HasSubstr("notes.txt"));
 }
 
@@ -343,7 +301,7 @@ TEST_F(PlanStoreTest, RecordsOfTokenizersAreWholeOrNone) {
     const json sound = json::parse(unseal_json(directory_.read("plan/metadata.json"), "metadata.json"));
     ASSERT_EQ(sound.at("tokenizers").size(), 2U);
     const auto with = [&](const json& metadata) {
-        write_bytes(plan / "metadata.json", seal_json(metadata.dump()));
+        write_file(plan / "metadata.json", seal_json(metadata.dump()));
         check(plan);
     };
     json older = sound;
@@ -369,7 +327,7 @@ TEST_F(PlanStoreTest, TheRecordOfFilesIsOneOfTexts) {
     const auto refused = [&](const json& files, const std::string& noun) {
         json other = sound;
         other["files"] = files;
-        write_bytes(plan / "fingerprints.json", seal_json(other.dump()));
+        write_file(plan / "fingerprints.json", seal_json(other.dump()));
         const Error error = error_of([&] { check(plan); });
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
         EXPECT_THAT(error.what(), HasSubstr(noun));
@@ -377,7 +335,7 @@ TEST_F(PlanStoreTest, TheRecordOfFilesIsOneOfTexts) {
     refused(json::array({"plan.h5"}), "field 'files' is not an object");
     refused(json({{"plan.h5", 7}}), "field 'files.plan.h5' is no text");
     refused(json::object(), "it belongs to another plan.h5");
-    write_bytes(plan / "fingerprints.json", seal_json(sound.dump()));
+    write_file(plan / "fingerprints.json", seal_json(sound.dump()));
     check(plan);
 }
 

@@ -8,7 +8,7 @@
 
 #include "io/files/sealed_json.h"
 #include "io/run/checkpoint.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

@@ -10,7 +10,7 @@
 #include "io/base/error.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/tokenizer_files.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

@@ -18,7 +18,7 @@
 #include "plan/plan_revision.h"
 #include "tests/coordinator/small_history.h"
 #include "tests/coordinator/small_plan.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

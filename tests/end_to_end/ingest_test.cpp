@@ -19,6 +19,7 @@ namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::Not;
 
 class IngestTest : public testing::Test {
   protected:
@@ -35,6 +36,20 @@ class IngestTest : public testing::Test {
             text += i % 3 == 0 ? "\r\n" : "\n";
             if (i % 11 == 0) text += "\n";
         }
+        return directory_.write(name, text).string();
+    }
+
+    static double score_of(int document) { return document * 37 % 101 / 4.0; }
+    /// Texts that grow longer, each with a `quality`.
+    std::string write_scored(const std::string& name, int documents, int first = 0) {
+        std::string text;
+        for (int i = first; i < first + documents; ++i)
+            text += json({{"text", "document " + std::to_string(i)},
+                          {"id", "d" + std::to_string(i)},
+                          {"quality", score_of(i)},
+                          {"id_number", i}})
+                        .dump() +
+                    "\n";
         return directory_.write(name, text).string();
     }
 
@@ -328,24 +343,13 @@ TEST_F(IngestTest, CorpusToolsKeepEverySample) {
 }
 
 TEST_F(IngestTest, ScoresOfDocumentsOrderAPlan) {
-    const auto write = [&](const std::string& name, int first) {
-        std::string text;
-        for (int i = first; i < first + 60; ++i)
-            text += json({{"text", "document " + std::to_string(i)},
-                          {"id", "d" + std::to_string(i)},
-                          {"quality", i * 37 % 101 / 4.0},
-                          {"id_number", i}})
-                        .dump() +
-                    "\n";
-        return directory_.write(name, text).string();
-    };
-    const std::string a = write("a.jsonl", 0), b = write("b.jsonl", 60);
+    const std::string a = write_scored("a.jsonl", 60), b = write_scored("b.jsonl", 60, 60);
     const std::vector<std::string> scored{"--score-field", "quality"};
     run(ingest({a, b}, "both.h5", {"--score-field", "quality", "--piece-bytes", "700"}), 2);
     run(ingest({a}, "a.h5", scored));
     run(ingest({b}, "b.h5", scored));
     run(ingest({b}, "plain.h5"));
-    EXPECT_EQ(run({"corpus", "show", path("both.h5"), "77", "--json"}).at("score"), 77 * 37 % 101 / 4.0);
+    EXPECT_EQ(run({"corpus", "show", path("both.h5"), "77", "--json"}).at("score"), score_of(77));
     EXPECT_FALSE(run({"corpus", "show", path("plain.h5"), "0", "--json"}).contains("score"));
 
     // From the corpus, its lengths and parts of it joined: the same order.
@@ -368,17 +372,66 @@ TEST_F(IngestTest, ScoresOfDocumentsOrderAPlan) {
     run(ingest({a, b}, "other.h5", {"--score-field", "id_number"}));
     refused({"batchplan", "validate", "-p", path("plan-both.h5"), "-l", "s=" + path("other.h5"), "--strict"},
             65, "scores fingerprint");
-    run({"batchplan", "validate", "-p", path("plan-both.h5"), "-l", "s=" + path("both.h5"), "--strict",
-         "--json"});
+    EXPECT_EQ(run({"batchplan", "validate", "-p", path("plan-both.h5"), "-l", "s=" + path("both.h5"),
+                   "--strict", "--json"})
+                  .at("rebuilt"),
+              true);
 
     refused({"batchplan", "build", "-l", path("plain.h5"), "--order", "score-stages", "-o", path("p")}, 2,
             "--score-field");
-    const ProgramResult mixed =
-        run_lockstep_program(0, {"corpus", "merge", path("a.h5"), path("plain.h5"), "-o", path("m.h5")});
-    EXPECT_EQ(mixed.exit_code, 0);
-    EXPECT_THAT(mixed.out, HasSubstr("scores are left out: '" + path("plain.h5") + "' has none"));
     refused(ingest({a, b}, "x.h5", {"--score-field", "absent"}), 65, "no field 'absent'");
     refused(ingest({directory_.write("t.txt", "text").string()}, "x.h5", scored), 2, "has no fields");
+}
+
+TEST_F(IngestTest, ASampleKeepsItsScoreWhereOthersGo) {
+    const std::string a = write_scored("a.jsonl", 120);
+    const std::vector<std::string> scored{"--score-field", "quality"};
+    run(ingest({a}, "a.h5", scored));
+    run({"corpus", "split", path("a.h5"), "--share", "0.3", "-o", path("s.h5"), "--rest", path("r.h5"),
+         "--json"});
+    // "document 10" and its line end are 12 tokens; the first ten and the last twenty are left out.
+    run(ingest(
+        {a}, "filtered.h5",
+        {"--score-field", "quality", "--min-tokens", "12", "--max-tokens", "12", "--piece-bytes", "700"}));
+    std::vector<int> found;
+    for (const char* name : {"s.h5", "r.h5", "filtered.h5"}) {
+        const json stats = run({"corpus", "stats", path(name), "--json"});
+        const auto samples = stats.at("samples").get<int>();
+        found.push_back(samples);
+        for (int sample = 0; sample < samples; sample += 7) {
+            const json shown = run({"corpus", "show", path(name), std::to_string(sample), "--json"});
+            const auto key = shown.at("key").get<std::string>();
+            EXPECT_EQ(shown.at("score"), score_of(std::stoi(key.substr(1)))) << name << ", " << key;
+        }
+    }
+    EXPECT_EQ(found[0] + found[1], 120);
+    EXPECT_GT(found[0], 10);
+    EXPECT_EQ(found[2], 90);
+}
+
+TEST_F(IngestTest, ScoresThatCannotGoAlongAreSaidToBeLeftOut) {
+    run(ingest({write_scored("a.jsonl", 60)}, "a.h5", {"--score-field", "quality"}));
+    run(ingest({write_scored("b.jsonl", 60, 60)}, "plain.h5"));
+    const std::vector<std::string> merge{"corpus",         "merge", path("a.h5"),
+                                         path("plain.h5"), "-o",    path("m.h5")};
+    const ProgramResult mixed = run_lockstep_program(0, merge);
+    EXPECT_EQ(mixed.exit_code, 0);
+    EXPECT_THAT(mixed.out, HasSubstr("scores are left out: '" + path("plain.h5") + "' has none"));
+    EXPECT_EQ(run({"corpus", "merge", path("a.h5"), path("plain.h5"), "-o", path("m2.h5"), "--json"})
+                  .at("scores_left_out"),
+              true);
+    EXPECT_FALSE(run({"corpus", "show", path("m.h5"), "0", "--json"}).contains("score"));
+    EXPECT_FALSE(
+        run({"corpus", "merge", path("a.h5"), "-o", path("m3.h5"), "--json"}).contains("scores_left_out"));
+
+    const auto exported = [&](const char* corpus, const char* prefix) {
+        const ProgramResult result =
+            run_lockstep_program(0, {"corpus", "export", path(corpus), "-o", path(prefix)});
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return result.out;
+    };
+    EXPECT_THAT(exported("a.h5", "a"), HasSubstr("(scores have no place there)"));
+    EXPECT_THAT(exported("plain.h5", "plain"), Not(HasSubstr("scores")));
 }
 
 TEST_F(IngestTest, CorpusToolsReplaceNothingButCorpora) {

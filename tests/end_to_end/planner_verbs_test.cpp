@@ -3,12 +3,11 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "io/base/digest.h"
+#include "io/files/atomic_file.h"
 #include "tests/end_to_end/small_world.h"
 
 namespace lockstep::test {
@@ -28,20 +27,10 @@ void expect_refused(const ProgramResult& result, int code, const std::string& no
     EXPECT_EQ(result.err.find("error: ", first + 1), std::string::npos) << result.err;
 }
 
-std::string read_text(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    EXPECT_TRUE(file) << path;
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-void write_text(const std::string& path, const std::string& text) {
-    std::ofstream(path, std::ios::binary) << text;
-}
-
 /// A lengths file with these lines.
 std::string lengths_file(const std::string& name, const std::string& lines) {
     const std::string path = SmallWorld::get().fresh(name) + ".jsonl";
-    write_text(path, lines);
+    write_file(path, lines);
     return path;
 }
 
@@ -140,7 +129,7 @@ TEST(PlannerVerbsTest, EdgesAndWeightsThatCannotBe) {
     expect_no_plan({"a=" + a + ":1", "b=" + b + ":1"}, {"--repeat-max", "c=3"}, 2, "no source");
     built({"a=" + a + ":0.25", "b=" + b + ":0.75"});
     const std::string output = built({"a=" + a, "b=" + b}, {"--source-epochs", "a=3"});
-    const auto stats = nlohmann::json::parse(read_text(output + "/stats.json"));
+    const auto stats = nlohmann::json::parse(read_file(output + "/stats.json"));
     EXPECT_EQ(stats["segments"], 3 * 100 + 150);
 }
 
@@ -190,13 +179,13 @@ TEST(PlannerVerbsTest, ADamagedPlanFolderIsFound) {
         expect_refused(strict(folder), 65, file == "plan.h5" ? "fingerprints.json" : file);
     }
     std::string folder = copy();
-    write_text(folder + "/notes.txt", "x");
+    write_file(folder + "/notes.txt", "x");
     expect_refused(strict(folder), 65, "notes.txt");
     folder = copy();
     const std::vector<std::string> rows = lines_of(folder + "/plan.jsonl");
     std::string reordered;
     for (auto row = rows.rbegin(); row != rows.rend(); ++row) reordered += *row + "\n";
-    write_text(folder + "/plan.jsonl", reordered);
+    write_file(folder + "/plan.jsonl", reordered);
     expect_refused(strict(folder), 65, "plan.jsonl");
 }
 
@@ -220,8 +209,8 @@ TEST(PlannerVerbsTest, RanksAndThreadsMakeTheSameBytes) {
         const auto valid = lockstep_here({"batchplan", "validate", "-p", ranks, "--strict"});
         EXPECT_EQ(valid.exit_code, 0) << valid.err;
         for (const std::string file : {"/plan.h5", "/plan.jsonl", "/fingerprints.json", "/stats.json"}) {
-            EXPECT_TRUE(read_text(one + file) == read_text(threads + file)) << file;
-            EXPECT_TRUE(read_text(one + file) == read_text(ranks + file)) << file;
+            EXPECT_TRUE(read_file(one + file) == read_file(threads + file)) << file;
+            EXPECT_TRUE(read_file(one + file) == read_file(ranks + file)) << file;
         }
     }
 }
@@ -278,7 +267,7 @@ TEST(PlannerVerbsTest, EveryBuildWritesTheseBytes) {
         const std::string plan = built(golden.lengths, golden.options);
         std::string all;
         for (const std::string file : {"/plan.h5", "/plan.jsonl", "/fingerprints.json", "/stats.json"})
-            all += hex_digest(read_text(plan + file));
+            all += hex_digest(read_file(plan + file));
         EXPECT_EQ(hex_digest(all), golden.digest) << testing::PrintToString(golden.options);
     }
 }
@@ -317,8 +306,8 @@ TEST(PlannerVerbsTest, LazarusPlansComeBackTheSame) {
     ASSERT_EQ(exported.exit_code, 0) << exported.err;
     const auto imported = lockstep_here({"batchplan", "import", folder, "-l", lengths, "-o", again});
     ASSERT_EQ(imported.exit_code, 0) << imported.err;
-    EXPECT_EQ(read_text(plan + "/plan.jsonl"), read_text(again + "/plan.jsonl"));
-    EXPECT_FALSE(read_text(plan + "/plan.jsonl").empty());
+    EXPECT_EQ(read_file(plan + "/plan.jsonl"), read_file(again + "/plan.jsonl"));
+    EXPECT_FALSE(read_file(plan + "/plan.jsonl").empty());
 }
 
 TEST(PlannerVerbsTest, VerbsBeforePlanningGiveJson) {
@@ -340,19 +329,19 @@ TEST(PlannerVerbsTest, VerbsBeforePlanningGiveJson) {
     const std::string page = SmallWorld::get().fresh("bench") + ".md";
     const auto bench = json_of({"bench", "--json", "-l", columns, "-o", past, "--markdown", page});
     EXPECT_TRUE(bench.is_object());
-    EXPECT_NE(read_text(page).find("| "), std::string::npos);
+    EXPECT_NE(read_file(page).find("| "), std::string::npos);
     const auto compare = [&](const std::string& file) {
         return lockstep_here({"bench", "-l", columns, "--time-tolerance", "1000", "--compare", file});
     };
     EXPECT_EQ(compare(past).exit_code, 0);
     // A past that needed fewer packs.
-    nlohmann::json better = nlohmann::json::parse(read_text(past));
+    nlohmann::json better = nlohmann::json::parse(read_file(past));
     better["measures"]["packs"] = better["measures"]["packs"].get<int>() / 2;
-    write_text(past, better.dump());
+    write_file(past, better.dump());
     const ProgramResult worse = compare(past);
     EXPECT_EQ(worse.exit_code, 1) << worse.out;
     EXPECT_NE((worse.out + worse.err).find("packs"), std::string::npos);
-    EXPECT_EQ(read_text(built({lengths}) + "/plan.jsonl").empty(), false);
+    EXPECT_EQ(read_file(built({lengths}) + "/plan.jsonl").empty(), false);
 }
 
 }  // namespace

@@ -8,12 +8,6 @@
 namespace lockstep {
 namespace {
 
-std::vector<SourceLengths> views(const std::vector<TestSource>& sources) {
-    std::vector<SourceLengths> list;
-    for (const TestSource& source : sources) list.push_back(source.view());
-    return list;
-}
-
 std::size_t source_of(const BatchPlan& plan, std::uint64_t sample) {
     std::size_t source = 0;
     while (sample >= plan.sources[source].sample_base + plan.sources[source].num_samples) ++source;
@@ -59,7 +53,7 @@ TEST(MixtureTest, WeightsAreSharesOfTokensAtEveryStepWithinOneWindow) {
     PlanOptions options;
     options.token_budget = 512;
     options.epochs = 2;
-    const auto inputs = views(sources);
+    const auto inputs = views_of(sources);
     const BatchPlan plan = build_plan(options, inputs);
     validate_plan(plan, inputs);
     const auto totals = tokens_by_source(plan);
@@ -91,7 +85,7 @@ TEST(MixtureTest, PassesAreExact) {
     PlanOptions options;
     options.token_budget = 128;
     options.packs_per_step = 3;
-    const auto inputs = views(sources);
+    const auto inputs = views_of(sources);
     const BatchPlan plan = build_plan(options, inputs);
     validate_plan(plan, inputs);
     std::vector<int> times(5300, 0);
@@ -110,11 +104,11 @@ TEST(MixtureTest, ACapOnPassesMakesTheRunLonger) {
     PlanOptions options;
     options.token_budget = 100;
     options.packs_per_step = 2;
-    EXPECT_EQ(build_plan(options, views(sources)).num_segments(), 200U);
+    EXPECT_EQ(build_plan(options, views_of(sources)).num_segments(), 200U);
     sources[0].passes_max = 7;
-    EXPECT_EQ(build_plan(options, views(sources)).num_segments(), 1400U);
+    EXPECT_EQ(build_plan(options, views_of(sources)).num_segments(), 1400U);
     sources[0].passes_max = 1000;
-    EXPECT_EQ(build_plan(options, views(sources)).num_segments(), 20000U);
+    EXPECT_EQ(build_plan(options, views_of(sources)).num_segments(), 20000U);
 }
 
 TEST(MixtureTest, EveryRandomMixtureIsSound) {
@@ -143,7 +137,7 @@ TEST(MixtureTest, EveryRandomMixtureIsSound) {
         options.long_policy = dice.coin() ? LongPolicy::split : LongPolicy::truncate;
         options.order = dice.coin() ? PackOrder::shuffle : PackOrder::in_order;
         options.segments_per_pack_max = static_cast<std::uint32_t>(dice.coin() ? 0 : dice.roll(1, 5));
-        const auto inputs = views(sources);
+        const auto inputs = views_of(sources);
         const BatchPlan plan = build_plan(options, inputs);
         ASSERT_NO_THROW(validate_plan(plan, inputs));
         const double window =
@@ -158,7 +152,8 @@ TEST(MixtureTest, ImpossibleMixturesAreRefused) {
     sources[1].sample_tokens = {5};
     sources[0].weight = 1;
     const auto refused = [&](const std::string& what) {
-        expect_error(ErrorCode::invalid_argument, what, [&] { build_plan(PlanOptions{}, views(sources)); });
+        expect_error(ErrorCode::invalid_argument, what,
+                     [&] { build_plan(PlanOptions{}, views_of(sources)); });
     };
     refused("no weight");
     sources[1].passes = 1;
@@ -171,10 +166,10 @@ TEST(MixtureTest, ImpossibleMixturesAreRefused) {
     PlanOptions many;
     many.epochs = 10;
     sources[0].passes_max = sources[1].passes_max = 1;
-    expect_error(ErrorCode::invalid_argument, "fewer epochs", [&] { build_plan(many, views(sources)); });
+    expect_error(ErrorCode::invalid_argument, "fewer epochs", [&] { build_plan(many, views_of(sources)); });
     PlanOptions staged;
     staged.order = PackOrder::length_stages;
-    expect_error(ErrorCode::invalid_argument, "mixture", [&] { build_plan(staged, views(sources)); });
+    expect_error(ErrorCode::invalid_argument, "mixture", [&] { build_plan(staged, views_of(sources)); });
 }
 
 TEST(MixtureTest, AMissingOrRepeatedSampleIsFound) {
@@ -185,7 +180,7 @@ TEST(MixtureTest, AMissingOrRepeatedSampleIsFound) {
     sources[1].passes = 1;
     PlanOptions options;
     options.token_budget = 40;
-    const auto inputs = views(sources);
+    const auto inputs = views_of(sources);
     BatchPlan plan = build_plan(options, inputs);
     plan.segment_sample[5] = plan.segment_sample[5] == 7 ? 8 : 7;
     plan.fingerprints = fingerprint_plan(plan);
@@ -201,7 +196,7 @@ TEST(MixtureTest, ASourceWhoseShareIsLessThanATokenIsRefused) {
     sources[1].sample_tokens = {1};
     sources[1].weight = 1;
     expect_error(ErrorCode::invalid_argument, "gets none of the",
-                 [&] { build_plan(PlanOptions{}, views(sources)); });
+                 [&] { build_plan(PlanOptions{}, views_of(sources)); });
 }
 
 }  // namespace

@@ -4,16 +4,14 @@
 
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "io/base/error.h"
 #include "io/base/philox.h"
 #include "plan/batch_plan.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 
@@ -61,6 +59,12 @@ struct TestSource {
     }
 };
 
+inline std::vector<SourceLengths> views_of(const std::vector<TestSource>& sources) {
+    std::vector<SourceLengths> views;
+    for (const TestSource& source : sources) views.push_back(source.view());
+    return views;
+}
+
 /// Lengths whose logarithm is about uniform: many short, few long. Integers only, so that goldens hold
 /// anywhere.
 inline std::vector<std::uint32_t> long_tailed_lengths(std::uint64_t seed, std::size_t count,
@@ -100,18 +104,6 @@ inline BatchPlan build_plan(const PlanOptions& options, const TestSource& source
 inline void validate_plan(const BatchPlan& plan, const TestSource& source) {
     const SourceLengths view = source.view();
     validate_plan(plan, std::span(&view, 1));
-}
-
-/// Expects `action` to throw an Error of this code whose text holds `noun`.
-template <class Action>
-void expect_error(ErrorCode code, const std::string& noun, Action action) {
-    try {
-        action();
-        ADD_FAILURE() << "nothing was thrown; expected an error about '" << noun << "'";
-    } catch (const Error& error) {
-        EXPECT_EQ(error.code(), code) << error.what();
-        EXPECT_NE(std::string(error.what()).find(noun), std::string::npos) << error.what();
-    }
 }
 
 }  // namespace lockstep

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "plan/batch_plan.h"
 #include "plan/plan_structure.h"
@@ -181,10 +183,25 @@ TEST(ValidatePlanTest, RefusesOtherSources) {
     other = made.source;
     ++other.sample_tokens[2];
     expect_error(ErrorCode::corrupt_data, "sample 2", [&] { validate_plan(made.plan, other); });
-    SourceLengths view = made.source.view();
-    ++view.source.corpus.bytes[0];
-    expect_error(ErrorCode::fingerprint_mismatch, "content",
-                 [&] { validate_plan(made.plan, std::span(&view, 1)); });
+    const std::pair<Fingerprint PlanSource::*, const char*> prints[] = {
+        {&PlanSource::lengths, "lengths fingerprint"},
+        {&PlanSource::tokenizer, "tokenizer fingerprint"},
+        {&PlanSource::corpus, "content fingerprint"},
+        {&PlanSource::scores, "scores fingerprint"}};
+    for (const auto& [print, noun] : prints) {
+        BatchPlan plan = made.plan;
+        SourceLengths view = made.source.view();
+        (plan.sources[0].*print).bytes[0] = 6;
+        (view.source.*print).bytes[0] = 7;
+        expect_error(ErrorCode::fingerprint_mismatch, noun,
+                     [&] { validate_plan(plan, std::span(&view, 1)); });
+    }
+    BatchPlan hashed = made.plan;
+    hashed.sources[0].tokenizer_hash = "one";
+    SourceLengths hashed_otherwise = made.source.view();
+    hashed_otherwise.source.tokenizer_hash = "another";
+    expect_error(ErrorCode::fingerprint_mismatch, "tokenizer hash",
+                 [&] { validate_plan(hashed, std::span(&hashed_otherwise, 1)); });
     const std::vector<SourceLengths> two = {made.source.view(), made.source.view()};
     expect_error(ErrorCode::fingerprint_mismatch, "sources", [&] { validate_plan(made.plan, two); });
 }
@@ -248,6 +265,25 @@ TEST(RebuildTest, ASoundPlanThatItsOptionsDoNotGiveIsFound) {
         made.plan.algorithms[0] = "segments=other/9";
         EXPECT_EQ(check_rebuilt_plan(made.plan, sources), "it was made by another version's algorithms");
     }
+}
+
+TEST(RebuildTest, AnOrderByScoreIsBuiltAgainOnlyFromScores) {
+    Case made = make_case(PlanMode::pack);
+    for (std::size_t i = 0; i < made.source.sample_tokens.size(); ++i)
+        made.source.sample_score.push_back(static_cast<double>(i * 37 % 101));
+    PlanOptions options = made.plan.options;
+    options.order = PackOrder::score_stages;
+    options.stages = 2;
+    made.plan = build_plan(options, made.source);
+    const auto rebuilt = [&] {
+        const SourceLengths view = made.source.view();
+        return check_rebuilt_plan(made.plan, std::span(&view, 1));
+    };
+    EXPECT_EQ(rebuilt(), "");
+    std::ranges::reverse(made.source.sample_score);
+    expect_error(ErrorCode::fingerprint_mismatch, "not what its options give", rebuilt);
+    made.source.sample_score.clear();
+    EXPECT_EQ(rebuilt(), "its order is by score, and a source has none");
 }
 
 }  // namespace

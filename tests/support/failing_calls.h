@@ -5,12 +5,17 @@
 
 #pragma once
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "tests/support/error_of.h"
 #include "tests/support/forwarding_files.h"
 
 namespace lockstep {
@@ -109,5 +114,17 @@ class FailingCalls : public ForwardingFiles {
     int reason_;
     int times_;
 };
+
+/// While this call is refused, `action` ends in an Error that names the file, and the system's reason.
+template <class Action>
+void expect_refused(FileCall call, int reason, ErrorCode code, const std::string& noun,
+                    const Action& action) {
+    SCOPED_TRACE("call " + std::to_string(static_cast<int>(call)) + ": " + std::strerror(reason));
+    const FailingCalls failing(call, reason);
+    const Error error = error_of(action);
+    EXPECT_EQ(error.code(), code);
+    EXPECT_THAT(error.what(), testing::HasSubstr(noun));
+    EXPECT_THAT(error.what(), testing::HasSubstr(std::strerror(reason)));
+}
 
 }  // namespace lockstep

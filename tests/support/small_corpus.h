@@ -45,20 +45,25 @@ inline std::vector<std::uint32_t> small_tokens(std::size_t count, std::uint64_t 
     return tokens;
 }
 
+/// Borrows from `sample`.
+inline SampleRecord record_of(const SmallSample& sample, std::uint64_t source_offset) {
+    SampleRecord record;
+    record.tokens = sample.tokens;
+    record.has_loss_spans = sample.spans.has_value();
+    if (sample.spans) record.loss_spans = *sample.spans;
+    record.key = sample.key;
+    record.score = sample.score;
+    record.source_offset = source_offset;
+    record.source_digest = digest_of_array(std::span(sample.tokens));
+    return record;
+}
+
 inline std::filesystem::path write_small_corpus(const std::filesystem::path& path,
                                                 const std::vector<SmallSample>& samples,
                                                 const CorpusTokenizer& tokenizer = small_tokenizer()) {
     CorpusWriter writer(path, tokenizer, Overwrite::yes);
     writer.add_source({"texts.jsonl", 1234, Digest{5, 6}});
-    for (const SmallSample& sample : samples) {
-        SampleRecord record;
-        record.tokens = sample.tokens;
-        record.has_loss_spans = sample.spans.has_value();
-        if (sample.spans) record.loss_spans = *sample.spans;
-        record.key = sample.key;
-        record.score = sample.score;
-        writer.add(record);
-    }
+    for (std::size_t i = 0; i < samples.size(); ++i) writer.add(record_of(samples[i], 10 * i));
     writer.publish();
     return path;
 }

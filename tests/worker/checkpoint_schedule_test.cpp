@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 namespace {

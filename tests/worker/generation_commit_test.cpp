@@ -164,8 +164,7 @@ TEST_F(GenerationCommitTest, HoldsTheStateAtTheSnapshotWhateverComesAfter) {
     comm_.barrier();
 }
 
-// The generation a run begins with, and one more of a step that is there: no step is between them.
-TEST_F(GenerationCommitTest, WithoutAStepThereIsNoLedgerSegment) {
+TEST_F(GenerationCommitTest, TheGenerationBeforeTheFirstStepHasNoLedgerSegment) {
     const fs::path run = shared_folder();
     const auto commits = committer(run);
     EXPECT_EQ(commits->snapshot_step(), 0U);

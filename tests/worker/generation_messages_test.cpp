@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 namespace {

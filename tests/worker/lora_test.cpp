@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "io/base/error.h"
-#include "tests/io/error_of.h"
 #include "tests/kernels/kernel_checks.h"
+#include "tests/support/error_of.h"
 #include "tests/worker/double_model.h"
 #include "tests/worker/model_cases.h"
 #include "worker/model/transformer.h"

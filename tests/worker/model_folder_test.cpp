@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/worker/model_cases.h"
 

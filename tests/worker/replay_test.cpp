@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/cross_entropy.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/small_corpus.h"
 #include "tests/support/temporary_directory.h"
 

@@ -157,13 +157,6 @@ TEST(ShardedStateTest, RanksWithoutABlockOfTheStateChangeNothing) {
     }
 }
 
-TEST(StateSnapshotTest, OnlyCopiesTakeMemory) {
-    const std::size_t elements = 6 * state_block;
-    EXPECT_EQ(StateSnapshot::bytes(elements, WorldSize{2}, SnapshotMode::copy),
-              3 * 3 * state_block * sizeof(float));
-    EXPECT_EQ(StateSnapshot::bytes(elements, WorldSize{2}, SnapshotMode::borrow), 0U);
-}
-
 TEST(ShardedStateTest, TheDigestSeesEveryPart) {
     Communicator& comm = test_communicator();
     ThreadPool pool(1);

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/mpi_main.h"
 
 namespace lockstep {

@@ -2,19 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <functional>
 #include <limits>
 #include <map>
 #include <set>
 #include <utility>
 
-#include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/columns/column_file.h"
 #include "io/corpus/length_cache.h"
+#include "tests/support/error_of.h"
+#include "tests/support/file_size_limit.h"
+#include "tests/support/small_corpus.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -26,53 +26,15 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-struct Failure {
-    ErrorCode code;
-    std::string text;
-};
-
-template <class Call>
-Failure failure_of(Call call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return {error.code(), error.what()};
-    }
-    ADD_FAILURE() << "expected an Error";
-    return {ErrorCode::bug, ""};
-}
-
-CorpusTokenizer small_tokenizer(std::uint64_t vocabulary_size = 300) {
-    CorpusTokenizer tokenizer;
-    tokenizer.description_json = R"({"kind":"bytes"})";
-    tokenizer.fingerprint = FingerprintBuilder("test-tokenizer").finish();
+CorpusTokenizer tokenizer_with_eos(std::uint64_t vocabulary_size = small_vocabulary) {
+    CorpusTokenizer tokenizer = small_tokenizer();
     tokenizer.vocabulary_size = vocabulary_size;
     tokenizer.eos_id = 256;
     return tokenizer;
 }
 
-/// A sample that owns what a SampleRecord borrows.
-struct Sample {
-    std::vector<std::uint32_t> tokens;
-    std::optional<std::vector<LossSpan>> spans;
-    std::string key;
-    std::optional<double> score = {};
-};
-
-SampleRecord record_of(const Sample& sample, std::uint64_t offset) {
-    SampleRecord record;
-    record.tokens = sample.tokens;
-    record.has_loss_spans = sample.spans.has_value();
-    if (sample.spans) record.loss_spans = *sample.spans;
-    record.key = sample.key;
-    record.score = sample.score;
-    record.source_offset = offset;
-    record.source_digest = digest_of_array(std::span(std::as_const(sample.tokens)));
-    return record;
-}
-
-void write_corpus(const std::filesystem::path& path, const std::vector<Sample>& samples,
-                  const CorpusTokenizer& tokenizer = small_tokenizer()) {
+void write_corpus(const std::filesystem::path& path, const std::vector<SmallSample>& samples,
+                  const CorpusTokenizer& tokenizer = tokenizer_with_eos()) {
     CorpusWriter writer(path, tokenizer, Overwrite::yes);
     writer.add_source({"data/a.jsonl", 1234, Digest{5, 6}});
     for (std::size_t i = 0; i < samples.size(); ++i) writer.add(record_of(samples[i], 10 * i));
@@ -82,12 +44,12 @@ void write_corpus(const std::filesystem::path& path, const std::vector<Sample>& 
     writer.publish();
 }
 
-const std::vector<Sample> plain_samples{
+const std::vector<SmallSample> plain_samples{
     {{1, 2, 3}, {}, ""}, {{}, {}, ""}, {{256}, {}, ""}, {{9, 8, 7, 299, 256}, {}, ""}};
-const std::vector<Sample> rich_samples{{{1, 2, 3, 4}, {}, "first"},
-                                       {{5, 6, 7, 8, 9, 256}, {{{1, 3}, {3, 3}, {5, 6}}}, "zweite"},
-                                       {{}, {}, "leer"},
-                                       {{10, 256}, {std::vector<LossSpan>{}}, ""}};
+const std::vector<SmallSample> rich_samples{{{1, 2, 3, 4}, {}, "first"},
+                                            {{5, 6, 7, 8, 9, 256}, {{{1, 3}, {3, 3}, {5, 6}}}, "zweite"},
+                                            {{}, {}, "leer"},
+                                            {{10, 256}, {std::vector<LossSpan>{}}, ""}};
 
 std::vector<std::uint32_t> tokens_of(const Corpus& corpus, std::uint64_t sample) {
     std::vector<std::uint32_t> tokens(corpus.sample_tokens(sample));
@@ -114,7 +76,7 @@ TEST(CorpusTest, GivesBackTokensAndProvenance) {
     EXPECT_FALSE(corpus.has_keys());
     EXPECT_EQ(corpus.key(0), "");
     EXPECT_EQ(corpus.tokenizer().description_json, R"({"kind":"bytes"})");
-    EXPECT_EQ(corpus.tokenizer().fingerprint, small_tokenizer().fingerprint);
+    EXPECT_EQ(corpus.tokenizer().fingerprint, tokenizer_with_eos().fingerprint);
     EXPECT_EQ(corpus.tokenizer().vocabulary_size, 300U);
     EXPECT_EQ(corpus.tokenizer().eos_id, std::optional<std::uint32_t>(256));
     EXPECT_EQ(corpus.tokenizer().bos_id, std::nullopt);
@@ -157,7 +119,7 @@ TEST(CorpusTest, SpansAndKeysComeBack) {
 
 TEST(CorpusTest, ScoresComeBackAndAreNoContent) {
     const TemporaryDirectory directory;
-    std::vector<Sample> scored = rich_samples;
+    std::vector<SmallSample> scored = rich_samples;
     const std::vector<double> scores{0.1, -1e300, 0, 5e-324};
     for (std::size_t i = 0; i < scored.size(); ++i) scored[i].score = scores[i];
     write_corpus(directory / "scored.h5", scored);
@@ -175,7 +137,7 @@ TEST(CorpusTest, StoresTheNarrowestWidthForTheVocabulary) {
     for (const auto& [vocabulary, type] : {std::pair{std::uint64_t{65536}, ColumnType::u16},
                                            std::pair{std::uint64_t{65537}, ColumnType::u32}}) {
         const auto last = static_cast<std::uint32_t>(vocabulary - 1);
-        write_corpus(directory / "corpus.h5", {{{0, last}, {}, ""}}, small_tokenizer(vocabulary));
+        write_corpus(directory / "corpus.h5", {{{0, last}, {}, ""}}, tokenizer_with_eos(vocabulary));
         EXPECT_EQ(ColumnFile::open_any(directory / "corpus.h5").info("/tokens").type, type);
         EXPECT_THAT(tokens_of(Corpus::open(directory / "corpus.h5"), 0), ElementsAre(0, last));
     }
@@ -194,7 +156,7 @@ TEST(CorpusTest, HoldsSamplesWithoutAnyToken) {
 TEST(CorpusTest, LargeCorporaSpoolAndComeBack) {
     const TemporaryDirectory directory;
     const Philox random(3, "corpus-test");
-    std::vector<Sample> samples(400);
+    std::vector<SmallSample> samples(400);
     for (std::size_t i = 0; i < samples.size(); ++i) {
         samples[i].tokens.resize(random.below(i, 6000));
         for (std::size_t t = 0; t < samples[i].tokens.size(); ++t) {
@@ -217,15 +179,15 @@ TEST(CorpusTest, LargeCorporaSpoolAndComeBack) {
 TEST(CorpusTest, ContentFingerprintCoversContentAndNothingElse) {
     const TemporaryDirectory directory;
     std::set<Fingerprint> seen;
-    const auto fingerprint = [&](const std::vector<Sample>& samples, const CorpusTokenizer& tokenizer) {
+    const auto fingerprint = [&](const std::vector<SmallSample>& samples, const CorpusTokenizer& tokenizer) {
         write_corpus(directory / "corpus.h5", samples, tokenizer);
         return Corpus::open(directory / "corpus.h5").content_fingerprint();
     };
-    const auto expect_new = [&](const std::vector<Sample>& samples,
-                                const CorpusTokenizer& tokenizer = small_tokenizer()) {
+    const auto expect_new = [&](const std::vector<SmallSample>& samples,
+                                const CorpusTokenizer& tokenizer = tokenizer_with_eos()) {
         EXPECT_TRUE(seen.insert(fingerprint(samples, tokenizer)).second);
     };
-    const Fingerprint base = fingerprint(rich_samples, small_tokenizer());
+    const Fingerprint base = fingerprint(rich_samples, tokenizer_with_eos());
     seen.insert(base);
     auto changed = rich_samples;
     changed[0].tokens[1] = 3;
@@ -244,20 +206,20 @@ TEST(CorpusTest, ContentFingerprintCoversContentAndNothingElse) {
     changed[0].tokens.pop_back();
     expect_new(changed);
     changed = rich_samples;
-    for (Sample& sample : changed) sample.spans.reset();
+    for (SmallSample& sample : changed) sample.spans.reset();
     expect_new(changed);
-    for (Sample& sample : changed) sample.key.clear();
+    for (SmallSample& sample : changed) sample.key.clear();
     expect_new(changed);
-    CorpusTokenizer other = small_tokenizer();
+    CorpusTokenizer other = tokenizer_with_eos();
     other.fingerprint = FingerprintBuilder("other").finish();
     expect_new(rich_samples, other);
-    expect_new(rich_samples, small_tokenizer(301));
+    expect_new(rich_samples, tokenizer_with_eos(301));
 
-    CorpusTokenizer moved = small_tokenizer();
+    CorpusTokenizer moved = tokenizer_with_eos();
     moved.file = TokenizerFile{"elsewhere.tiktoken", "cl100k_base", {3, 4}};
     CorpusWriter writer(directory / "moved.h5", moved, Overwrite::no);
     writer.add_source({"elsewhere", 0, {}});
-    for (const Sample& sample : rich_samples) writer.add(record_of(sample, 7));
+    for (const SmallSample& sample : rich_samples) writer.add(record_of(sample, 7));
     writer.publish();
     const Corpus corpus = Corpus::open(directory / "moved.h5");
     EXPECT_EQ(corpus.content_fingerprint(), base);
@@ -281,7 +243,7 @@ TEST(CorpusTest, FingerprintsAreThoseOfTheFormatPage) {
     const std::vector<std::uint64_t> key_begin{0, 5, 11, 15, 15};
     const std::string key_bytes = "firstzweiteleer";
     FingerprintBuilder content("lockstep-corpus-v1");
-    content.add(small_tokenizer().fingerprint).add(std::uint64_t{300}).add(tokens.finish());
+    content.add(tokenizer_with_eos().fingerprint).add(std::uint64_t{300}).add(tokens.finish());
     content.add_array(std::span(sample_begin));
     content.add(std::uint64_t{1}).add_array(std::span(span_begin)).add_array(std::span(spans));
     content.add(std::uint64_t{1}).add_array(std::span(key_begin)).add(key_bytes);
@@ -313,8 +275,8 @@ class CorpusForger {
         return *this;
     }
 
-    /// The failure of opening the forgery.
-    Failure failure() {
+    /// What opening the forgery ends with.
+    Error failure() {
         {
             const ColumnFile source = ColumnFile::open_any(from_);
             ColumnFileWriter writer(to_, source.format(), source.format_version(), Overwrite::yes);
@@ -322,7 +284,7 @@ class CorpusForger {
             for (const auto& info : source.columns()) copy_column(source, info, writer);
             writer.publish();
         }
-        return failure_of([&] { Corpus::open(to_); });
+        return error_of([&] { Corpus::open(to_); });
     }
 
   private:
@@ -380,10 +342,10 @@ class CorpusCrossCheckTest : public testing::Test {
 
     CorpusForger forge() const { return {directory_ / "sound.h5", directory_ / "forged.h5"}; }
 
-    static void expect_corrupt(const Failure& failure, const std::string& noun) {
-        EXPECT_EQ(failure.code, ErrorCode::corrupt_data) << failure.text;
-        EXPECT_THAT(failure.text, HasSubstr(noun));
-        EXPECT_THAT(failure.text, HasSubstr("forged.h5"));
+    static void expect_corrupt(const Error& error, const std::string& noun) {
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << error.what();
+        EXPECT_THAT(error.what(), HasSubstr(noun));
+        EXPECT_THAT(error.what(), HasSubstr("forged.h5"));
     }
 
     TemporaryDirectory directory_;
@@ -434,8 +396,8 @@ TEST_F(CorpusCrossCheckTest, CountsAndProvenance) {
 }
 
 TEST_F(CorpusCrossCheckTest, Scores) {
-    std::vector<Sample> scored = rich_samples;
-    for (Sample& sample : scored) sample.score = 1;
+    std::vector<SmallSample> scored = rich_samples;
+    for (SmallSample& sample : scored) sample.score = 1;
     write_corpus(directory_ / "sound.h5", scored);
     expect_corrupt(forge().set("/sample_score", {1, 2, 3}).failure(),
                    "rows of '/sample_score' is 3, expected 4");
@@ -472,26 +434,26 @@ TEST_F(CorpusCrossCheckTest, NewerFormatIsRefusedByNumber) {
         ColumnFileWriter writer(directory_ / "newer.h5", "lockstep-corpus", 2);
         writer.publish();
     }
-    const Failure failure = failure_of([&] { Corpus::open(directory_ / "newer.h5"); });
-    EXPECT_EQ(failure.code, ErrorCode::incompatible_version);
-    EXPECT_THAT(failure.text, HasSubstr("version 2"));
+    const Error error = error_of([&] { Corpus::open(directory_ / "newer.h5"); });
+    EXPECT_EQ(error.code(), ErrorCode::incompatible_version);
+    EXPECT_THAT(error.what(), HasSubstr("version 2"));
 }
 
 class CorpusWriterTest : public testing::Test {
   protected:
     CorpusWriterTest() { writer_.add_source({"a.txt", 0, {}}); }
 
-    Failure refusal_of(const Sample& sample) {
-        return failure_of([&] { writer_.add(record_of(sample, 0)); });
+    Error refusal_of(const SmallSample& sample) {
+        return error_of([&] { writer_.add(record_of(sample, 0)); });
     }
-    void expect_refused(const Sample& sample, const std::string& noun) {
-        const Failure failure = refusal_of(sample);
-        EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
-        EXPECT_THAT(failure.text, HasSubstr(noun));
+    void expect_refused(const SmallSample& sample, const std::string& noun) {
+        const Error error = refusal_of(sample);
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(error.what(), HasSubstr(noun));
     }
 
     TemporaryDirectory directory_;
-    CorpusWriter writer_{directory_ / "corpus.h5", small_tokenizer(), Overwrite::no};
+    CorpusWriter writer_{directory_ / "corpus.h5", tokenizer_with_eos(), Overwrite::no};
 };
 
 TEST_F(CorpusWriterTest, NamesATokenBeyondTheVocabulary) {
@@ -509,12 +471,12 @@ TEST_F(CorpusWriterTest, RefusesAScoreOfSomeSamplesOnly) {
     expect_refused({{1}, {}, "", std::numeric_limits<double>::quiet_NaN()}, "not finite");
     writer_.add(record_of({{1}, {}, "", 0.5}, 0));
     expect_refused({{2}, {}, ""}, "sample 1: no score");
-    CorpusWriter plain(directory_ / "plain.h5", small_tokenizer(), Overwrite::no);
+    CorpusWriter plain(directory_ / "plain.h5", tokenizer_with_eos(), Overwrite::no);
     plain.add_source({"a.txt", 0, {}});
     plain.add(record_of({{1}, {}, ""}, 0));
-    const Failure failure = failure_of([&] { plain.add(record_of({{2}, {}, "", 0.5}, 0)); });
-    EXPECT_EQ(failure.code, ErrorCode::invalid_argument);
-    EXPECT_THAT(failure.text, HasSubstr("sample 1: a score"));
+    const Error error = error_of([&] { plain.add(record_of({{2}, {}, "", 0.5}, 0)); });
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(), HasSubstr("sample 1: a score"));
 }
 
 TEST_F(CorpusWriterTest, RefusesAnUnknownSource) {
@@ -522,7 +484,7 @@ TEST_F(CorpusWriterTest, RefusesAnUnknownSource) {
     SampleRecord record;
     record.tokens = tokens;
     record.source_index = 1;
-    EXPECT_EQ(failure_of([&] { writer_.add(record); }).code, ErrorCode::invalid_argument);
+    EXPECT_EQ(error_of([&] { writer_.add(record); }).code(), ErrorCode::invalid_argument);
 }
 
 TEST_F(CorpusWriterTest, ARefusedSampleLeavesNoTrace) {
@@ -537,7 +499,7 @@ TEST_F(CorpusWriterTest, ARefusedSampleLeavesNoTrace) {
 }
 
 TEST_F(CorpusWriterTest, AnEmptyCorpusIsRefused) {
-    EXPECT_EQ(failure_of([&] { writer_.publish(); }).code, ErrorCode::invalid_argument);
+    EXPECT_EQ(error_of([&] { writer_.publish(); }).code(), ErrorCode::invalid_argument);
     EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
 }
 
@@ -549,37 +511,34 @@ TEST_F(CorpusWriterTest, SourcesMayBecomeKnownLater) {
 }
 
 TEST_F(CorpusWriterTest, RefusesAVocabularyItCannotStore) {
-    CorpusTokenizer tokenizer = small_tokenizer(0);
-    EXPECT_EQ(failure_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code,
+    CorpusTokenizer tokenizer = tokenizer_with_eos(0);
+    EXPECT_EQ(error_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code(),
               ErrorCode::invalid_argument);
-    tokenizer = small_tokenizer(256);  // EOS is 256.
-    EXPECT_EQ(failure_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code,
+    tokenizer = tokenizer_with_eos(256);  // EOS is 256.
+    EXPECT_EQ(error_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer, Overwrite::no); }).code(),
               ErrorCode::invalid_argument);
 }
 
 TEST_F(CorpusWriterTest, NeverOverwritesUnlessTold) {
     directory_.write("b.h5", "precious");
-    EXPECT_EQ(failure_of([&] { CorpusWriter(directory_ / "b.h5", small_tokenizer(), Overwrite::no); }).code,
-              ErrorCode::output_exists);
+    EXPECT_EQ(
+        error_of([&] { CorpusWriter(directory_ / "b.h5", tokenizer_with_eos(), Overwrite::no); }).code(),
+        ErrorCode::output_exists);
     EXPECT_EQ(directory_.read("b.h5"), "precious");
 }
 
 TEST_F(CorpusWriterTest, AFullDiskIsReportedAndLeavesNothing) {
-    rlimit before{};
-    ::getrlimit(RLIMIT_FSIZE, &before);
-    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
     // Too small for the spool; then enough for the spool of 3 MB and too small for the corpus.
-    for (const rlim_t limit : {rlim_t{1000000}, rlim_t{3000100}}) {
-        const rlimit reduced{limit, before.rlim_max};
-        ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &reduced), 0);
-        const Sample sample{std::vector<std::uint32_t>(1500000, 3), {}, ""};
-        const Failure failure = failure_of([&] { write_corpus(directory_ / "b.h5", {sample}); });
-        ::setrlimit(RLIMIT_FSIZE, &before);
-        EXPECT_EQ(failure.code, ErrorCode::io_failure);
-        EXPECT_THAT(failure.text, HasSubstr("too large"));
+    for (const std::uint64_t file_bytes_max : {1000000U, 3000100U}) {
+        const SmallSample sample{std::vector<std::uint32_t>(1500000, 3), {}, ""};
+        const Error error = error_of([&] {
+            const FileSizeLimit limit(file_bytes_max);
+            write_corpus(directory_ / "b.h5", {sample});
+        });
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        EXPECT_THAT(error.what(), HasSubstr("too large"));
         EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
     }
-    std::signal(SIGXFSZ, handler);
 }
 
 }  // namespace

@@ -6,12 +6,12 @@
 #include <limits>
 #include <map>
 
-#include "io/base/error.h"
 #include "io/base/philox.h"
 #include "io/columns/column_file.h"
 #include "io/columns/fingerprint_attribute.h"
 #include "io/corpus/corpus.h"
 #include "io/corpus/length_keys.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -46,14 +46,8 @@ class LengthCacheTest : public testing::Test {
     LengthCache parse(std::string_view content) {
         return read_lengths_jsonl(directory_.write("lengths.jsonl", content));
     }
-    Error error_of(std::string_view content) {
-        try {
-            parse(content);
-        } catch (const Error& error) {
-            return error;
-        }
-        ADD_FAILURE() << "read without complaint: " << content;
-        return {ErrorCode::bug, ""};
+    Error refusal_of(std::string_view content) {
+        return error_of([&] { parse(content); });
     }
     std::filesystem::path file() const { return directory_ / "lengths.jsonl"; }
 
@@ -139,26 +133,27 @@ TEST_F(LengthCacheTest, EveryBadLineIsNamed) {
         "{\"sample_id\": \"b\", \"length\": 5, \"loss_tokens\": 2}",
     };
     for (const std::string& line : bad) {
-        const Error error =
-            error_of("{\"tokenizer_hash\": \"t\", \"version\": 1}\n{\"sample_id\": \"a\", \"length\": 5}\n" +
-                     line + "\n{\"sample_id\": \"z\", \"length\": 5}\n");
+        const Error error = refusal_of(
+            "{\"tokenizer_hash\": \"t\", \"version\": 1}\n{\"sample_id\": \"a\", \"length\": 5}\n" + line +
+            "\n{\"sample_id\": \"z\", \"length\": 5}\n");
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << line;
         EXPECT_THAT(error.what(), HasSubstr("lengths.jsonl:3: ")) << line;
     }
 }
 
 TEST_F(LengthCacheTest, LossTokensAreOnAllSamplesOrNoneAndWithinTheLength) {
-    EXPECT_THAT(error_of("{\"sample_id\": \"a\", \"length\": 5, \"loss_tokens\": 4}\n{\"sample_id\": \"b\", "
-                         "\"length\": 5}\n")
-                    .what(),
-                HasSubstr(":2: 'loss_tokens'"));
-    EXPECT_THAT(error_of("{\"sample_id\": \"a\", \"length\": 5, \"loss_tokens\": 6}\n").what(),
+    EXPECT_THAT(
+        refusal_of("{\"sample_id\": \"a\", \"length\": 5, \"loss_tokens\": 4}\n{\"sample_id\": \"b\", "
+                   "\"length\": 5}\n")
+            .what(),
+        HasSubstr(":2: 'loss_tokens'"));
+    EXPECT_THAT(refusal_of("{\"sample_id\": \"a\", \"length\": 5, \"loss_tokens\": 6}\n").what(),
                 HasSubstr(":1: 'loss_tokens' 6 exceeds"));
 }
 
 TEST_F(LengthCacheTest, DuplicatesAreCountedWithoutAHeaderToo) {
     EXPECT_THAT(
-        error_of("{\"sample_id\": \"a\", \"length\": 5}\n{\"sample_id\": \"a\", \"length\": 5}\n").what(),
+        refusal_of("{\"sample_id\": \"a\", \"length\": 5}\n{\"sample_id\": \"a\", \"length\": 5}\n").what(),
         HasSubstr("lengths.jsonl:2: sample_id 'a' is repeated"));
 }
 
@@ -169,13 +164,13 @@ TEST_F(LengthCacheTest, AFileCutAnywhereIsRefusedUnlessALineEndsThere) {
     const std::size_t header_bytes = whole.find('\n');
     for (std::size_t length = 0; length < whole.size() - 1; ++length) {
         if (length == header_bytes || length == header_bytes + 1) continue;
-        EXPECT_EQ(error_of(whole.substr(0, length)).code(), ErrorCode::corrupt_data) << length;
+        EXPECT_EQ(refusal_of(whole.substr(0, length)).code(), ErrorCode::corrupt_data) << length;
     }
     EXPECT_EQ(parse(whole.substr(0, whole.size() - 1)).sample_tokens().size(), 1U);
 }
 
 TEST_F(LengthCacheTest, ANewerVersionAndAMissingFile) {
-    EXPECT_EQ(error_of("{\"tokenizer_hash\": \"t\", \"version\": 2}\n").code(),
+    EXPECT_EQ(refusal_of("{\"tokenizer_hash\": \"t\", \"version\": 2}\n").code(),
               ErrorCode::incompatible_version);
     EXPECT_THROW(read_lengths_jsonl(directory_ / "absent"), Error);
 }
@@ -282,11 +277,12 @@ TEST_F(LengthCacheTest, ScoresAreFiniteNumbersOnEverySampleOrNone) {
     for (const char* score :
          {"1e999", "NaN", "\"1\"", "1.", ".5", "01", "+1", "1e", "-", "null", "Infinity"}) {
         const Error error =
-            error_of(good + "{\"sample_id\": \"b\", \"length\": 7, \"score\": " + score + "}\n");
+            refusal_of(good + "{\"sample_id\": \"b\", \"length\": 7, \"score\": " + score + "}\n");
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << score;
         EXPECT_THAT(error.what(), HasSubstr("lengths.jsonl:2: ")) << score;
     }
-    EXPECT_THAT(error_of(good + "{\"sample_id\": \"b\", \"length\": 7}\n").what(), HasSubstr(":2: 'score'"));
+    EXPECT_THAT(refusal_of(good + "{\"sample_id\": \"b\", \"length\": 7}\n").what(),
+                HasSubstr(":2: 'score'"));
 }
 
 TEST_F(LengthCacheTest, LinesOfOneShapeAreReadLikeAnyOther) {
@@ -358,7 +354,7 @@ TEST_F(LengthCacheTest, BadLinesAmongManyOfOneShapeAreNamed) {
     };
     for (const std::string& line : bad) {
         for (const char* end : {"\n", "\n{\"sample_id\": \"z\", \"length\": 5}\n"}) {
-            const Error error = error_of(many + line + end);
+            const Error error = refusal_of(many + line + end);
             EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << line.substr(0, 100);
             EXPECT_THAT(error.what(), HasSubstr("lengths.jsonl:5001: ")) << line.substr(0, 100);
         }
@@ -372,7 +368,7 @@ TEST_F(LengthCacheTest, AsLazarusTheLastOfARepeatedIdWins) {
         "{\"sample_id\": \"s0\", \"length\": 6, \"loss_tokens\": 3, \"score\": 3}\n"
         "{\"sample_id\": \"s2\", \"length\": 7, \"loss_tokens\": 4, \"score\": 4}\n"
         "{\"sample_id\": \"s0\", \"length\": 8, \"loss_tokens\": 5, \"score\": 5}\n";
-    EXPECT_THAT(error_of(content).what(), HasSubstr(":3: sample_id 's0' is repeated"));
+    EXPECT_THAT(refusal_of(content).what(), HasSubstr(":3: sample_id 's0' is repeated"));
     const LengthCache lengths =
         read_lengths_jsonl(directory_.write("lengths.jsonl", content), DuplicateIds::last_wins);
     EXPECT_THAT(keys_of(lengths), ElementsAre("s0", "s1", "s2"));

@@ -9,7 +9,7 @@
 
 #include "io/base/error.h"
 #include "io/documents/document_reader.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

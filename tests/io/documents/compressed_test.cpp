@@ -11,6 +11,7 @@
 #include "io/base/error.h"
 #include "io/documents/document_reader.h"
 #include "io/documents/source_list.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -62,14 +63,8 @@ class CompressedTest : public testing::TestWithParam<Codec> {
     std::filesystem::path write(const std::string& bytes, const std::string& stem = "texts.jsonl") {
         return directory_.write(stem + GetParam().extension, bytes);
     }
-    Error error_of(const std::filesystem::path& path) {
-        try {
-            read(path);
-        } catch (const Error& error) {
-            return error;
-        }
-        ADD_FAILURE() << "read without complaint";
-        return {ErrorCode::bug, ""};
+    Error refusal_of(const std::filesystem::path& path) {
+        return error_of([&] { read(path); });
     }
     static std::string lines(int count) {
         std::string text;
@@ -110,11 +105,11 @@ TEST_P(CompressedTest, PartsMayStandEndToEnd) {
 TEST_P(CompressedTest, CutAnywhereIsRefusedWithItsPosition) {
     const std::string packed = GetParam().compress(lines(200));
     for (std::size_t bytes = 1; bytes < packed.size(); bytes += 1 + bytes / 40) {
-        const Error error = error_of(write(packed.substr(0, bytes)));
+        const Error error = refusal_of(write(packed.substr(0, bytes)));
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << bytes;
         EXPECT_THAT(error.what(), HasSubstr("at byte ")) << bytes;
     }
-    EXPECT_THAT(error_of(write("")).what(), HasSubstr("is empty"));
+    EXPECT_THAT(refusal_of(write("")).what(), HasSubstr("is empty"));
 }
 
 TEST_P(CompressedTest, ABitFlippedNeverPassesUnseen) {
@@ -136,7 +131,7 @@ TEST_P(CompressedTest, ABitFlippedNeverPassesUnseen) {
 }
 
 TEST_P(CompressedTest, OtherBytesUnderItsNameAreRefused) {
-    EXPECT_EQ(error_of(write("{\"text\": \"plain\"}\n")).code(), ErrorCode::corrupt_data);
+    EXPECT_EQ(refusal_of(write("{\"text\": \"plain\"}\n")).code(), ErrorCode::corrupt_data);
 }
 
 TEST_P(CompressedTest, ABombIsRefusedAndNeverHeldInMemory) {
@@ -144,7 +139,7 @@ TEST_P(CompressedTest, ABombIsRefusedAndNeverHeldInMemory) {
     const std::string empty_lines(std::size_t{1} << 20U, '\n');
     const std::string packed = GetParam().compress(empty_lines);
     for (int i = 0; i < 200; ++i) bomb += packed;
-    const Error error = error_of(write(bomb));
+    const Error error = refusal_of(write(bomb));
     EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
     EXPECT_THAT(error.what(), HasSubstr("--expansion-max"));
 }
@@ -153,13 +148,13 @@ TEST_P(CompressedTest, ALineWithoutEndIsRefusedAtTheLimit) {
     options_.document_bytes_max = 100'000;
     options_.rule = DocumentRule::line;
     const std::string packed = GetParam().compress(std::string(std::size_t{30} << 20U, 'x'));
-    const Error error = error_of(write(packed, "texts.txt"));
+    const Error error = refusal_of(write(packed, "texts.txt"));
     EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
     EXPECT_THAT(error.what(), HasSubstr("--document-bytes-max"));
 }
 
 TEST_P(CompressedTest, ABadLineIsNamedByItsNumberInside) {
-    EXPECT_THAT(error_of(write(GetParam().compress(lines(5) + "{}\n"))).what(), HasSubstr(":6: no field"));
+    EXPECT_THAT(refusal_of(write(GetParam().compress(lines(5) + "{}\n"))).what(), HasSubstr(":6: no field"));
 }
 
 TEST_P(CompressedTest, InAFolderCompressedBinariesAreLeftOut) {

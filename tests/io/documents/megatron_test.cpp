@@ -11,6 +11,7 @@
 #include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
 #include "io/files/commit_hook.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -39,15 +40,10 @@ class MegatronTest : public testing::TestWithParam<std::uint64_t> {
         });
         return result;
     }
-    std::string failure() {
-        try {
-            read();
-        } catch (const Error& error) {
-            EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
-            return error.what();
-        }
-        ADD_FAILURE() << "read without complaint";
-        return {};
+    std::string refusal() {
+        const Error error = error_of([&] { read(); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+        return error.what();
     }
 
     TemporaryDirectory directory_;
@@ -66,12 +62,12 @@ TEST_P(MegatronTest, CutAnywhereIsRefused) {
     for (std::size_t bytes = 9; bytes < index.size(); ++bytes) {
         // One byte a sequence more or less is how multimodal files look.
         directory_.write("set.idx", index.substr(0, bytes));
-        EXPECT_THAT(failure(), HasSubstr("set.idx"));
+        EXPECT_THAT(refusal(), HasSubstr("set.idx"));
     }
     directory_.write("set.idx", index);
     const std::string tokens = directory_.read("set.bin");
     directory_.write("set.bin", tokens.substr(1));
-    EXPECT_THAT(failure(), HasSubstr("token file"));
+    EXPECT_THAT(refusal(), HasSubstr("token file"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, MegatronTest, testing::Values(65499, 65500),

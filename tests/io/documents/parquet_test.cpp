@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/base/error.h"
@@ -13,12 +14,14 @@
 #include "io/documents/block_parser.h"
 #include "io/documents/document_reader.h"
 #include "io/documents/parquet/thrift_compact.h"
+#include "tests/support/error_of.h"
 #include "tests/support/small_parquet.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr int num_rows = 300;
@@ -45,14 +48,8 @@ std::vector<Row> rows_of(const std::filesystem::path& path, const DocumentOption
     return rows;
 }
 
-Error error_of(const std::filesystem::path& path, const DocumentOptions& options = {}) {
-    try {
-        rows_of(path, options);
-    } catch (const Error& error) {
-        return error;
-    }
-    ADD_FAILURE() << "read without complaint: " << path;
-    return {ErrorCode::bug, ""};
+Error refusal_of(const std::filesystem::path& path, const DocumentOptions& options = {}) {
+    return error_of([&] { rows_of(path, options); });
 }
 
 class PlainColumnTest : public testing::TestWithParam<const char*> {};
@@ -105,7 +102,7 @@ TEST(ParquetTest, AListOfStringsIsJoinedByNewlines) {
 
 TEST(ParquetTest, ANullTextIsABadRow) {
     const auto path = fixtures / "wasm-v2-nulls-gzip.parquet";
-    EXPECT_THAT(error_of(path).what(), HasSubstr("row 3: the text is null"));
+    EXPECT_THAT(refusal_of(path).what(), HasSubstr("row 3: the text is null"));
     DocumentOptions options;
     options.skip_bad_max = 60;
     EXPECT_EQ(rows_of(path, options).size(), 240U);
@@ -149,29 +146,52 @@ TEST(ParquetTest, ARowWithoutAFiniteScoreIsABadRow) {
     EXPECT_EQ(scores_of(path, "infinite").size(), num_rows - 1);
     DocumentOptions options;
     options.score_field = "some";
-    EXPECT_THAT(error_of(path, options).what(), HasSubstr("row 3: no score in"));
+    EXPECT_THAT(refusal_of(path, options).what(), HasSubstr("row 3: no score in"));
     options.score_field = "infinite";
-    EXPECT_THAT(error_of(path, options).what(), HasSubstr("row 4: the score is not finite"));
+    EXPECT_THAT(refusal_of(path, options).what(), HasSubstr("row 4: the score is not finite"));
 }
 
 TEST(ParquetTest, WhatIsNoNumberIsNoScore) {
     const auto path = fixtures / "wasm-v2-numbers-none.parquet";
     DocumentOptions options;
     options.score_field = "text";
-    EXPECT_THAT(error_of(path, options).what(), HasSubstr("field 'text' is no number"));
+    EXPECT_THAT(refusal_of(path, options).what(), HasSubstr("field 'text' is no number"));
     options.score_field = "list";
-    EXPECT_THAT(error_of(path, options).what(), HasSubstr("field 'list' is a list, not a number"));
+    EXPECT_THAT(refusal_of(path, options).what(), HasSubstr("field 'list' is a list, not a number"));
     options.score_field = "price";
-    EXPECT_THAT(error_of(fixtures / "hyparquet-decimal.parquet", options).what(),
+    EXPECT_THAT(refusal_of(fixtures / "hyparquet-decimal.parquet", options).what(),
                 HasSubstr("field 'price' holds decimals"));
     options.score_field = "absent";
-    const Error error = error_of(path, options);
+    const Error error = refusal_of(path, options);
     EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
     EXPECT_THAT(error.what(),
                 HasSubstr("no column 'absent', which --score-field names (there are 'id', 'text'"));
     options = {};
     options.text_field = "double";
-    EXPECT_THAT(error_of(path, options).what(), HasSubstr("'double' is neither a string nor an integer"));
+    EXPECT_THAT(refusal_of(path, options).what(), HasSubstr("'double' is neither a string nor an integer"));
+}
+
+/// One row of one column, 64 bits of ones.
+SmallParquet all_ones(ThriftBytes column) {
+    SmallParquet file;
+    file.schema = {std::move(column)};
+    file.num_rows = file.num_values = 1;
+    file.page = std::string(8, '\xFF');
+    return file;
+}
+
+TEST(ParquetTest, WhatTheSchemaSaysOfAnIntegerDecidesItsScore) {
+    const TemporaryDirectory directory;
+    const auto int64 = ThriftBytes().integer(1, 2).integer(3, 0).text(4, "text");
+    const auto scores = [&](const ThriftBytes& column) {
+        return scores_of(directory.write("ones.parquet", all_ones(column).bytes()), "text");
+    };
+    EXPECT_THAT(scores(int64), ElementsAre(-1));
+    constexpr int converted_uint64 = 14;
+    EXPECT_THAT(scores(ThriftBytes(int64).integer(6, converted_uint64)), ElementsAre(0x1p64));
+    // Decimals by the logical type alone.
+    const auto decimal = ThriftBytes(int64).structure(10, ThriftBytes().structure(5, {}));
+    EXPECT_THAT(error_of([&] { scores(decimal); }).what(), HasSubstr("field 'text' holds decimals"));
 }
 
 TEST(ParquetTest, PromptAndResponseMakeOneText) {
@@ -183,10 +203,10 @@ TEST(ParquetTest, PromptAndResponseMakeOneText) {
 }
 
 TEST(ParquetTest, WhatIsNotReadIsNamed) {
-    EXPECT_THAT(error_of(fixtures / "wasm-brotli.parquet").what(), HasSubstr("BROTLI"));
+    EXPECT_THAT(refusal_of(fixtures / "wasm-brotli.parquet").what(), HasSubstr("BROTLI"));
     DocumentOptions options;
     options.text_field = "content";
-    const Error error = error_of(fixtures / "hyparquet-snappy.parquet", options);
+    const Error error = refusal_of(fixtures / "hyparquet-snappy.parquet", options);
     EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
     EXPECT_THAT(error.what(), HasSubstr("'id', 'text'"));
 }
@@ -200,7 +220,7 @@ TEST(ParquetTest, CutAnywhereIsRefused) {
     TemporaryDirectory directory;
     const std::string whole = bytes_of("wasm-v1-dictionary-snappy.parquet");
     for (std::size_t bytes = 0; bytes < whole.size(); bytes += 1 + whole.size() / 300) {
-        const Error error = error_of(directory.write("cut.parquet", whole.substr(0, bytes)));
+        const Error error = refusal_of(directory.write("cut.parquet", whole.substr(0, bytes)));
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << bytes;
     }
 }
@@ -226,7 +246,7 @@ TEST(ParquetTest, AnEmptyListIsNoNullAlsoWhereNullsCannotBe) {
     SmallParquet file = SmallParquet::empty_lists(2);
     file.schema.front() = SmallParquet::group("text", 1, 1);
     file.page = SmallParquet::levels({{2, 0}}) + SmallParquet::levels({{1, 1}, {1, 0}});
-    EXPECT_THAT(error_of(directory.write("b.parquet", file.bytes())).what(),
+    EXPECT_THAT(refusal_of(directory.write("b.parquet", file.bytes())).what(),
                 HasSubstr("row 1: the text is null"));
 }
 
@@ -234,12 +254,12 @@ TEST(ParquetTest, RunsOfNothingAreBombs) {
     TemporaryDirectory directory;
     constexpr std::uint64_t many = (std::uint64_t{1} << 31U) - 1;
     for (const SmallParquet& file : {SmallParquet::empty_lists(many), SmallParquet::null_elements(many)}) {
-        const Error error = error_of(directory.write("bomb.parquet", file.bytes()));
+        const Error error = refusal_of(directory.write("bomb.parquet", file.bytes()));
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
         EXPECT_THAT(error.what(), HasSubstr("decompression bomb"));
     }
     const Error error =
-        error_of(directory.write("count.parquet", SmallParquet::null_elements(many + 1).bytes()));
+        refusal_of(directory.write("count.parquet", SmallParquet::null_elements(many + 1).bytes()));
     EXPECT_THAT(error.what(), HasSubstr("2^31 values or more"));
 }
 
@@ -251,7 +271,7 @@ TEST(ParquetTest, ListsOfNothingInAFooterAreRefused) {
          {std::pair(9U, "\xF0" + count), std::pair(11U, count + '\x01'), std::pair(11U, count + '\x10')}) {
         SmallParquet file = SmallParquet::empty_lists(1);
         file.footer_front.field(1, type, bytes + std::string(200, '\x01'));
-        EXPECT_THAT(error_of(directory.write("footer.parquet", file.bytes())).what(),
+        EXPECT_THAT(refusal_of(directory.write("footer.parquet", file.bytes())).what(),
                     HasSubstr("of no type"));
     }
 }

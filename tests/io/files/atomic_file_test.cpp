@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,9 +11,10 @@
 #include <cstring>
 #include <thread>
 
-#include "io/base/error.h"
 #include "io/files/commit_hook.h"
 #include "io/files/posix_file.h"
+#include "tests/support/error_of.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -22,22 +22,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-struct Failure {
-    ErrorCode code;
-    std::string text;
-};
-
-template <class Call>
-Failure failure_of(Call call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return {error.code(), error.what()};
-    }
-    ADD_FAILURE() << "expected an Error";
-    return {ErrorCode::bug, ""};
-}
 
 TEST(WriteFileAtomicallyTest, WritesTheBytesAndLeavesNoTemporary) {
     const TemporaryDirectory directory;
@@ -52,9 +36,9 @@ TEST(WriteFileAtomicallyTest, WritesTheBytesAndLeavesNoTemporary) {
 TEST(WriteFileAtomicallyTest, ReplacesOnlyWhenTold) {
     const TemporaryDirectory directory;
     directory.write("a", "old");
-    const Failure failure = failure_of([&] { write_file_atomically(directory / "a", "new", Overwrite::no); });
-    EXPECT_EQ(failure.code, ErrorCode::output_exists);
-    EXPECT_THAT(failure.text, HasSubstr("--force"));
+    const Error error = error_of([&] { write_file_atomically(directory / "a", "new", Overwrite::no); });
+    EXPECT_EQ(error.code(), ErrorCode::output_exists);
+    EXPECT_THAT(error.what(), HasSubstr("--force"));
     EXPECT_EQ(directory.read("a"), "old");
     write_file_atomically(directory / "a", "new", Overwrite::yes);
     EXPECT_EQ(directory.read("a"), "new");
@@ -70,42 +54,36 @@ TEST(WriteFileAtomicallyTest, AReplacedStaleTemporaryIsNoTrouble) {
 TEST(WriteFileAtomicallyTest, ADanglingLinkExistsToo) {
     const TemporaryDirectory directory;
     std::filesystem::create_symlink("nowhere", directory / "a");
-    EXPECT_EQ(failure_of([&] { write_file_atomically(directory / "a", "new", Overwrite::no); }).code,
+    EXPECT_EQ(error_of([&] { write_file_atomically(directory / "a", "new", Overwrite::no); }).code(),
               ErrorCode::output_exists);
 }
 
 TEST(WriteFileAtomicallyTest, AFailedWriteLeavesEverythingAsBefore) {
     const TemporaryDirectory directory;
     directory.write("a", "old");
-    rlimit before{};
-    ::getrlimit(RLIMIT_FSIZE, &before);
-    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{1000, before.rlim_max};
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-    const Failure failure =
-        failure_of([&] { write_file_atomically(directory / "a", std::string(5000, 'x'), Overwrite::yes); });
-    ::setrlimit(RLIMIT_FSIZE, &before);
-    std::signal(SIGXFSZ, handler);
-    EXPECT_EQ(failure.code, ErrorCode::io_failure);
-    EXPECT_THAT(failure.text, HasSubstr("too large"));
+    const Error error = error_of([&] {
+        const FileSizeLimit limit(1000);
+        write_file_atomically(directory / "a", std::string(5000, 'x'), Overwrite::yes);
+    });
+    EXPECT_EQ(error.code(), ErrorCode::io_failure);
+    EXPECT_THAT(error.what(), HasSubstr("too large"));
     EXPECT_EQ(directory.read("a"), "old");
     EXPECT_FALSE(std::filesystem::exists(directory / "a.tmp"));
 }
 
 TEST(WriteFileAtomicallyTest, NamesAMissingFolder) {
     const TemporaryDirectory directory;
-    const Failure failure =
-        failure_of([&] { write_file_atomically(directory / "b" / "a", "x", Overwrite::no); });
-    EXPECT_EQ(failure.code, ErrorCode::not_found);
-    EXPECT_THAT(failure.text, HasSubstr("b/a.tmp"));
+    const Error error = error_of([&] { write_file_atomically(directory / "b" / "a", "x", Overwrite::no); });
+    EXPECT_EQ(error.code(), ErrorCode::not_found);
+    EXPECT_THAT(error.what(), HasSubstr("b/a.tmp"));
 }
 
 TEST(WriteFileAtomicallyTest, AFolderInTheWayIsReported) {
     const TemporaryDirectory directory;
     std::filesystem::create_directories(directory / "a" / "inside");
-    EXPECT_EQ(failure_of([&] { write_file_atomically(directory / "a", "x", Overwrite::no); }).code,
+    EXPECT_EQ(error_of([&] { write_file_atomically(directory / "a", "x", Overwrite::no); }).code(),
               ErrorCode::output_exists);
-    EXPECT_EQ(failure_of([&] { write_file_atomically(directory / "a", "x", Overwrite::yes); }).code,
+    EXPECT_EQ(error_of([&] { write_file_atomically(directory / "a", "x", Overwrite::yes); }).code(),
               ErrorCode::io_failure);
     EXPECT_FALSE(std::filesystem::exists(directory / "a.tmp"));
 }
@@ -115,7 +93,7 @@ TEST(WriteFileTest, ReplacesWhatIsThere) {
     write_file(directory / "a", "longer than the next");
     write_file(directory / "a", "x");
     EXPECT_EQ(directory.read("a"), "x");
-    EXPECT_EQ(failure_of([&] { write_file(directory / "none" / "a", "x"); }).code, ErrorCode::not_found);
+    EXPECT_EQ(error_of([&] { write_file(directory / "none" / "a", "x"); }).code(), ErrorCode::not_found);
 }
 
 TEST(SyncTogetherTest, NamesTheFileThatIsNotThere) {
@@ -126,9 +104,9 @@ TEST(SyncTogetherTest, NamesTheFileThatIsNotThere) {
     std::vector<std::filesystem::path> paths = {directory / ".", directory / "a", directory / "b"};
     sync_together(paths);
     paths.insert(paths.begin() + 1, directory / "gone");
-    const Failure failure = failure_of([&] { sync_together(paths); });
-    EXPECT_EQ(failure.code, ErrorCode::not_found);
-    EXPECT_THAT(failure.text, HasSubstr("gone"));
+    const Error error = error_of([&] { sync_together(paths); });
+    EXPECT_EQ(error.code(), ErrorCode::not_found);
+    EXPECT_THAT(error.what(), HasSubstr("gone"));
 }
 
 TEST(PublishFileTest, TheNameIsFreeUntilTheRename) {
@@ -149,13 +127,12 @@ TEST(PublishFileTest, TheNameIsFreeUntilTheRename) {
 TEST(PublishFileTest, ANameTakenMeanwhileIsNotReplaced) {
     const TemporaryDirectory directory;
     set_commit_hook([&](std::string_view) { directory.write("a", "theirs"); });
-    Failure failure{};
-    {
+    const Error error = error_of([&] {
         const CommitScope scope("test");
-        failure = failure_of([&] { write_file_atomically(directory / "a", "ours", Overwrite::no); });
-    }
+        write_file_atomically(directory / "a", "ours", Overwrite::no);
+    });
     set_commit_hook({});
-    EXPECT_EQ(failure.code, ErrorCode::output_exists);
+    EXPECT_EQ(error.code(), ErrorCode::output_exists);
     EXPECT_EQ(directory.read("a"), "theirs");
     EXPECT_FALSE(std::filesystem::exists(directory / "a.tmp"));
 }
@@ -163,7 +140,7 @@ TEST(PublishFileTest, ANameTakenMeanwhileIsNotReplaced) {
 TEST(PublishFileTest, WithoutATemporaryNothingHappens) {
     const TemporaryDirectory directory;
     directory.write("a", "old");
-    EXPECT_EQ(failure_of([&] { publish_file(directory / "b", directory / "a", Overwrite::yes); }).code,
+    EXPECT_EQ(error_of([&] { publish_file(directory / "b", directory / "a", Overwrite::yes); }).code(),
               ErrorCode::not_found);
     EXPECT_EQ(directory.read("a"), "old");
 }
@@ -174,10 +151,10 @@ TEST(ReadFileTest, ReadsFilesThatDoNotKnowTheirSize) {
 
 TEST(ReadFileTest, NamesWhatItCannotRead) {
     const TemporaryDirectory directory;
-    const Failure absent = failure_of([&] { read_file(directory / "absent"); });
-    EXPECT_EQ(absent.code, ErrorCode::not_found);
-    EXPECT_THAT(absent.text, HasSubstr("absent"));
-    EXPECT_EQ(failure_of([&] { read_file(directory.path()); }).code, ErrorCode::io_failure);
+    const Error absent = error_of([&] { read_file(directory / "absent"); });
+    EXPECT_EQ(absent.code(), ErrorCode::not_found);
+    EXPECT_THAT(absent.what(), HasSubstr("absent"));
+    EXPECT_EQ(error_of([&] { read_file(directory.path()); }).code(), ErrorCode::io_failure);
 }
 
 TEST(SyncDirectoryTest, AcceptsTheCurrentOneAndRefusesFiles) {
@@ -185,7 +162,7 @@ TEST(SyncDirectoryTest, AcceptsTheCurrentOneAndRefusesFiles) {
     directory.write("a", "x");
     sync_directory("");
     sync_directory(directory.path());
-    EXPECT_EQ(failure_of([&] { sync_directory(directory / "a"); }).code, ErrorCode::not_found);
+    EXPECT_EQ(error_of([&] { sync_directory(directory / "a"); }).code(), ErrorCode::not_found);
 }
 
 /// A pipe gives a few bytes at a time, and a signal without SA_RESTART interrupts whoever waits for it.
@@ -226,9 +203,9 @@ TEST(PosixFileTest, ReadsExactlyOrSaysWhereTheFileEnds) {
     std::array<std::byte, 4> part{};
     file.read_at(6, part);
     EXPECT_EQ(std::memcmp(part.data(), "6789", 4), 0);
-    const Failure failure = failure_of([&] { file.read_at(8, part); });
-    EXPECT_EQ(failure.code, ErrorCode::corrupt_data);
-    EXPECT_THAT(failure.text, HasSubstr("ends at byte 10"));
+    const Error error = error_of([&] { file.read_at(8, part); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("ends at byte 10"));
 }
 
 }  // namespace

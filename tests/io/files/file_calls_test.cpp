@@ -1,4 +1,4 @@
-// What the files of a run do when the system refuses a call: repeated where that is right, else one clear
+// What files do when the system refuses a call: repeated where that is right, else one clear
 // error.
 
 #include <fcntl.h>
@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -17,9 +16,7 @@
 #include "io/files/atomic_file.h"
 #include "io/files/directory.h"
 #include "io/files/posix_file.h"
-#include "io/run/generation_files.h"
-#include "io/run/run_lock.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
 #include "tests/support/temporary_directory.h"
 
@@ -36,18 +33,6 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 
 class FileCallsTest : public testing::Test {
   protected:
-    /// The error names the file, and the reason of the system.
-    template <class Action>
-    void expect_refused(FileCall call, int reason, ErrorCode code, const std::string& noun,
-                        const Action& action) const {
-        SCOPED_TRACE("call " + std::to_string(static_cast<int>(call)) + ": " + std::strerror(reason));
-        FailingCalls failing(call, reason);
-        const Error error = error_of(action);
-        EXPECT_EQ(error.code(), code);
-        EXPECT_THAT(error.what(), HasSubstr(noun));
-        EXPECT_THAT(error.what(), HasSubstr(std::strerror(reason)));
-    }
-
     TemporaryDirectory folder_;
 };
 
@@ -214,14 +199,6 @@ TEST_F(FileCallsTest, SizesAreOfFilesThatCanBeOpened) {
     EXPECT_EQ(file_bytes_of(folder_ / "a"), std::nullopt);
 }
 
-TEST_F(FileCallsTest, GenerationsAreTheFoldersNamedAsWeWould) {
-    for (const char* name : {"step-00000012", "step-00000006", "step-123456789", "step-6", "step-0000001x",
-                             "step-99999999999999999999", "other"}) {
-        std::filesystem::create_directories(folder_ / "checkpoints" / name);
-    }
-    EXPECT_THAT(generation_steps(folder_.path()), ElementsAre(6, 12, 123456789));
-}
-
 // Where the system cannot look and rename in one go, a look beforehand is the best there is.
 TEST_F(FileCallsTest, PublishingNeedsNoRenameThatLooks) {
     for (const int reason : {EINVAL, ENOSYS}) {
@@ -242,30 +219,6 @@ TEST_F(FileCallsTest, PublishingNeedsNoRenameThatLooks) {
     EXPECT_EQ(error_of([&] { write_file_atomically(folder_ / "new", "y", Overwrite::no); }).code(),
               ErrorCode::output_exists)
         << "what could not be looked at is found by the rename";
-}
-
-TEST_F(FileCallsTest, ALockIsTakenOrRefusedForAReason) {
-    {
-        const FailingCalls interrupted(FileCall::try_lock, EINTR, 2);
-        const RunLock lock(folder_.path());
-    }
-    {
-        const FailingCalls interrupted(FileCall::write_at, EINTR, 2);
-        const RunLock lock(folder_.path());
-    }
-    {
-        const FailingCalls held(FileCall::try_lock, EWOULDBLOCK, 2);
-        const RunLock patient(folder_.path(), std::chrono::hours(1));
-    }
-    expect_refused(FileCall::try_lock, ENOLCK, ErrorCode::environment, "file system with locks",
-                   [&] { const RunLock lock(folder_.path()); });
-    expect_refused(FileCall::write_at, ENOSPC, ErrorCode::io_failure, "LOCK",
-                   [&] { const RunLock lock(folder_.path()); });
-    expect_refused(FileCall::resize, EIO, ErrorCode::io_failure, "LOCK",
-                   [&] { const RunLock lock(folder_.path()); });
-    const RunLock free_again(folder_.path());
-    const FailingCalls unread(FileCall::read_at, EIO);
-    EXPECT_THAT(error_of([&] { const RunLock second(folder_.path()); }).what(), HasSubstr("left no name"));
 }
 
 }  // namespace

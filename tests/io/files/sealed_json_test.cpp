@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 namespace {

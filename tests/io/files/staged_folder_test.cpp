@@ -5,9 +5,12 @@
 
 #include <atomic>
 #include <cerrno>
+#include <filesystem>
+#include <iterator>
 #include <string>
+#include <string_view>
 
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
 #include "tests/support/temporary_directory.h"
 
@@ -93,9 +96,81 @@ TEST_F(StagedFolderTest, NobodysFolderIsLost) {
     EXPECT_FALSE(std::filesystem::exists(directory_ / "out.old-1"));
 
     keep_thesis_in("mine");
-    EXPECT_THAT(error_of([&] { StagedFolder(directory_ / "mine", kind_, Overwrite::yes); }).what(),
-                HasSubstr("exists and is not a set of parts; --force replaces only those"));
+    directory_.write("blank", "");  // A file, empty as a folder may be.
+    for (const char* name : {"mine", "blank"}) {
+        EXPECT_THAT(error_of([&] { StagedFolder(directory_ / name, kind_, Overwrite::yes); }).what(),
+                    HasSubstr("exists and is not a set of parts; --force replaces only those"));
+    }
     EXPECT_EQ(directory_.read("mine/thesis"), "years");
+    EXPECT_TRUE(std::filesystem::is_regular_file(directory_ / "blank"));
+}
+
+TEST_F(StagedFolderTest, AFolderOrALinkIsNoFileOfTheKindWhateverItsName) {
+    keep_thesis_in("out.tmp/part");
+    const auto refused = [&] {
+        const Error error = error_of([&] { publish("text", Overwrite::no); });
+        EXPECT_EQ(error.code(), ErrorCode::output_exists);
+        EXPECT_THAT(error.what(), HasSubstr("holds 'part'"));
+    };
+    refused();
+    EXPECT_EQ(directory_.read("out.tmp/part/thesis"), "years");
+    std::filesystem::remove_all(directory_ / "out.tmp/part");
+    directory_.write("letter", "years");
+    std::filesystem::create_symlink(directory_ / "letter", directory_ / "out.tmp/part");
+    refused();
+    EXPECT_EQ(directory_.read("out.tmp/part"), "years");
+}
+
+TEST_F(StagedFolderTest, ItsPlaceIsSyncedBeforeTheOldOneGoes) {
+    const auto unsynced = [&](const std::string& text) {
+        // The file and its folder are synced, the parent is not.
+        const LateSyncFails broken(2);
+        const Error error = error_of([&] { publish(text, Overwrite::yes); });
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        EXPECT_THAT(error.what(), HasSubstr(directory_.path().string()));
+        EXPECT_EQ(directory_.read("out/part"), text);
+    };
+    unsynced("one");
+    // A power cut may still bring the old one back.
+    unsynced("two");
+    EXPECT_EQ(directory_.read("out.tmp/part"), "one");
+    const FailingCalls unable(FileCall::exchange, ENOSYS);
+    unsynced("three");
+    EXPECT_EQ(directory_.read("out.old/part"), "two");
+}
+
+/// A file system that exchanges nothing, where a new folder is kept from its place.
+class KeptFromItsPlace : public FailingCalls {
+  public:
+    KeptFromItsPlace() : FailingCalls(FileCall::exchange, EINVAL) {}
+    int rename(const char* from, const char* to) override {
+        if (!std::string_view(from).ends_with("/out.tmp")) return FailingCalls::rename(from, to);
+        errno = EIO;
+        return -1;
+    }
+};
+
+TEST_F(StagedFolderTest, TheOldOneComesBackIfTheNewOneCannotTakeItsPlace) {
+    publish("one", Overwrite::no);
+    const auto refused = [&] {
+        EXPECT_EQ(error_of([&] { publish("two", Overwrite::yes); }).code(), ErrorCode::io_failure);
+        EXPECT_EQ(directory_.read("out/part"), "one");
+        EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1);
+    };
+    {
+        const KeptFromItsPlace files;
+        refused();
+    }
+    {
+        const FailingCalls broken(FileCall::exchange, EIO);
+        refused();
+    }
+    for (const int reason : {EINVAL, ENOSYS}) {
+        const FailingCalls unable(FileCall::exchange, reason);
+        publish(std::to_string(reason), Overwrite::yes);
+        EXPECT_EQ(directory_.read("out/part"), std::to_string(reason));
+        EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1);
+    }
 }
 
 TEST_F(StagedFolderTest, WhatIsReplacedHoldsNothingElse) {
@@ -142,17 +217,6 @@ TEST_F(StagedFolderTest, WhereNothingCanBeLockedThereIsWorkAllTheSame) {
     EXPECT_EQ(directory_.read("out/part"), "two");
     const FailingCalls broken(FileCall::try_lock, EIO);
     EXPECT_EQ(error_of([&] { publish("three", Overwrite::yes); }).code(), ErrorCode::io_failure);
-}
-
-TEST_F(StagedFolderTest, NothingIsLostWhenTheLastSyncFails) {
-    publish("one", Overwrite::no);
-    StagedFolder folder(directory_ / "out", kind_, Overwrite::yes);
-    write_file(folder.path() / "part", "two");
-    // The files, their folder; then the parent.
-    const LateSyncFails broken(2);
-    EXPECT_EQ(error_of([&] { folder.publish(); }).code(), ErrorCode::io_failure);
-    EXPECT_EQ(directory_.read("out/part"), "two");
-    EXPECT_EQ(directory_.read("out.tmp/part"), "one");
 }
 
 TEST_F(StagedFolderTest, WhatIsNotPublishedIsGone) {

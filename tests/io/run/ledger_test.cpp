@@ -9,9 +9,9 @@
 
 #include "io/base/error.h"
 #include "io/columns/column_file.h"
-#include "tests/io/damage.h"
-#include "tests/io/error_of.h"
+#include "tests/io/run/damage.h"
 #include "tests/io/run/small_run.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

@@ -6,10 +6,10 @@
 #include "io/base/error.h"
 #include "io/run/checkpoint.h"
 #include "io/run/manifest_check.h"
-#include "tests/io/damage.h"
-#include "tests/io/error_of.h"
+#include "tests/io/run/damage.h"
 #include "tests/io/run/manifest_edit.h"
 #include "tests/io/run/small_run.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

@@ -5,11 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <string>
 
 #include "io/base/error.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
+#include "tests/support/failing_calls.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -93,6 +96,31 @@ TEST(RunLockTest, NamesADirectoryItCannotLock) {
 
     std::filesystem::create_directories(directory / "odd" / "LOCK");
     EXPECT_EQ(error_of([&] { RunLock lock(directory / "odd"); }).code(), ErrorCode::io_failure);
+}
+
+TEST(RunLockTest, IsTakenOrRefusedForAReason) {
+    const TemporaryDirectory run;
+    {
+        const FailingCalls interrupted(FileCall::try_lock, EINTR, 2);
+        const RunLock lock(run.path());
+    }
+    {
+        const FailingCalls interrupted(FileCall::write_at, EINTR, 2);
+        const RunLock lock(run.path());
+    }
+    {
+        const FailingCalls held(FileCall::try_lock, EWOULDBLOCK, 2);
+        const RunLock patient(run.path(), std::chrono::hours(1));
+    }
+    expect_refused(FileCall::try_lock, ENOLCK, ErrorCode::environment, "file system with locks",
+                   [&] { const RunLock lock(run.path()); });
+    expect_refused(FileCall::write_at, ENOSPC, ErrorCode::io_failure, "LOCK",
+                   [&] { const RunLock lock(run.path()); });
+    expect_refused(FileCall::resize, EIO, ErrorCode::io_failure, "LOCK",
+                   [&] { const RunLock lock(run.path()); });
+    const RunLock free_again(run.path());
+    const FailingCalls unread(FileCall::read_at, EIO);
+    EXPECT_THAT(error_of([&] { const RunLock second(run.path()); }).what(), HasSubstr("left no name"));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "tests/io/run/small_run.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <span>
 
@@ -114,6 +116,30 @@ std::map<std::string, std::string> all_files(const fs::path& run) {
             files[fs::relative(entry.path(), run).string()] = read_file(entry.path());
     }
     return files;
+}
+
+std::optional<std::uint64_t> newest_step(const fs::path& run, std::vector<std::string>* why) {
+    std::vector<std::string> rejected;
+    const std::optional<Manifest> newest = newest_valid_generation(run, rejected);
+    if (why != nullptr) *why = rejected;
+    if (!newest) return std::nullopt;
+    EXPECT_TRUE(holds_its_values(run, *newest));
+    return newest->step;
+}
+
+std::vector<std::uint64_t> valid_steps(const fs::path& run) {
+    std::vector<std::uint64_t> steps;
+    for (const GenerationStatus& generation : list_generations(run)) {
+        EXPECT_EQ(generation.valid, generation.problem.empty()) << generation.problem;
+        if (generation.valid) steps.push_back(generation.step);
+    }
+    return steps;
+}
+
+void damage(const fs::path& file) {
+    std::string bytes = read_file(file);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    write_file_atomically(file, bytes, Overwrite::yes);
 }
 
 }  // namespace lockstep

@@ -49,4 +49,14 @@ bool holds_its_values(const std::filesystem::path& run, const Manifest& manifest
 /// Every regular file below `run` with its bytes, by relative path.
 std::map<std::string, std::string> all_files(const std::filesystem::path& run);
 
+/// Of the newest generation that can be resumed. @param why  what was rejected before it.
+std::optional<std::uint64_t> newest_step(const std::filesystem::path& run,
+                                         std::vector<std::string>* why = nullptr);
+
+/// Of every generation that can be resumed, oldest first.
+std::vector<std::uint64_t> valid_steps(const std::filesystem::path& run);
+
+/// One byte in the middle of a file changed.
+void damage(const std::filesystem::path& file);
+
 }  // namespace lockstep

@@ -11,7 +11,7 @@
 #include "io/tokenizer/analysis/tokenizer_check.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/tokenizer_files.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 namespace {

@@ -15,7 +15,7 @@
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/openai_names.h"
 #include "tests/io/encoded.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {

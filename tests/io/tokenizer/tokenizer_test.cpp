@@ -10,7 +10,7 @@
 #include "io/base/error.h"
 #include "io/tokenizer/utf8.h"
 #include "tests/io/encoded.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 namespace {

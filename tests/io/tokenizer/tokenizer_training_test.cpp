@@ -8,7 +8,7 @@
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/training/pair_learning.h"
 #include "tests/io/encoded.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 namespace {

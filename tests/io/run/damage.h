@@ -1,4 +1,4 @@
-// tests/io/damage.h
+// tests/io/run/damage.h
 //
 // Tries every single-bit flip and every length of a file, and counts what went unseen.
 
