@@ -113,8 +113,10 @@ TEST(HangTest, ARankThatNeverJoinsEndsTheJob) {
 
 TEST(ContinueTest, TheSameTrainCommandStartsAndContinuesARun) {
     const std::string run = SmallWorld::get().fresh("continued");
-    const auto first = run_hooked_program(2, train_arguments(run, steps, {"--continue"}),
-                                          {{"LOCKSTEP_TEST_KILL", "1:update:9"}});
+    // Steps that wait for generation 6: else step 9 may be there first.
+    const auto first =
+        run_hooked_program(2, train_arguments(run, steps, {"--continue", "--sync-checkpoints"}),
+                           {{"LOCKSTEP_TEST_KILL", "1:update:9"}});
     ASSERT_EQ(first.exit_code, 137) << first.err;
     const auto second = run_lockstep_program(3, train_arguments(run, steps, {"--continue"}));
     ASSERT_EQ(second.exit_code, 0) << second.err;
