@@ -33,7 +33,7 @@ Digest digest_of_file(const std::filesystem::path& path) {
 /// fingerprints.json and its record of the other files; @throws Error{corrupt_data}.
 json read_fingerprints(const std::filesystem::path& directory) {
     const std::filesystem::path path = directory / "fingerprints.json";
-    return json::parse(unseal_json(read_file(path), path.string()));
+    return unseal_json_object(read_file(path), path.string());
 }
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what) {
@@ -110,7 +110,7 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
         }
     }
     const std::filesystem::path metadata = directory / "metadata.json";
-    const json meta = json::parse(unseal_json(read_file(metadata), metadata.string()));
+    const json meta = unseal_json_object(read_file(metadata), metadata.string());
     const json expected = metadata_of(plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()});
     for (const char* field :
          {"format", "plan_format_version", "options", "algorithms", "counts", "seed", "sources"}) {

@@ -10,6 +10,7 @@ packages=(
     libpcre2-dev libsentencepiece-dev zlib1g-dev libzstd-dev libsnappy-dev
     libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
     python3 python3-numpy python3-h5py fortunes fortunes-min
+    iproute2 procps
 )
 
 if ! command -v apt-get >/dev/null 2>&1; then
@@ -20,7 +21,7 @@ This distribution has no apt-get. Install these, under the names your distributi
   spdlog, CLI11, nlohmann-json, simdjson, xxHash, OpenSSL, PCRE2, SentencePiece, zlib, zstd, Snappy
   GoogleTest and GoogleMock, RapidCheck, Google Benchmark
   Python 3 with NumPy and h5py (tests, and the Python reader of plans), the fortune files (the quick start's texts)
-  Node.js >= 18 with npm (tests of tokenizers)
+  Node.js >= 18 with npm (tests of tokenizers), iproute2 and procps (tests across hosts)
 TEXT
     exit 78
 fi

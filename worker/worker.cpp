@@ -208,6 +208,7 @@ void Worker::start(const std::optional<Manifest>& generation, const std::filesys
         s.weights_changed();
         return;
     }
+    if (hooks.on_phase) hooks.on_phase("load", generation->step);
     together(s.comm, "loading the generation", [&] {
         const GenerationReader reader = GenerationReader::open(run, *generation);
         if (generation->state_elements != s.model.trainable_layout().size()) {

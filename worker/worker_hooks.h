@@ -19,7 +19,8 @@
 namespace lockstep {
 
 struct WorkerHooks {
-    /// Entered a phase of a step: "forward", "exchange", "update", "all-gather", "save".
+    /// Entered a phase of a step: "forward", "exchange", "update", "all-gather", "save"; or "load", the
+    /// generation of that step.
     std::function<void(std::string_view phase, std::uint64_t step)> on_phase;
     /// Which packs (indices into slice.pack) this rank is about to compute.
     std::function<void(const PlanSlice& slice, std::uint64_t step, std::vector<std::size_t>& packs)> on_packs;

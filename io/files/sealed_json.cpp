@@ -24,7 +24,7 @@ std::string seal_json(std::string_view json_object) {
     return body.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-std::string unseal_json(std::string_view text, const std::string& origin) {
+nlohmann::json unseal_json_object(std::string_view text, const std::string& origin) {
     json body = json::parse(text, nullptr, false);
     if (!body.is_object()) throw Error(ErrorCode::corrupt_data, "'" + origin + "' is not a JSON object");
     if (!body.contains("digest") || !body["digest"].is_string()) {
@@ -39,7 +39,11 @@ std::string unseal_json(std::string_view text, const std::string& origin) {
                                                  ", expected " + found.substr(0, 64) +
                                                  " as it says; restore it from a copy");
     }
-    return body.dump();
+    return body;
+}
+
+std::string unseal_json(std::string_view text, const std::string& origin) {
+    return unseal_json_object(text, origin).dump();
 }
 
 }  // namespace lockstep

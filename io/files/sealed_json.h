@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -17,5 +18,7 @@ std::string seal_json(std::string_view json_object);
 /// Checks the digest and returns the object without it, in canonical form.
 /// @throws Error{corrupt_data} naming `origin`: not an object, no digest, or another one.
 std::string unseal_json(std::string_view text, const std::string& origin);
+/// The same as a value: a long plan's fingerprints are megabytes, which are then read once.
+nlohmann::json unseal_json_object(std::string_view text, const std::string& origin);
 
 }  // namespace lockstep

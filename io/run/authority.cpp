@@ -9,8 +9,9 @@ namespace lockstep {
 namespace {
 
 constexpr std::array<std::string_view, 3> folders_without = {"abandoned", "heartbeat", "logs"};
-constexpr std::array<std::string_view, 6> files_without = {
-    "LOCK", "generations.jsonl", "heartbeat.json", "metrics.jsonl", "stats.json", "supervisor.json"};
+constexpr std::array<std::string_view, 7> files_without = {
+    "LOCK",          "generations.jsonl", "heartbeat.json", "leftovers.json",
+    "metrics.jsonl", "stats.json",        "supervisor.json"};
 
 template <class List>
 bool is_one_of(const List& list, const std::filesystem::path& name) {

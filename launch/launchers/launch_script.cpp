@@ -97,14 +97,16 @@ std::string supervised_line(const LaunchRequest& r) {
 /// The part every shell script shares: start, pass the notice on, and give back the code.
 /// bash's wait returns early when a trapped signal comes, so it is asked again while the job lives, and
 /// after.
-std::string body(const LaunchRequest& r, const std::string& requeue) {
+/// @param timer  before the supervised command: what keeps the time where the system does not.
+std::string body(const LaunchRequest& r, const std::string& requeue, const std::string& timer = {}) {
     std::string text =
         "set -u\n" + settings(r) +
         "\njob=\nasked=\n"
         "# The notice before the limit, and the system's own end: all ranks commit and stop, code 75.\n"
         "stop() { asked=1; test -n \"$job\" && kill -USR1 \"$job\" 2>/dev/null; }\n" +
-        (requeue.empty() ? "trap stop USR1 TERM\n" : "ended=\ntrap stop USR1\ntrap 'ended=1; stop' TERM\n") +
-        supervised_line(r) +
+        (requeue.empty() ? "trap stop USR1 TERM HUP\n"
+                         : "ended=\ntrap stop USR1\ntrap 'ended=1; stop' TERM HUP\n") +
+        timer + supervised_line(r) +
         " &\njob=$!\n"
         "# Asked before it had a number.\n"
         "test -z \"$asked\" || stop\n"
@@ -135,15 +137,20 @@ std::string slurm_script(const LaunchRequest& r) {
            body(r, "scontrol requeue \"$SLURM_JOB_ID\"");
 }
 
+/// Words that give a command its notice, and are gone when it is; signals and code pass through.
+std::string timer(const LaunchRequest& r) {
+    return "timeout --foreground --preserve-status --signal=USR1 " +
+           number(limit_minutes(r) * 60 - r.notice_seconds) + " ";
+}
+
 std::string pbs_script(const LaunchRequest& r) {
     const int cores = r.ranks_per_node * r.threads_per_rank;
     return "#!/bin/bash\n#PBS -N " + r.job_name + "\n#PBS -l select=" + number(r.nodes) +
            ":ncpus=" + number(cores) + ":mpiprocs=" + number(r.ranks_per_node) +
            ":ompthreads=" + number(r.threads_per_rank) + "\n#PBS -l walltime=" + r.time_limit +
-           "\n#PBS -r y\n#PBS -j oe\ncd \"$PBS_O_WORKDIR\"\n" +
-           // PBS gives no notice of its own, so the script keeps the time.
-           "( sleep " + number(limit_minutes(r) * 60 - r.notice_seconds) + " && kill -USR1 $$ ) &\n" +
-           body(r, "qsub \"$0\"");
+           "\n#PBS -r y\n#PBS -j oe\ncd \"$PBS_O_WORKDIR\"\n"
+           "# PBS gives no notice of its own.\n" +
+           body(r, "qsub \"$0\"", timer(r));
 }
 
 std::string lsf_script(const LaunchRequest& r) {
@@ -162,8 +169,12 @@ std::string lsf_script(const LaunchRequest& r) {
 std::string flux_script(const LaunchRequest& r) {
     return "#!/bin/bash\n#flux: --job-name=" + r.job_name + "\n#flux: -N " + number(r.nodes) +
            "\n#flux: -n " + number(ranks(r)) + "\n#flux: -c " + number(r.threads_per_rank) + "\n#flux: -t " +
-           number(limit_minutes(r)) + "m\n#flux: --signal=USR1@" + number(r.notice_seconds) +
-           "s\n#flux: --output={{name}}-{{id}}.out\n" + body(r, "flux batch \"$0\"");
+           number(limit_minutes(r)) +
+           "m\n#flux: --output={{name}}-{{id}}.out\n"
+           "# Before 2025 Flux gave its notice (--signal) to jobs alone, not to the script of a batch "
+           "job.\n" +
+           // Inside a batch job, flux means the instance that ends with it.
+           body(r, "flux --parent batch \"$0\"", timer(r));
 }
 
 std::string yaml_quoted(const std::string& text) {

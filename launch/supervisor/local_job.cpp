@@ -56,7 +56,11 @@ std::filesystem::path quarantine_generation(const std::filesystem::path& run, st
     return to;
 }
 
-LocalJob::LocalJob(LocalJobOptions options) : options_(std::move(options)) {
+LocalJob::LocalJob(LocalJobOptions options) : options_(std::move(options)), leftovers_(options_.command.run) {
+    if (const std::size_t swept = leftovers_.sweep(); swept > 0) {
+        say("removed " + std::to_string(swept) +
+            " shared-memory segment(s) and session folder(s) that a supervisor left when it was killed");
+    }
     if (options_.hosts.empty()) return;
     if (!options_.command.launcher) {
         throw Error(ErrorCode::invalid_argument,
@@ -122,10 +126,8 @@ void LocalJob::ask_to_stop() {
 void LocalJob::end() {
     leftovers_.note(descendants_of(getpid()));
     const std::vector<pid_t> left = processes_.kill_all();
-    if (left.empty()) {
-        leftovers_.sweep();
-        return;
-    }
+    leftovers_.sweep();
+    if (left.empty()) return;
     std::string ids;
     for (const pid_t process : left) ids += (ids.empty() ? "" : ", ") + std::to_string(process);
     say("processes " + ids +

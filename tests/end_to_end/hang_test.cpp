@@ -43,6 +43,31 @@ TEST(HangTest, AStoppedRankIsNamedWithHostStepPhaseAndPack) {
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
 }
 
+// It is alive and its heartbeat goes on; only its progress does not.
+TEST(HangTest, ARankThatLoopsIsNamedWithStepAndPhase) {
+    const std::string run = SmallWorld::get().fresh("looping");
+    const auto looping = run_hooked_program(3, train_arguments(run, steps, {"--hang-timeout", "2"}),
+                                            {{"LOCKSTEP_TEST_LINGER", "1:update:8"}});
+    EXPECT_EQ(looping.exit_code, 76) << looping.err;
+    EXPECT_THAT(looping.err, testing::ContainsRegex("not complete after 2 s; not heard from rank 1 on host "
+                                                    "[^ ]+, last in step 8, update"));
+    const auto resumed =
+        run_lockstep_program(2, {"resume", run, "--steps", std::to_string(steps), "--quiet"});
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+}
+
+// Nobody waits for it but its own watch.
+TEST(HangTest, ALoopInAWorldOfOneIsNamedToo) {
+    const auto looping = run_hooked_program(
+        0, train_arguments(SmallWorld::get().fresh("looping"), steps, {"--hang-timeout", "2"}),
+        {{"LOCKSTEP_TEST_LINGER", "0:update:8"}});
+    EXPECT_EQ(looping.exit_code, 76) << looping.err;
+    EXPECT_THAT(looping.err,
+                testing::ContainsRegex("rank 0 on host [^ ]+, last in step 8, update: no progress "
+                                       "within --hang-timeout"));
+}
+
 /// A plan folder of which a file never ends: whoever reads it waits for a writer that does not come.
 std::string plan_that_hangs() {
     const std::string plan = SmallWorld::get().fresh("plan");
@@ -88,8 +113,10 @@ TEST(HangTest, ARankThatNeverJoinsEndsTheJob) {
 
 TEST(ContinueTest, TheSameTrainCommandStartsAndContinuesARun) {
     const std::string run = SmallWorld::get().fresh("continued");
-    const auto first = run_hooked_program(2, train_arguments(run, steps, {"--continue"}),
-                                          {{"LOCKSTEP_TEST_KILL", "1:update:9"}});
+    // Steps that wait for generation 6: else step 9 may be there first.
+    const auto first =
+        run_hooked_program(2, train_arguments(run, steps, {"--continue", "--sync-checkpoints"}),
+                           {{"LOCKSTEP_TEST_KILL", "1:update:9"}});
     ASSERT_EQ(first.exit_code, 137) << first.err;
     const auto second = run_lockstep_program(3, train_arguments(run, steps, {"--continue"}));
     ASSERT_EQ(second.exit_code, 0) << second.err;

@@ -3,10 +3,13 @@
 // LOCKSTEP_TEST_KILL=RANK:PHASE:STEP     SIGKILL this rank when it enters the phase of that step (PHASE may
 //                                        also be a point of the commit path, "shard:written", with STEP
 //                                        counted in commits from 0).
+// LOCKSTEP_TEST_CRASH=RANK:PHASE:STEP    SIGSEGV in this rank when it enters the phase of that step; "load"
+// is
+//                                        of the generation of that step.
 // LOCKSTEP_TEST_STOP=RANK:STEP           SIGUSR1 to this rank when it begins the step.
 // LOCKSTEP_TEST_FREEZE=RANK:PHASE:STEP   SIGSTOP to this rank when it enters the phase of that step, or with
 //                                        PHASE "pack" its first pack; its heartbeat says so by then.
-// LOCKSTEP_TEST_LINGER=RANK:PHASE:STEP   this rank stays in the phase until a signal ends it.
+// LOCKSTEP_TEST_LINGER=RANK:PHASE:STEP   this rank goes round and round in the phase until a signal ends it.
 // LOCKSTEP_TEST_ONCE=FILE                kill, freeze and linger only while this file does not exist; then it
 //                                        does, made a moment before.
 // LOCKSTEP_TEST_SLOW=RANK:POINT:COUNT    this rank's disk takes a second at that point of the commit path.
@@ -157,7 +160,15 @@ void install_linger(const std::string& spec, WorkerHooks& hooks) {
     if (!place.here) return;
     hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
         if (at != place.name || now != place.number || !first_time()) return;
-        for (;;) pause();
+        for (volatile std::uint64_t rounds = 0;;) rounds = rounds + 1;
+    };
+}
+
+void install_crash(const std::string& spec, WorkerHooks& hooks) {
+    const Place place = place_of(spec);
+    if (!place.here) return;
+    hooks.on_phase = [=](std::string_view at, std::uint64_t now) {
+        if (at == place.name && now == place.number) raise(SIGSEGV);
     };
 }
 
@@ -237,6 +248,7 @@ int main(int argc, char** argv) {
     ensure_blas_core_type(argv);
     WorkerHooks hooks;
     if (const std::string spec = variable("LOCKSTEP_TEST_KILL"); !spec.empty()) install_kill(spec, hooks);
+    if (const std::string spec = variable("LOCKSTEP_TEST_CRASH"); !spec.empty()) install_crash(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_STOP"); !spec.empty()) install_stop(spec, hooks);
     if (const std::string spec = variable("LOCKSTEP_TEST_FAIL"); !spec.empty()) install_failure(spec);
     if (const std::string spec = variable("LOCKSTEP_TEST_SLOW"); !spec.empty()) install_slowness(spec);

@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "tests/end_to_end/small_world.h"
 
@@ -102,6 +104,29 @@ TEST(SupervisorTest, ACrashLoopEnds) {
     EXPECT_EQ(report_of(run)["attempts"].size(), 3U);
 }
 
+// Its bytes are sound, so nobody but the supervisor can find that no process survives it.
+TEST(SupervisorTest, AGenerationThatEveryStartDiesOfIsQuarantined) {
+    const std::string run = SmallWorld::get().fresh("poisoned");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 12)).exit_code, 0);
+    const auto result = run_lockstep_program(
+        0, supervised(2, {"--back-off", "0"}, {"resume", run, "--steps", std::to_string(steps), "--quiet"}),
+        {{"LOCKSTEP_TEST_CRASH", "1:load:12"}});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const std::string aside = run + "/abandoned/quarantined-step-00000012";
+    EXPECT_THAT(result.err, testing::HasSubstr("3 times in a row, always on generation 12; it is moved to '" +
+                                               aside + "', the one before is used"));
+    EXPECT_TRUE(std::filesystem::exists(aside + "/manifest.json"));
+    const auto report = report_of(run);
+    ASSERT_TRUE(report.is_object());
+    std::vector<int> codes;
+    for (const auto& attempt : report["attempts"]) codes.push_back(attempt["exit_code"]);
+    EXPECT_THAT(codes, testing::ElementsAre(139, 139, 139, 0));
+    EXPECT_EQ(report["quarantined"], nlohmann::json::array({aside}));
+    EXPECT_THAT(result.err, testing::HasSubstr("steps 6 to 20"));
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+    EXPECT_EQ(run_lockstep_program(0, {"verify", run}).exit_code, 0);
+}
+
 TEST(SupervisorTest, AnErrorOfTheUserIsNotRestarted) {
     const std::string run = SmallWorld::get().fresh("wrong");
     const auto result =
@@ -169,6 +194,38 @@ TEST(SupervisorTest, AKillInsideACommitIsHealedToo) {
     ASSERT_EQ(result.exit_code, 0) << result.err;
     EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
     EXPECT_EQ(report_of(run)["restarts"], 1);
+}
+
+/// Shared memory and session folders that the run's record of leftovers names, as far as they are there.
+std::vector<std::string> leftovers_of(const nlohmann::json& record) {
+    std::vector<std::string> found;
+    for (const auto& entry : record.value("left", nlohmann::json::array())) {
+        if (std::filesystem::exists(entry[0].get<std::string>())) found.push_back(entry[0]);
+    }
+    return found;
+}
+
+TEST(SupervisorTest, WhatAKilledSupervisorLeftIsSweptByTheNextOne) {
+    const std::string run = SmallWorld::get().fresh("orphaned");
+    const std::vector<std::string> arguments = supervised(2, {}, train_arguments(run, steps));
+    const auto killed = run_meanwhile(
+        "soon 'test -L $run-once'; soon 'test -s $run/leftovers.json'; kill -KILL $p", run,
+        program(arguments), {{"LOCKSTEP_TEST_LINGER", "0:update:8"}, {"LOCKSTEP_TEST_ONCE", run + "-once"}});
+    EXPECT_EQ(killed.exit_code, 137) << killed.err;
+    // Its ranks notice by themselves that mpirun is gone.
+    for (int look = 0; look < 100 && !survivors(run).empty(); ++look) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_EQ(survivors(run), "");
+    const auto record = nlohmann::json::parse(std::ifstream(run + "/leftovers.json"), nullptr, false);
+    ASSERT_TRUE(record.is_object());
+    ASSERT_THAT(leftovers_of(record), testing::Not(testing::IsEmpty()));
+    const auto again = run_lockstep_program(0, arguments);
+    ASSERT_EQ(again.exit_code, 0) << again.err;
+    EXPECT_THAT(again.err, testing::HasSubstr("that a supervisor left when it was killed"));
+    EXPECT_THAT(leftovers_of(record), testing::IsEmpty());
+    EXPECT_FALSE(std::filesystem::exists(run + "/leftovers.json"));
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
 }
 
 // The user's other job has the run for longer than a start waits for it.

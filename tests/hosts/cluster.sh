@@ -17,10 +17,10 @@ cluster_fail() {
 
 cluster_needs() {
     local tool
-    for tool in unshare setpriv nsenter ip mpirun; do
-        command -v "$tool" >/dev/null || cluster_fail "no $tool; install util-linux, iproute2 and openmpi-bin"
+    for tool in unshare setpriv nsenter ip pgrep mpirun; do
+        command -v "$tool" >/dev/null || cluster_fail "no $tool; install util-linux, iproute2, procps and openmpi-bin"
     done
-    unshare --net --uts --mount --pid --fork --mount-proc true 2>/dev/null ||
+    "$here/can_make_hosts.sh" ||
         cluster_fail "this machine allows no namespaces (they need root); configure with -D$cluster_option=OFF"
 }
 
@@ -56,7 +56,9 @@ add_host() { # H
     local k=${1#h} switch
     switch=$(holder switch)
     hold "$1"
-    nsenter -t "$switch" -n ip link add "p$k" type veth peer name eth0 netns "$(holder "$1")"
+    # The same hardware address each time, as a real host has: the others remember it for many seconds.
+    nsenter -t "$switch" -n ip link add "p$k" type veth \
+        peer name eth0 address "02:00:00:00:00:$(printf %02x "$k")" netns "$(holder "$1")"
     nsenter -t "$switch" -n ip link set "p$k" master br0 up
     nsenter -t "$(holder "$1")" -n ip addr add "$net.$k/24" dev eth0
     nsenter -t "$(holder "$1")" -n ip link set eth0 up

@@ -4,8 +4,8 @@
 #flux: -n 32
 #flux: -c 2
 #flux: -t 750m
-#flux: --signal=USR1@300s
 #flux: --output={{name}}-{{id}}.out
+# Before 2025 Flux gave its notice (--signal) to jobs alone, not to the script of a batch job.
 set -u
 # Open MPI notices a host that is gone after 8 minutes unless told otherwise.
 export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=3
@@ -20,8 +20,8 @@ asked=
 stop() { asked=1; test -n "$job" && kill -USR1 "$job" 2>/dev/null; }
 ended=
 trap stop USR1
-trap 'ended=1; stop' TERM
-lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
+trap 'ended=1; stop' TERM HUP
+timeout --foreground --preserve-status --signal=USR1 44700 lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
 job=$!
 # Asked before it had a number.
 test -z "$asked" || stop
@@ -32,6 +32,6 @@ code=$?
 # Stopped and resumable: queue it again. The same command continues the run. Not what the
 # system ended: its user may have cancelled it, and what is to run again it queues itself.
 if [ "$code" -eq 75 ] && [ -z "$ended" ]; then
-    flux batch "$0"
+    flux --parent batch "$0"
 fi
 exit "$code"

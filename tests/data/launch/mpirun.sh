@@ -12,7 +12,7 @@ job=
 asked=
 # The notice before the limit, and the system's own end: all ranks commit and stop, code 75.
 stop() { asked=1; test -n "$job" && kill -USR1 "$job" 2>/dev/null; }
-trap stop USR1 TERM
+trap stop USR1 TERM HUP
 lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
 job=$!
 # Asked before it had a number.

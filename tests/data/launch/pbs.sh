@@ -5,7 +5,7 @@
 #PBS -r y
 #PBS -j oe
 cd "$PBS_O_WORKDIR"
-( sleep 44700 && kill -USR1 $$ ) &
+# PBS gives no notice of its own.
 set -u
 # Open MPI notices a host that is gone after 8 minutes unless told otherwise.
 export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=3
@@ -20,8 +20,8 @@ asked=
 stop() { asked=1; test -n "$job" && kill -USR1 "$job" 2>/dev/null; }
 ended=
 trap stop USR1
-trap 'ended=1; stop' TERM
-lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
+trap 'ended=1; stop' TERM HUP
+timeout --foreground --preserve-status --signal=USR1 44700 lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
 job=$!
 # Asked before it had a number.
 test -z "$asked" || stop

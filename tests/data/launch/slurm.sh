@@ -22,7 +22,7 @@ asked=
 stop() { asked=1; test -n "$job" && kill -USR1 "$job" 2>/dev/null; }
 ended=
 trap stop USR1
-trap 'ended=1; stop' TERM
+trap 'ended=1; stop' TERM HUP
 lockstep run -- mpirun -n 32 --map-by ppr:8:node:PE=2 --bind-to core lockstep train -p /runs/plan -d 'web=/runs/web corpus.h5' -m tiny -o /runs/a --threads 2 &
 job=$!
 # Asked before it had a number.

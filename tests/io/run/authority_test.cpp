@@ -11,7 +11,7 @@ TEST(AuthorityTest, WhatARunFollowsFromIsTold) {
         EXPECT_TRUE(has_authority(place)) << place;
     }
     for (const char* place :
-         {"LOCK", "metrics.jsonl", "generations.jsonl", "heartbeat.json", "supervisor.json",
+         {"LOCK", "metrics.jsonl", "generations.jsonl", "heartbeat.json", "leftovers.json", "supervisor.json",
           "run/supervisor.json", "plan/stats.json", "heartbeat/rank-00001.json", "logs/rank-00000.log",
           "abandoned/step-00000006/x"}) {
         EXPECT_FALSE(has_authority(place)) << place;

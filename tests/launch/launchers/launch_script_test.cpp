@@ -72,42 +72,89 @@ TEST_P(LaunchScriptTest, ShellsReadIt) {
 INSTANTIATE_TEST_SUITE_P(Systems, LaunchScriptTest, testing::ValuesIn(systems),
                          [](const auto& name) { return std::string(name.param.name); });
 
-/// A script for slurm with a job that waits for a notice, and a scontrol that notes what it is told.
+/// A script run with a job that waits for a notice, and commands of the batch system that note what they are
+/// told.
 struct StoppedScript {
     TemporaryDirectory folder;
     int exit_code = 0;
+    std::string queued_again;  ///< Words of the command that did it; empty: none was called.
 
-    explicit StoppedScript(const std::string& signal) {
-        LaunchRequest request = request_for("slurm");
+    /// @param signal  to the script once its job runs; empty: it is left to its own notice, after a second.
+    StoppedScript(const char* system, const std::string& signal) {
+        LaunchRequest request = request_for(system);
         request.lockstep = (folder / "job").string();
-        folder.write("job", "#!/bin/sh\ntrap 'exit 75' USR1\n: > " + (folder / "ready").string() +
-                                "\nwhile :; do sleep 0.05; done\n");
-        folder.write("bin/scontrol", "#!/bin/sh\necho \"$@\" > " + (folder / "requeued").string() + "\n");
+        if (signal.empty()) {
+            request.time_limit = "0:01:00";
+            request.notice_seconds = 59;
+        }
+        folder.write("job", "#!/bin/sh\ntrap 'exit 75' USR1\n: > ready\nwhile :; do sleep 0.05; done\n");
+        for (const char* name : {"scontrol", "qsub", "flux"}) {
+            folder.write(std::string("bin/") + name, "#!/bin/sh\necho ${0##*/} \"$@\" > queued\n");
+        }
         folder.write("script", launch_script(request));
+        const std::string strike =
+            signal.empty() ? "" : "until test -e ready; do sleep 0.05; done; kill -" + signal + " $p; ";
         const auto result = test::run_program(
             {"sh", "-c",
-             "chmod +x job bin/scontrol; PATH=$PWD/bin:$PATH SLURM_JOB_ID=42 bash ./script & p=$!; "
-             "while ! test -e ready; do sleep 0.05; done; kill -" +
-                 signal +
-                 " $p; wait $p; code=$?; "
-                 "while kill -0 $p 2>/dev/null; do wait $p; code=$?; done; exit $code"},
+             "chmod +x job bin/*; export PATH=$PWD/bin:$PATH SLURM_JOB_ID=42 PBS_O_WORKDIR=$PWD; "
+             "bash ./script & p=$!; " +
+                 strike +
+                 "wait $p; code=$?; while kill -0 $p 2>/dev/null; do wait $p; code=$?; done; exit $code"},
             {}, folder.path());
         exit_code = result.exit_code;
+        if (std::filesystem::exists(folder / "queued")) queued_again = folder.read("queued");
+    }
+
+    /// Processes that were started in the script's folder and are still there.
+    int left() const {
+        int found = 0;
+        std::error_code gone;
+        for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+            if (std::filesystem::read_symlink(entry.path() / "cwd", gone) == folder.path()) ++found;
+        }
+        return found;
     }
 };
 
+struct Requeue {
+    const char* system;
+    const char* command;  ///< That queues the job again; empty: none, or the system itself goes by the code.
+};
+
+class StoppedScriptTest : public testing::TestWithParam<Requeue> {};
+
 // The shell part does what it says: a notice reaches the job, its code comes back, and 75 queues again.
-TEST(LaunchScriptBehaviourTest, ANoticeIsPassedOnAndCode75QueuesAgain) {
-    const StoppedScript script("USR1");
+TEST_P(StoppedScriptTest, ANoticeIsPassedOnAndCode75QueuesAgain) {
+    const StoppedScript script(GetParam().system, "USR1");
     EXPECT_EQ(script.exit_code, 75);
-    EXPECT_EQ(script.folder.read("requeued"), "requeue 42\n");
+    EXPECT_EQ(script.queued_again, GetParam().command);
+    EXPECT_EQ(script.left(), 0);
 }
 
-// Or a job cancelled by its user would come back.
-TEST(LaunchScriptBehaviourTest, WhatTheSystemEndsIsNotQueuedAgain) {
-    const StoppedScript script("TERM");
-    EXPECT_EQ(script.exit_code, 75);
-    EXPECT_FALSE(std::filesystem::exists(script.folder / "requeued"));
+// Or a job cancelled by its user would come back. Flux cancels with HUP.
+TEST_P(StoppedScriptTest, WhatTheSystemEndsIsNotQueuedAgain) {
+    for (const char* signal : {"TERM", "HUP"}) {
+        const StoppedScript script(GetParam().system, signal);
+        EXPECT_EQ(script.exit_code, 75);
+        EXPECT_EQ(script.queued_again, "");
+        EXPECT_EQ(script.left(), 0);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Systems, StoppedScriptTest,
+                         testing::Values(Requeue{"mpirun", ""}, Requeue{"slurm", "scontrol requeue 42\n"},
+                                         Requeue{"pbs", "qsub ./script\n"}, Requeue{"lsf", ""},
+                                         Requeue{"flux", "flux --parent batch ./script\n"}),
+                         [](const auto& system) { return std::string(system.param.system); });
+
+// Where the system tells the script nothing before the limit, and nothing of it outlives the job.
+TEST(LaunchScriptBehaviourTest, AScriptThatKeepsTheTimeStopsTheJobItself) {
+    for (const char* system : {"pbs", "flux"}) {
+        const StoppedScript script(system, "");
+        EXPECT_EQ(script.exit_code, 75) << system;
+        EXPECT_NE(script.queued_again, "") << system;
+        EXPECT_EQ(script.left(), 0) << system;
+    }
 }
 
 TEST(LaunchScriptTextTest, ThreadsGivenAsOneWordAreNotGivenTwice) {
