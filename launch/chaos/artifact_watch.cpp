@@ -1,6 +1,8 @@
 #include "launch/chaos/artifact_watch.h"
 
 #include <algorithm>
+#include <cctype>
+#include <span>
 
 #include "coordinator/distribution.h"
 #include "coordinator/plan_file.h"
@@ -27,6 +29,26 @@ bool lies_in(const fs::path& file, const fs::path& folder) {
 
 bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
+}
+
+/// What in a file an error may be about.
+constexpr const char* objects[] = {
+    "attribute", "begins with", "bytes",     "column",      "digest",    "field",   "file is", "format",
+    "holds",     "is no JSON",  "is plan",   "JSON object", "ledger",    "lengths", "of step", "revision",
+    "settings",  "shard '",     "structure", "such file",   "tokenizer", "version"};
+/// How it tells what should be there; of versions, which ones can be read.
+constexpr const char* expectations[] = {"expected", "reads up to", "reads version"};
+
+bool contains_any(const std::string& text, std::span<const char* const> parts) {
+    return std::any_of(parts.begin(), parts.end(), [&](const char* part) { return contains(text, part); });
+}
+
+/// "lengths.jsonl:12: …"
+bool leads_to_a_line(const std::string& text, const fs::path& file) {
+    const std::string name = file.filename().string() + ":";
+    const std::size_t at = text.find(name);
+    return at != std::string::npos && at + name.size() < text.size() &&
+           std::isdigit(static_cast<unsigned char>(text[at + name.size()])) != 0;
 }
 
 /// The documented kind (2: a sound file of another kind than asked for). Empty, or what is wrong with it.
@@ -162,7 +184,8 @@ void ArtifactWatch::require_sound(const Observation& seen) {
 }
 
 /// What a user can act on: one line that leads to the file, by its own name or that of a file or folder that
-/// names it, and tells a digest beside the one expected. Empty, or what is wrong with it.
+/// names it, to what in it is wrong, and tells what was found beside what was expected. Empty, or what is
+/// wrong with it.
 std::string ArtifactWatch::unclear(const std::string& text, const fs::path& file) const {
     if (contains(text, "\n")) return "an error of several lines: " + text;
     if (text.size() < 20 || text.size() > 2000) return "an error nobody can use: " + text;
@@ -182,8 +205,10 @@ std::string ArtifactWatch::unclear(const std::string& text, const fs::path& file
     if (const auto plan = plan_of(file))
         leads_there = leads_there || contains(text, places_.plans[*plan].string() + "'");
     if (!leads_there) return "an error that does not lead to the file: " + text;
-    if (contains(text, "digest") && !contains(text, "no digest") && !contains(text, "expected"))
-        return "a digest without the one expected: " + text;
+    if (leads_to_a_line(text, file))
+        return "";  // What does not read as a line is shown; all lines are alike.
+    if (!contains_any(text, objects)) return "an error that does not name what in the file is wrong: " + text;
+    if (!contains_any(text, expectations)) return "an error without what was expected: " + text;
     return "";
 }
 
@@ -343,6 +368,7 @@ const ArtifactWatch::Observation& ArtifactWatch::before(const fs::path& file) co
 /// What was taken for right and is not as it was written; or nothing.
 std::string ArtifactWatch::different(const Observation& sound, const Observation& seen) const {
     for (const auto& [what, value] : seen.said) {
+        if (what == "record" && seen.refused.contains("resume")) continue;  // Read, and nothing done by it.
         const auto& written = what.starts_with("state of") ? generations_ : sound.said;
         const auto found = written.find(what);
         if (found == written.end() || found->second != value) return what;
