@@ -32,10 +32,11 @@ bool contains(const std::string& text, const std::string& part) {
 }
 
 /// What in a file an error may be about.
-constexpr const char* objects[] = {
-    "attribute", "begins with", "bytes",     "column",      "digest",    "field",   "file is", "format",
-    "holds",     "is no JSON",  "is plan",   "JSON object", "ledger",    "lengths", "of step", "revision",
-    "settings",  "shard '",     "structure", "such file",   "tokenizer", "version"};
+constexpr const char* objects[] = {"attribute",  "begins with", "bytes",       "column",  "digest",
+                                   "field",      "fingerprint", "file is",     "format",  "holds",
+                                   "is no JSON", "is plan",     "JSON object", "ledger",  "lengths",
+                                   "of step",    "revision",    "settings",    "shard '", "structure",
+                                   "such file",  "tokenizer",   "version"};
 /// How it tells what should be there; of versions, which ones can be read.
 constexpr const char* expectations[] = {"expected", "reads up to", "reads version"};
 

@@ -107,6 +107,10 @@ TEST_F(RevisionTest, AnExcludedStepIsPassedOverAndNumbersStay) {
         EXPECT_EQ(metrics["targets"], 0);
         EXPECT_TRUE(metrics["loss"].is_null());
     }
+    const json damage =
+        run_json({"chaos", "--corrupt", "40", "--seed", "1", "-o", world().fresh("corrupt"), "--", run});
+    EXPECT_TRUE(damage["failures"].empty()) << damage.dump();
+    EXPECT_GT(damage["outcomes"].value("refused", 0), 5) << damage.dump();
 }
 
 TEST_F(RevisionTest, WhatRewritesTheTrainedPastIsRefusedAndNamed) {

@@ -19,6 +19,7 @@
 #include "io/files/atomic_file.h"
 #include "launch/chaos/artifact_mutator.h"
 #include "launch/chaos/artifact_watch.h"
+#include "launch/chaos/column_copy.h"
 #include "tests/coordinator/small_artifacts.h"
 #include "tests/support/temporary_directory.h"
 
@@ -119,6 +120,41 @@ TEST(CorruptionTest, NothingDamagedIsTakenForWhatWasNamed) {
             outcomes["refused"] + outcomes["refused by verify alone"] + outcomes["fallen back"];
         EXPECT_GT(noticed, static_cast<int>(cases / 4 * 3)) << "the harness damages what is read";
         EXPECT_GT(outcomes["fallen back"], 0);
+    }
+}
+
+/// Two whole samples of one length change places in a plan whose digests then fit again.
+void exchange_samples(const fs::path& file) {
+    ColumnCopy plan = take_apart(file);
+    const auto column = [&]<class T>(const std::string& name, T) {
+        const auto found = std::find_if(plan.columns.begin(), plan.columns.end(),
+                                        [&](const ColumnCopy::Column& c) { return c.name == name; });
+        return std::span(reinterpret_cast<T*>(found->bytes.data()), found->bytes.size() / sizeof(T));
+    };
+    const auto sample = column("/segment_sample", std::uint32_t{});
+    const auto tokens = column("/segment_tokens", std::uint32_t{});
+    const auto offset = column("/segment_offset", std::uint32_t{});
+    for (std::size_t a = 0; a < sample.size(); ++a) {
+        for (std::size_t b = a + 1; b < sample.size(); ++b) {
+            if (tokens[a] != tokens[b] || offset[a] + offset[b] != 0 || sample[a] == sample[b]) continue;
+            std::swap(sample[a], sample[b]);
+            put_together(plan, file);
+            return;
+        }
+    }
+    FAIL() << "no two samples are of one length";
+}
+
+TEST(CorruptionTest, APlanOfSoundDigestsAndOtherOrderIsServedToNobody) {
+    const TemporaryDirectory directory;
+    const Ground ground(directory / "revised", 1, Revised::yes);
+    for (const char* folder : {"plan", "revision"}) {
+        const fs::path file = directory / "revised" / folder / "plan.h5";
+        exchange_samples(file);
+        const DamageVerdict verdict = ground.watch().judge(file, true);
+        EXPECT_EQ(verdict.outcome, DamageOutcome::refused) << verdict.text;
+        ground.restore(file);
+        EXPECT_EQ(ground.watch().judge(file, false).outcome, DamageOutcome::unchanged);
     }
 }
 

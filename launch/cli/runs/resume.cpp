@@ -63,10 +63,11 @@ void find_resume_point(World& world, const TrainingArguments& arguments, ResumeP
     std::vector<std::string> rejected;
     point.generation = newest_valid_generation(run, rejected);
     if (!rejected.empty() && !point.generation) {
-        for (const std::string& reason : rejected) log_root(LogLevel::warning, reason);
-        throw Error(ErrorCode::corrupt_data, "none of the " + std::to_string(rejected.size()) +
-                                                 " committed generations of '" + run.string() +
-                                                 "' is valid; restore one from a copy, or start a new run");
+        for (std::size_t i = 1; i < rejected.size(); ++i) log_root(LogLevel::warning, rejected[i]);
+        throw Error(
+            ErrorCode::corrupt_data,
+            "none of the " + std::to_string(rejected.size()) + " committed generations of '" + run.string() +
+                "' is valid; restore one from a copy, or start a new run; the newest: " + rejected.front());
     }
     if (!rejected.empty()) {
         std::string reasons;
