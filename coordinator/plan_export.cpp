@@ -74,15 +74,8 @@ class HashedFile {
     std::uint64_t bytes_ = 0;
 };
 
-bool is_export(const std::filesystem::path& folder) {
-    std::error_code failure;
-    if (!std::filesystem::is_regular_file(folder / "index.json", failure)) return false;
-    const json index = json::parse(read_file(folder / "index.json"), nullptr, false);
-    return index.is_object() && index.contains("format") && index["format"] == export_format;
-}
-
 const FolderKind& exports() {
-    static const FolderKind kind{"an export of a plan", is_export, [](std::string_view name) {
+    static const FolderKind kind{"an export of a plan", is_plan_export, [](std::string_view name) {
                                      return name == "index.json" || name == "lockstep_plan.py" ||
                                             name.ends_with(".npy") ||
                                             (name.starts_with("step-") && name.ends_with(".npz")) ||
@@ -346,6 +339,13 @@ class Batch {
 };
 
 }  // namespace
+
+bool is_plan_export(const std::filesystem::path& folder) {
+    std::error_code failure;
+    if (!std::filesystem::is_regular_file(folder / "index.json", failure)) return false;
+    const json index = json::parse(read_file(folder / "index.json"), nullptr, false);
+    return index.is_object() && index.contains("format") && index["format"] == export_format;
+}
 
 std::string jsonl_line_of_pack(const BatchPlan& head, const PlanChunkColumns& chunk, std::uint64_t epoch,
                                std::uint64_t step, std::uint64_t pack, const std::vector<PlanInput>& inputs) {

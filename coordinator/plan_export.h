@@ -56,4 +56,7 @@ std::vector<ShardCounts> export_shards(const PlanFile& plan, const std::vector<P
                                        WorldSize world_size, const std::filesystem::path& folder,
                                        Overwrite overwrite);
 
+/// Whether a folder's index.json is an export's: only such a folder is replaced by another.
+bool is_plan_export(const std::filesystem::path& folder);
+
 }  // namespace lockstep

@@ -130,8 +130,8 @@ struct PlanFile::State {
         const auto compare = [&](const std::string& what, const Fingerprint& expected,
                                  const Fingerprint& recomputed) {
             if (expected == recomputed) return;
-            mismatch("fingerprint of the " + what + ": recorded " + expected.brief() + "…, its content has " +
-                     recomputed.brief() + "…");
+            mismatch("fingerprint of the " + what + ": its content has " + recomputed.brief() +
+                     "…, expected " + expected.brief() + "… as recorded");
         };
         compare("settings", stored.settings, found.settings);
         for (std::size_t e = 0; e < found.epochs.size(); ++e) {
@@ -186,7 +186,8 @@ struct PlanFile::State {
         const Fingerprint found = fingerprint_chunk(chunk);
         const Fingerprint& expected = head.fingerprints.chunks[index];
         if (found != expected) {
-            mismatch(steps + ": their leaf is " + found.brief() + "…, recorded is " + expected.brief() + "…");
+            mismatch("fingerprint of " + steps + ": their content has " + found.brief() + "…, expected " +
+                     expected.brief() + "… as recorded");
         }
         for (std::uint64_t s = 0; s < chunk.num_segments(); ++s) {
             const std::uint64_t last = std::uint64_t{chunk.segment_offset[s]} + chunk.segment_tokens[s];

@@ -41,6 +41,25 @@ json read_fingerprints(const std::filesystem::path& directory) {
                                              "; build the plan again or restore the folder from a copy");
 }
 
+/// The first place where two texts part, with a little before it: what differs may come late.
+[[noreturn]] void refuse_field(const std::filesystem::path& path, const std::string& field,
+                               const json& object, const json& expected) {
+    constexpr std::size_t shown = 80, before = 20;
+    const auto dumped = [](const json& value) {
+        return value.dump(-1, ' ', true, json::error_handler_t::replace);
+    };
+    const std::string found = object.contains(field) ? dumped(object[field]) : "missing";
+    const std::string wanted = dumped(expected);
+    std::size_t at = 0;
+    while (at < found.size() && at < wanted.size() && found[at] == wanted[at]) ++at;
+    const std::size_t begin = at > before ? at - before : 0;
+    const auto part = [&](const std::string& text) {
+        return (begin > 0 ? "…" : "") + text.substr(std::min(begin, text.size()), shown);
+    };
+    refuse(path,
+           "field '" + field + "' is " + part(found) + ", expected " + part(wanted) + " as plan.h5 says");
+}
+
 }  // namespace
 
 void check_fingerprints_file(const std::filesystem::path& directory, const BatchPlan& plan) {
@@ -48,10 +67,7 @@ void check_fingerprints_file(const std::filesystem::path& directory, const Batch
     const json expected = fingerprints_of(plan);
     for (const auto& [field, value] : expected.items()) {
         if (!found.contains(field) || found[field] != value) {
-            refuse(directory / "fingerprints.json",
-                   "field '" + field + "' is " +
-                       (found.contains(field) ? found[field].dump().substr(0, 80) : "missing") +
-                       ", plan.h5 says " + value.dump().substr(0, 80));
+            refuse_field(directory / "fingerprints.json", field, found, value);
         }
     }
 }
@@ -94,13 +110,16 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     const ColumnFile columns =
         ColumnFile::open(directory / "plan.h5", plan_format, plan_format_version, VerifyAtOpen::everything);
     if (files.value("plan.h5", "") != columns.digest_hex()) {
-        refuse(directory / "fingerprints.json", "it belongs to another plan.h5");
+        refuse(directory / "fingerprints.json",
+               "it belongs to another plan.h5 (" + files.value("plan.h5", "none") + "), expected " +
+                   columns.digest_hex() + ", the digest of the one beside it");
     }
     const std::filesystem::path jsonl = directory / "plan.jsonl";
     if (files.contains("plan.jsonl") != std::filesystem::exists(jsonl)) {
-        refuse(jsonl, files.contains("plan.jsonl")
-                          ? "the file is missing"
-                          : "the file does not belong to this plan, fingerprints.json does not name it");
+        refuse(jsonl,
+               files.contains("plan.jsonl")
+                   ? "the file is missing, expected as fingerprints.json names it"
+                   : "the file does not belong to this plan, expected only what fingerprints.json names");
     }
     if (files.contains("plan.jsonl")) {
         const std::string found = digest_of_file(jsonl).hex();
@@ -115,7 +134,7 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     for (const char* field :
          {"format", "plan_format_version", "options", "algorithms", "counts", "seed", "sources"}) {
         if (!meta.contains(field) || meta[field] != expected[field]) {
-            refuse(metadata, std::string("field '") + field + "' does not agree with plan.h5");
+            refuse_field(metadata, field, meta, expected[field]);
         }
     }
     const std::string problem = problem_of_tokenizer_records(meta, plan.sources.size());
@@ -123,16 +142,16 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     const std::filesystem::path stats = directory / "stats.json";
     const json found_stats = json::parse(read_file(stats), nullptr, false);
     const json expected_stats = stats_json(plan_stats(plan, {}));
-    if (!found_stats.is_object()) refuse(stats, "it is not a JSON object");
+    if (!found_stats.is_object()) refuse(stats, "it is no JSON, expected an object");
     for (const auto& [field, value] : expected_stats.items()) {
         if (!found_stats.contains(field) || found_stats[field] != value)
-            refuse(stats, "field '" + field + "' does not agree with plan.h5");
+            refuse_field(stats, field, found_stats, value);
     }
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         const std::string name = entry.path().filename().string();
         if (name != "plan.h5" && name != "plan.jsonl" && name != "fingerprints.json" &&
             name != "metadata.json" && name != "stats.json") {
-            refuse(entry.path(), "a plan folder holds no such file");
+            refuse(entry.path(), "a plan folder holds no such file, expected only those of the plan");
         }
     }
 }
@@ -142,9 +161,10 @@ namespace {
 void require_same(const std::string& what, const PlanSource& source, const Corpus& corpus,
                   const Fingerprint& expected, const Fingerprint& found, const char* advice) {
     if (expected == found) return;
-    throw Error(ErrorCode::fingerprint_mismatch,
-                "source '" + source.name + "': the plan was built for " + what + " " + expected.brief() +
-                    "…, '" + corpus.path().string() + "' has " + found.brief() + "…; " + advice);
+    throw Error(ErrorCode::fingerprint_mismatch, "source '" + source.name + "': '" + corpus.path().string() +
+                                                     "' has " + what + " " + found.brief() + "…, expected " +
+                                                     expected.brief() + "…, which the plan was built for; " +
+                                                     advice);
 }
 
 }  // namespace
@@ -160,8 +180,9 @@ std::vector<PlanSource> bind_sources(const BatchPlan& plan, const std::vector<Pl
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         const PlanSource& source = plan.sources[i];
         if (!inputs[i].corpus()) {
-            throw Error(ErrorCode::invalid_argument, "source '" + source.name + "': '" + inputs[i].name() +
-                                                         "' is a lengths file; training needs a corpus");
+            throw Error(ErrorCode::invalid_argument,
+                        "source '" + source.name + "': '" + inputs[i].name() +
+                            "' is a lengths file, expected what training needs, a corpus");
         }
         const Corpus& corpus = *inputs[i].corpus();
         if (!source.tokenizer.empty()) {

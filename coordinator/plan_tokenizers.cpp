@@ -63,10 +63,9 @@ void require_same_tokenizers(const std::filesystem::path& directory, const std::
         const std::string change =
             describe_change_since(recorded_tokenizer(directory, i), corpus->tokenizer().description_json);
         throw Error(ErrorCode::fingerprint_mismatch,
-                    "source '" + source.name + "': the plan was built for tokenizer " +
-                        source.tokenizer.brief() + "…, the corpus given has " +
-                        corpus->tokenizer().fingerprint.brief() + "…" +
-                        (change.empty() ? "" : " (" + change + ")") +
+                    "source '" + source.name + "': '" + corpus->path().string() + "' has tokenizer " +
+                        corpus->tokenizer().fingerprint.brief() + "…, expected " + source.tokenizer.brief() +
+                        "…, which the plan was built for" + (change.empty() ? "" : " (" + change + ")") +
                         "; ingest again with that tokenizer, or build a plan for this corpus");
     }
 }

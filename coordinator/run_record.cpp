@@ -1,5 +1,7 @@
 #include "coordinator/run_record.h"
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/version.h"
@@ -46,8 +48,11 @@ void add_totals(json& plan, const std::optional<PlanTotals>& totals) {
     plan["mean_context"] = totals->mean_context;
 }
 
+/// All of them or, in older runs, none.
 std::optional<PlanTotals> totals_in(const json& plan) {
-    if (!plan.contains("tokens")) return std::nullopt;
+    const char* const names[] = {"tokens", "pack_tokens_max", "segment_tokens_max", "mean_context"};
+    if (std::none_of(std::begin(names), std::end(names), [&](const char* n) { return plan.contains(n); }))
+        return std::nullopt;
     return PlanTotals{plan.at("tokens"), plan.at("pack_tokens_max"), plan.at("segment_tokens_max"),
                       plan.at("mean_context")};
 }
@@ -58,6 +63,15 @@ void read_revisions(const std::filesystem::path& run, std::vector<PlanInForce>& 
     try {
         const json object = json::parse(unseal_json(read_file(path), path.string()));
         require_format(object, revisions_format, revisions_format_version, path);
+        // Older files do not name the plan they begin with.
+        const std::string begun =
+            object.contains("plan") ? object["plan"].get<std::string>() : plans[0].plan.hex();
+        if (begun != plans[0].plan.hex()) {
+            throw Error(ErrorCode::fingerprint_mismatch,
+                        "'" + path.string() + "': field 'plan', which the run began with, is " +
+                            begun.substr(0, 64) + ", expected " + plans[0].plan.hex() +
+                            " as run.json says; put the run's own files back");
+        }
         for (const json& entry : object.at("revisions")) {
             PlanInForce plan;
             plan.from_step = entry.at("from_step");
@@ -141,6 +155,7 @@ void write_run_revisions(const std::filesystem::path& run, const std::vector<Pla
     const json object = {{"format", revisions_format},
                          {"format_version", revisions_format_version},
                          {"tool_version", tool_version},
+                         {"plan", plans[0].plan.hex()},
                          {"revisions", revisions}};
     write_file_atomically(revisions_path(run), seal_json(object.dump()), Overwrite::yes);
 }
@@ -175,7 +190,8 @@ RunRecord read_run_record(const std::filesystem::path& run) {
         if (object.contains("keep_every")) record.keep_every = object["keep_every"];
         record.keep = object.at("keep");
         if (record.keep < 2) {
-            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': keep is below 2");
+            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': field 'keep' is " +
+                                                     std::to_string(record.keep) + ", expected 2 or more");
         }
         record.plans.push_back({0, record.plan_path, record.plan, record.plan_totals});
         read_revisions(run, record.plans);
@@ -186,14 +202,16 @@ RunRecord read_run_record(const std::filesystem::path& run) {
 }
 
 void check_generation(const RunRecord& record, const Manifest& generation, const std::string& run) {
-    if (generation.cursor.plan == plan_behind(record.plans, generation.step).plan &&
-        generation.cursor.model == record.model && generation.cursor.numerics == record.numerics) {
-        return;
-    }
-    throw Error(ErrorCode::fingerprint_mismatch,
-                "generation " + std::to_string(generation.step) + " of '" + run +
-                    "' belongs to another plan, other settings or other numerics than run.json and "
-                    "revisions.json");
+    const auto require = [&](const std::string& what, const std::string& found, const std::string& expected) {
+        if (found == expected) return;
+        throw Error(ErrorCode::fingerprint_mismatch,
+                    "generation " + std::to_string(generation.step) + " of '" + run + "' belongs to " + what +
+                        " " + found + ", expected " + expected +
+                        " as run.json and revisions.json say; put the run's own files back");
+    };
+    require("plan", generation.cursor.plan.hex(), plan_behind(record.plans, generation.step).plan.hex());
+    require("settings", generation.cursor.model.hex(), record.model.hex());
+    require("numerics", generation.cursor.numerics, record.numerics);
 }
 
 }  // namespace lockstep

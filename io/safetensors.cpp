@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <climits>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -324,7 +325,9 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& path)
             refuse(path, "is a malformed index: the file of " + quoted_name(name) + " is no text");
         const std::filesystem::path plain = file.get<std::string>();
         // Shards lie beside their index; a name that leads elsewhere is not followed.
-        if (plain != plain.filename() || plain.extension() != ".safetensors") {
+        const bool is_name =
+            plain.native().size() <= NAME_MAX && plain.native().find('\0') == std::string::npos;
+        if (!is_name || plain != plain.filename() || plain.extension() != ".safetensors") {
             refuse(path, "is a malformed index: " + quoted_name(plain.string()) +
                              " is not the plain name of a .safetensors file");
         }

@@ -390,8 +390,9 @@ void check_fingerprints(const BatchPlan& plan) {
     const PlanFingerprints& found = plan.fingerprints;
     const auto differ = [](const std::string& what, const Fingerprint& stored,
                            const Fingerprint& recomputed) {
-        refuse(ErrorCode::fingerprint_mismatch,
-               what + ": recorded " + stored.brief() + ", its content gives " + recomputed.brief());
+        refuse(ErrorCode::fingerprint_mismatch, "fingerprint of " + what + ": its content has " +
+                                                    recomputed.brief() + "…, expected " + stored.brief() +
+                                                    "… as recorded");
     };
     if (found == expected) return;
     for (std::size_t c = 0; c < expected.chunks.size() && c < found.chunks.size(); ++c) {

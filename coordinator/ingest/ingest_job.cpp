@@ -20,6 +20,16 @@ using nlohmann::json;
 constexpr std::uint64_t record_version = 1;
 constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 
+/// The library would cast what is no whole number, whatever comes of it.
+std::uint64_t number_of(const json& value) {
+    if (!value.is_number_unsigned()) {
+        throw Error(ErrorCode::corrupt_data, "a number of an ingest's record is " +
+                                                 value.dump().substr(0, 40) +
+                                                 ", expected a whole one of 0 or more");
+    }
+    return value.get<std::uint64_t>();
+}
+
 json document_json(const DocumentOptions& options) {
     json object = {{"document", document_rule_text(options)},
                    {"text_field", options.text_field},
@@ -40,8 +50,8 @@ DocumentOptions document_of(const json& object) {
     options.score_field = object.value("score_field", "");
     options.chat = object.value("chat", "");
     options.invalid_utf8 = object.contains("invalid_utf8") ? InvalidUtf8::replace : InvalidUtf8::refuse;
-    options.document_bytes_max = object.at("document_bytes_max").get<std::uint64_t>();
-    options.expansion_max = object.at("expansion_max").get<std::uint64_t>();
+    options.document_bytes_max = number_of(object.at("document_bytes_max"));
+    options.expansion_max = number_of(object.at("expansion_max"));
     return options;
 }
 
@@ -168,41 +178,73 @@ std::string IngestJob::pieces_json() const {
     return pieces_object(*this).dump();
 }
 
-IngestJob IngestJob::from_json(const std::string& text) {
-    const json object = json::parse(text);
+namespace {
+
+/// A number that stands for one of an enumeration's values.
+template <class Enum>
+Enum enumerated(const json& value, Enum last) {
+    const std::uint64_t number = number_of(value);
+    if (number > static_cast<std::uint64_t>(last))
+        throw Error(ErrorCode::corrupt_data, "the ingest job names kind " + std::to_string(number) +
+                                                 " of a source, expected at most " +
+                                                 std::to_string(static_cast<std::uint64_t>(last)));
+    return static_cast<Enum>(number);
+}
+
+IngestJob job_of(const json& object) {
     IngestJob job;
     job.document = document_of(object.at("document"));
-    job.document.skip_bad_max = object.at("skip_bad").get<std::uint64_t>();
+    job.document.skip_bad_max = number_of(object.at("skip_bad"));
     job.policy = policy_of_json(object.at("policy"));
-    job.filter.tokens_min = object.at("tokens")[0].get<std::uint64_t>();
-    job.filter.tokens_max = object.at("tokens")[1].get<std::uint64_t>();
-    job.filter.text_bytes_min = object.at("text_bytes")[0].get<std::uint64_t>();
-    job.filter.text_bytes_max = object.at("text_bytes")[1].get<std::uint64_t>();
+    job.filter.tokens_min = number_of(object.at("tokens").at(0));
+    job.filter.tokens_max = number_of(object.at("tokens").at(1));
+    job.filter.text_bytes_min = number_of(object.at("text_bytes").at(0));
+    job.filter.text_bytes_max = number_of(object.at("text_bytes").at(1));
     job.filter.dedup = object.at("dedup").get<bool>();
     job.filter.validation_share = object.at("validation_share").get<double>();
     job.tokenizer_description = object.at("tokenizer").get<std::string>();
     if (const auto file = object.find("tokenizer_file"); file != object.end())
-        job.tokenizer_file = {(*file)[0].get<std::string>(), (*file)[1].get<std::string>(),
-                              Digest::from_hex((*file)[2].get<std::string>())};
+        job.tokenizer_file = {file->at(0).get<std::string>(), file->at(1).get<std::string>(),
+                              Digest::from_hex(file->at(2).get<std::string>())};
     for (const json& row : object.at("sources")) {
         IngestSource source;
-        source.name = row[0].get<std::string>();
-        source.kind = {row[1].get<SourceContent>(), row[2].get<Compression>()};
-        source.is_pipe = row[3].get<bool>();
-        source.bytes = row[4].get<std::uint64_t>();
-        source.modified = row[5].get<std::int64_t>();
+        source.name = row.at(0).get<std::string>();
+        source.kind = {enumerated(row.at(1), SourceContent::megatron),
+                       enumerated(row.at(2), Compression::zstd)};
+        source.is_pipe = row.at(3).get<bool>();
+        source.bytes = number_of(row.at(4));
+        if (!row.at(5).is_number_integer())
+            throw Error(ErrorCode::corrupt_data,
+                        "the ingest job has a source of no known time, expected nanoseconds");
+        source.modified = row.at(5).get<std::int64_t>();
         job.sources.push_back(std::move(source));
     }
     for (const json& spans : object.at("pieces")) {
         IngestPiece piece;
         for (const json& span : spans) {
+            const std::uint64_t source = number_of(span.at(0));
+            if (source >= job.sources.size()) {
+                throw Error(ErrorCode::corrupt_data, "the ingest job has a span of source " +
+                                                         std::to_string(source) + ", expected one of " +
+                                                         std::to_string(job.sources.size()));
+            }
             piece.push_back(
-                {span[0].get<std::uint32_t>(), span[1].get<std::uint64_t>(), span[2].get<std::uint64_t>()});
-            ++job.sources.at(piece.back().source_index).num_spans;
+                {static_cast<std::uint32_t>(source), number_of(span.at(1)), number_of(span.at(2))});
+            ++job.sources[source].num_spans;
         }
         job.pieces.push_back(std::move(piece));
     }
     return job;
+}
+
+}  // namespace
+
+IngestJob IngestJob::from_json(const std::string& text) {
+    try {
+        return job_of(json::parse(text));
+    } catch (const json::exception& failure) {
+        throw Error(ErrorCode::corrupt_data, std::string("the ingest job cannot be read: ") + failure.what());
+    }
 }
 
 void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes) {

@@ -164,8 +164,8 @@ struct ColumnFile::State {
 
     const MappedColumn& column(std::string_view name) const {
         if (const MappedColumn* found = find_column(name)) return *found;
-        throw Error(ErrorCode::corrupt_data,
-                    "'" + path.string() + "' has no column '" + std::string(name) + "'");
+        throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' has no column '" + std::string(name) +
+                                                 "', expected in every file of its format");
     }
 
     const MappedColumn& column(std::string_view name, ColumnType type) const {
@@ -185,7 +185,7 @@ struct ColumnFile::State {
     template <class T>
     const T& attribute(std::string_view group, std::string_view name) const {
         const AttributeValue* value = find_attribute(group, name);
-        if (value == nullptr) bad_attribute(group, name, "is missing");
+        if (value == nullptr) bad_attribute(group, name, "is missing, expected in every file of its format");
         const T* typed = std::get_if<T>(value);
         if (typed == nullptr) bad_attribute(group, name, "is of another type than expected");
         return *typed;

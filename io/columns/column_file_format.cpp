@@ -62,10 +62,12 @@ std::array<std::byte, user_block_bytes> UserBlock::encode() const {
 UserBlock UserBlock::decode(std::span<const std::byte, user_block_bytes> bytes, std::uint64_t file_bytes,
                             const std::string& file) {
     if (std::memcmp(bytes.data(), column_file_mark.data(), column_file_mark.size()) != 0) {
-        throw Error(ErrorCode::corrupt_data,
-                    "'" + file +
-                        "' does not begin with the mark of a Lockstep column file; it is another kind "
-                        "of file or was altered");
+        std::string found(reinterpret_cast<const char*>(bytes.data()), column_file_mark.size());
+        for (char& c : found) c = c < ' ' || c > '~' ? '?' : c;
+        throw Error(ErrorCode::corrupt_data, "'" + file + "' begins with '" + found + "', expected '" +
+                                                 std::string(column_file_mark) +
+                                                 "', the mark of a Lockstep column file; it is another kind "
+                                                 "of file or was altered");
     }
     const Digest expected{get(bytes, self_digest_at), get(bytes, self_digest_at + 8)};
     const Digest found = digest_of(bytes.first(self_digest_at));
@@ -95,14 +97,17 @@ UserBlock UserBlock::decode(std::span<const std::byte, user_block_bytes> bytes, 
     if (num_regions > regions_max) {
         throw Error(ErrorCode::corrupt_data,
                     "the user block of '" + file + "' names " + std::to_string(num_regions) +
-                        " block-digested columns, at most " + std::to_string(regions_max) + " fit");
+                        " block-digested columns, expected at most " + std::to_string(regions_max));
     }
     for (std::size_t i = 0; i < num_regions; ++i) {
         block.regions.push_back({get(bytes, regions_at + 16 * i), get(bytes, regions_at + 16 * i + 8)});
     }
     if (!regions_lie_in_order(block.regions, file_bytes)) {
         throw Error(ErrorCode::corrupt_data,
-                    "the user block of '" + file + "' names columns that overlap or lie outside the file");
+                    "the user block of '" + file +
+                        "' names columns that overlap or lie outside the file, expected "
+                        "them in order within its " +
+                        std::to_string(file_bytes) + " bytes");
     }
     return block;
 }

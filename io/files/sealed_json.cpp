@@ -26,10 +26,16 @@ std::string seal_json(std::string_view json_object) {
 
 nlohmann::json unseal_json_object(std::string_view text, const std::string& origin) {
     json body = json::parse(text, nullptr, false);
-    if (!body.is_object()) throw Error(ErrorCode::corrupt_data, "'" + origin + "' is not a JSON object");
+    if (!body.is_object()) {
+        throw Error(ErrorCode::corrupt_data,
+                    "'" + origin + "' is not a JSON object (" + std::to_string(text.size()) +
+                        " bytes), expected one with its digest; restore it from a copy");
+    }
     if (!body.contains("digest") || !body["digest"].is_string()) {
         throw Error(ErrorCode::corrupt_data,
-                    "'" + origin + "' has no digest field; it was not written by lockstep");
+                    "'" + origin +
+                        "' has no digest field, expected that of its content; it was altered or not "
+                        "written by lockstep");
     }
     const std::string found = body["digest"];
     body.erase("digest");

@@ -74,6 +74,12 @@ void expect_in_shard(const fs::path& path, const std::string& what, const Value&
 
 ColumnFile open_shard(const fs::path& path, const ShardName& named, const Cursor& cursor,
                       VerifyAtOpen verify) {
+    if (!path_exists(path)) {
+        throw Error(ErrorCode::not_found,
+                    "shard '" + path.string() +
+                        "' is missing, expected as the manifest names it; restore it or use "
+                        "another generation");
+    }
     ColumnFile file = ColumnFile::open(path, shard_format, shard_version, verify);
     expect_in_shard(path, "length", file.file_bytes(), named.file_bytes);
     expect_in_shard(path, "digest", file.digest_hex(), named.digest_hex);
@@ -88,7 +94,8 @@ ColumnFile open_shard(const fs::path& path, const ShardName& named, const Cursor
     if (read_cursor(file) != cursor) {
         throw Error(
             ErrorCode::corrupt_data,
-            "shard '" + path.string() + "' has another cursor than the manifest; use another generation");
+            "shard '" + path.string() +
+                "' has another cursor in its attributes, expected the manifest's; use another generation");
     }
     return file;
 }
@@ -113,16 +120,16 @@ void check_ledger(LedgerChains& ledger, const Manifest& manifest) {
         const LedgerLink head = ledger.behind(*manifest.ledger_head).back();
         if (head.step_end != manifest.step) {
             throw Error(ErrorCode::corrupt_data, "ledger segment '" + head.name.file + "' ends before step " +
-                                                     std::to_string(head.step_end) +
-                                                     ", the generation at step " +
-                                                     std::to_string(manifest.step));
+                                                     std::to_string(head.step_end) + ", expected " +
+                                                     std::to_string(manifest.step) + ", the generation's");
         }
         root = head.root_after;
     }
     if (root != manifest.cursor.ledger_root) {
-        throw Error(ErrorCode::corrupt_data, "the ledger's root is " + root.brief() +
-                                                 "…, the cursor of step " + std::to_string(manifest.step) +
-                                                 " says " + manifest.cursor.ledger_root.brief() + "…");
+        throw Error(ErrorCode::corrupt_data, "the ledger's root is " + root.brief() + "…, expected " +
+                                                 manifest.cursor.ledger_root.brief() +
+                                                 "… as the cursor of step " + std::to_string(manifest.step) +
+                                                 " says");
     }
 }
 

@@ -61,9 +61,10 @@ Manifest read_manifest(const fs::path& run, std::uint64_t step) {
     const fs::path path = manifest_path(run, step);
     Manifest manifest = manifest_from_json(read_file(path), path.string());
     if (manifest.step != step) {
-        throw Error(ErrorCode::corrupt_data, "manifest '" + path.string() + "' is of step " +
-                                                 std::to_string(manifest.step) +
-                                                 "; it was copied here, move the generation away");
+        throw Error(ErrorCode::corrupt_data,
+                    "manifest '" + path.string() + "' is of step " + std::to_string(manifest.step) +
+                        ", expected " + std::to_string(step) +
+                        " as its folder is named; it was copied here, move the generation away");
     }
     return manifest;
 }

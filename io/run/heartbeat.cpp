@@ -4,6 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <utility>
 
 namespace lockstep {
 
@@ -13,6 +14,25 @@ using nlohmann::ordered_json;
 
 /// Host names are at most 255 bytes; a line must hold the rest too.
 constexpr std::size_t host_bytes_max = 200;
+
+/// @throws ordered_json::exception if it is no whole number, or none of the type.
+template <class T>
+T whole_number(const ordered_json& object, const char* name) {
+    const ordered_json& value = object.at(name);
+    const bool whole = value.is_number_unsigned()
+                           ? std::in_range<T>(value.get<std::uint64_t>())
+                           : value.is_number_integer() && std::in_range<T>(value.get<std::int64_t>());
+    if (!whole) throw ordered_json::type_error::create(302, "no whole number of its range", &value);
+    return value.get<T>();
+}
+
+/// One line, as it is shown to people.
+std::string line_of(const ordered_json& object, const char* name) {
+    std::string text = object.at(name).get<std::string>();
+    for (char& c : text)
+        if (static_cast<unsigned char>(c) < ' ') c = '?';
+    return text;
+}
 
 }  // namespace
 
@@ -46,14 +66,14 @@ std::optional<Heartbeat> heartbeat_from_json(std::string_view text) {
     if (!object.is_object()) return std::nullopt;
     try {
         Heartbeat beat;
-        object.at("rank").get_to(beat.rank);
-        object.at("world_size").get_to(beat.world_size);
-        object.at("host").get_to(beat.host);
-        object.at("pid").get_to(beat.pid);
-        object.at("step").get_to(beat.step);
-        object.at("phase").get_to(beat.phase);
-        if (!object.at("pack").is_null()) beat.pack = object["pack"].get<std::uint64_t>();
-        object.at("progress").get_to(beat.progress);
+        beat.rank = whole_number<int>(object, "rank");
+        beat.world_size = whole_number<int>(object, "world_size");
+        beat.host = line_of(object, "host");
+        beat.pid = whole_number<std::int64_t>(object, "pid");
+        beat.step = whole_number<std::uint64_t>(object, "step");
+        beat.phase = line_of(object, "phase");
+        if (!object.at("pack").is_null()) beat.pack = whole_number<std::uint64_t>(object, "pack");
+        beat.progress = whole_number<std::uint64_t>(object, "progress");
         object.at("monotonic_seconds").get_to(beat.monotonic_seconds);
         object.at("training").get_to(beat.training);
         object.at("ended").get_to(beat.ended);

@@ -231,7 +231,8 @@ void check_own_name(const fs::path& file, const LedgerSegment& segment) {
     if (!parse_ledger_segment_file(name)) return;  // Whoever looks at a copy may call it as he likes.
     const std::string expected = segment_file_name(segment.step_begin, segment.step_end,
                                                    content_digest(segment, columns_of(segment.rows)));
-    if (name != expected) throw_corrupt(file, "has the content of '" + expected + "'");
+    if (name != expected)
+        throw_corrupt(file, "has another content than its name says, expected '" + expected + "'");
 }
 
 LedgerSegment segment_of(const ColumnFile& file) {
@@ -356,7 +357,14 @@ LedgerSegmentName write_ledger_segment(const fs::path& ledger_directory, const L
 
 LedgerSegment read_ledger_segment(const fs::path& ledger_directory, const LedgerSegmentName& name) {
     const fs::path path = ledger_directory / name.file;
-    if (!parse_ledger_segment_file(name.file)) throw_corrupt(path, "has no segment's file name");
+    if (!parse_ledger_segment_file(name.file))
+        throw_corrupt(path, "has no segment's file name, expected steps-BEGIN-END-CONTENT.h5");
+    if (!path_exists(path)) {
+        throw Error(ErrorCode::not_found,
+                    "ledger segment '" + path.string() +
+                        "' is missing, expected as the manifest or the segment after it "
+                        "names it; restore it or use an older generation");
+    }
     const ColumnFile file = ColumnFile::open(path, ledger_format, ledger_version, VerifyAtOpen::everything);
     if (file.digest_hex() != name.digest_hex) {
         throw_corrupt(path, "has digest " + file.digest_hex() + ", expected " + name.digest_hex);

@@ -87,7 +87,8 @@ class Fields {
         }
         for (const auto& [key, value] : object_.items()) {
             const auto same = [&name = key](const char* k) { return name == k; };
-            if (std::none_of(keys.begin(), keys.end(), same)) fail(printable(key), "is unknown");
+            if (std::none_of(keys.begin(), keys.end(), same))
+                fail(printable(key), "is unknown, expected none but a manifest's");
         }
     }
 
@@ -203,7 +204,8 @@ std::string problem_of_shards(const Manifest& manifest) {
     // The names of one world, each once; so none leads out of the directory either.
     std::set<std::string> names;
     const auto num_shards = manifest.shards.size();
-    if (num_shards == 0 || num_shards > std::numeric_limits<int>::max()) return "field 'shards' is empty";
+    if (num_shards == 0 || num_shards > std::numeric_limits<int>::max())
+        return "field 'shards' is empty, expected one at least";
     const WorldSize world_size{static_cast<int>(num_shards)};
     for (int rank = 0; rank < world_size.value; ++rank) names.insert(shard_file_name(Rank{rank}, world_size));
 
@@ -215,7 +217,9 @@ std::string problem_of_shards(const Manifest& manifest) {
             return field + ".file' is '" + printable(shard.file) + "', expected each of '" +
                    shard_file_name(Rank{0}, world_size) + "' … once";
         }
-        if (!is_digest(shard.digest_hex)) return field + ".digest' is not 32 hexadecimal digits";
+        if (!is_digest(shard.digest_hex))
+            return field + ".digest' is '" + printable(shard.digest_hex) +
+                   "', expected 32 hexadecimal digits";
         if (shard.slice_begin != covered) {
             return field + ".slice_begin' is " + std::to_string(shard.slice_begin) + ", expected " +
                    std::to_string(covered);
@@ -227,8 +231,8 @@ std::string problem_of_shards(const Manifest& manifest) {
         covered = shard.slice_end;
     }
     if (covered != manifest.state_elements) {
-        return "field 'state_elements' is " + std::to_string(manifest.state_elements) +
-               ", the shards end at " + std::to_string(covered);
+        return "field 'state_elements' is " + std::to_string(manifest.state_elements) + ", expected " +
+               std::to_string(covered) + ", where the shards end";
     }
     return {};
 }
@@ -260,13 +264,15 @@ std::string problem_of(const Manifest& manifest) {
     }
     if (manifest.ledger_head.has_value() != (manifest.step > 0)) {
         return manifest.ledger_head
-                   ? "field 'ledger_head' names a segment before the first step"
-                   : "field 'ledger_head' is null after step " + std::to_string(manifest.step);
+                   ? "field 'ledger_head' names a segment before the first step, expected null"
+                   : "field 'ledger_head' is null, expected the segment that ends before step " +
+                         std::to_string(manifest.step);
     }
     if (manifest.ledger_head) {
         const auto steps = parse_ledger_segment_file(manifest.ledger_head->file);
         if (!is_digest(manifest.ledger_head->digest_hex)) {
-            return "field 'ledger_head.digest' is not 32 hexadecimal digits";
+            return "field 'ledger_head.digest' is '" + printable(manifest.ledger_head->digest_hex) +
+                   "', expected 32 hexadecimal digits";
         }
         if (!steps || steps->step_end != manifest.step) {
             return "field 'ledger_head.file' is '" + printable(manifest.ledger_head->file) +
@@ -298,14 +304,19 @@ Manifest manifest_from_json(std::string_view json, const std::string& origin) {
         throw Error(ErrorCode::corrupt_data, "manifest '" + origin + "' " + problem +
                                                  "; the file was altered, use another generation");
     };
-    if (!parsed.is_object()) malformed("is not a JSON object (" + std::to_string(json.size()) + " bytes)");
+    const auto shown = [&](Json::const_iterator field) {
+        return field == parsed.end() ? "missing" : "of " + printable(canonical(*field));
+    };
+    if (!parsed.is_object())
+        malformed("is not a JSON object (" + std::to_string(json.size()) +
+                  " bytes), expected one of format '" + manifest_format + "'");
     const auto format = parsed.find("format");
     if (format == parsed.end() || !format->is_string() || format->get<std::string>() != manifest_format) {
-        malformed("has no field 'format' of '" + std::string(manifest_format) + "'");
+        malformed("has field 'format' " + shown(format) + ", expected '" + manifest_format + "'");
     }
     const auto version = parsed.find("format_version");
     if (version == parsed.end() || !version->is_number_unsigned() || version->get<std::uint64_t>() < 1) {
-        malformed("has no field 'format_version' of 1 or more");
+        malformed("has field 'format_version' " + shown(version) + ", expected 1 or more");
     }
     if (version->get<std::uint64_t>() > manifest_version) {
         throw Error(ErrorCode::incompatible_version, "manifest '" + origin + "': field 'format_version' is " +
@@ -326,7 +337,14 @@ Manifest manifest_from_json(std::string_view json, const std::string& origin) {
     if (const std::string problem = problem_of(manifest); !problem.empty())
         malformed("is unsound: " + problem);
     // Only what we write counts: no key twice, no other spelling of a number, nothing behind the end.
-    if (json != to_json(manifest)) malformed("is not byte for byte as Lockstep writes it (reformatted?)");
+    const std::string written = to_json(manifest);
+    if (json != written) {
+        const auto at = static_cast<std::size_t>(
+            std::mismatch(json.begin(), json.end(), written.begin(), written.end()).first - json.begin());
+        malformed("has '" + printable(json.substr(at, 16)) + "' from byte " + std::to_string(at) +
+                  " on, expected '" + printable(std::string_view(written).substr(at, 16)) +
+                  "' as Lockstep writes it (reformatted?)");
+    }
     return manifest;
 }
 

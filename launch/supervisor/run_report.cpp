@@ -14,6 +14,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
+/// A year.
+constexpr double step_seconds_max = 3.2e7;
+
 std::string seconds_text(double seconds) {
     char text[32];
     std::snprintf(text, sizeof text, "%.1f s", seconds);
@@ -66,9 +69,10 @@ double productive_seconds(const std::filesystem::path& run, std::uint64_t first_
         const auto object = ordered_json::parse(line, nullptr, false);
         if (!object.is_object() || !object.contains("step") || !object["step"].is_number_unsigned()) continue;
         if (object["step"].get<std::uint64_t>() < first_step) continue;
-        if (object.contains("seconds") && object["seconds"].is_number()) {
-            seconds += object["seconds"].get<double>();
-        }
+        if (!object.contains("seconds") || !object["seconds"].is_number()) continue;
+        const auto took = object["seconds"].get<double>();
+        // A line that was damaged must not make the report say infinity.
+        if (took >= 0 && took < step_seconds_max) seconds += took;
     }
     return seconds;
 }

@@ -232,6 +232,22 @@ TEST_F(IngestWorkTest, AnIngestRecordWithoutLimitsIsDamaged) {
         EXPECT_EQ(error_of([&] { parse_ingest_record(text); }).code(), ErrorCode::corrupt_data) << text;
 }
 
+TEST_F(IngestWorkTest, AJobThatIsNoneIsRefused) {
+    const std::string job = job_of({write_lines(4)}, 1000).to_json();
+    EXPECT_EQ(IngestJob::from_json(job).to_json(), job);
+    const auto changed = [&](const std::string& from, const std::string& to) {
+        std::string text = job;
+        const std::size_t at = text.find(from);
+        EXPECT_NE(at, std::string::npos) << from << " in " << text;
+        return text.replace(at, from.size(), to);
+    };
+    for (const std::string& text :
+         {std::string("{"), std::string("[]"), changed("\"pieces\":[[[0,", "\"pieces\":[[[1,"),
+          changed("\"pieces\":[[[0,", "\"pieces\":[[[\"\","), changed(",0,0,false,", ",9,0,false,"),
+          changed(",0,0,false,", ",0,9,false,"), changed(",0,0,false,", ",0,false,")})
+        EXPECT_EQ(error_of([&] { IngestJob::from_json(text); }).code(), ErrorCode::corrupt_data) << text;
+}
+
 TEST_F(IngestWorkTest, ASourceThatCannotBeReadIsNoDrift) {
     const auto source = write_lines(40);
     ingest({source});

@@ -128,6 +128,8 @@ TEST_F(PlanExportTest, FoldersAreWholeRepeatableAndReplaceOnlyTheirOwn) {
     EXPECT_NO_THROW(export_columns(open(), "npy", {}, directory_ / "a", Overwrite::yes));
     EXPECT_FALSE(fs::exists(directory_ / "a" / "lockstep_plan.py"));
     EXPECT_EQ(again(directory_ / "plan", Overwrite::yes), ErrorCode::output_exists) << "a plan is no export";
+    directory_.write("other/index.json", R"({"format":5})");
+    EXPECT_EQ(again(directory_ / "other", Overwrite::yes), ErrorCode::output_exists);
     EXPECT_TRUE(fs::exists(directory_ / "plan" / "plan.h5"));
 }
 

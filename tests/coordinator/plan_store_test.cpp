@@ -386,7 +386,8 @@ TEST_F(PlanStoreTest, RefusesOtherCorpora) {
     samples = answered_samples();
     samples[3].spans = std::vector<LossSpan>{{1, 2}};
     refused({plain, corpus("other-spans.h5", samples)}, ErrorCode::fingerprint_mismatch, "corpus content");
-    refused({plain, lengths("lengths.jsonl", answered)}, ErrorCode::invalid_argument, "needs a corpus");
+    refused({plain, lengths("lengths.jsonl", answered)}, ErrorCode::invalid_argument,
+            "training needs, a corpus");
 }
 
 TEST_F(PlanStoreTest, APlanFromLengthsAloneIsBoundAndItsTargetsCounted) {

@@ -133,7 +133,7 @@ TEST(RunRecordTest, RefusesWhatItCannotGoBy) {
     } edits[] = {
         {"\"format\":\"", "\"format\":\"other-", ErrorCode::corrupt_data, "format"},
         {"\"format_version\":1", "\"format_version\":99", ErrorCode::incompatible_version, "99"},
-        {"\"keep\":2", "\"keep\":1", ErrorCode::corrupt_data, "keep is below 2"},
+        {"\"keep\":2", "\"keep\":1", ErrorCode::corrupt_data, "field 'keep' is 1, expected 2"},
         {"\"numerics\"", "\"other\"", ErrorCode::corrupt_data, "numerics"},
         {"\"model\":\"01", "\"model\":\"xx", ErrorCode::corrupt_data, "fingerprint"},
     };
@@ -161,6 +161,21 @@ TEST(RunRecordTest, RevisionsMustAscendAndBeWhole) {
     const Error error = error_of([&] { read_run_record(run.path()); });
     EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
     EXPECT_THAT(error.what(), HasSubstr("revisions.json"));
+}
+
+TEST(RunRecordTest, RevisionsOfAnotherRunAreRefused) {
+    const TemporaryDirectory run;
+    write_run_record(run.path(), small_record());
+    std::vector<PlanInForce> plans = read_run_record(run.path()).plans;
+    plans.push_back({40, "/data/revision", print_of(4), std::nullopt});
+    plans[0].plan = print_of(9);
+    write_run_revisions(run.path(), plans);
+    const Error error = error_of([&] { read_run_record(run.path()); });
+    EXPECT_EQ(error.code(), ErrorCode::fingerprint_mismatch);
+    EXPECT_THAT(error.what(), HasSubstr("expected " + small_record().plan.hex()));
+    // As they were written before they named it.
+    edit(run, "revisions.json", "\"plan\"", "\"another\"");
+    EXPECT_EQ(read_run_record(run.path()).plans.size(), 2U);
 }
 
 TEST(RunRecordTest, APlanIsInForceFromItsFirstStep) {

@@ -12,14 +12,18 @@
 
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
+#include "plan/plan_revision.h"
 #include "tests/coordinator/small_history.h"
 #include "tests/coordinator/small_plan.h"
 
 namespace lockstep {
 
+/// Whether the run changed over to a revision of its plan on the way.
+enum class Revised { no, yes };
+
 class SmallArtifacts {
   public:
-    SmallArtifacts(const std::filesystem::path& folder, std::uint64_t seed)
+    SmallArtifacts(const std::filesystem::path& folder, std::uint64_t seed, Revised revised = Revised::no)
         : folder_(make(folder)), small_(folder, options(seed)) {
         for (const char* name : {"lengths.h5", "lengths.jsonl"}) {
             write_lengths(folder / name, lengths_of(*small_.inputs[1].corpus()), Overwrite::no);
@@ -31,16 +35,18 @@ class SmallArtifacts {
         record.numerics = "fma256";
         record.plan_path = plan_folder().string();
         record.plan = small_.plan.fingerprints.plan;
+        record.plan_totals = totals_of(small_.plan);
         for (const PlanSource& source : small_.plan.sources) {
             record.corpora.push_back({source.name, (folder / (source.name + ".h5")).string(), source.corpus});
         }
         record.checkpoint_every = "100";
         write_run_record(run(), record);
-        write_run(run(), History(small_.plan));
+        write_run(run(), revised == Revised::yes ? revise() : History(small_.plan));
     }
 
     const std::filesystem::path& folder() const { return folder_; }
     std::filesystem::path plan_folder() const { return folder_ / "plan"; }
+    std::filesystem::path revision_folder() const { return folder_ / "revision"; }  ///< Of a revised run.
     std::filesystem::path run() const { return folder_ / "run"; }
     const BatchPlan& plan() const { return small_.plan; }
     const std::vector<PlanInput>& inputs() const { return small_.inputs; }
@@ -71,6 +77,18 @@ class SmallArtifacts {
         PlanOptions options = small_options();
         options.seed = seed;
         return options;
+    }
+    /// After the second generation, without the last step.
+    History revise() const {
+        constexpr std::uint64_t change = 3;
+        const BatchPlan& plan = small_.plan;
+        const BatchPlan revision = revise_plan(plan, {change, {}, {plan.num_steps() - 1}}, {}).plan;
+        save_plan(revision_folder(), revision, stats_of(revision, small_.inputs), small_.inputs,
+                  WriteJsonl::always, Overwrite::no);
+        write_run_revisions(
+            run(), {{0, plan_folder().string(), plan.fingerprints.plan, totals_of(plan)},
+                    {change, revision_folder().string(), revision.fingerprints.plan, totals_of(revision)}});
+        return revised_history(plan, revision, change);
     }
 
     std::filesystem::path folder_;

@@ -61,6 +61,20 @@ LedgerRow row_of(const BatchPlan& plan, std::uint64_t step, std::uint64_t pack) 
     return row;
 }
 
+History revised_history(const BatchPlan& plan, const BatchPlan& revision, std::uint64_t change) {
+    // What the plan before the revision trains in its steps, and the revision in its own.
+    History history(plan);
+    const History after(revision);
+    std::erase_if(history.rows, [&](const LedgerRow& row) { return row.step >= change; });
+    for (const LedgerRow& row : after.rows) {
+        if (row.step >= change) history.rows.push_back(row);
+    }
+    for (const std::uint64_t commit : history.commits) {
+        if (commit > change) history.plan_of_commit[commit] = revision.fingerprints.plan;
+    }
+    return history;
+}
+
 void write_run(const fs::path& run, History history) {
     std::stable_sort(history.rows.begin(), history.rows.end(), [](const LedgerRow& a, const LedgerRow& b) {
         return std::pair(a.step, a.pack) < std::pair(b.step, b.pack);

@@ -45,6 +45,9 @@ struct History {
     void erase(std::uint64_t pack) { rows.erase(rows.begin() + (&row(pack) - rows.data())); }
 };
 
+/// A run that changed over to `revision` after the generation of step `change`.
+History revised_history(const BatchPlan& plan, const BatchPlan& revision, std::uint64_t change);
+
 /// Ledger and generations of two ranks each, at every commit.
 void write_run(const std::filesystem::path& run, History history);
 

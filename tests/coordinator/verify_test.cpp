@@ -65,14 +65,7 @@ class RevisedRunTest : public VerifyTest {
     RevisedRunTest() {
         const std::uint64_t step = plan().num_steps() - 1;
         revision_ = revise_plan(plan(), {change_, {}, {step}}, {}).plan;
-        // What the plan before the revision trains in its steps, and the revision in its own.
-        history_.emplace(plan());
-        const History after(revision_);
-        std::erase_if(history_->rows, [](const LedgerRow& row) { return row.step >= change_; });
-        for (const LedgerRow& row : after.rows) {
-            if (row.step >= change_) history_->rows.push_back(row);
-        }
-        history_->plan_of_commit[plan().num_steps()] = revision_.fingerprints.plan;
+        history_.emplace(revised_history(plan(), revision_, change_));
     }
 
     VerifyReport verify_chain(const std::vector<ChainedPlan>& plans) {

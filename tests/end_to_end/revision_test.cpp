@@ -107,6 +107,13 @@ TEST_F(RevisionTest, AnExcludedStepIsPassedOverAndNumbersStay) {
         EXPECT_EQ(metrics["targets"], 0);
         EXPECT_TRUE(metrics["loss"].is_null());
     }
+    const auto chaos = run_lockstep_program(
+        0, {"chaos", "--corrupt", "40", "--seed", "1", "--json", "-o", world().fresh("corrupt"), "--", run});
+    EXPECT_EQ(chaos.exit_code, 0) << chaos.err;
+    const json damage = json::parse(chaos.out, nullptr, false);
+    ASSERT_TRUE(damage.is_object()) << chaos.out;
+    EXPECT_TRUE(damage["failures"].empty()) << damage.dump();
+    EXPECT_GT(damage["outcomes"].value("refused", 0), 5) << damage.dump();
 }
 
 TEST_F(RevisionTest, WhatRewritesTheTrainedPastIsRefusedAndNamed) {

@@ -10,16 +10,20 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/ingest/ingest_job.h"
 #include "coordinator/lazarus_files.h"
+#include "coordinator/plan_export.h"
 #include "coordinator/wire.h"
 #include "io/documents/megatron.h"
 #include "io/files/atomic_file.h"
+#include "io/run/heartbeat.h"
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
 #include "tests/coordinator/small_artifacts.h"
 #include "tests/support/sentencepiece_fields.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/worker/model_cases.h"
+#include "worker/metrics_log.h"
 #include "worker/model/adapter_folder.h"
 #include "worker/model/config_file.h"
 
@@ -151,6 +155,10 @@ void add_models(const Seeds& seeds) {
     writer.append(std::as_bytes(std::span<const float>(numbers).first(1)));
     writer.publish();
     seeds.add_file("safetensors", folder / "model.safetensors");
+    const json weight_map{
+        {"a1", "a.safetensors"}, {"a2", "a.safetensors"}, {"b1", "b.safetensors"}, {"b2", "b.safetensors"}};
+    seeds.add("safetensors_index", "index",
+              json{{"metadata", {{"total_size", 16}}}, {"weight_map", weight_map}}.dump());
     for (const ModelCase& model : model_cases(24, 31, 17)) {
         std::string name = model.name;
         for (char& c : name) c = c == ' ' || c == '/' ? '-' : c;
@@ -165,6 +173,49 @@ void add_models(const Seeds& seeds) {
     write_adapter_file(folder / "adapter.safetensors", llama, lora, source_of(state), Overwrite::no);
     seeds.add("adapter", "folder",
               to_adapter_config(llama, lora, "/base") + '\0' + folder.read("adapter.safetensors"));
+}
+
+void add_ingests(const Seeds& seeds, const fs::path& data) {
+    IngestJob job;
+    job.document.key_field = "id";
+    job.tokenizer_description = R"({"kind":"bytes"})";
+    job.tokenizer_file = TokenizerFile{"tokenizer.json", "", Digest{1, 2}};
+    job.filter.dedup = true;
+    job.filter.validation_share = 0.25;
+    plan_pieces(job, {data / "compressed/lines.jsonl.gz", data / "compressed/lines.jsonl.zst"}, 10);
+    seeds.add("ingest_job", "job", '\1' + job.to_json());
+    DocumentOptions document;
+    seeds.add("ingest_job", "record", '\0' + ingest_record_of(document, {}));
+    document.score_field = "score";
+    document.chat = "chatml";
+    document.invalid_utf8 = InvalidUtf8::replace;
+    parse_document_rule("separator:%", document);
+    seeds.add("ingest_job", "record-of-all", '\0' + ingest_record_of(document, {}));
+}
+
+void add_traces(const Seeds& seeds) {
+    Heartbeat beat;
+    seeds.add("heartbeat", "starting", to_json_line(beat));
+    beat = {0, 4, "n1", 4321, "forward", 12, 38, 456, 123.5, true, false};
+    seeds.add("heartbeat", "training", to_json_line(beat));
+    StepMetrics metrics;
+    std::string lines;
+    for (metrics.step = 0; metrics.step < 9; ++metrics.step) {
+        metrics.seconds = 0.5 + static_cast<double>(metrics.step);
+        metrics.tokens = 100;
+        metrics.skipped = metrics.step == 4;
+        if (metrics.step > 1) metrics.loss = 3.25;
+        if (metrics.step > 5) metrics.cross_check_agreed = metrics.step > 6;
+        lines += to_json(metrics) + "\n";
+    }
+    seeds.add("metrics", "whole", lines);
+    seeds.add("metrics", "torn", lines.substr(0, lines.size() - 20));
+    seeds.add("export_index", "other", R"({"format":5,"files":{}})");
+    const TemporaryDirectory folder;
+    const SmallArtifacts artifacts(folder / "artifacts", 1);
+    export_columns(PlanFile::open(artifacts.plan_folder()), "torch-sampler", {}, folder / "export",
+                   Overwrite::no);
+    seeds.add_file("export_index", folder / "export/index.json");
 }
 
 json byte_level_file() {
@@ -281,6 +332,8 @@ int main(int argc, char** argv) {
         add_artifacts(seeds);
         add_models(seeds);
         add_tokenizers(seeds);
+        add_ingests(seeds, argv[2]);
+        add_traces(seeds);
         add_others(seeds);
         return 0;
     } catch (const std::exception& failure) {

@@ -334,6 +334,8 @@ TEST_F(SafetensorsFolderTest, IndexAndShardsMustAgree) {
     expect(R"({"a":"../s1.safetensors"})", "../s1.safetensors", ErrorCode::corrupt_data);
     expect(R"({"a":"/etc/passwd"})", "/etc/passwd", ErrorCode::corrupt_data);
     expect(R"({"a":1})", "'a'", ErrorCode::corrupt_data);
+    expect(R"({"a":"s1.safetensors\u0000.safetensors"})", "plain name", ErrorCode::corrupt_data);
+    expect("{\"a\":\"" + std::string(300, 's') + ".safetensors\"}", "plain name", ErrorCode::corrupt_data);
     expect(R"({"a":"s1.safetensors","a":"s2.safetensors"})", "'a' twice", ErrorCode::corrupt_data);
     expect("{}", "weight_map", ErrorCode::corrupt_data);
     expect("[]", "weight_map", ErrorCode::corrupt_data);

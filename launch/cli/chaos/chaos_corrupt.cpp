@@ -23,20 +23,19 @@ namespace fs = std::filesystem;
 /// A reader that takes longer has hung.
 constexpr int reader_seconds_max = 300;
 
-/// Copies of all that a run rests on, and where each file came from.
+/// Copies of all that a run rests on (but for initial weights, which no digest seals), and where each file
+/// came from.
 class RunCopy {
   public:
     RunCopy(const fs::path& run, const fs::path& folder) {
         const RunRecord record = read_run_record(run);
-        if (record.plans.size() > 1) {
-            throw Error(ErrorCode::invalid_argument,
-                        "'" + run.string() +
-                            "' changed over to other plans; chaos --corrupt needs a run of one plan");
-        }
         places_.folder = folder;
-        places_.plan = folder / "plan";
         places_.run = folder / "run";
-        copy_folder(record.plan_path, places_.plan);
+        for (const PlanInForce& plan : record.plans) {
+            const std::size_t number = places_.plans.size();
+            places_.plans.push_back(folder / (number == 0 ? "plan" : "revision-" + std::to_string(number)));
+            copy_folder(plan.path, places_.plans.back());
+        }
         copy_folder(run, places_.run);
         create_directories_durably(folder / "corpora");
         for (const RunCorpus& corpus : record.corpora) {
@@ -152,7 +151,8 @@ int chaos_corrupt(const Invocation& invocation, const ChaosCorruptArguments& arg
                     "'" + arguments.output + "' is not empty; choose another -o for the copies");
     }
     require_outside(arguments.output, arguments.run);
-    require_outside(arguments.output, read_run_record(arguments.run).plan_path);
+    for (const PlanInForce& plan : read_run_record(arguments.run).plans)
+        require_outside(arguments.output, plan.path);
     create_directories_durably(arguments.output);
     return ChaosCorrupt(invocation, arguments).run();
 }

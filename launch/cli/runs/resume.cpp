@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "coordinator/plan_file.h"
+#include "coordinator/run_plans.h"
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
@@ -23,40 +24,6 @@ struct ResumePoint {
     std::vector<PlanInForce> plans;  ///< Rank 0 only: the run's chain as it will be.
     bool finished = false;
 };
-
-/// The plan given may differ from the one behind the run's state only in steps that are still to come.
-/// @throws Error{fingerprint_mismatch} naming the first step that differs.
-void check_revision(const PlanInForce& before, const std::string& path, std::uint64_t cursor) {
-    const PlanFile run_plan = PlanFile::open(before.path);
-    const PlanFile revision = PlanFile::open(path);
-    const Fingerprint& found = run_plan.head().fingerprints.plan;
-    if (found != before.plan) {
-        throw Error(ErrorCode::fingerprint_mismatch,
-                    "'" + before.path + "' is plan " + found.brief() + "…, the run was trained from " +
-                        before.plan.brief() + "… there; put the run's own plan back");
-    }
-    const std::string what = "plan " + revision.head().fingerprints.plan.brief() + "… in '" + path + "' ";
-    const auto refuse = [&](const std::string& why) {
-        throw Error(ErrorCode::fingerprint_mismatch,
-                    "the run follows plan " + before.plan.brief() + "…; " + what + why +
-                        "; pass -p with the run's own plan or a revision of it "
-                        "(lockstep batchplan exclude), or start a new run");
-    };
-    if (!revision.head().parent && revision.head().fingerprints.plan != before.plan) {
-        const auto difference = first_difference(run_plan.view(), revision.view());
-        refuse("is another one, and no revision" + (difference ? ": " + difference->text() : ""));
-    }
-    if (const auto found_in = first_difference(run_plan.view(), revision.view(), cursor)) {
-        refuse("differs from it in step " + std::to_string(found_in->step) + ", and steps before " +
-               std::to_string(cursor) + " are trained already: " + found_in->text());
-    }
-    if (revision.head().fingerprints.settings != run_plan.head().fingerprints.settings ||
-        revision.head().epoch_begin != run_plan.head().epoch_begin) {
-        const auto lines = setting_differences(run_plan.view(), revision.view());
-        refuse("has other settings" +
-               (lines.empty() ? "" : ": " + lines[0].what + ", " + lines[0].a + " -> " + lines[0].b));
-    }
-}
 
 /// Load the plan to go on with: the one named, else the latest the run changed over to.
 void choose_plan(const TrainingArguments& arguments, ResumePoint& point) {
@@ -96,10 +63,11 @@ void find_resume_point(World& world, const TrainingArguments& arguments, ResumeP
     std::vector<std::string> rejected;
     point.generation = newest_valid_generation(run, rejected);
     if (!rejected.empty() && !point.generation) {
-        for (const std::string& reason : rejected) log_root(LogLevel::warning, reason);
-        throw Error(ErrorCode::corrupt_data, "none of the " + std::to_string(rejected.size()) +
-                                                 " committed generations of '" + run.string() +
-                                                 "' is valid; restore one from a copy, or start a new run");
+        for (std::size_t i = 1; i < rejected.size(); ++i) log_root(LogLevel::warning, rejected[i]);
+        throw Error(
+            ErrorCode::corrupt_data,
+            "none of the " + std::to_string(rejected.size()) + " committed generations of '" + run.string() +
+                "' is valid; restore one from a copy, or start a new run; the newest: " + rejected.front());
     }
     if (!rejected.empty()) {
         std::string reasons;

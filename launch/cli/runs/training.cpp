@@ -12,6 +12,7 @@
 #include "coordinator/distribution.h"
 #include "coordinator/ingest/drift.h"
 #include "coordinator/plan_tokenizers.h"
+#include "coordinator/run_plans.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/base/process_memory.h"
@@ -408,13 +409,7 @@ std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vect
 PlanAtHand load_plan_of_run(const RunRecord& record, const PlanInForce& wanted, const std::string& plan_path,
                             const std::vector<std::string>& corpora) {
     const std::string path = plan_path.empty() ? wanted.path : plan_path;
-    PlanFile file = PlanFile::open(path);
-    const Fingerprint plan = file.head().fingerprints.plan;
-    if (plan != wanted.plan) {
-        throw Error(ErrorCode::fingerprint_mismatch,
-                    "the run follows plan " + wanted.plan.brief() + "…, '" + path + "' is " + plan.brief() +
-                        "…; pass -p with the run's own plan, or start a new run");
-    }
+    PlanFile file = open_plan_of_run(wanted, path);
     const std::vector<std::string> data = corpora_of_run(record, corpora);
     return wanted.totals ? at_hand_of(std::move(file), *wanted.totals, data) : load_plan_at_hand(path, data);
 }

@@ -4,6 +4,7 @@
 
 #include "coordinator/plan_store.h"
 #include "coordinator/plan_tokenizers.h"
+#include "coordinator/run_plans.h"
 #include "io/base/error.h"
 #include "launch/cli/runs/training.h"
 
@@ -44,13 +45,7 @@ PlansOfRun load_plans_of_run(const RunRecord& record, const std::vector<std::str
     PlansOfRun result;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         BatchPlan plan = load_plan(wanted[i].path, PlanCheck::content);
-        if (plan.fingerprints.plan != wanted[i].plan) {
-            throw Error(ErrorCode::fingerprint_mismatch,
-                        "the run follows plan " + wanted[i].plan.brief() + "… from step " +
-                            std::to_string(wanted[i].from_step) + ", '" + wanted[i].path + "' is " +
-                            plan.fingerprints.plan.brief() + "…; pass -p with " +
-                            (i == 0 ? "the run's own plan" : "that revision"));
-        }
+        require_plan_of_run(wanted[i], wanted[i].path, plan.fingerprints.plan);
         if (i == 0) {
             result.inputs = open_inputs(corpora_of_run(record, corpora), plan.sources);
             require_same_tokenizers(wanted[i].path, plan.sources, result.inputs);

@@ -46,6 +46,18 @@ TEST(HeartbeatTest, AnythingElseIsNone) {
                                     std::string("{\"rank\":\"two\"}")}) {
         EXPECT_FALSE(heartbeat_from_json(text).has_value()) << text;
     }
+    for (const char* rank : {"1e300", "0.5", "4294967296", "-2147483649", "true"}) {
+        std::string text = line;
+        text.replace(text.find(":0,"), 2, std::string(":") + rank);
+        EXPECT_FALSE(heartbeat_from_json(text).has_value()) << text;
+    }
+}
+
+TEST(HeartbeatTest, IsDescribedInOneLine) {
+    Heartbeat beat = beat_of(2);
+    beat.host = "n3\nerror: all is lost";
+    const auto read = heartbeat_from_json(to_json_line(beat));
+    EXPECT_EQ(describe(Rank{2}, read).find('\n'), std::string::npos);
 }
 
 TEST(HeartbeatTest, FilesAreFoundByRankAndRemovedTogether) {

@@ -55,6 +55,13 @@ TEST(RunReportTest, ProductiveSecondsCountWholeLinesFromAStepOn) {
     EXPECT_DOUBLE_EQ(productive_seconds(run / "none", 0), 0);
 }
 
+TEST(RunReportTest, TimesThatNoStepTakesAreNotCounted) {
+    const TemporaryDirectory run;
+    run.write("metrics.jsonl",
+              "{\"step\":0,\"seconds\":1e308}\n{\"step\":1,\"seconds\":-5}\n{\"step\":2,\"seconds\":4}\n");
+    EXPECT_DOUBLE_EQ(productive_seconds(run.path(), 0), 4);
+}
+
 TEST(RunReportTest, TheFileHoldsWhatTheTextSays) {
     const TemporaryDirectory run;
     write_run_report(run.path(), sample());
