@@ -248,7 +248,7 @@ ArtifactWatch::Observation ArtifactWatch::observe_inputs() const {
             if (is_column_file(file)) {  // In lines no digest guards what is no length or id.
                 cache.verify_everything();
                 FingerprintBuilder others("artifact-watch-lengths");
-                others.add_array(cache.loss_tokens()).add(cache.scores_fingerprint());
+                others.add_array(cache.loss_tokens()).add(fingerprint_of_scores(cache.sample_score()));
                 seen.said["targets and scores"] = others.finish().hex();
             }
             return lengths.hex();

@@ -142,7 +142,8 @@ TEST(LeftoversSweepTest, SegmentsOfOurOwnDeadGoAndForeignOnesStay) {
     }
     char byte = 0;
     EXPECT_EQ(read(ready[0], &byte, 1), 1);
-    Leftovers leftovers;
+    const TemporaryDirectory run;
+    Leftovers leftovers(run.path());
     leftovers.note({child});
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
