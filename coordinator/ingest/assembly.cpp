@@ -5,11 +5,9 @@
 #include <unordered_set>
 
 #include "coordinator/ingest/piece_work.h"
-#include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
 #include "io/corpus/corpus_format.h"
 #include "io/corpus/digest_share.h"
-#include "io/corpus/ingest_piece.h"
 #include "io/files/commit_hook.h"
 
 namespace lockstep {
@@ -27,23 +25,21 @@ struct DigestHash {
 
 class Assembly {
   public:
-    Assembly(const IngestJob& job, const Tokenizer& tokenizer,
-             const std::function<std::filesystem::path(std::size_t)>& piece_path,
+    Assembly(const IngestJob& job, const std::function<std::filesystem::path(std::size_t)>& piece_path,
              std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
              const std::function<void(const IngestTotals&)>& when_ready)
         : job_(job),
-          type_(corpus_format::token_type(tokenizer.vocabulary_size())),
+          type_(corpus_format::token_type(job.tokenizer_record.vocabulary_size)),
           piece_path_(piece_path),
           identities_(std::move(identities)),
           outputs_(outputs),
           when_ready_(when_ready),
           validation_share_(job.filter.validation_share),
-          corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer, job.tokenizer_file),
-                  outputs.corpus_overwrite()) {
-        if (job.filter.validation_share > 0) {
-            validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer, job.tokenizer_file),
-                                outputs.validation_overwrite());
-        }
+          corpus_(outputs.corpus, job.tokenizer_record, outputs.corpus_overwrite()) {
+        totals_.tokenizer = job.tokenizer_record.fingerprint;
+        totals_.vocabulary_size = job.tokenizer_record.vocabulary_size;
+        if (job.filter.validation_share > 0)
+            validation_.emplace(outputs.validation, job.tokenizer_record, outputs.validation_overwrite());
         for (const IngestSource& source : job.sources) {
             add_source({source.name, 0, {}});
         }
@@ -60,9 +56,9 @@ class Assembly {
         }
         corpus_.count_left_out("bad_line", totals_.bad);
         corpus_.count_left_out("duplicate", totals_.duplicates);
-        corpus_.count_left_out("empty", totals_.empty);
-        corpus_.count_left_out("too_short", totals_.too_short);
-        corpus_.count_left_out("too_long", totals_.too_long);
+        corpus_.count_left_out("empty", totals_.counts.empty);
+        corpus_.count_left_out("too_short", totals_.counts.too_short);
+        corpus_.count_left_out("too_long", totals_.counts.too_long);
         if (kept_[0] + kept_[1] == 0) {
             throw Error(ErrorCode::invalid_argument,
                         "no documents were found; a corpus needs at least one (check -d, --document, "
@@ -83,10 +79,7 @@ class Assembly {
         const PieceFile file(piece_path_(piece), type_);
         const PieceSamples& samples = file.samples();
         count_bad(samples);
-        totals_.empty += samples.counts.empty;
-        totals_.too_short += samples.counts.too_short;
-        totals_.too_long += samples.counts.too_long;
-        totals_.repaired += samples.counts.repaired;
+        totals_.counts += samples.counts;
         for (std::size_t i = 0; i < samples.pipe_source.size(); ++i) {
             identities_[samples.pipe_source[i]] = {
                 samples.pipe_identity[3 * i],
@@ -240,11 +233,11 @@ class Assembly {
 
 }  // namespace
 
-IngestTotals assemble(const IngestJob& job, const Tokenizer& tokenizer,
+IngestTotals assemble(const IngestJob& job,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
                       std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
                       const std::function<void(const IngestTotals&)>& when_ready) {
-    return Assembly(job, tokenizer, piece_path, std::move(identities), outputs, when_ready).run();
+    return Assembly(job, piece_path, std::move(identities), outputs, when_ready).run();
 }
 
 }  // namespace lockstep

@@ -53,8 +53,9 @@ struct OwnOutputs {
 /// folder was removed, finds its own outputs there and not somebody else's.
 class PublicationRecord {
   public:
-    PublicationRecord(const std::filesystem::path& folder, const IngestJob& job)
-        : path_(path_in(folder)), job_(digest_of_text(job.to_json()).hex()) {}
+    /// @param job  all of it, as text.
+    PublicationRecord(const std::filesystem::path& folder, const std::string& job)
+        : path_(path_in(folder)), job_(digest_of(std::as_bytes(std::span(job))).hex()) {}
 
     static std::filesystem::path path_in(const std::filesystem::path& folder) {
         return folder / "publishing.json";
@@ -78,10 +79,6 @@ class PublicationRecord {
     }
 
   private:
-    static Digest digest_of_text(const std::string& text) {
-        return digest_of(std::as_bytes(std::span(text)));
-    }
-
     static bool holds(const std::filesystem::path& corpus, const std::string& content) {
         if (corpus.empty() || !path_exists(corpus)) return false;
         try {
@@ -138,6 +135,7 @@ class IngestRun {
     std::optional<IngestTotals> run(const std::function<IngestJob()>& make_job) {
         try {
             prepare(make_job);
+            if (comm_.size().value > 1) share_job();
             work();
             return finish();
         } catch (const Error& error) {
@@ -153,34 +151,39 @@ class IngestRun {
     bool is_root() const { return comm_.rank().value == 0; }
 
     void prepare(const std::function<IngestJob()>& make_job) {
-        std::string text;
         together_for_long(comm_, "dividing the sources", [&](const std::atomic<bool>&) {
             if (!is_root()) return;
             if (!path_exists(PublicationRecord::path_in(folder_)))
                 require_writable_output(outputs_.corpus, outputs_.overwrite);
             require_parent(outputs_.corpus);
             job_ = make_job();
+            const std::string pieces = job_.pieces_json();
+            record_.emplace(folder_, pieces + job_.assembly_json());
             require_writable_outputs();
-            work_folder_.emplace(folder_, job_.pieces_json(), !job_.has_pipe());
-            tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
-            text = json({job_.to_json(), missing_pieces()}).dump();
+            work_folder_.emplace(folder_, pieces, !job_.has_pipe());
+            missing_ = missing_pieces();
+            if (comm_.size().value > 1) job_text_ = job_.to_json();
         });
-        std::vector<std::byte> bytes(text.size());
-        std::memcpy(bytes.data(), text.data(), text.size());
-        broadcast_bytes(comm_, bytes, Rank{0});
+    }
+
+    void share_job() {
+        const auto text = std::as_bytes(std::span(job_text_));
+        std::vector<std::byte> job(text.begin(), text.end());
+        broadcast_bytes(comm_, job, Rank{0});
+        const auto missing = std::as_bytes(std::span(missing_));
+        std::vector<std::byte> pieces(missing.begin(), missing.end());
+        broadcast_bytes(comm_, pieces, Rank{0});
         together(comm_, "making the tokenizer", [&] {
-            const json message =
-                json::parse(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-            missing_ = message[1].get<std::vector<std::size_t>>();
             if (is_root()) return;
-            job_ = IngestJob::from_json(message[0].get<std::string>());
-            tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
+            job_ = IngestJob::from_json({reinterpret_cast<const char*>(job.data()), job.size()});
+            missing_.resize(pieces.size() / sizeof missing_[0]);
+            if (!missing_.empty()) std::memcpy(missing_.data(), pieces.data(), pieces.size());
         });
     }
 
     void require_writable_outputs() {
         if (!job_.has_pipe()) {
-            const OwnOutputs own = PublicationRecord(folder_, job_).find(outputs_);
+            const OwnOutputs own = record_->find(outputs_);
             outputs_.corpus_is_own = own.corpus;
             outputs_.validation_is_own = own.validation;
         }
@@ -193,7 +196,7 @@ class IngestRun {
     void withdraw_half_an_output() const {
         if (outputs_.overwrite == Overwrite::yes) return;
         try {
-            const OwnOutputs own = PublicationRecord(folder_, job_).find(outputs_);
+            const OwnOutputs own = record_->find(outputs_);
             if (own.validation && !own.corpus) remove_file(outputs_.validation);
         } catch (const Error& error) {
             log_root(LogLevel::warning,
@@ -202,7 +205,7 @@ class IngestRun {
     }
 
     std::vector<std::size_t> missing_pieces() const {
-        const ColumnType type = corpus_format::token_type(tokenizer_->vocabulary_size());
+        const ColumnType type = corpus_format::token_type(job_.tokenizer->vocabulary_size());
         std::vector<std::size_t> missing;
         for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
             if (!PieceFile::is_sound(piece_path(folder_, piece), type)) missing.push_back(piece);
@@ -231,7 +234,7 @@ class IngestRun {
             const auto own = own_pieces();
             std::uint64_t total = 0;
             for (const std::size_t piece : own) total += job_.bytes_of(job_.pieces[piece]);
-            PieceWork pieces(job_, *tokenizer_, threads_);
+            PieceWork pieces(job_, threads_);
             std::uint64_t done = 0;
             for (const std::size_t piece : own) {
                 if (others_failed) return;
@@ -273,9 +276,8 @@ class IngestRun {
             if (!is_root()) return;
             require_unchanged_sources(job_);
             totals = assemble(
-                job_, *tokenizer_, [this](std::size_t piece) { return piece_path(folder_, piece); },
-                std::move(identities), outputs_,
-                [this](const IngestTotals& ready) { PublicationRecord(folder_, job_).write(ready); });
+                job_, [this](std::size_t piece) { return piece_path(folder_, piece); }, std::move(identities),
+                outputs_, [this](const IngestTotals& ready) { record_->write(ready); });
             totals->pieces_found = job_.pieces.size() - missing_.size();
             const CommitScope scope("ingest");
             commit_point("published");
@@ -292,7 +294,8 @@ class IngestRun {
     std::filesystem::path folder_;
     std::optional<WorkFolder> work_folder_;
     IngestJob job_;
-    std::unique_ptr<Tokenizer> tokenizer_;
+    std::optional<PublicationRecord> record_;  ///< Of rank 0.
+    std::string job_text_;                     ///< For the other ranks.
     std::vector<std::size_t> missing_;
     std::vector<SourceIdentity> identities_;
 };

@@ -31,9 +31,9 @@ struct alignas(128) Bench {
 
 class BatchMaker {
   public:
-    BatchMaker(const IngestJob& job, const Tokenizer& tokenizer, Bench& bench, const DocumentBlock& block)
-        : job_(job), tokenizer_(tokenizer), bench_(bench), block_(block) {
-        two_bytes_ = corpus_format::token_type(tokenizer.vocabulary_size()) == ColumnType::u16;
+    BatchMaker(const IngestJob& job, Bench& bench, const DocumentBlock& block)
+        : job_(job), tokenizer_(*job.tokenizer), bench_(bench), block_(block) {
+        two_bytes_ = corpus_format::token_type(tokenizer_.vocabulary_size()) == ColumnType::u16;
     }
 
     Batch make() {
@@ -169,9 +169,9 @@ struct OpenPiece {
 
 class PieceWork::State {
   public:
-    State(const IngestJob& job, const Tokenizer& tokenizer, int threads)
-        : job_(job), tokenizer_(tokenizer), work_(threads, [this](DocumentBlock& block, int thread) {
-              return BatchMaker(job_, tokenizer_, benches_[static_cast<std::size_t>(thread)], block).make();
+    State(const IngestJob& job, int threads)
+        : job_(job), work_(threads, [this](DocumentBlock& block, int thread) {
+              return BatchMaker(job_, benches_[static_cast<std::size_t>(thread)], block).make();
           }) {
         for (int i = 0; i < threads; ++i) benches_.push_back({BlockParser(job.document), {}});
     }
@@ -251,7 +251,7 @@ class PieceWork::State {
 
     PieceWriter& front_writer() {
         if (!writer_)
-            writer_.emplace(open_.front().file, corpus_format::token_type(tokenizer_.vocabulary_size()));
+            writer_.emplace(open_.front().file, corpus_format::token_type(job_.tokenizer->vocabulary_size()));
         return *writer_;
     }
 
@@ -266,15 +266,13 @@ class PieceWork::State {
     }
 
     const IngestJob& job_;
-    const Tokenizer& tokenizer_;
     std::vector<Bench> benches_;
     std::deque<OpenPiece> open_;
     std::optional<PieceWriter> writer_;  ///< Of the oldest.
     OrderedWork<DocumentBlock, Batch> work_;
 };
 
-PieceWork::PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads)
-    : state_(std::make_unique<State>(job, tokenizer, threads)) {}
+PieceWork::PieceWork(const IngestJob& job, int threads) : state_(std::make_unique<State>(job, threads)) {}
 
 PieceWork::~PieceWork() = default;
 

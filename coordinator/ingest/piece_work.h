@@ -16,9 +16,9 @@ namespace lockstep {
 /// The threads go on with the next piece while the last one is still being finished.
 class PieceWork {
   public:
-    /// Borrows both.
+    /// Borrows the job.
     /// @param threads  at least 1; the files do not depend on it.
-    PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads);
+    PieceWork(const IngestJob& job, int threads);
     /// A piece that is not finished leaves no file behind.
     ~PieceWork();
     PieceWork(const PieceWork&) = delete;
