@@ -38,6 +38,7 @@ struct IngestTotals {
 };
 
 /// @param identities  of the sources, in order; pipes' are taken from the pieces.
+/// @param threads     at least 1; the corpora do not depend on it.
 /// @param when_ready  called when all outputs are on the disk under their temporary names, and none has
 ///                    appeared. They appear in the order validation, corpus (points "validation:…" and
 ///                    "corpus:written", "…:renamed").
@@ -45,7 +46,7 @@ struct IngestTotals {
 ///         Error{invalid_argument} if a corpus would be empty. Nothing is published then.
 IngestTotals assemble(const IngestJob& job,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
-                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
+                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs, int threads,
                       const std::function<void(const IngestTotals&)>& when_ready);
 
 }  // namespace lockstep

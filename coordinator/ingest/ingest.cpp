@@ -277,7 +277,7 @@ class IngestRun {
             require_unchanged_sources(job_);
             totals = assemble(
                 job_, [this](std::size_t piece) { return piece_path(folder_, piece); }, std::move(identities),
-                outputs_, [this](const IngestTotals& ready) { record_->write(ready); });
+                outputs_, threads_, [this](const IngestTotals& ready) { record_->write(ready); });
             totals->pieces_found = job_.pieces.size() - missing_.size();
             const CommitScope scope("ingest");
             commit_point("published");
