@@ -12,6 +12,7 @@
 #include "coordinator/ingest/piece_work.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
+#include "io/base/ordered_work.h"
 #include "io/comm/agreement.h"
 #include "io/corpus/corpus_format.h"
 #include "io/corpus/ingest_piece.h"
@@ -137,6 +138,7 @@ class IngestRun {
             prepare(make_job);
             if (comm_.size().value > 1) share_job();
             work();
+            identify_others();
             return finish();
         } catch (const Error& error) {
             if (work_folder_ && !keeps_work(error.code())) {
@@ -243,28 +245,46 @@ class IngestRun {
                 done += job_.bytes_of(job_.pieces[piece]);
             }
             pieces.finish();
-            identify_sources(others_failed);
+            identified_ = pieces.identified();
         });
     }
 
-    /// Every rank digests a share of the files.
-    void identify_sources(const std::atomic<bool>& others_failed) {
-        const auto ranks = static_cast<std::size_t>(comm_.size().value);
-        for (auto i = static_cast<std::size_t>(comm_.rank().value); i < job_.sources.size(); i += ranks) {
-            if (others_failed) return;
-            const IngestSource& source = job_.sources[i];
-            identities_.push_back(source.is_pipe ? SourceIdentity{}
-                                                 : identify_source(source.name, source.kind));
-        }
+    /// What no rank read as a whole is read again, by every rank a share.
+    void identify_others() {
+        std::vector<std::int64_t> known;
+        for (const IngestSource& source : job_.sources) known.push_back(source.is_pipe ? 1 : 0);
+        for (const IdentifiedSource& source : identified_) known[source.source_index] = 1;
+        comm_.max(known);
+        together_for_long(comm_, "identifying the sources", [&](const std::atomic<bool>& others_failed) {
+            const auto ranks = static_cast<std::uint64_t>(comm_.size().value);
+            auto turn = static_cast<std::uint64_t>(comm_.rank().value);
+            std::vector<std::size_t> own;
+            for (std::size_t i = 0; i < known.size(); ++i) {
+                if (known[i] == 0 && turn++ % ranks == 0) own.push_back(i);
+            }
+            OrderedWork<std::size_t, IdentifiedSource> reading(
+                static_cast<int>(std::clamp<std::size_t>(own.size(), 1, static_cast<std::size_t>(threads_))),
+                [this](std::size_t i, int) {
+                    const IngestSource& source = job_.sources[i];
+                    return IdentifiedSource{i, identify_source(source.name, source.kind)};
+                });
+            for (const std::size_t i : own) {
+                if (others_failed) return;
+                if (reading.full()) identified_.push_back(reading.take());
+                reading.give(i);
+            }
+            while (!reading.empty()) identified_.push_back(reading.take());
+        });
     }
 
+    /// Of pipes assembly finds them in the pieces.
     std::vector<SourceIdentity> gather_identities() {
-        const auto gathered = comm_.gather(std::as_bytes(std::span(identities_)), Rank{0});
+        const auto gathered = comm_.gather(std::as_bytes(std::span(identified_)), Rank{0});
         std::vector<SourceIdentity> all(is_root() ? job_.sources.size() : 0);
-        for (std::size_t i = 0; i < all.size(); ++i) {
-            const auto& from = gathered[i % gathered.size()];
-            std::memcpy(&all[i], from.data() + i / gathered.size() * sizeof(SourceIdentity),
-                        sizeof(SourceIdentity));
+        for (const auto& bytes : gathered) {
+            std::vector<IdentifiedSource> sources(bytes.size() / sizeof(IdentifiedSource));
+            if (!sources.empty()) std::memcpy(sources.data(), bytes.data(), bytes.size());
+            for (const IdentifiedSource& source : sources) all[source.source_index] = source.identity;
         }
         return all;
     }
@@ -297,7 +317,7 @@ class IngestRun {
     std::optional<PublicationRecord> record_;  ///< Of rank 0.
     std::string job_text_;                     ///< For the other ranks.
     std::vector<std::size_t> missing_;
-    std::vector<SourceIdentity> identities_;
+    std::vector<IdentifiedSource> identified_;
 };
 
 }  // namespace

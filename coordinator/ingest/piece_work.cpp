@@ -165,6 +165,13 @@ struct OpenPiece {
     bool is_read = false;
 };
 
+/// A source as far as its blocks came without a gap, from its beginning.
+struct SourceSoFar {
+    std::uint32_t source_index = 0;
+    std::uint64_t bytes = 0;
+    DigestStream digest;
+};
+
 }  // namespace
 
 class PieceWork::State {
@@ -204,6 +211,8 @@ class PieceWork::State {
         while (!work_.empty()) take();
     }
 
+    const std::vector<IdentifiedSource>& identified() const { return identified_; }
+
   private:
     /// What reading throws comes after what is wrong in blocks read earlier: as with one thread.
     template <class Read>
@@ -230,6 +239,7 @@ class PieceWork::State {
             position = block.file_position;
             if (work_.full()) take();
             ++piece.blocks_pending;
+            follow(block);
             work_.give(std::move(block));
             progress(position);
         }
@@ -237,6 +247,20 @@ class PieceWork::State {
         piece.of_pipes.pipe_source.push_back(span.source_index);
         for (const std::uint64_t word : {position, whole.value().low, whole.value().high})
             piece.of_pipes.pipe_identity.push_back(word);
+    }
+
+    /// The blocks of a plain file are its bytes, but for a byte order mark, which makes a gap as a piece of
+    /// an earlier start does.
+    void follow(const DocumentBlock& block) {
+        const IngestSource& source = job_.sources[block.source_index];
+        if (source.is_pipe || source.kind.is_table() || source.kind.compression != Compression::none) return;
+        if (so_far_.source_index != block.source_index) so_far_ = {block.source_index, 0, {}};
+        if (block.offset != so_far_.bytes) return;
+        const std::string_view text = block.text();
+        so_far_.digest.update(std::as_bytes(std::span(text.data(), text.size())));
+        so_far_.bytes += text.size();
+        if (so_far_.bytes == source.bytes)
+            identified_.push_back({block.source_index, {so_far_.bytes, so_far_.digest.value()}});
     }
 
     /// The oldest block, of the oldest piece.
@@ -267,6 +291,8 @@ class PieceWork::State {
 
     const IngestJob& job_;
     std::vector<Bench> benches_;
+    SourceSoFar so_far_;
+    std::vector<IdentifiedSource> identified_;
     std::deque<OpenPiece> open_;
     std::optional<PieceWriter> writer_;  ///< Of the oldest.
     OrderedWork<DocumentBlock, Batch> work_;
@@ -283,6 +309,10 @@ void PieceWork::add(const IngestPiece& piece, const std::filesystem::path& file,
 
 void PieceWork::finish() {
     state_->finish();
+}
+
+const std::vector<IdentifiedSource>& PieceWork::identified() const {
+    return state_->identified();
 }
 
 }  // namespace lockstep

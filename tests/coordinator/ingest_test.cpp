@@ -100,6 +100,35 @@ TEST_F(IngestWorkTest, ASourceThatCannotBeReadJustNowKeepsTheWork) {
     EXPECT_FALSE(has_work());
 }
 
+TEST_F(IngestWorkTest, SourcesAreIdentifiedHoweverTheyWereRead) {
+    options_.rule = DocumentRule::line;
+    const std::vector<std::filesystem::path> sources{
+        write_lines(40), directory_.write("empty.jsonl", ""),
+        directory_.write("marked.jsonl", "\xEF\xBB\xBF{\"text\": \"a\"}\n"),
+        directory_.write("unended.txt", std::string(1000, 'x') + "\nlast"),
+        directory_.write("blank.txt", "\n\n")};
+    const auto expect_identified = [&] {
+        const std::vector<SourceFile> found = Corpus::open(corpus_).sources();
+        ASSERT_EQ(found.size(), sources.size());
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            const SourceIdentity expected = identify_source(sources[i], source_kind_of(sources[i]));
+            EXPECT_EQ(found[i].bytes, expected.bytes) << sources[i];
+            EXPECT_EQ(found[i].digest, expected.digest) << sources[i];
+        }
+        std::filesystem::remove(corpus_);
+    };
+    for (const int threads : {1, 3}) {
+        ingest(sources, threads);
+        expect_identified();
+        {
+            const FailAt full("piece:renamed", 3);  // The rest is read, without what comes before it.
+            EXPECT_EQ(error_of([&] { ingest(sources, threads); }).code(), ErrorCode::io_failure);
+        }
+        EXPECT_GT(ingest(sources, threads).pieces_found, 0U);
+        expect_identified();
+    }
+}
+
 TEST_F(IngestWorkTest, TheFirstErrorIsTheSameForAnyNumberOfThreads) {
     const auto bad = directory_.write("a.jsonl", "{\"text\": \"good\"}\n{\"text\": 7}\n");
     const auto cut_short = directory_.write("b.jsonl.gz", std::string("\x1f\x8b\x08\0", 4));
