@@ -5,18 +5,17 @@
 #include <unordered_set>
 
 #include "coordinator/ingest/piece_work.h"
-#include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
 #include "io/corpus/corpus_format.h"
 #include "io/corpus/digest_share.h"
-#include "io/corpus/ingest_piece.h"
 #include "io/files/commit_hook.h"
 
 namespace lockstep {
 
 namespace {
 
-constexpr std::size_t copy_bytes = std::size_t{4} << 20U;
+/// What stays in a core's cache from one step of the copy to the next.
+constexpr std::size_t copy_bytes = std::size_t{256} << 10U;
 
 /// Where a sample goes.
 enum class Destination : std::uint8_t { corpus, validation, nowhere };
@@ -27,23 +26,22 @@ struct DigestHash {
 
 class Assembly {
   public:
-    Assembly(const IngestJob& job, const Tokenizer& tokenizer,
-             const std::function<std::filesystem::path(std::size_t)>& piece_path,
-             std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
+    Assembly(const IngestJob& job, const std::function<std::filesystem::path(std::size_t)>& piece_path,
+             std::vector<SourceIdentity> identities, const IngestOutputs& outputs, int threads,
              const std::function<void(const IngestTotals&)>& when_ready)
         : job_(job),
-          type_(corpus_format::token_type(tokenizer.vocabulary_size())),
+          type_(corpus_format::token_type(job.tokenizer_record.vocabulary_size)),
           piece_path_(piece_path),
           identities_(std::move(identities)),
           outputs_(outputs),
+          threads_(threads),
           when_ready_(when_ready),
           validation_share_(job.filter.validation_share),
-          corpus_(outputs.corpus, corpus_tokenizer_of(tokenizer, job.tokenizer_file),
-                  outputs.corpus_overwrite()) {
-        if (job.filter.validation_share > 0) {
-            validation_.emplace(outputs.validation, corpus_tokenizer_of(tokenizer, job.tokenizer_file),
-                                outputs.validation_overwrite());
-        }
+          corpus_(outputs.corpus, job.tokenizer_record, outputs.corpus_overwrite()) {
+        totals_.tokenizer = job.tokenizer_record.fingerprint;
+        totals_.vocabulary_size = job.tokenizer_record.vocabulary_size;
+        if (job.filter.validation_share > 0)
+            validation_.emplace(outputs.validation, job.tokenizer_record, outputs.validation_overwrite());
         for (const IngestSource& source : job.sources) {
             add_source({source.name, 0, {}});
         }
@@ -60,9 +58,9 @@ class Assembly {
         }
         corpus_.count_left_out("bad_line", totals_.bad);
         corpus_.count_left_out("duplicate", totals_.duplicates);
-        corpus_.count_left_out("empty", totals_.empty);
-        corpus_.count_left_out("too_short", totals_.too_short);
-        corpus_.count_left_out("too_long", totals_.too_long);
+        corpus_.count_left_out("empty", totals_.counts.empty);
+        corpus_.count_left_out("too_short", totals_.counts.too_short);
+        corpus_.count_left_out("too_long", totals_.counts.too_long);
         if (kept_[0] + kept_[1] == 0) {
             throw Error(ErrorCode::invalid_argument,
                         "no documents were found; a corpus needs at least one (check -d, --document, "
@@ -83,10 +81,7 @@ class Assembly {
         const PieceFile file(piece_path_(piece), type_);
         const PieceSamples& samples = file.samples();
         count_bad(samples);
-        totals_.empty += samples.counts.empty;
-        totals_.too_short += samples.counts.too_short;
-        totals_.too_long += samples.counts.too_long;
-        totals_.repaired += samples.counts.repaired;
+        totals_.counts += samples.counts;
         for (std::size_t i = 0; i < samples.pipe_source.size(); ++i) {
             identities_[samples.pipe_source[i]] = {
                 samples.pipe_identity[3 * i],
@@ -171,12 +166,14 @@ class Assembly {
         if (validation_) {
             validation_->set_ingest_record(record);
             totals_.validation = validation_->prepare(
-                [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::validation, sink); });
+                [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::validation, sink); },
+                threads_);
             temporaries.push_back(temporary_path(outputs_.validation));
         }
         corpus_.set_ingest_record(record);
         totals_.corpus = corpus_.prepare(
-            [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::corpus, sink); });
+            [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::corpus, sink); },
+            threads_);
         // A full disk may show only now; one of two is half an output.
         sync_together(temporaries);
         when_ready_(totals_);
@@ -226,6 +223,7 @@ class Assembly {
     const std::function<std::filesystem::path(std::size_t)>& piece_path_;
     std::vector<SourceIdentity> identities_;
     const IngestOutputs& outputs_;
+    int threads_;
     const std::function<void(const IngestTotals&)>& when_ready_;
     DigestShare validation_share_;
     CorpusWriter corpus_;
@@ -240,11 +238,11 @@ class Assembly {
 
 }  // namespace
 
-IngestTotals assemble(const IngestJob& job, const Tokenizer& tokenizer,
+IngestTotals assemble(const IngestJob& job,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
-                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
+                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs, int threads,
                       const std::function<void(const IngestTotals&)>& when_ready) {
-    return Assembly(job, tokenizer, piece_path, std::move(identities), outputs, when_ready).run();
+    return Assembly(job, piece_path, std::move(identities), outputs, threads, when_ready).run();
 }
 
 }  // namespace lockstep

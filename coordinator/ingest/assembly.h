@@ -11,6 +11,7 @@
 
 #include "coordinator/ingest/ingest_job.h"
 #include "io/corpus/corpus.h"
+#include "io/corpus/ingest_piece.h"
 #include "io/documents/document_reader.h"
 
 namespace lockstep {
@@ -29,20 +30,23 @@ struct IngestOutputs {
 struct IngestTotals {
     PublishedCorpus corpus;
     std::optional<PublishedCorpus> validation;
-    std::uint64_t source_bytes = 0, bad = 0, empty = 0, too_short = 0, too_long = 0, duplicates = 0;
-    std::uint64_t repaired = 0;      ///< Documents with U+FFFD for invalid UTF-8.
+    Fingerprint tokenizer;
+    std::uint64_t vocabulary_size = 0;
+    PieceCounts counts;
+    std::uint64_t source_bytes = 0, bad = 0, duplicates = 0;
     std::uint64_t pieces_found = 0;  ///< Done by an earlier start.
 };
 
 /// @param identities  of the sources, in order; pipes' are taken from the pieces.
+/// @param threads     at least 1; the corpora do not depend on it.
 /// @param when_ready  called when all outputs are on the disk under their temporary names, and none has
 ///                    appeared. They appear in the order validation, corpus (points "validation:…" and
 ///                    "corpus:written", "…:renamed").
 /// @throws Error{corrupt_data} for a repeated id and for more bad documents than are tolerated;
 ///         Error{invalid_argument} if a corpus would be empty. Nothing is published then.
-IngestTotals assemble(const IngestJob& job, const Tokenizer& tokenizer,
+IngestTotals assemble(const IngestJob& job,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
-                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs,
+                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs, int threads,
                       const std::function<void(const IngestTotals&)>& when_ready);
 
 }  // namespace lockstep

@@ -12,6 +12,7 @@
 #include "coordinator/ingest/piece_work.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
+#include "io/base/ordered_work.h"
 #include "io/comm/agreement.h"
 #include "io/corpus/corpus_format.h"
 #include "io/corpus/ingest_piece.h"
@@ -53,8 +54,9 @@ struct OwnOutputs {
 /// folder was removed, finds its own outputs there and not somebody else's.
 class PublicationRecord {
   public:
-    PublicationRecord(const std::filesystem::path& folder, const IngestJob& job)
-        : path_(path_in(folder)), job_(digest_of_text(job.to_json()).hex()) {}
+    /// @param job  all of it, as text.
+    PublicationRecord(const std::filesystem::path& folder, const std::string& job)
+        : path_(path_in(folder)), job_(digest_of(std::as_bytes(std::span(job))).hex()) {}
 
     static std::filesystem::path path_in(const std::filesystem::path& folder) {
         return folder / "publishing.json";
@@ -78,10 +80,6 @@ class PublicationRecord {
     }
 
   private:
-    static Digest digest_of_text(const std::string& text) {
-        return digest_of(std::as_bytes(std::span(text)));
-    }
-
     static bool holds(const std::filesystem::path& corpus, const std::string& content) {
         if (corpus.empty() || !path_exists(corpus)) return false;
         try {
@@ -138,7 +136,9 @@ class IngestRun {
     std::optional<IngestTotals> run(const std::function<IngestJob()>& make_job) {
         try {
             prepare(make_job);
+            if (comm_.size().value > 1) share_job();
             work();
+            identify_others();
             return finish();
         } catch (const Error& error) {
             if (work_folder_ && !keeps_work(error.code())) {
@@ -153,34 +153,39 @@ class IngestRun {
     bool is_root() const { return comm_.rank().value == 0; }
 
     void prepare(const std::function<IngestJob()>& make_job) {
-        std::string text;
         together_for_long(comm_, "dividing the sources", [&](const std::atomic<bool>&) {
             if (!is_root()) return;
             if (!path_exists(PublicationRecord::path_in(folder_)))
                 require_writable_output(outputs_.corpus, outputs_.overwrite);
             require_parent(outputs_.corpus);
             job_ = make_job();
+            const std::string pieces = job_.pieces_json();
+            record_.emplace(folder_, pieces + job_.assembly_json());
             require_writable_outputs();
-            work_folder_.emplace(folder_, job_.pieces_json(), !job_.has_pipe());
-            tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
-            text = json({job_.to_json(), missing_pieces()}).dump();
+            work_folder_.emplace(folder_, pieces, !job_.has_pipe());
+            missing_ = missing_pieces();
+            if (comm_.size().value > 1) job_text_ = job_.to_json();
         });
-        std::vector<std::byte> bytes(text.size());
-        std::memcpy(bytes.data(), text.data(), text.size());
-        broadcast_bytes(comm_, bytes, Rank{0});
+    }
+
+    void share_job() {
+        const auto text = std::as_bytes(std::span(job_text_));
+        std::vector<std::byte> job(text.begin(), text.end());
+        broadcast_bytes(comm_, job, Rank{0});
+        const auto missing = std::as_bytes(std::span(missing_));
+        std::vector<std::byte> pieces(missing.begin(), missing.end());
+        broadcast_bytes(comm_, pieces, Rank{0});
         together(comm_, "making the tokenizer", [&] {
-            const json message =
-                json::parse(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-            missing_ = message[1].get<std::vector<std::size_t>>();
             if (is_root()) return;
-            job_ = IngestJob::from_json(message[0].get<std::string>());
-            tokenizer_ = make_tokenizer_from_description(job_.tokenizer_description);
+            job_ = IngestJob::from_json({reinterpret_cast<const char*>(job.data()), job.size()});
+            missing_.resize(pieces.size() / sizeof missing_[0]);
+            if (!missing_.empty()) std::memcpy(missing_.data(), pieces.data(), pieces.size());
         });
     }
 
     void require_writable_outputs() {
         if (!job_.has_pipe()) {
-            const OwnOutputs own = PublicationRecord(folder_, job_).find(outputs_);
+            const OwnOutputs own = record_->find(outputs_);
             outputs_.corpus_is_own = own.corpus;
             outputs_.validation_is_own = own.validation;
         }
@@ -193,7 +198,7 @@ class IngestRun {
     void withdraw_half_an_output() const {
         if (outputs_.overwrite == Overwrite::yes) return;
         try {
-            const OwnOutputs own = PublicationRecord(folder_, job_).find(outputs_);
+            const OwnOutputs own = record_->find(outputs_);
             if (own.validation && !own.corpus) remove_file(outputs_.validation);
         } catch (const Error& error) {
             log_root(LogLevel::warning,
@@ -202,7 +207,7 @@ class IngestRun {
     }
 
     std::vector<std::size_t> missing_pieces() const {
-        const ColumnType type = corpus_format::token_type(tokenizer_->vocabulary_size());
+        const ColumnType type = corpus_format::token_type(job_.tokenizer->vocabulary_size());
         std::vector<std::size_t> missing;
         for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
             if (!PieceFile::is_sound(piece_path(folder_, piece), type)) missing.push_back(piece);
@@ -231,7 +236,7 @@ class IngestRun {
             const auto own = own_pieces();
             std::uint64_t total = 0;
             for (const std::size_t piece : own) total += job_.bytes_of(job_.pieces[piece]);
-            PieceWork pieces(job_, *tokenizer_, threads_);
+            PieceWork pieces(job_, threads_);
             std::uint64_t done = 0;
             for (const std::size_t piece : own) {
                 if (others_failed) return;
@@ -240,28 +245,46 @@ class IngestRun {
                 done += job_.bytes_of(job_.pieces[piece]);
             }
             pieces.finish();
-            identify_sources(others_failed);
+            identified_ = pieces.identified();
         });
     }
 
-    /// Every rank digests a share of the files.
-    void identify_sources(const std::atomic<bool>& others_failed) {
-        const auto ranks = static_cast<std::size_t>(comm_.size().value);
-        for (auto i = static_cast<std::size_t>(comm_.rank().value); i < job_.sources.size(); i += ranks) {
-            if (others_failed) return;
-            const IngestSource& source = job_.sources[i];
-            identities_.push_back(source.is_pipe ? SourceIdentity{}
-                                                 : identify_source(source.name, source.kind));
-        }
+    /// What no rank read as a whole is read again, by every rank a share.
+    void identify_others() {
+        std::vector<std::int64_t> known;
+        for (const IngestSource& source : job_.sources) known.push_back(source.is_pipe ? 1 : 0);
+        for (const IdentifiedSource& source : identified_) known[source.source_index] = 1;
+        comm_.max(known);
+        together_for_long(comm_, "identifying the sources", [&](const std::atomic<bool>& others_failed) {
+            const auto ranks = static_cast<std::uint64_t>(comm_.size().value);
+            auto turn = static_cast<std::uint64_t>(comm_.rank().value);
+            std::vector<std::size_t> own;
+            for (std::size_t i = 0; i < known.size(); ++i) {
+                if (known[i] == 0 && turn++ % ranks == 0) own.push_back(i);
+            }
+            OrderedWork<std::size_t, IdentifiedSource> reading(
+                static_cast<int>(std::clamp<std::size_t>(own.size(), 1, static_cast<std::size_t>(threads_))),
+                [this](std::size_t i, int) {
+                    const IngestSource& source = job_.sources[i];
+                    return IdentifiedSource{i, identify_source(source.name, source.kind)};
+                });
+            for (const std::size_t i : own) {
+                if (others_failed) return;
+                if (reading.full()) identified_.push_back(reading.take());
+                reading.give(i);
+            }
+            while (!reading.empty()) identified_.push_back(reading.take());
+        });
     }
 
+    /// Of pipes assembly finds them in the pieces.
     std::vector<SourceIdentity> gather_identities() {
-        const auto gathered = comm_.gather(std::as_bytes(std::span(identities_)), Rank{0});
+        const auto gathered = comm_.gather(std::as_bytes(std::span(identified_)), Rank{0});
         std::vector<SourceIdentity> all(is_root() ? job_.sources.size() : 0);
-        for (std::size_t i = 0; i < all.size(); ++i) {
-            const auto& from = gathered[i % gathered.size()];
-            std::memcpy(&all[i], from.data() + i / gathered.size() * sizeof(SourceIdentity),
-                        sizeof(SourceIdentity));
+        for (const auto& bytes : gathered) {
+            std::vector<IdentifiedSource> sources(bytes.size() / sizeof(IdentifiedSource));
+            if (!sources.empty()) std::memcpy(sources.data(), bytes.data(), bytes.size());
+            for (const IdentifiedSource& source : sources) all[source.source_index] = source.identity;
         }
         return all;
     }
@@ -273,9 +296,8 @@ class IngestRun {
             if (!is_root()) return;
             require_unchanged_sources(job_);
             totals = assemble(
-                job_, *tokenizer_, [this](std::size_t piece) { return piece_path(folder_, piece); },
-                std::move(identities), outputs_,
-                [this](const IngestTotals& ready) { PublicationRecord(folder_, job_).write(ready); });
+                job_, [this](std::size_t piece) { return piece_path(folder_, piece); }, std::move(identities),
+                outputs_, threads_, [this](const IngestTotals& ready) { record_->write(ready); });
             totals->pieces_found = job_.pieces.size() - missing_.size();
             const CommitScope scope("ingest");
             commit_point("published");
@@ -292,9 +314,10 @@ class IngestRun {
     std::filesystem::path folder_;
     std::optional<WorkFolder> work_folder_;
     IngestJob job_;
-    std::unique_ptr<Tokenizer> tokenizer_;
+    std::optional<PublicationRecord> record_;  ///< Of rank 0.
+    std::string job_text_;                     ///< For the other ranks.
     std::vector<std::size_t> missing_;
-    std::vector<SourceIdentity> identities_;
+    std::vector<IdentifiedSource> identified_;
 };
 
 }  // namespace

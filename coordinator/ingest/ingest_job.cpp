@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
 #include "io/documents/chat_format.h"
 #include "io/documents/document_reader.h"
@@ -69,13 +70,16 @@ SpecialsPolicy policy_of_json(const json& object) {
             object.at("parse_specials").get<bool>() ? LiteralSpecials::parse : LiteralSpecials::text};
 }
 
-/// What the pieces depend on.
+Digest digest_of_text(const std::string& text) {
+    return digest_of(std::as_bytes(std::span(text)));
+}
+
 json pieces_object(const IngestJob& job) {
     json object = {{"document", document_json(job.document)},
                    {"policy", policy_json(job.policy)},
                    {"tokens", {job.filter.tokens_min, job.filter.tokens_max}},
                    {"text_bytes", {job.filter.text_bytes_min, job.filter.text_bytes_max}},
-                   {"tokenizer", job.tokenizer_description}};
+                   {"tokenizer", digest_of_text(job.tokenizer_record.description_json).hex()}};
     for (const IngestSource& source : job.sources) {
         object["sources"].push_back({source.name, source.kind.content, source.kind.compression,
                                      source.is_pipe, source.bytes, source.modified});
@@ -85,6 +89,15 @@ json pieces_object(const IngestJob& job) {
         for (const SourceSpan& span : piece) spans.push_back({span.source_index, span.begin, span.end});
         object["pieces"].push_back(std::move(spans));
     }
+    return object;
+}
+
+json assembly_object(const IngestJob& job) {
+    json object = {{"skip_bad", job.document.skip_bad_max},
+                   {"dedup", job.filter.dedup},
+                   {"validation_share", job.filter.validation_share}};
+    if (const auto& file = job.tokenizer_record.file)
+        object["tokenizer_file"] = {file->name, file->pattern, file->digest.hex()};
     return object;
 }
 
@@ -146,6 +159,11 @@ void require_utf8_options(const DocumentOptions& options) {
 
 }  // namespace
 
+void IngestJob::set_tokenizer(std::shared_ptr<const Tokenizer> made, std::optional<TokenizerFile> file) {
+    tokenizer = std::move(made);
+    tokenizer_record = corpus_tokenizer_of(*tokenizer, std::move(file));
+}
+
 bool IngestJob::has_pipe() const {
     return std::ranges::any_of(sources, &IngestSource::is_pipe);
 }
@@ -163,19 +181,20 @@ std::uint64_t IngestJob::bytes_of(const IngestPiece& piece) const {
     return bytes;
 }
 
-std::string IngestJob::to_json() const {
-    json object = pieces_object(*this);
-    object["skip_bad"] = document.skip_bad_max;
-    object["dedup"] = filter.dedup;
-    object["validation_share"] = filter.validation_share;
-    if (tokenizer_file)
-        object["tokenizer_file"] = {tokenizer_file->name, tokenizer_file->pattern,
-                                    tokenizer_file->digest.hex()};
-    return object.dump();
-}
-
 std::string IngestJob::pieces_json() const {
     return pieces_object(*this).dump();
+}
+
+std::string IngestJob::assembly_json() const {
+    return assembly_object(*this).dump();
+}
+
+std::string IngestJob::to_json() const {
+    json object = pieces_object(*this);
+    object.update(assembly_object(*this));
+    object["tokenizer"] = tokenizer_record.description_json;
+    object["tokenizer_fingerprint"] = tokenizer_record.fingerprint.hex();
+    return object.dump();
 }
 
 namespace {
@@ -202,10 +221,15 @@ IngestJob job_of(const json& object) {
     job.filter.text_bytes_max = number_of(object.at("text_bytes").at(1));
     job.filter.dedup = object.at("dedup").get<bool>();
     job.filter.validation_share = object.at("validation_share").get<double>();
-    job.tokenizer_description = object.at("tokenizer").get<std::string>();
-    if (const auto file = object.find("tokenizer_file"); file != object.end())
-        job.tokenizer_file = {file->at(0).get<std::string>(), file->at(1).get<std::string>(),
-                              Digest::from_hex(file->at(2).get<std::string>())};
+    std::optional<TokenizerFile> file;
+    if (const auto found = object.find("tokenizer_file"); found != object.end())
+        file = {found->at(0).get<std::string>(), found->at(1).get<std::string>(),
+                Digest::from_hex(found->at(2).get<std::string>())};
+    job.set_tokenizer(make_tokenizer_from_description(object.at("tokenizer").get<std::string>()),
+                      std::move(file));
+    if (job.tokenizer_record.fingerprint.hex() != object.at("tokenizer_fingerprint").get<std::string>())
+        throw Error(ErrorCode::corrupt_data,
+                    "the tokenizer is another one when it is built from its description");
     for (const json& row : object.at("sources")) {
         IngestSource source;
         source.name = row.at(0).get<std::string>();
@@ -249,7 +273,7 @@ IngestJob IngestJob::from_json(const std::string& text) {
 
 void plan_pieces(IngestJob& job, const std::vector<std::filesystem::path>& files, std::uint64_t piece_bytes) {
     require_utf8_options(job.document);
-    if (job.tokenizer_file) require_utf8(job.tokenizer_file->name, "the tokenizer's name");
+    if (const auto& file = job.tokenizer_record.file) require_utf8(file->name, "the tokenizer's name");
     std::uint64_t filled = 0;
     for (const std::filesystem::path& file : files) {
         require_utf8(file.string(), "the file name");

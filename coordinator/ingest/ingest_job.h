@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,20 +48,26 @@ struct IngestJob {
     DocumentOptions document;
     SpecialsPolicy policy;
     SampleFilter filter;
-    std::string tokenizer_description;
-    std::optional<TokenizerFile> tokenizer_file;  ///< That the description was made from.
+    std::shared_ptr<const Tokenizer> tokenizer;
+    CorpusTokenizer tokenizer_record;  ///< What the corpus will say of it.
     std::vector<IngestSource> sources;
     std::vector<IngestPiece> pieces;
+
+    /// Tokenizer and record. @param file  that it was read from, if from any.
+    void set_tokenizer(std::shared_ptr<const Tokenizer> made, std::optional<TokenizerFile> file = {});
 
     bool has_pipe() const;
     /// Bytes of files behind a span or piece; an estimate for tables.
     std::uint64_t bytes_of(const SourceSpan& span) const;
     std::uint64_t bytes_of(const IngestPiece& piece) const;
 
-    std::string to_json() const;
-    /// What the pieces depend on: all but what only assembly asks (skip_bad, dedup, validation_share, the
-    /// tokenizer's file).
+    /// What the pieces depend on; of the tokenizer a digest.
     std::string pieces_json() const;
+    /// The rest, which only assembly asks: skip_bad, dedup, validation_share, the tokenizer's file.
+    std::string assembly_json() const;
+    /// All of it, for the other ranks, with the tokenizer's description.
+    std::string to_json() const;
+    /// Builds the tokenizer. @throws Error{bug} if that is not the one described.
     static IngestJob from_json(const std::string& text);
 };
 

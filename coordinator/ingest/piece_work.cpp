@@ -31,9 +31,9 @@ struct alignas(128) Bench {
 
 class BatchMaker {
   public:
-    BatchMaker(const IngestJob& job, const Tokenizer& tokenizer, Bench& bench, const DocumentBlock& block)
-        : job_(job), tokenizer_(tokenizer), bench_(bench), block_(block) {
-        two_bytes_ = corpus_format::token_type(tokenizer.vocabulary_size()) == ColumnType::u16;
+    BatchMaker(const IngestJob& job, Bench& bench, const DocumentBlock& block)
+        : job_(job), tokenizer_(*job.tokenizer), bench_(bench), block_(block) {
+        two_bytes_ = corpus_format::token_type(tokenizer_.vocabulary_size()) == ColumnType::u16;
     }
 
     Batch make() {
@@ -165,13 +165,20 @@ struct OpenPiece {
     bool is_read = false;
 };
 
+/// A source as far as its blocks came without a gap, from its beginning.
+struct SourceSoFar {
+    std::uint32_t source_index = 0;
+    std::uint64_t bytes = 0;
+    DigestStream digest;
+};
+
 }  // namespace
 
 class PieceWork::State {
   public:
-    State(const IngestJob& job, const Tokenizer& tokenizer, int threads)
-        : job_(job), tokenizer_(tokenizer), work_(threads, [this](DocumentBlock& block, int thread) {
-              return BatchMaker(job_, tokenizer_, benches_[static_cast<std::size_t>(thread)], block).make();
+    State(const IngestJob& job, int threads)
+        : job_(job), work_(threads, [this](DocumentBlock& block, int thread) {
+              return BatchMaker(job_, benches_[static_cast<std::size_t>(thread)], block).make();
           }) {
         for (int i = 0; i < threads; ++i) benches_.push_back({BlockParser(job.document), {}});
     }
@@ -204,6 +211,8 @@ class PieceWork::State {
         while (!work_.empty()) take();
     }
 
+    const std::vector<IdentifiedSource>& identified() const { return identified_; }
+
   private:
     /// What reading throws comes after what is wrong in blocks read earlier: as with one thread.
     template <class Read>
@@ -230,6 +239,7 @@ class PieceWork::State {
             position = block.file_position;
             if (work_.full()) take();
             ++piece.blocks_pending;
+            follow(block);
             work_.give(std::move(block));
             progress(position);
         }
@@ -237,6 +247,20 @@ class PieceWork::State {
         piece.of_pipes.pipe_source.push_back(span.source_index);
         for (const std::uint64_t word : {position, whole.value().low, whole.value().high})
             piece.of_pipes.pipe_identity.push_back(word);
+    }
+
+    /// The blocks of a plain file are its bytes, but for a byte order mark, which makes a gap as a piece of
+    /// an earlier start does.
+    void follow(const DocumentBlock& block) {
+        const IngestSource& source = job_.sources[block.source_index];
+        if (source.is_pipe || source.kind.is_table() || source.kind.compression != Compression::none) return;
+        if (so_far_.source_index != block.source_index) so_far_ = {block.source_index, 0, {}};
+        if (block.offset != so_far_.bytes) return;
+        const std::string_view text = block.text();
+        so_far_.digest.update(std::as_bytes(std::span(text.data(), text.size())));
+        so_far_.bytes += text.size();
+        if (so_far_.bytes == source.bytes)
+            identified_.push_back({block.source_index, {so_far_.bytes, so_far_.digest.value()}});
     }
 
     /// The oldest block, of the oldest piece.
@@ -251,7 +275,7 @@ class PieceWork::State {
 
     PieceWriter& front_writer() {
         if (!writer_)
-            writer_.emplace(open_.front().file, corpus_format::token_type(tokenizer_.vocabulary_size()));
+            writer_.emplace(open_.front().file, corpus_format::token_type(job_.tokenizer->vocabulary_size()));
         return *writer_;
     }
 
@@ -266,15 +290,15 @@ class PieceWork::State {
     }
 
     const IngestJob& job_;
-    const Tokenizer& tokenizer_;
     std::vector<Bench> benches_;
+    SourceSoFar so_far_;
+    std::vector<IdentifiedSource> identified_;
     std::deque<OpenPiece> open_;
     std::optional<PieceWriter> writer_;  ///< Of the oldest.
     OrderedWork<DocumentBlock, Batch> work_;
 };
 
-PieceWork::PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads)
-    : state_(std::make_unique<State>(job, tokenizer, threads)) {}
+PieceWork::PieceWork(const IngestJob& job, int threads) : state_(std::make_unique<State>(job, threads)) {}
 
 PieceWork::~PieceWork() = default;
 
@@ -285,6 +309,10 @@ void PieceWork::add(const IngestPiece& piece, const std::filesystem::path& file,
 
 void PieceWork::finish() {
     state_->finish();
+}
+
+const std::vector<IdentifiedSource>& PieceWork::identified() const {
+    return state_->identified();
 }
 
 }  // namespace lockstep

@@ -8,17 +8,24 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "coordinator/ingest/ingest_job.h"
+#include "io/documents/document_reader.h"
 
 namespace lockstep {
+
+struct IdentifiedSource {
+    std::uint64_t source_index = 0;
+    SourceIdentity identity;
+};
 
 /// The threads go on with the next piece while the last one is still being finished.
 class PieceWork {
   public:
-    /// Borrows both.
+    /// Borrows the job.
     /// @param threads  at least 1; the files do not depend on it.
-    PieceWork(const IngestJob& job, const Tokenizer& tokenizer, int threads);
+    PieceWork(const IngestJob& job, int threads);
     /// A piece that is not finished leaves no file behind.
     ~PieceWork();
     PieceWork(const PieceWork&) = delete;
@@ -32,6 +39,9 @@ class PieceWork {
 
     /// All files are there. @throws as add.
     void finish();
+
+    /// The plain files of which every byte was read here: known without reading them again.
+    const std::vector<IdentifiedSource>& identified() const;
 
   private:
     class State;

@@ -63,8 +63,9 @@ class ColumnFileWriter {
         std::string digest_hex;  ///< Digest of the user block, which covers the whole file.
     };
     /// Close and digest what is complete, under its temporary name, so that `publish` has only to sync and
-    /// rename it: for files that are to appear together. @throws Error{io_failure}.
-    Published seal();
+    /// rename it: for files that are to appear together. @param threads  that read large columns back.
+    /// @throws Error{io_failure}.
+    Published seal(int threads = 1);
     /// Seal unless that is done, fsync, rename, fsync the directory.
     /// @throws Error{io_failure, output_exists}; the temporary is removed and `path` is as before.
     Published publish();

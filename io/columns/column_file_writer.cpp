@@ -10,6 +10,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/base/ordered_work.h"
 #include "io/columns/column_file.h"
 #include "io/columns/column_file_format.h"
 #include "io/files/directory.h"
@@ -310,7 +311,7 @@ struct ColumnFileWriter::State {
         digested.push_back({shape.name, {shape.offset, shape.bytes}, std::move(digests)});
     }
 
-    Published close_and_seal() {
+    Published close_and_seal(int threads) {
         // Checked in every build: a file that lacks something must never appear.
         if (!sound || !open_columns.empty() || !file.is_open()) {
             throw Error(ErrorCode::bug, "'" + path.string() +
@@ -318,7 +319,7 @@ struct ColumnFileWriter::State {
                                             "or a column is incomplete");
         }
         close_hdf5();
-        return seal();
+        return seal(threads);
     }
 
     void close_hdf5() {
@@ -329,8 +330,8 @@ struct ColumnFileWriter::State {
     }
 
     /// Read the temporary back, so that what the disk holds is what was given, and complete the user block.
-    Published seal() {
-        for (const DigestedColumn& column : digested) require_block_digests(column);
+    Published seal(int threads) {
+        for (const DigestedColumn& column : digested) require_block_digests(column, threads);
         require_tree();
 
         UserBlock block;
@@ -347,10 +348,25 @@ struct ColumnFileWriter::State {
         return {block.file_bytes, digest_of(bytes).hex()};
     }
 
-    void require_block_digests(const DigestedColumn& column) const {
-        BlockDigester found;
-        feed_from_file(disk, column.region, [&](std::span<const std::byte> bytes) { found.update(bytes); });
-        if (found.take() != column.digests) lost("column '" + column.name + "'");
+    void require_block_digests(const DigestedColumn& column, int threads) const {
+        constexpr std::uint64_t run_bytes = 4 * digest_block_bytes;
+        OrderedWork<FileRegion, std::vector<std::uint64_t>> work(
+            column.region.bytes > run_bytes ? threads : 1, [this](const FileRegion& run, int) {
+                BlockDigester digester;
+                feed_from_file(disk, run, [&](std::span<const std::byte> bytes) { digester.update(bytes); });
+                return digester.take();
+            });
+        std::vector<std::uint64_t> found;
+        const auto take = [&] {
+            const std::vector<std::uint64_t> digests = work.take();
+            found.insert(found.end(), digests.begin(), digests.end());
+        };
+        for (std::uint64_t begin = 0; begin < column.region.bytes; begin += run_bytes) {
+            if (work.full()) take();
+            work.give({column.region.offset + begin, std::min(run_bytes, column.region.bytes - begin)});
+        }
+        while (!work.empty()) take();
+        if (found != column.digests) lost("column '" + column.name + "'");
     }
 
     void require_tree() {
@@ -439,8 +455,8 @@ void ColumnFileWriter::write_column(std::string_view name, ColumnType type, std:
     append_bytes(name, type, bytes);
 }
 
-ColumnFileWriter::Published ColumnFileWriter::seal() {
-    state_->sealed = state_->close_and_seal();
+ColumnFileWriter::Published ColumnFileWriter::seal(int threads) {
+    state_->sealed = state_->close_and_seal(threads);
     return *state_->sealed;
 }
 
@@ -453,7 +469,7 @@ ColumnFileWriter::Published ColumnFileWriter::publish() {
 }
 
 ColumnFileWriter::Published ColumnFileWriter::finish() {
-    const Published published = state_->close_and_seal();
+    const Published published = state_->close_and_seal(1);
     rename_path(state_->temporary, state_->path);
     state_->published = true;
     return published;

@@ -117,7 +117,8 @@ class CorpusWriter {
 
     /// `publish` in two halves, for corpora that are to appear together: all of it under its temporary name,
     /// then what the disk can hardly refuse any more.
-    PublishedCorpus prepare(const std::function<void(const TokenSink&)>& give);
+    /// @param threads  at least 1; the file does not depend on it.
+    PublishedCorpus prepare(const std::function<void(const TokenSink&)>& give, int threads = 1);
     void publish_prepared();
 
   private:

@@ -1,16 +1,12 @@
 #include "io/corpus/corpus_format.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "io/base/contract.h"
 #include "io/corpus/length_cache.h"
 
 namespace lockstep::corpus_format {
-
-namespace {
-
-constexpr std::size_t leaf_bytes_max = std::size_t{1} << 20U;
-
-}  // namespace
 
 void TokenTree::update(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
@@ -20,6 +16,18 @@ void TokenTree::update(std::span<const std::byte> bytes) {
         if (leaf_bytes_ == leaf_bytes_max) end_leaf();
         bytes = bytes.subspan(piece);
     }
+}
+
+void TokenTree::add(std::span<const Fingerprint> leaves) {
+    LOCKSTEP_EXPECTS(leaf_bytes_ == 0);
+    leaves_.insert(leaves_.end(), leaves.begin(), leaves.end());
+}
+
+std::vector<Fingerprint> TokenTree::leaves_of(std::span<const std::byte> bytes) {
+    TokenTree tree;
+    tree.update(bytes);
+    if (tree.leaf_bytes_ != 0) tree.end_leaf();
+    return std::move(tree.leaves_);
 }
 
 void TokenTree::end_leaf() {

@@ -55,7 +55,12 @@ constexpr ColumnType token_type(std::uint64_t vocabulary_size) {
 /// Tokens as stored, fed in any pieces, to the root of a tree of SHA-256 with leaves of 1 MiB.
 class TokenTree {
   public:
+    static constexpr std::size_t leaf_bytes_max = std::size_t{1} << 20U;
+
     void update(std::span<const std::byte> bytes);
+    /// Leaves made elsewhere, from where the last whole one ended; the very last may be shorter.
+    void add(std::span<const Fingerprint> leaves);
+    static std::vector<Fingerprint> leaves_of(std::span<const std::byte> bytes);
     /// @param num_tokens, type  bind length and width. Ends the tree.
     Fingerprint finish(std::uint64_t num_tokens, ColumnType type);
 

@@ -11,6 +11,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/base/ordered_work.h"
 #include "io/columns/column_file.h"
 #include "io/columns/fingerprint_attribute.h"
 #include "io/corpus/corpus.h"
@@ -102,44 +103,97 @@ class TokenSpool {
     std::uint64_t num_tokens_ = 0;
 };
 
-/// Tokens on their way into the column: stored, fingerprinted and looked at for the greatest.
+/// Tokens on their way into the column: stored, fingerprinted and looked at for the greatest. Only the last
+/// two can be shared among threads, by runs of whole leaves; the file is one thread's.
 class TokenColumn {
   public:
-    TokenColumn(ColumnFileWriter& file, ColumnType type, std::uint64_t num_tokens)
-        : file_(file), type_(type), num_tokens_(num_tokens) {
+    TokenColumn(ColumnFileWriter& file, ColumnType type, std::uint64_t num_tokens, int threads)
+        : file_(file),
+          type_(type),
+          num_tokens_(num_tokens),
+          run_bytes_(std::min<std::uint64_t>(run_bytes_max, num_tokens * column_type_bytes(type))),
+          work_(num_tokens * column_type_bytes(type) > run_bytes_max ? threads : 1,
+                [type](std::vector<std::byte>& bytes, int) { return look_at(std::move(bytes), type); }) {
         file.begin_column(columns::tokens, type, num_tokens);
     }
 
     void append(std::span<const std::byte> bytes) {
-        tree_.update(bytes);
-        if (type_ == ColumnType::u16) {
-            append_as<std::uint16_t>(bytes);
-        } else {
-            append_as<std::uint32_t>(bytes);
+        while (!bytes.empty()) {
+            if (run_.capacity() == 0) run_.reserve(run_bytes_);
+            const auto part = bytes.first(std::min(bytes.size(), run_bytes_max - run_.size()));
+            run_.insert(run_.end(), part.begin(), part.end());
+            if (run_.size() == run_bytes_max) give();
+            bytes = bytes.subspan(part.size());
         }
     }
-    Fingerprint finish() { return tree_.finish(num_tokens_, type_); }
+    Fingerprint finish() {
+        if (!run_.empty()) give();
+        while (!work_.empty()) take();
+        return tree_.finish(num_tokens_, type_);
+    }
+    /// Both of a finished column.
     std::uint32_t max_token_id() const { return max_token_id_; }
     std::uint64_t appended() const { return appended_; }
 
   private:
-    /// The bytes are whole tokens, aligned for them.
+    static constexpr std::size_t run_bytes_max = 4 * corpus_format::TokenTree::leaf_bytes_max;
+
+    struct Run {
+        std::vector<std::byte> bytes;
+        std::vector<Fingerprint> leaves;
+        std::uint32_t greatest = 0;
+    };
+
     template <class T>
-    void append_as(std::span<const std::byte> bytes) {
-        const std::span tokens(reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T));
+    static std::span<const T> tokens_in(std::span<const std::byte> bytes) {
+        return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+    }
+
+    template <class T>
+    static std::uint32_t greatest_in(std::span<const std::byte> bytes) {
         T greatest = 0;
-        for (const T token : tokens) greatest = std::max(greatest, token);
-        max_token_id_ = std::max(max_token_id_, std::uint32_t{greatest});
-        appended_ += tokens.size();
-        file_.append(columns::tokens, tokens);
+        for (const T token : tokens_in<T>(bytes)) greatest = std::max(greatest, token);
+        return greatest;
+    }
+
+    static Run look_at(std::vector<std::byte> bytes, ColumnType type) {
+        Run run;
+        run.leaves = corpus_format::TokenTree::leaves_of(bytes);
+        run.greatest =
+            type == ColumnType::u16 ? greatest_in<std::uint16_t>(bytes) : greatest_in<std::uint32_t>(bytes);
+        run.bytes = std::move(bytes);
+        return run;
+    }
+
+    void give() {
+        if (work_.full()) take();
+        work_.give(std::move(run_));
+        run_ = std::exchange(spare_, {});
+    }
+
+    void take() {
+        Run run = work_.take();
+        tree_.add(run.leaves);
+        max_token_id_ = std::max(max_token_id_, run.greatest);
+        appended_ += run.bytes.size() / column_type_bytes(type_);
+        if (type_ == ColumnType::u16) {
+            file_.append(columns::tokens, tokens_in<std::uint16_t>(run.bytes));
+        } else {
+            file_.append(columns::tokens, tokens_in<std::uint32_t>(run.bytes));
+        }
+        run.bytes.clear();
+        spare_ = std::move(run.bytes);
     }
 
     ColumnFileWriter& file_;
     ColumnType type_;
     std::uint64_t num_tokens_;
+    std::size_t run_bytes_;  ///< Of the first run, at most.
+    std::vector<std::byte> run_, spare_;
     corpus_format::TokenTree tree_;
     std::uint32_t max_token_id_ = 0;
     std::uint64_t appended_ = 0;
+    OrderedWork<std::vector<std::byte>, Run> work_;
 };
 
 CorpusTokenizer checked_tokenizer(const CorpusTokenizer& tokenizer) {
@@ -430,7 +484,7 @@ PublishedCorpus CorpusWriter::publish(const std::function<void(const TokenSink&)
     return published;
 }
 
-PublishedCorpus CorpusWriter::prepare(const std::function<void(const TokenSink&)>& give) {
+PublishedCorpus CorpusWriter::prepare(const std::function<void(const TokenSink&)>& give, int threads) {
     LOCKSTEP_EXPECTS(!state_->prepared);
     if (state_->num_samples() == 0) {
         throw Error(
@@ -441,21 +495,21 @@ PublishedCorpus CorpusWriter::prepare(const std::function<void(const TokenSink&)
     auto writer = std::make_unique<ColumnFileWriter>(state_->path, std::string(corpus_format::format),
                                                      corpus_format::version, state_->overwrite);
     ColumnFileWriter& file = *writer;
-    TokenColumn tokens(file, corpus_format::token_type(state_->tokenizer.vocabulary_size),
-                       state_->num_tokens);
+    TokenColumn tokens(file, corpus_format::token_type(state_->tokenizer.vocabulary_size), state_->num_tokens,
+                       threads);
     give([&](std::span<const std::byte> bytes) { tokens.append(bytes); });
+    const Fingerprint token_root = tokens.finish();
     LOCKSTEP_EXPECTS(tokens.appended() == state_->num_tokens);
     if (state_->num_tokens != 0 && tokens.max_token_id() >= state_->tokenizer.vocabulary_size) {
         throw Error(ErrorCode::invalid_argument,
                     "token id " + std::to_string(tokens.max_token_id()) + " is beyond the vocabulary of " +
                         std::to_string(state_->tokenizer.vocabulary_size) + " tokens");
     }
-    const Fingerprint token_root = tokens.finish();
     state_->write_samples(file);
     state_->write_sources(file);
     state_->write_left_out(file);
     const PublishedCorpus published = state_->write_attributes(file, token_root, tokens.max_token_id());
-    file.seal();
+    file.seal(threads);
     state_->prepared = std::move(writer);
     return published;
 }

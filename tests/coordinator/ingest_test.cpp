@@ -34,7 +34,7 @@ class IngestWorkTest : public testing::Test {
         IngestJob job;
         job.document = options_;
         job.filter = filter_;
-        job.tokenizer_description = make_bytes_tokenizer()->description_json();
+        job.set_tokenizer(make_bytes_tokenizer(tokenizer_policy_));
         plan_pieces(job, sources, piece_bytes);
         return job;
     }
@@ -56,6 +56,7 @@ class IngestWorkTest : public testing::Test {
     TemporaryDirectory directory_;
     DocumentOptions options_;
     SampleFilter filter_;
+    SpecialsPolicy tokenizer_policy_;
     std::filesystem::path corpus_ = directory_ / "c.h5";
 };
 
@@ -99,6 +100,35 @@ TEST_F(IngestWorkTest, ASourceThatCannotBeReadJustNowKeepsTheWork) {
     EXPECT_FALSE(has_work());
 }
 
+TEST_F(IngestWorkTest, SourcesAreIdentifiedHoweverTheyWereRead) {
+    options_.rule = DocumentRule::line;
+    const std::vector<std::filesystem::path> sources{
+        write_lines(40), directory_.write("empty.jsonl", ""),
+        directory_.write("marked.jsonl", "\xEF\xBB\xBF{\"text\": \"a\"}\n"),
+        directory_.write("unended.txt", std::string(1000, 'x') + "\nlast"),
+        directory_.write("blank.txt", "\n\n")};
+    const auto expect_identified = [&] {
+        const std::vector<SourceFile> found = Corpus::open(corpus_).sources();
+        ASSERT_EQ(found.size(), sources.size());
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            const SourceIdentity expected = identify_source(sources[i], source_kind_of(sources[i]));
+            EXPECT_EQ(found[i].bytes, expected.bytes) << sources[i];
+            EXPECT_EQ(found[i].digest, expected.digest) << sources[i];
+        }
+        std::filesystem::remove(corpus_);
+    };
+    for (const int threads : {1, 3}) {
+        ingest(sources, threads);
+        expect_identified();
+        {
+            const FailAt full("piece:renamed", 3);  // The rest is read, without what comes before it.
+            EXPECT_EQ(error_of([&] { ingest(sources, threads); }).code(), ErrorCode::io_failure);
+        }
+        EXPECT_GT(ingest(sources, threads).pieces_found, 0U);
+        expect_identified();
+    }
+}
+
 TEST_F(IngestWorkTest, TheFirstErrorIsTheSameForAnyNumberOfThreads) {
     const auto bad = directory_.write("a.jsonl", "{\"text\": \"good\"}\n{\"text\": 7}\n");
     const auto cut_short = directory_.write("b.jsonl.gz", std::string("\x1f\x8b\x08\0", 4));
@@ -120,6 +150,19 @@ TEST_F(IngestWorkTest, WhatOnlyAssemblyAsksKeepsThePieces) {
     filter_.validation_share = 0.3;
     options_.skip_bad_max = 2;
     EXPECT_EQ(ingest({source}).pieces_found, 4U);
+}
+
+TEST_F(IngestWorkTest, AnotherTokenizerStartsAnew) {
+    const auto source = write_lines(40);
+    {
+        const FailAt full("piece:renamed", 3);
+        EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::io_failure);
+    }
+    tokenizer_policy_.literal = LiteralSpecials::parse;
+    const IngestTotals totals = ingest({source});
+    EXPECT_EQ(totals.pieces_found, 0U);
+    EXPECT_EQ(totals.tokenizer, Corpus::open(corpus_).tokenizer().fingerprint);
+    EXPECT_EQ(totals.vocabulary_size, 257U);
 }
 
 TEST_F(IngestWorkTest, AnOutputOfSomebodyElseIsNeverTakenForItsOwn) {
@@ -195,7 +238,7 @@ TEST_F(IngestWorkTest, ReplacedBytesAreCountedAndNoDrift) {
     options_.invalid_utf8 = InvalidUtf8::replace;
     const IngestTotals totals = ingest({source});
     EXPECT_EQ(totals.corpus.num_samples, 40U);
-    EXPECT_EQ(totals.repaired, 10U);
+    EXPECT_EQ(totals.counts.repaired, 10U);
     const Corpus corpus = Corpus::open(corpus_);
     EXPECT_EQ(corpus.sample_tokens(0), std::string("line 0 caf\uFFFD").size() + 1);  // And EOS.
     EXPECT_EQ(check_drift(corpus, 20, 1).samples_checked, 20U);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/gzip.h"
 #include "tests/support/program.h"
 #include "tests/support/temporary_directory.h"
 
@@ -55,7 +56,7 @@ class IngestTest : public testing::Test {
 
     std::vector<std::string> ingest(const std::vector<std::string>& sources, const std::string& output,
                                     const std::vector<std::string>& more = {}) const {
-        std::vector<std::string> arguments{"ingest", "-t", "bytes", "-o", path(output), "--json", "-d"};
+        std::vector<std::string> arguments{"ingest", "-t", tokenizer_, "-o", path(output), "--json", "-d"};
         arguments.insert(arguments.end(), sources.begin(), sources.end());
         arguments.insert(arguments.end(), more.begin(), more.end());
         return arguments;
@@ -77,25 +78,37 @@ class IngestTest : public testing::Test {
         EXPECT_FALSE(std::filesystem::exists(path(output + ".tmp")));
     }
 
+    void expect_same_bytes_however_divided(const std::vector<std::string>& sources) {
+        run(ingest(sources, "one.h5", {"--threads", "1"}));
+        const std::string expected = directory_.read("one.h5");
+        struct Case {
+            int ranks;
+            const char* threads;
+            const char* piece_bytes;
+        };
+        for (const auto& [ranks, threads, piece_bytes] :
+             {Case{0, "3", "1000"}, Case{2, "1", "777"}, Case{3, "2", "5000"}, Case{3, "1", "100000000"}}) {
+            const std::string output = "n" + std::to_string(ranks) + threads + piece_bytes + ".h5";
+            run(ingest(sources, output, {"--threads", threads, "--piece-bytes", piece_bytes}), ranks);
+            EXPECT_TRUE(directory_.read(output) == expected) << output;
+            EXPECT_FALSE(std::filesystem::exists(path(output + ".ingest")));
+        }
+    }
+
     TemporaryDirectory directory_;
+    std::string tokenizer_ = "bytes";
 };
 
 TEST_F(IngestTest, RanksThreadsAndPiecesDoNotShowInTheBytes) {
+    expect_same_bytes_however_divided({write_lines("a.jsonl", 400), write_lines("b.jsonl", 150, 1000)});
+}
+
+TEST_F(IngestTest, NorDoTheyWithATrainedTokenizer) {
+    // What a thread keeps between documents, cached words and scratch, differs with every division.
     const std::vector<std::string> sources{write_lines("a.jsonl", 400), write_lines("b.jsonl", 150, 1000)};
-    run(ingest(sources, "one.h5", {"--threads", "1"}));
-    const std::string expected = directory_.read("one.h5");
-    struct Case {
-        int ranks;
-        const char* threads;
-        const char* piece_bytes;
-    };
-    for (const auto& [ranks, threads, piece_bytes] :
-         {Case{0, "3", "1000"}, Case{2, "1", "777"}, Case{3, "2", "5000"}, Case{3, "1", "100000000"}}) {
-        const std::string output = "n" + std::to_string(ranks) + threads + piece_bytes + ".h5";
-        run(ingest(sources, output, {"--threads", threads, "--piece-bytes", piece_bytes}), ranks);
-        EXPECT_TRUE(directory_.read(output) == expected) << output;
-        EXPECT_FALSE(std::filesystem::exists(path(output + ".ingest")));
-    }
+    tokenizer_ = path("mine");
+    run({"tokenizer", "train", "--vocab-size", "500", "-d", sources.front(), "-o", tokenizer_, "--json"});
+    expect_same_bytes_however_divided(sources);
 }
 
 TEST_F(IngestTest, KilledAnywhereItGoesOnAndEndsInTheSameBytes) {
@@ -247,6 +260,12 @@ TEST_F(IngestTest, BadInputIsOneErrorAndLeavesNothing) {
     refused(ingest({bad("long.jsonl", "{\"text\": \"" + std::string(200'000, 'x') + "\"}\n")}, "c.h5",
                    {"--document-bytes-max", "100000"}),
             65, "--document-bytes-max");
+    std::string bomb;
+    const std::string member = gzip(std::string(std::size_t{1} << 20U, '\n'));
+    for (int i = 0; i < 100; ++i) bomb += member;
+    refused(ingest({bad("bomb.jsonl.gz", bomb)}, "c.h5", {"--threads", "2"}), 65, "--expansion-max");
+    std::filesystem::create_directory(path("folder.jsonl"));
+    refused(ingest({path("folder.jsonl")}, "c.h5"), 66, "folder.jsonl");
     refused(ingest({bad("text.txt", "text\n")}, "no/such/folder/c.h5"), 66, "no folder");
     refused(ingest({path("text.txt")}, "."), 73, "exists");
     nothing_left("c.h5");

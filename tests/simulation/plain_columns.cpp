@@ -195,7 +195,7 @@ void ColumnFileWriter::write_column(std::string_view name, ColumnType type, std:
     append_bytes(name, type, bytes);
 }
 
-ColumnFileWriter::Published ColumnFileWriter::seal() {
+ColumnFileWriter::Published ColumnFileWriter::seal(int) {
     state_->sealed = state_->write();
     return *state_->sealed;
 }

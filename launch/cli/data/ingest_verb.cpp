@@ -50,8 +50,7 @@ IngestJob make_job(const IngestArguments& arguments, const IngestOutputs& output
     job.policy = specials_policy(arguments.documents);
     job.filter = arguments.filter;
     const auto sources = list_sources(arguments.documents);
-    job.tokenizer_description = choose_tokenizer(arguments.documents, sources)->description_json();
-    job.tokenizer_file = tokenizer_file(arguments.documents);
+    job.set_tokenizer(choose_tokenizer(arguments.documents, sources), tokenizer_file(arguments.documents));
     plan_pieces(job, sources, arguments.piece_bytes);
     return job;
 }
@@ -61,7 +60,7 @@ void say_left_out(const Invocation& invocation, std::uint64_t documents, const s
 }
 
 void report(const Invocation& invocation, const IngestOutputs& outputs, const IngestTotals& totals,
-            const Tokenizer& tokenizer, double seconds) {
+            double seconds) {
     const PublishedCorpus& corpus = totals.corpus;
     invocation.say(with_commas(corpus.num_samples) + " documents, " + with_commas(corpus.num_tokens) +
                    " tokens from " + bytes_text(totals.source_bytes) + " in " + fixed(seconds, 1) + " s (" +
@@ -73,25 +72,25 @@ void report(const Invocation& invocation, const IngestOutputs& outputs, const In
                        outputs.validation.string());
     }
     say_left_out(invocation, totals.bad, "bad lines skipped and counted");
-    say_left_out(invocation, totals.empty, "empty documents left out and counted");
-    say_left_out(invocation, totals.too_short, "documents left out as too short");
-    say_left_out(invocation, totals.too_long, "documents left out as too long");
+    say_left_out(invocation, totals.counts.empty, "empty documents left out and counted");
+    say_left_out(invocation, totals.counts.too_short, "documents left out as too short");
+    say_left_out(invocation, totals.counts.too_long, "documents left out as too long");
     say_left_out(invocation, totals.duplicates, "documents left out as repetitions");
-    say_left_out(invocation, totals.repaired, "documents had invalid UTF-8, which U+FFFD replaces");
+    say_left_out(invocation, totals.counts.repaired, "documents had invalid UTF-8, which U+FFFD replaces");
     say_left_out(invocation, totals.pieces_found, "pieces were done by an earlier start");
-    invocation.say("  content " + corpus.content.brief() + "…  tokenizer " + tokenizer.fingerprint().brief() +
-                   "…  vocabulary " + std::to_string(tokenizer.vocabulary_size()));
+    invocation.say("  content " + corpus.content.brief() + "…  tokenizer " + totals.tokenizer.brief() +
+                   "…  vocabulary " + std::to_string(totals.vocabulary_size));
     nlohmann::ordered_json object = json_of(outputs.corpus, corpus);
     object["bytes"] = totals.source_bytes;
     object["bad_lines"] = totals.bad;
-    object["empty"] = totals.empty;
-    object["too_short"] = totals.too_short;
-    object["too_long"] = totals.too_long;
+    object["empty"] = totals.counts.empty;
+    object["too_short"] = totals.counts.too_short;
+    object["too_long"] = totals.counts.too_long;
     object["duplicates"] = totals.duplicates;
-    object["repaired"] = totals.repaired;
+    object["repaired"] = totals.counts.repaired;
     object["pieces_found"] = totals.pieces_found;
     object["seconds"] = seconds;
-    object["tokenizer_fingerprint"] = tokenizer.fingerprint().hex();
+    object["tokenizer_fingerprint"] = totals.tokenizer.hex();
     if (totals.validation) object["validation"] = json_of(outputs.validation, *totals.validation);
     invocation.give(object);
 }
@@ -111,18 +110,9 @@ int run_ingest_verb(const Invocation& invocation, const IngestArguments& argumen
             if (world.is_root() && line.due())
                 line.show(ranks + ingest_progress_text(done, total, seconds()));
         };
-        std::string description;
         const auto totals = run_ingest(
-            *world.comm,
-            [&] {
-                IngestJob job = make_job(arguments, outputs);
-                description = job.tokenizer_description;
-                return job;
-            },
-            outputs, threads, progress);
-        if (totals) {
-            report(invocation, outputs, *totals, *make_tokenizer_from_description(description), seconds());
-        }
+            *world.comm, [&] { return make_job(arguments, outputs); }, outputs, threads, progress);
+        if (totals) report(invocation, outputs, *totals, seconds());
         return 0;
     });
 }

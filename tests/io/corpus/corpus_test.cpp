@@ -176,6 +176,64 @@ TEST(CorpusTest, LargeCorporaSpoolAndComeBack) {
     EXPECT_THAT(names, ::testing::UnorderedElementsAre("a.h5", "b.h5"));
 }
 
+/// Tokens handed over in parts of this many bytes.
+void write_stored(const std::filesystem::path& path, std::span<const std::byte> stored,
+                  std::uint64_t vocabulary_size, std::size_t part_bytes, int threads) {
+    CorpusWriter writer(path, tokenizer_with_eos(vocabulary_size), Overwrite::no);
+    writer.add_source({"a.txt", 0, {}});
+    StoredSample sample;
+    sample.num_tokens = stored.size() / (vocabulary_size <= 65536 ? 2 : 4);
+    writer.add_stored(sample);
+    writer.prepare(
+        [&](const CorpusWriter::TokenSink& sink) {
+            for (std::size_t at = 0; at < stored.size(); at += part_bytes)
+                sink(stored.subspan(at, std::min(part_bytes, stored.size() - at)));
+        },
+        threads);
+    writer.publish_prepared();
+}
+
+TEST(CorpusTest, ThreadsAndPartsDoNotShowInTheFile) {
+    const TemporaryDirectory directory;
+    const Philox random(5, "corpus-test");
+    for (const std::uint64_t vocabulary_size : {std::uint64_t{60'000}, std::uint64_t{70'000}}) {
+        std::vector<std::uint32_t> tokens(3'300'000);
+        for (std::size_t i = 0; i < tokens.size(); ++i)
+            tokens[i] = static_cast<std::uint32_t>(random.below(i, vocabulary_size));
+        write_corpus(directory / "spooled.h5", {{tokens, {}, ""}}, tokenizer_with_eos(vocabulary_size));
+        const std::vector<std::uint16_t> narrow(tokens.begin(), tokens.end());
+        const auto stored =
+            vocabulary_size <= 65536 ? std::as_bytes(std::span(narrow)) : std::as_bytes(std::span(tokens));
+        const std::pair<std::size_t, int> cases[] = {{stored.size(), 1}, {1'000'000, 2}, {70'004, 5}};
+        for (const auto& [part_bytes, threads] : cases) {
+            write_stored(directory / "c.h5", stored, vocabulary_size, part_bytes, threads);
+            const Corpus corpus = Corpus::open(directory / "c.h5");
+            corpus.verify_everything();
+            EXPECT_EQ(corpus.content_fingerprint(),
+                      Corpus::open(directory / "spooled.h5").content_fingerprint());
+            if (threads == 1) std::filesystem::copy(directory / "c.h5", directory / "one.h5");
+            EXPECT_TRUE(directory.read("c.h5") == directory.read("one.h5")) << threads;
+            std::filesystem::remove(directory / "c.h5");
+        }
+        std::filesystem::remove(directory / "one.h5");
+        std::filesystem::remove(directory / "spooled.h5");
+    }
+}
+
+TEST(CorpusTest, AnIdBeyondTheVocabularyIsFoundInAnyRun) {
+    const TemporaryDirectory directory;
+    std::vector<std::uint16_t> tokens(5'000'000, 3);
+    for (const std::size_t at : {std::size_t{0}, std::size_t{2'500'000}, tokens.size() - 1}) {
+        tokens[at] = 300;
+        const Error error = error_of(
+            [&] { write_stored(directory / "c.h5", std::as_bytes(std::span(tokens)), 300, 1'000'000, 3); });
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(error.what(), HasSubstr("token id 300"));
+        tokens[at] = 3;
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
 TEST(CorpusTest, ContentFingerprintCoversContentAndNothingElse) {
     const TemporaryDirectory directory;
     std::set<Fingerprint> seen;
