@@ -81,26 +81,28 @@ std::size_t num_names(const json& value) {
     return names;
 }
 
-/// The first name that is there twice. @pre there is one.
+/// The first name that is there twice. @pre there is one in one object.
 [[noreturn]] void refuse_repeated(std::string_view text, const std::string& file) {
     struct Open {
         std::set<std::string> names;
         std::string last;
     };
     std::vector<Open> open;
-    const auto watch = [&](int, json::parse_event_t event, json& value) {
-        if (event == json::parse_event_t::object_start) open.emplace_back();
-        if (event == json::parse_event_t::object_end) open.pop_back();
-        if (event != json::parse_event_t::key) return true;
-        open.back().last = value.get<std::string>();
-        if (open.back().names.insert(open.back().last).second) return true;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t begin = at;
+        if (text[at] == '{') open.emplace_back();
+        if (text[at] == '}') open.pop_back();
+        at = text[at] == '"' ? behind_string(text, at) : at + 1;
+        // Only names have a colon behind them.
+        if (text[begin] != '"' || text[behind_blanks(text, at)] != ':') continue;
+        open.back().last = json::parse(text.substr(begin, at - begin)).get<std::string>();
+        if (open.back().names.insert(open.back().last).second) continue;
         std::string place;
         for (std::size_t i = 0; i + 1 < open.size(); ++i) place += (i == 0 ? "" : ".") + open[i].last;
-        throw Error(ErrorCode::corrupt_data, file + ": " + place + (place.empty() ? "" : ": ") + "'" +
-                                                 open.back().last +
+        throw Error(ErrorCode::corrupt_data, file + ": " + line_and_column(text, begin) + ": " + place +
+                                                 (place.empty() ? "" : ": ") + "'" + open.back().last +
                                                  "' stands twice; remove the one that does not count");
-    };
-    [[maybe_unused]] const json parsed = json::parse(text, watch);
+    }
     throw Error(ErrorCode::corrupt_data, file + ": a name stands twice in one object");
 }
 

@@ -334,7 +334,7 @@ class TextTokenizer : public Tokenizer {
             scratch.offsets.clear();
             parts_.model->encode_piece(piece.text, scratch.model, ids, scratch.offsets);
             for (std::size_t i = 0; i < scratch.offsets.size(); ++i) {
-                const TokenOffsets within = inside(scratch.offsets[i], piece.text.size());
+                const TokenOffsets within = scratch.offsets[i];
                 const std::size_t size = within.end - within.begin;
                 const std::uint32_t id = ids[first + i];
                 give(*sink,
@@ -343,13 +343,6 @@ class TextTokenizer : public Tokenizer {
             }
             begin = end;
         }
-    }
-
-    /// Byte fallback of a character with a suffix spells the suffix too, which the text does not have. The
-    /// reference gives offsets beyond the word there, even beyond the text; these stay on the last character.
-    static TokenOffsets inside(TokenOffsets offsets, std::size_t size) {
-        const std::size_t end = std::min(offsets.end, size);
-        return {std::min(offsets.begin, end - 1), end};
     }
 
     std::unique_ptr<Scratch> take_scratch() const {

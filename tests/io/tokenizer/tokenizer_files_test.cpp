@@ -186,6 +186,12 @@ TEST(JsonTokenizerTest, NothingHasTwoIds) {
     text.replace(text.find("\"he\":256"), 8, "\"he\":256,\"he\":300");
     EXPECT_THAT(error_of([&] { make_json_tokenizer(text, "", "", {}); }).what(),
                 HasSubstr("model.vocab: 'he' stands twice"));
+    text = small_file().dump(1);
+    text.replace(text.find("\"ll\": 257"), 9, "\"ll\": 257,\n   \"h\\u0065\": 5");
+    const std::size_t again = text.find("\"h\\u0065\"");
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(again), '\n');
+    EXPECT_THAT(error_of([&] { make_json_tokenizer(text, "", "", {}); }).what(),
+                HasSubstr("line " + std::to_string(line) + ", column 4: model.vocab: 'he' stands twice"));
     json file = small_file();
     file["added_tokens"][0]["id"] = 5;
     EXPECT_THAT(refused(file).what(), HasSubstr("has the id 5"));
@@ -238,9 +244,74 @@ TEST(JsonTokenizerTest, UnsupportedComponentsAreRefusedByName) {
     file["model"]["dropout"] = 0.1;
     EXPECT_THAT(refused(file).what(), HasSubstr("dropout"));
     file = small_file();
+    file["model"]["byte_fallback"] = true;
+    file["model"]["end_of_word_suffix"] = "</w>";
+    EXPECT_THAT(refused(file).what(), HasSubstr("byte_fallback"));
+    file = small_file();
     file["pre_tokenizer"] = {
         {"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "[a-z&&[^b]]+"}}}};
     EXPECT_THAT(refused(file).what(), HasSubstr("&&"));
+}
+
+/// Components of the reference that this build does not have.
+TEST(JsonTokenizerTest, WhatOnlyTheReferenceHasIsRefusedByName) {
+    const std::vector<std::pair<const char*, json>> components{
+        {"normalizer", {{"type", "Nmt"}}},
+        {"normalizer", {{"type", "ByteLevel"}}},
+        {"pre_tokenizer", {{"type", "CharDelimiterSplit"}, {"delimiter", "a"}}},
+        {"pre_tokenizer", {{"type", "UnicodeScripts"}}},
+        {"pre_tokenizer", {{"type", "FixedLength"}, {"length", 3}}},
+        {"decoder", {{"type", "CTC"}, {"pad_token", "<pad>"}, {"word_delimiter_token", "|"}}},
+        {"model", {{"type", "WordLevel"}, {"vocab", {{"a", 0}}}, {"unk_token", "a"}}},
+    };
+    for (const auto& [place, component] : components) {
+        json file = small_file();
+        file[place] = component;
+        const Error error = refused(file);
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << component;
+        EXPECT_THAT(error.what(), HasSubstr(place));
+        EXPECT_THAT(error.what(), HasSubstr(component.at("type").get<std::string>()));
+    }
+    // In a sequence too.
+    json file = small_file();
+    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, {{"type", "Nmt"}}}}};
+    EXPECT_THAT(refused(file).what(), HasSubstr("normalizer.normalizers[1]: component 'Nmt'"));
+}
+
+TEST(JsonTokenizerTest, AModelWithoutTypeIsKnownByItsFields) {
+    const json vocabulary = {{"[UNK]", 0}, {"a", 1}, {"##b", 2}};
+    const json word_level = {{"model", {{"vocab", vocabulary}, {"unk_token", "[UNK]"}}}};
+    EXPECT_EQ(refused(word_level).code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(refused(word_level).what(), HasSubstr("WordLevel"));
+    json word_piece = word_level;
+    word_piece["model"]["continuing_subword_prefix"] = "##";
+    word_piece["model"]["max_input_chars_per_word"] = 100;
+    EXPECT_THAT(encode(*small(word_piece), "ab"), ElementsAre(1, 2));
+    json pairs = small_file();
+    pairs["model"].erase("type");
+    EXPECT_THAT(encode(*small(pairs), "hello"), ElementsAre(259));
+    const json unigram = json::parse(R"({"model": {"vocab": [["<unk>", 0], ["ab", -1]], "unk_id": 0}})");
+    EXPECT_THAT(encode(*small(unigram), "ab"), ElementsAre(1));
+}
+
+TEST(JsonTokenizerTest, EmptyTextIsNoPattern) {
+    const json pattern = {{"String", ""}};
+    for (const auto& [place, component] :
+         {std::pair<const char*, json>{"normalizer", {{"type", "Replace"}, {"content", "x"}}},
+          {"pre_tokenizer", {{"type", "Split"}, {"behavior", "Isolated"}}},
+          {"decoder", {{"type", "Replace"}, {"content", "x"}}}}) {
+        json file = small_file();
+        file[place] = component;
+        file[place]["pattern"] = pattern;
+        EXPECT_THAT(refused(file).what(), HasSubstr(std::string(place) + ".pattern: an empty String"));
+    }
+}
+
+TEST(JsonTokenizerTest, WhiteSpaceThatATokenSwallowedIsNoTokenAgain) {
+    json file = small_file();
+    file["added_tokens"].push_back(
+        {{"id", 261}, {"content", "\n"}, {"lstrip", true}, {"rstrip", true}, {"normalized", false}});
+    EXPECT_THAT(encode(*small(file), "a \n\n\n b\n"), ElementsAre(97, 261, 98, 261));
 }
 
 std::string byte_ranks() {
