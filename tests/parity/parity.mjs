@@ -149,9 +149,10 @@ async function modelNames() {
     wrong.length === 0 ? ++passed : ++failed;
 }
 
-async function againstTiktoken(name, specials, count = 2000) {
-    const { pat_str, special_tokens } = require(`tiktoken/encoders/${name}.json`);
-    const { bpe_ranks } = require(`tiktoken/encoders/${name}.json`);
+/// @param named  special tokens of an encoding that the engine's package does not know.
+async function againstTiktoken(name, specials, count = 2000, named) {
+    const encoder = require(`tiktoken/encoders/${named ? 'o200k_base' : name}.json`);
+    const { pat_str, bpe_ranks } = encoder, special_tokens = named ?? encoder.special_tokens;
     const engine = new Tiktoken(bpe_ranks, special_tokens, pat_str);
     const control = new Set(Object.values(special_tokens));
     const text = new TextDecoder();
@@ -159,11 +160,20 @@ async function againstTiktoken(name, specials, count = 2000) {
         encode: (list) => list.map((t) => Array.from(specials === 'parse' ? engine.encode(t, 'all') : engine.encode_ordinary(t))),
         decode: (lists) => lists.map((ids) => text.decode(engine.decode(Uint32Array.from(ids.filter((id) => !control.has(id)))), { ignoreBOM: true })),
     };
-    const ranks = join(ranksFolder, `${{ gpt2: 'r50k_base', p50k_edit: 'p50k_base' }[name] ?? name}.tiktoken`);
+    const ranks = join(ranksFolder, `${{ gpt2: 'r50k_base', p50k_edit: 'p50k_base', o200k_harmony: 'o200k_base' }[name] ?? name}.tiktoken`);
     // A decoder drops a mark at the very start; that is not the engine's doing.
-    const list = [...texts(), ...randomTexts(long ? manyTexts : count, 11)].filter((t) => !t.startsWith('\ufeff'));
+    const list = [...texts(), ...randomTexts(long ? manyTexts : count, 11), ...(named ? Object.keys(named) : [])].filter((t) => !t.startsWith('\ufeff'));
     await compare(`tiktoken: ${name}, specials ${specials}`, { tokenizer: ranks, pattern: name === 'gpt2' ? 'r50k_base' : name, specials }, reference, list);
     engine.free();
+}
+
+/// The tokens of gpt-oss, as another package lists them.
+async function harmony() {
+    const { O200KHarmony } = await import(join(modules, 'gpt-tokenizer', 'esm', 'encodingParams', 'o200k_harmony.js'));
+    const specials = Object.fromEntries(O200KHarmony([]).specialTokensEncoder);
+    await againstTiktoken('o200k_harmony', 'parse', 300, specials);
+    const { vocabulary } = await ask({ tokenizer: join(ranksFolder, 'o200k_base.tiktoken'), pattern: 'o200k_harmony' });
+    if (vocabulary !== Math.max(...Object.values(specials)) + 1) throw new Error(`gpt-oss has ${vocabulary} tokens`);
 }
 
 /// Bytes that are no UTF-8, as the platform's decoder replaces them.
@@ -321,6 +331,7 @@ const cases = {
     'cl100k parse': () => againstTiktoken('cl100k_base', 'parse'),
     'o200k text': () => againstTiktoken('o200k_base', 'text', manyTexts),
     'o200k parse': () => againstTiktoken('o200k_base', 'parse'),
+    'o200k harmony': harmony,
     'hf gpt2': () => againstTokenizers('gpt2', shipped('tokenizer-gpt2'), { count: manyTexts }),
     'hf qwen2.5': () => againstTokenizers('qwen2.5', shipped('tokenizer-qwen2_5'), { count: manyTexts }),
     'hf llama 2': () => againstTokenizers('llama 2', shipped('tokenizer-llama2'), { count: manyTexts }),
