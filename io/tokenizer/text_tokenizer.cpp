@@ -56,6 +56,9 @@ class TextTokenizer : public Tokenizer {
         return {*parts_.eos};
     }
     std::string chat_template() const override { return parts_.chat_template; }
+    std::map<std::string, std::string> named_chat_templates() const override {
+        return parts_.named_templates;
+    }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
         encode_whole(text, ids, nullptr);
@@ -127,6 +130,7 @@ class TextTokenizer : public Tokenizer {
         for (const auto& id : {parts_.bos, parts_.eos, parts_.pad})
             builder.add(std::uint64_t{id.value_or(TokenIndex::none)});
         builder.add(parts_.chat_template);
+        for (const auto& [name, text] : parts_.named_templates) builder.add(name).add(text);
         for (const std::string_view probe : probes) {
             std::vector<std::uint32_t> ids;
             try {

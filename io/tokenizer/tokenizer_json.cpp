@@ -444,6 +444,7 @@ TokenizerParts parts_of(const json& file, const SavedConfig& config) {
     }
     find_specials(parts, vocabulary, config);
     parts.chat_template = config.chat_template;
+    parts.named_templates = config.named_templates;
     const auto canonical = [&](const char* name) {
         return root.has(name) ? without_nulls(file.at(name)).dump() : std::string("null");
     };

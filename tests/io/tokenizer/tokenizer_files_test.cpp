@@ -14,6 +14,7 @@
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/openai_names.h"
+#include "io/tokenizer/saved_files.h"
 #include "tests/io/encoded.h"
 #include "tests/io/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -420,6 +421,67 @@ TEST(LoadTokenizerTest, AFolderBringsItsConfiguration) {
     EXPECT_EQ(tokenizer->eos_id(), 259U);
     EXPECT_EQ(tokenizer->pad_id(), 256U);
     EXPECT_EQ(tokenizer->chat_template(), "{{ x }}");
+}
+
+TEST(LoadTokenizerTest, ChatTemplatesAreKeptByName) {
+    const auto with = [](const std::string& config) {
+        return make_json_tokenizer(small_file().dump(), config, "", {});
+    };
+    const auto tokenizer = with(R"({"chat_template": [{"name": "tool_use", "template": "{{ t }}"},
+        {"name": "default", "template": "{{ x }}"}, {"name": "rag", "template": "{{ r }}"}]})");
+    EXPECT_EQ(tokenizer->chat_template(), "{{ x }}");
+    EXPECT_THAT(tokenizer->named_chat_templates(),
+                ElementsAre(std::pair("rag", "{{ r }}"), std::pair("tool_use", "{{ t }}")));
+    const auto again = make_tokenizer_from_description(tokenizer->description_json());
+    EXPECT_EQ(again->named_chat_templates(), tokenizer->named_chat_templates());
+    EXPECT_EQ(again->fingerprint(), tokenizer->fingerprint());
+    const auto alone = with(R"({"chat_template": "{{ x }}"})");
+    EXPECT_THAT(alone->named_chat_templates(), testing::IsEmpty());
+    EXPECT_NE(alone->fingerprint(), tokenizer->fingerprint());
+    EXPECT_EQ(with(R"({"chat_template": [{"name": "default", "template": "{{ x }}"}]})")->fingerprint(),
+              alone->fingerprint());
+}
+
+TEST(LoadTokenizerTest, SettingsThatAreNotFollowedAreNamed) {
+    const auto ignored = [](const json& file, const std::string& config = {}, const std::string& map = {}) {
+        return ignored_settings({file.dump(), config, map},
+                                *make_json_tokenizer(file.dump(), config, "", {}));
+    };
+    json file = small_file();
+    EXPECT_THAT(ignored(file), testing::IsEmpty());
+    file["truncation"] = {{"max_length", 4}};
+    file["padding"] = {{"pad_id", 0}};
+    EXPECT_THAT(ignored(file), ElementsAre("truncation", "padding"));
+
+    // The post-processor puts BOS in front, and no EOS behind.
+    file = small_file();
+    file["post_processor"] = json::parse(R"({"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "hello"}}, {"Sequence": {"id": "A"}}],
+        "special_tokens": {"hello": {"id": "hello", "ids": [259], "tokens": ["hello"]}}})");
+    const std::string names = R"("bos_token": "hello", "eos_token": "<|endoftext|>")";
+    EXPECT_THAT(ignored(file, "{" + names + R"(, "add_bos_token": true, "add_eos_token": false})"),
+                testing::IsEmpty());
+    EXPECT_THAT(ignored(file, "{" + names + R"(, "add_bos_token": false, "add_eos_token": true})"),
+                ElementsAre("add_bos_token", "add_eos_token"));
+    // An EOS where there is no post-processor is the ingest's own.
+    EXPECT_THAT(ignored(small_file(), R"({"add_bos_token": false, "add_eos_token": false})"),
+                testing::IsEmpty());
+
+    const auto decoder = [](const std::string& id, const std::string& more) {
+        return R"({"added_tokens_decoder": {")" + id + R"(": {"content": "<|endoftext|>", "special": true)" +
+               more + "}}}";
+    };
+    EXPECT_THAT(ignored(small_file(), decoder("260", R"(, "lstrip": false)")), testing::IsEmpty());
+    EXPECT_THAT(ignored(small_file(), decoder("260", R"(, "lstrip": true)")),
+                ElementsAre("added_tokens_decoder"));
+    EXPECT_THAT(ignored(small_file(), decoder("261", "")), ElementsAre("added_tokens_decoder"));
+    EXPECT_THAT(ignored(small_file(), R"({"added_tokens_decoder": {"259": {"content": "hello"}}})"),
+                ElementsAre("added_tokens_decoder"));
+
+    EXPECT_THAT(ignored(small_file(), "{}", R"({"eos_token": {"content": "<|endoftext|>"}})"),
+                testing::IsEmpty());
+    EXPECT_THAT(ignored(small_file(), "{}", R"({"eos_token": "hello", "pad_token": "he"})"),
+                ElementsAre("eos_token of special_tokens_map.json", "pad_token of special_tokens_map.json"));
 }
 
 TEST(JsonTokenizerTest, ThreadsEncodeAlike) {
