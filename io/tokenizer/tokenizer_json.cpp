@@ -374,6 +374,7 @@ std::string model_type(const Component& model) {
     if (model.has("merges")) return "BPE";
     if (model.has("unk_id")) return "Unigram";
     if (model.has("continuing_subword_prefix") && model.has("max_input_chars_per_word")) return "WordPiece";
+    if (!model.has("vocab")) model.refuse("has neither a type nor a vocab");
     throw ComponentError(
         ErrorCode::invalid_argument,
         "model: names no type, and by its fields it is none of BPE (merges), Unigram (unk_id) "
