@@ -102,6 +102,7 @@ TEST(RegexPatternTest, MeansWhatItMeansToTheReference) {
     EXPECT_EQ(replaced("(?m:a.b)", "a\nb"), "-");                 // Line ends are characters.
     EXPECT_EQ(replaced("a(?i)b|c", "aB aC c"), "- - c");          // Alternatives of what follows.
     EXPECT_EQ(replaced("\\w", "\u00bd"), "-");
+    EXPECT_EQ(replaced("(?>(?>\\w+?)\\p{Lu}{2}?){2}", "bSS S"), "b- S");  // PCRE2's compiler finds nothing.
     EXPECT_EQ(replaced("[\\w]", "\u00bd"), "\u00bd");
     EXPECT_EQ(replaced("\\p{Cyrillic}", "x\u1c89\U0001E030\u0416y"), "x---y");  // Of three lengths.
     EXPECT_EQ(replaced("[\U0001F300-\U0001FAFF]", "\U0001FAE8\U0001F600x"), "--x");
