@@ -132,6 +132,8 @@ class Parts {
         add_text("BOS, EOS, PAD of tokenizer_config.json",
                  name(saved.bos) + ", " + name(saved.eos) + ", " + name(saved.pad));
         add_text("chat template", saved.chat_template.empty() ? "none" : saved.chat_template);
+        for (const auto& [title, text] : saved.named_templates)
+            add_text("chat template '" + title + "'", text);
     }
 
     const json& description_;

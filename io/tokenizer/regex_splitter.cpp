@@ -1,18 +1,21 @@
 // Patterns in PCRE2. Its Unicode tables are the distribution's and older than ours: characters on which the
 // two disagree are replaced, in a copy that is only matched against, by old ones of the same class and the
-// same number of bytes. So borders keep their places and follow our tables.
+// same number of bytes, of which the pattern thinks alike. So borders keep their places and follow our
+// tables.
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <optional>
-#include <tuple>
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/tokenizer/regex_translation.h"
 #include "io/tokenizer/splitter.h"
+#include "io/tokenizer/unicode/scripts.h"
 #include "io/tokenizer/unicode/tables.h"
 #include "io/tokenizer/utf8.h"
 
@@ -22,10 +25,6 @@ namespace {
 
 using Code = std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)>;
 using MatchData = std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)>;
-
-[[noreturn]] void refuse(std::string_view pattern, const std::string& why) {
-    throw Error(ErrorCode::corrupt_data, "pattern '" + std::string(pattern) + "' " + why);
-}
 
 Code compile(std::string_view pattern, std::string_view shown) {
     int error = 0;
@@ -39,11 +38,14 @@ Code compile(std::string_view pattern, std::string_view shown) {
     if (!code) {
         std::array<PCRE2_UCHAR, 256> text{};
         pcre2_get_error_message(error, text.data(), text.size());
-        refuse(shown, std::string("cannot be compiled: ") + reinterpret_cast<const char*>(text.data()) +
-                          " (at byte " + std::to_string(offset) + ")");
+        refuse_pattern(shown, std::string("cannot be compiled: ") +
+                                  reinterpret_cast<const char*>(text.data()) + " (at byte " +
+                                  std::to_string(offset) + ")");
     }
-    // Without a compiler for this CPU the interpreter gives the same matches.
-    static_cast<void>(pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE));
+    // Without a compiler for this CPU the interpreter gives the same matches. Of atomic groups in atomic
+    // groups the compiler (10.42) loses some, so such patterns are always interpreted.
+    if (pattern.find("(?>") == std::string_view::npos)
+        static_cast<void>(pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE));
     return code;
 }
 
@@ -64,103 +66,6 @@ pcre2_match_context* match_context() {
     return owner.context;
 }
 
-/// The pattern in PCRE2's language, with the meaning it has in the reference engine.
-class Translation {
-  public:
-    explicit Translation(std::string_view pattern) : pattern_(pattern) {
-        while (at_ < pattern_.size()) {
-            if (pattern_[at_] == '\\') {
-                escape();
-            } else if (in_class_) {
-                class_character();
-            } else {
-                character();
-            }
-        }
-    }
-
-    const std::string& text() const { return text_; }
-
-  private:
-    // What the reference takes for \w, numbers of Latin-1 among them.
-    static constexpr const char* word_set =
-        R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
-
-    void character() {
-        if (pattern_[at_] == '[') {
-            in_class_ = true;
-            text_ += '[';
-            ++at_;
-            if (at_ < pattern_.size() && pattern_[at_] == '^') text_ += pattern_[at_++];
-            if (at_ < pattern_.size() && pattern_[at_] == ']') refuse(pattern_, "begins a class with ]");
-            return;
-        }
-        text_ += pattern_[at_++];
-    }
-
-    void class_character() {
-        const std::string_view rest = pattern_.substr(at_);
-        if (rest.starts_with("&&")) refuse(pattern_, "intersects classes with &&, which is not supported");
-        if (rest.starts_with("[")) refuse(pattern_, "nests classes, which is not supported");
-        if (rest.starts_with("]")) in_class_ = false;
-        text_ += pattern_[at_++];
-    }
-
-    void escape() {
-        if (at_ + 1 >= pattern_.size()) refuse(pattern_, "ends in a backslash");
-        const char c = pattern_[at_ + 1];
-        if (c == 'p' || c == 'P') return property();
-        if (c == 'u') return code_point();
-        at_ += 2;
-        if (c == 'w') {
-            text_ += in_class_ ? word_set : "[" + std::string(word_set) + "]";
-        } else if (c == 'W') {
-            if (in_class_) refuse(pattern_, "has \\W in a class, which is not supported");
-            text_ += "[^" + std::string(word_set) + "]";
-        } else if (std::string_view("sSdDrntfxAz").find(c) != std::string_view::npos ||
-                   (static_cast<unsigned char>(c) < 0x80 &&
-                    std::isalnum(static_cast<unsigned char>(c)) == 0)) {
-            text_ += '\\';
-            text_ += c;
-        } else {
-            refuse(pattern_, std::string("uses \\") + c + ", on which engines disagree; not supported");
-        }
-    }
-
-    void property() {
-        std::string_view name;
-        std::string head{pattern_.substr(at_, 2)};
-        at_ += 2;
-        if (at_ < pattern_.size() && pattern_[at_] == '{') {
-            const std::size_t close = pattern_.find('}', at_);
-            if (close == std::string_view::npos) refuse(pattern_, "has a property without }");
-            name = pattern_.substr(at_ + 1, close - at_ - 1);
-            at_ = close + 1;
-        } else if (at_ < pattern_.size()) {
-            name = pattern_.substr(at_++, 1);
-        }
-        std::string written(name);
-        const bool negated = written.starts_with('^');
-        // A script means the characters of that script, not those that are also used in it.
-        if (written.size() - (negated ? 1 : 0) > 2) written.insert(negated ? 1 : 0, "sc:");
-        text_ += head + "{" + written + "}";
-    }
-
-    void code_point() {
-        const std::string_view digits = pattern_.substr(std::min(at_ + 2, pattern_.size())).substr(0, 4);
-        if (digits.size() != 4 ||
-            digits.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos)
-            refuse(pattern_, "has \\u without four hexadecimal digits");
-        text_ += "\\x{" + std::string(digits) + "}";
-        at_ += 6;
-    }
-
-    std::string_view pattern_;
-    std::string text_;
-    std::size_t at_ = 0;
-    bool in_class_ = false;
-};
-
 const char* category_name(Category category) {
     constexpr std::array names{"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
                                "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
@@ -168,47 +73,46 @@ const char* category_name(Category category) {
     return names.at(static_cast<std::size_t>(category));
 }
 
-std::size_t utf8_bytes(char32_t c) {
-    return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+/// Matches of a pattern in a text. @return whether there is one.
+bool finds(const pcre2_code* code, std::string_view text, std::size_t from, pcre2_match_data* data) {
+    return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK,
+                       data, nullptr) > 0;
 }
 
-/// Characters that PCRE2's tables put elsewhere than ours, with what is put in their place.
-class Substitutes {
+MatchData match_data_of(const Code& code) {
+    return {pcre2_match_data_create_from_pattern(code.get(), nullptr), pcre2_match_data_free};
+}
+
+/// What a pattern can ask of any character.
+using Kind = std::pair<Category, bool>;
+
+Kind kind_of(char32_t c) {
+    const CharacterProperties p = properties_of(c);
+    return {p.category(), p.is_word()};
+}
+
+/// Characters by whether PCRE2's tables and ours agree on their category.
+class Agreement {
   public:
-    static const Substitutes& get() {
-        static const Substitutes substitutes;
-        return substitutes;
+    struct Run {
+        char32_t begin, end;
+    };
+
+    static const Agreement& get() {
+        static const Agreement agreement;
+        return agreement;
     }
 
-    /// A copy of the text if it holds such characters.
-    std::optional<std::string> applied(std::string_view text) const {
-        std::optional<std::string> copy;
-        for (std::size_t at = 0; at < text.size();) {
-            if (static_cast<unsigned char>(text[at]) < 0x80) {
-                ++at;
-                continue;
-            }
-            const std::size_t begin = at;
-            const char32_t c = take_code_point(text, at);
-            const auto place = by_character_.find(c);
-            if (place == by_character_.end()) continue;
-            if (!copy) copy.emplace(text);
-            copy->replace(begin, at - begin, place->second);
-        }
-        return copy;
+    const std::vector<char32_t>& wrong() const { return wrong_; }
+    /// Ascending runs of characters that both take for this kind.
+    const std::vector<Run>& right(const Kind& kind) const {
+        static const std::vector<Run> none;
+        const auto place = right_.find(kind);
+        return place == right_.end() ? none : place->second;
     }
 
   private:
-    using Kind = std::tuple<Category, bool, std::size_t, bool>;
-
-    static Kind kind_of(char32_t c) {
-        const CharacterProperties p = properties_of(c);
-        return {p.category(), p.is_word(), utf8_bytes(c), c >= 0x20000 && c < 0x40000};
-    }
-
-    Substitutes() {
-        std::vector<char32_t> wrong{0x180E};  // White space to PCRE2, to nobody else.
-        std::map<Kind, char32_t> right;
+    Agreement() : wrong_{0x180E} {  // White space to PCRE2, to nobody else.
         // Run by run of equal category: usually PCRE2 takes the whole run at once.
         for (char32_t begin = 0x80; begin < 0x40000;) {
             const Category category = properties_of(begin).category();
@@ -218,66 +122,191 @@ class Substitutes {
                 if (is_scalar_value(end)) append_utf8(end, run);
                 ++end;
             }
-            if (!run.empty() && category != Category::Co) compare(run, category, wrong, right);
+            if (!run.empty() && category != Category::Co) compare(run, category);
             begin = end;
-        }
-        for (const char32_t c : wrong) {
-            const auto place = right.find(kind_of(c));
-            std::string text;
-            if (place != right.end()) append_utf8(place->second, text);
-            if (!text.empty()) by_character_.emplace(c, text);
         }
     }
 
-    static void compare(const std::string& run, Category category, std::vector<char32_t>& wrong,
-                        std::map<Kind, char32_t>& right) {
-        static std::map<Category, Code> patterns;
-        auto place = patterns.find(category);
-        if (place == patterns.end()) {
+    void compare(const std::string& run, Category category) {
+        auto place = patterns_.find(category);
+        if (place == patterns_.end()) {
             const std::string pattern = std::string("\\p{") + category_name(category) + "}+";
-            place = patterns.emplace(category, compile(pattern, pattern)).first;
+            place = patterns_.emplace(category, compile(pattern, pattern)).first;
         }
-        const MatchData data(pcre2_match_data_create_from_pattern(place->second.get(), nullptr),
-                             pcre2_match_data_free);
-        std::size_t checked = 0;
-        while (checked < run.size()) {
-            const int found = pcre2_match(place->second.get(), reinterpret_cast<PCRE2_SPTR>(run.data()),
-                                          run.size(), checked, PCRE2_NO_UTF_CHECK, data.get(), nullptr);
-            const PCRE2_SIZE* at = pcre2_get_ovector_pointer(data.get());
-            const std::size_t begin = found > 0 ? at[0] : run.size();
-            const std::size_t end = found > 0 ? at[1] : run.size();
-            while (checked < begin) wrong.push_back(take_code_point(run, checked));
-            if (checked < end) {
-                std::size_t next = checked;
-                const char32_t c = take_code_point(run, next);
-                if (c != 0x180E) right.try_emplace(kind_of(c), c);
-                // Word and plain characters lie mixed in a run: look at all of a short one.
-                for (; next < end && next - checked < 4096;) {
-                    const char32_t more = take_code_point(run, next);
-                    if (more != 0x180E) right.try_emplace(kind_of(more), more);
-                }
+        const MatchData data = match_data_of(place->second);
+        for (std::size_t at = 0; at < run.size();) {
+            const bool found = finds(place->second.get(), run, at, data.get());
+            const PCRE2_SIZE* match = pcre2_get_ovector_pointer(data.get());
+            const std::size_t begin = found ? match[0] : run.size(), end = found ? match[1] : run.size();
+            while (at < begin) wrong_.push_back(take_code_point(run, at));
+            while (at < end) add_right(take_code_point(run, at));
+        }
+    }
+
+    void add_right(char32_t c) {
+        if (c == 0x180E) return;
+        std::vector<Run>& runs = right_[kind_of(c)];
+        if (!runs.empty() && runs.back().end == c) {
+            ++runs.back().end;
+        } else {
+            runs.push_back({c, c + 1});
+        }
+    }
+
+    std::map<Category, Code> patterns_;
+    std::vector<char32_t> wrong_;
+    std::map<Kind, std::vector<Run>> right_;
+};
+
+/// What a pattern asks of single characters beyond their kind.
+class Questions {
+  public:
+    explicit Questions(const RegexTranslation& pattern) : ranges_(pattern.ranges), names_(pattern.scripts) {
+        for (const std::string& name : names_) {
+            const std::string text = "\\p{sc:" + name + "}";
+            scripts_.push_back(compile(text, text));
+        }
+    }
+
+    bool empty() const { return ranges_.empty() && scripts_.empty(); }
+
+    /// By our tables.
+    std::vector<bool> answers(char32_t c) const {
+        std::vector<bool> answers = about_ranges(c);
+        for (std::size_t i = 0; i < names_.size(); ++i)
+            answers.push_back(is_newer_of_script(c, names_[i]) || is_of(scripts_[i], c));
+        return answers;
+    }
+
+    /// By PCRE2's.
+    bool has_answers(char32_t c, const std::vector<bool>& answers) const {
+        if (!std::equal(ranges_.begin(), ranges_.end(), answers.begin(),
+                        [&](const RegexTranslation::Range& range, bool answer) {
+                            return answer == (c >= range.first && c <= range.last);
+                        }))
+            return false;
+        for (std::size_t i = 0; i < scripts_.size(); ++i)
+            if (answers[ranges_.size() + i] != is_of(scripts_[i], c)) return false;
+        return true;
+    }
+
+  private:
+    std::vector<bool> about_ranges(char32_t c) const {
+        std::vector<bool> answers;
+        for (const auto& range : ranges_) answers.push_back(c >= range.first && c <= range.last);
+        return answers;
+    }
+
+    static bool is_of(const Code& script, char32_t c) {
+        std::string text;
+        append_utf8(c, text);
+        return finds(script.get(), text, 0, match_data_of(script).get());
+    }
+
+    std::vector<RegexTranslation::Range> ranges_;
+    std::vector<std::string> names_;
+    std::vector<Code> scripts_;
+};
+
+/// Characters that PCRE2's tables put elsewhere than ours, with what is put in their place: a character of
+/// the same kind, of which the pattern's questions have the same answers.
+class Substitutes {
+  public:
+    /// @throws Error{corrupt_data} if there is no such character.
+    Substitutes(const RegexTranslation& pattern, std::string_view shown) {
+        const Questions questions(pattern);
+        std::map<std::pair<Kind, std::vector<bool>>, std::string> found;
+        for (const char32_t c : Agreement::get().wrong()) {
+            const auto [place, is_new] = found.try_emplace({kind_of(c), questions.answers(c)});
+            if (is_new) place->second = stand_in(place->first.first, questions, place->first.second);
+            if (place->second.empty())
+                refuse_pattern(
+                    shown, "tells characters apart that this system's PCRE2 does not know (code point " +
+                               std::to_string(static_cast<std::uint32_t>(c)) + "), which is not supported");
+            by_character_.emplace(c, place->second);
+        }
+    }
+
+    /// Of patterns that ask for kinds alone.
+    static const std::shared_ptr<const Substitutes>& common() {
+        static const auto substitutes = std::make_shared<const Substitutes>(RegexTranslation{}, "");
+        return substitutes;
+    }
+
+    /// A copy of a text that holds such characters.
+    struct Copy {
+        std::string text;
+        /// From where in the copy on how many bytes are missing, or too many; ascending.
+        std::vector<std::pair<std::size_t, std::ptrdiff_t>> shifts;
+
+        std::size_t original(std::size_t place) const {
+            const auto next =
+                std::upper_bound(shifts.begin(), shifts.end(), place,
+                                 [](std::size_t value, const auto& shift) { return value < shift.first; });
+            if (next == shifts.begin()) return place;
+            return static_cast<std::size_t>(static_cast<std::ptrdiff_t>(place) + std::prev(next)->second);
+        }
+    };
+    std::optional<Copy> applied(std::string_view text) const {
+        std::optional<Copy> copy;
+        std::size_t done = 0;
+        for (std::size_t at = 0; at < text.size();) {
+            if (static_cast<unsigned char>(text[at]) < 0x80) {
+                ++at;
+                continue;
             }
-            checked = std::max(checked, end);
+            const std::size_t begin = at;
+            const auto place = by_character_.find(take_code_point(text, at));
+            if (place == by_character_.end()) continue;
+            if (!copy) copy.emplace();
+            copy->text.append(text.substr(done, begin - done)).append(place->second);
+            done = at;
+            const auto missing =
+                static_cast<std::ptrdiff_t>(at) - static_cast<std::ptrdiff_t>(copy->text.size());
+            if (missing != (copy->shifts.empty() ? 0 : copy->shifts.back().second))
+                copy->shifts.emplace_back(copy->text.size(), missing);
         }
+        if (copy) copy->text.append(text.substr(done));
+        return copy;
+    }
+
+  private:
+    static std::string stand_in(const Kind& kind, const Questions& questions,
+                                const std::vector<bool>& answers) {
+        std::string text;
+        for (const Agreement::Run& run : Agreement::get().right(kind)) {
+            for (char32_t c = run.begin; c < run.end; ++c) {
+                if (!questions.has_answers(c, answers)) continue;
+                append_utf8(c, text);
+                return text;
+            }
+        }
+        return text;
     }
 
     std::map<char32_t, std::string> by_character_;
 };
+
+std::shared_ptr<const Substitutes> substitutes_of(const RegexTranslation& pattern, std::string_view shown) {
+    if (pattern.ranges.empty() && pattern.scripts.empty()) return Substitutes::common();
+    return std::make_shared<const Substitutes>(pattern, shown);
+}
 
 }  // namespace
 
 struct RegexPattern::State {
     std::string shown;
     Code code;
+    std::shared_ptr<const Substitutes> substitutes;
 
     /// Calls `take(begin, end)` for each match, as the reference iterates: an empty match directly behind
     /// the last one does not count.
     template <class Take>
     void each(std::string_view original, const Take& take) const {
-        const std::optional<std::string> copy = Substitutes::get().applied(original);
-        const std::string_view text = copy ? std::string_view(*copy) : original;
-        const MatchData data(pcre2_match_data_create_from_pattern(code.get(), nullptr),
-                             pcre2_match_data_free);
+        const std::optional<Substitutes::Copy> copy = substitutes->applied(original);
+        const std::string_view text = copy ? std::string_view(copy->text) : original;
+        const auto original_place = [&](std::size_t at) { return copy ? copy->original(at) : at; };
+        const MatchData data = match_data_of(code);
         std::size_t at = 0;
         std::optional<std::size_t> last_end;
         while (at <= text.size()) {
@@ -285,7 +314,8 @@ struct RegexPattern::State {
                                           at, PCRE2_NO_UTF_CHECK, data.get(), match_context());
             if (found == PCRE2_ERROR_NOMATCH) return;
             if (found < 0)
-                refuse(shown, "needs more than this text allows (PCRE2 error " + std::to_string(found) + ")");
+                refuse_pattern(
+                    shown, "needs more than this text allows (PCRE2 error " + std::to_string(found) + ")");
             const PCRE2_SIZE* place = pcre2_get_ovector_pointer(data.get());
             const std::size_t begin = place[0], end = place[1];
             if (begin == end && last_end == end) {
@@ -293,16 +323,18 @@ struct RegexPattern::State {
                 take_code_point(text, at);
                 continue;
             }
-            take(begin, end);
+            take(original_place(begin), original_place(end));
             at = end;
             last_end = end;
         }
     }
 };
 
-RegexPattern::RegexPattern(std::string_view pattern)
-    : state_(std::make_unique<State>(
-          State{std::string(pattern), compile(Translation(pattern).text(), pattern)})) {}
+RegexPattern::RegexPattern(std::string_view pattern) {
+    const RegexTranslation translation = translated_regex(pattern);
+    state_ = std::make_unique<State>(State{std::string(pattern), compile(translation.text, pattern),
+                                           substitutes_of(translation, pattern)});
+}
 RegexPattern::~RegexPattern() = default;
 RegexPattern::RegexPattern(RegexPattern&&) noexcept = default;
 RegexPattern& RegexPattern::operator=(RegexPattern&&) noexcept = default;

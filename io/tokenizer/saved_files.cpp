@@ -1,6 +1,7 @@
 #include "io/tokenizer/saved_files.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <vector>
 
@@ -81,26 +82,28 @@ std::size_t num_names(const json& value) {
     return names;
 }
 
-/// The first name that is there twice. @pre there is one.
+/// The first name that is there twice. @pre there is one in one object.
 [[noreturn]] void refuse_repeated(std::string_view text, const std::string& file) {
     struct Open {
         std::set<std::string> names;
         std::string last;
     };
     std::vector<Open> open;
-    const auto watch = [&](int, json::parse_event_t event, json& value) {
-        if (event == json::parse_event_t::object_start) open.emplace_back();
-        if (event == json::parse_event_t::object_end) open.pop_back();
-        if (event != json::parse_event_t::key) return true;
-        open.back().last = value.get<std::string>();
-        if (open.back().names.insert(open.back().last).second) return true;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t begin = at;
+        if (text[at] == '{') open.emplace_back();
+        if (text[at] == '}') open.pop_back();
+        at = text[at] == '"' ? behind_string(text, at) : at + 1;
+        // Only names have a colon behind them.
+        if (text[begin] != '"' || text[behind_blanks(text, at)] != ':') continue;
+        open.back().last = json::parse(text.substr(begin, at - begin)).get<std::string>();
+        if (open.back().names.insert(open.back().last).second) continue;
         std::string place;
         for (std::size_t i = 0; i + 1 < open.size(); ++i) place += (i == 0 ? "" : ".") + open[i].last;
-        throw Error(ErrorCode::corrupt_data, file + ": " + place + (place.empty() ? "" : ": ") + "'" +
-                                                 open.back().last +
+        throw Error(ErrorCode::corrupt_data, file + ": " + line_and_column(text, begin) + ": " + place +
+                                                 (place.empty() ? "" : ": ") + "'" + open.back().last +
                                                  "' stands twice; remove the one that does not count");
-    };
-    [[maybe_unused]] const json parsed = json::parse(text, watch);
+    }
     throw Error(ErrorCode::corrupt_data, file + ": a name stands twice in one object");
 }
 
@@ -112,19 +115,53 @@ std::optional<std::string> token_of(const json& config, const char* field) {
     return text.is_string() ? std::optional(text.get<std::string>()) : std::nullopt;
 }
 
-std::string chat_template_of(const json& config) {
-    if (!config.is_object() || !config.contains("chat_template")) return {};
+/// One without a name, or several with one.
+void read_templates(const json& config, SavedConfig& saved) {
+    if (!config.is_object() || !config.contains("chat_template")) return;
     const json& value = config.at("chat_template");
-    if (value.is_string()) return value.get<std::string>();
-    // Several named ones: the default.
-    if (value.is_array()) {
-        for (const json& item : value) {
-            if (!item.is_object() || !item.contains("name") || item.at("name") != "default") continue;
-            if (item.contains("template") && item.at("template").is_string())
-                return item.at("template").get<std::string>();
-        }
+    if (value.is_string()) saved.chat_template = value.get<std::string>();
+    if (!value.is_array()) return;
+    const auto text = [](const json& item, const char* field) {
+        const auto place = item.is_object() ? item.find(field) : item.end();
+        return item.is_object() && place != item.end() && place->is_string() ? place->get<std::string>()
+                                                                             : std::string();
+    };
+    for (const json& item : value) {
+        const std::string name = text(item, "name"), jinja = text(item, "template");
+        if (!name.empty() && !jinja.empty())
+            (name == "default" ? saved.chat_template : saved.named_templates[name]) = jinja;
     }
-    return {};
+}
+
+/// Flags that an added token has in tokenizer.json by their names there.
+constexpr std::array token_flags{"special", "normalized", "single_word", "lstrip", "rstrip"};
+
+bool flag_of(const json& token, const char* name) {
+    const auto place = token.find(name);
+    return place != token.end() && place->is_boolean() && place->get<bool>();
+}
+
+/// Whether added_tokens_decoder says of all its tokens what tokenizer.json says.
+bool are_added(const json& decoder, const json& file, const Tokenizer& tokenizer) {
+    std::map<std::string, const json*> added;
+    if (file.is_object() && file.contains("added_tokens") && file.at("added_tokens").is_array())
+        for (const json& token : file.at("added_tokens"))
+            if (token.is_object() && token.contains("content") && token.at("content").is_string())
+                added[token.at("content").get<std::string>()] = &token;
+    for (const auto& [id, token] : decoder.items()) {
+        const auto text = token_of(decoder, id.c_str());
+        if (!text) continue;
+        const auto known = tokenizer.id_of(*text);
+        if (!known || std::to_string(*known) != id) return false;
+        if (!file.is_object()) continue;
+        const auto place = added.find(*text);
+        if (place == added.end()) return false;
+        for (const char* flag : token_flags)
+            if (token.is_object() && token.contains(flag) &&
+                flag_of(token, flag) != flag_of(*place->second, flag))
+                return false;
+    }
+    return true;
 }
 
 }  // namespace
@@ -180,8 +217,50 @@ std::string place_in_json(std::string_view text, std::span<const std::string> pa
 
 SavedConfig saved_config_of(std::string_view text, std::string_view chat_template) {
     const json config = text.empty() ? json() : parse_saved_json(text, "tokenizer_config.json");
-    return {token_of(config, "bos_token"), token_of(config, "eos_token"), token_of(config, "pad_token"),
-            chat_template.empty() ? chat_template_of(config) : std::string(chat_template)};
+    SavedConfig saved{
+        token_of(config, "bos_token"), token_of(config, "eos_token"), token_of(config, "pad_token"), {}, {}};
+    read_templates(config, saved);
+    if (!chat_template.empty()) saved.chat_template = chat_template;
+    return saved;
+}
+
+std::vector<std::string> ignored_settings(const SavedTexts& saved, const Tokenizer& tokenizer) {
+    const auto parsed = [](const std::string& text, const char* name) {
+        return text.empty() ? json() : parse_saved_json(text, name);
+    };
+    const json file = parsed(saved.tokenizer, "tokenizer.json");
+    const json config = parsed(saved.config, "tokenizer_config.json");
+    const json specials = parsed(saved.specials_map, "special_tokens_map.json");
+    std::vector<std::string> ignored;
+    for (const char* name : {"truncation", "padding"})
+        if (file.is_object() && file.contains(name) && !file.at(name).is_null()) ignored.emplace_back(name);
+
+    const std::vector<std::uint32_t> before = tokenizer.ids_before(), after = tokenizer.ids_after();
+    const auto has = [](const std::vector<std::uint32_t>& ids, std::optional<std::uint32_t> id) {
+        return id && std::find(ids.begin(), ids.end(), *id) != ids.end();
+    };
+    const auto wants = [&](const char* name, bool is_so) {
+        return config.is_object() && config.contains(name) && config.at(name).is_boolean() &&
+               config.at(name).get<bool>() != is_so;
+    };
+    if (wants("add_bos_token", has(before, tokenizer.bos_id()))) ignored.emplace_back("add_bos_token");
+    // Where a post-processor adds nothing, an EOS is the ingest's own.
+    const bool is_own = before.empty() && after.size() == 1 &&
+                        !flag_of(config.is_object() ? config : json::object(), "add_eos_token");
+    if (!is_own && wants("add_eos_token", has(after, tokenizer.eos_id())))
+        ignored.emplace_back("add_eos_token");
+    if (config.is_object() && config.contains("added_tokens_decoder") &&
+        config.at("added_tokens_decoder").is_object() &&
+        !are_added(config.at("added_tokens_decoder"), file, tokenizer))
+        ignored.emplace_back("added_tokens_decoder");
+    for (const auto& [name, id] : {std::pair{"bos_token", tokenizer.bos_id()},
+                                   {"eos_token", tokenizer.eos_id()},
+                                   {"pad_token", tokenizer.pad_id()}}) {
+        const auto text = token_of(specials, name);
+        if (text && tokenizer.id_of(*text) != id)
+            ignored.push_back(std::string(name) + " of special_tokens_map.json");
+    }
+    return ignored;
 }
 
 }  // namespace lockstep

@@ -5,11 +5,15 @@
 
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "io/tokenizer/tokenizer.h"
 
 namespace lockstep {
 
@@ -29,10 +33,20 @@ std::string place_in_json(std::string_view text, std::span<const std::string> pa
 /// Tokens by their texts.
 struct SavedConfig {
     std::optional<std::string> bos, eos, pad;
-    std::string chat_template;
+    std::string chat_template;                           ///< The one of no name, or named "default".
+    std::map<std::string, std::string> named_templates;  ///< The others.
 };
 /// @param text           tokenizer_config.json; may be empty.
 /// @param chat_template  chat_template.jinja, which counts for more; may be empty.
 SavedConfig saved_config_of(std::string_view text, std::string_view chat_template);
+
+/// What was saved with a tokenizer, each as text; empty if it is not there.
+struct SavedTexts {
+    std::string tokenizer, config, specials_map;  ///< tokenizer.json, …_config.json, special_tokens_map.json
+};
+/// Settings there that are not followed and would change ids or lengths, by name: truncation, padding, BOS
+/// and EOS that the configuration wants otherwise than the post-processor has them, tokens that it alone
+/// knows.
+std::vector<std::string> ignored_settings(const SavedTexts& saved, const Tokenizer& tokenizer);
 
 }  // namespace lockstep

@@ -26,6 +26,7 @@ class SentencePieceTokenizer : public Tokenizer {
         if (!problem.empty()) throw Error(ErrorCode::corrupt_data, "not a SentencePiece model: " + problem);
         const SavedConfig saved = saved_config_of(config, chat_template);
         effective_template_ = saved.chat_template;
+        named_templates_ = saved.named_templates;
         bos_ = saved.bos ? id_of(*saved.bos) : std::nullopt;
         eos_ = saved.eos ? id_of(*saved.eos) : std::nullopt;
         pad_ = saved.pad ? id_of(*saved.pad) : std::nullopt;
@@ -44,6 +45,7 @@ class SentencePieceTokenizer : public Tokenizer {
     std::optional<std::uint32_t> pad_id() const override { return pad_; }
 
     std::string chat_template() const override { return effective_template_; }
+    std::map<std::string, std::string> named_chat_templates() const override { return named_templates_; }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
         for (const TextSegment& segment : segments_of(text)) {
@@ -117,6 +119,7 @@ class SentencePieceTokenizer : public Tokenizer {
             for (const auto& id : {bos_, eos_, pad_}) builder.add(std::uint64_t{id.value_or(no_id)});
             builder.add(effective_template_);
         }
+        for (const auto& [name, text] : named_templates_) builder.add(name).add(text);
         return builder.finish();
     }
 
@@ -177,6 +180,7 @@ class SentencePieceTokenizer : public Tokenizer {
     }
 
     std::string model_, config_, chat_template_;  ///< As they were given.
+    std::map<std::string, std::string> named_templates_;
     SpecialsPolicy policy_;
     sentencepiece::SentencePieceProcessor processor_;
     std::optional<std::uint32_t> bos_, eos_, pad_;

@@ -56,6 +56,9 @@ class TextTokenizer : public Tokenizer {
         return {*parts_.eos};
     }
     std::string chat_template() const override { return parts_.chat_template; }
+    std::map<std::string, std::string> named_chat_templates() const override {
+        return parts_.named_templates;
+    }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
         encode_whole(text, ids, nullptr);
@@ -127,6 +130,7 @@ class TextTokenizer : public Tokenizer {
         for (const auto& id : {parts_.bos, parts_.eos, parts_.pad})
             builder.add(std::uint64_t{id.value_or(TokenIndex::none)});
         builder.add(parts_.chat_template);
+        for (const auto& [name, text] : parts_.named_templates) builder.add(name).add(text);
         for (const std::string_view probe : probes) {
             std::vector<std::uint32_t> ids;
             try {
@@ -334,7 +338,7 @@ class TextTokenizer : public Tokenizer {
             scratch.offsets.clear();
             parts_.model->encode_piece(piece.text, scratch.model, ids, scratch.offsets);
             for (std::size_t i = 0; i < scratch.offsets.size(); ++i) {
-                const TokenOffsets within = inside(scratch.offsets[i], piece.text.size());
+                const TokenOffsets within = scratch.offsets[i];
                 const std::size_t size = within.end - within.begin;
                 const std::uint32_t id = ids[first + i];
                 give(*sink,
@@ -343,13 +347,6 @@ class TextTokenizer : public Tokenizer {
             }
             begin = end;
         }
-    }
-
-    /// Byte fallback of a character with a suffix spells the suffix too, which the text does not have. The
-    /// reference gives offsets beyond the word there, even beyond the text; these stay on the last character.
-    static TokenOffsets inside(TokenOffsets offsets, std::size_t size) {
-        const std::size_t end = std::min(offsets.end, size);
-        return {std::min(offsets.begin, end - 1), end};
     }
 
     std::unique_ptr<Scratch> take_scratch() const {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -37,6 +38,7 @@ struct TokenizerParts {
     std::optional<std::uint32_t> unknown_as_text;
     std::optional<std::uint32_t> bos, eos, pad;
     std::string chat_template;
+    std::map<std::string, std::string> named_templates;
     bool raw_tokens = false;     ///< The vocabulary holds bytes as they are, not mapped.
     std::string components;      ///< Canonical text of normalizer and pre-tokenizer, for the fingerprint.
     nlohmann::json description;  ///< From which an equal tokenizer is built; without the policy.

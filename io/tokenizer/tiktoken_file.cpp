@@ -16,7 +16,7 @@ namespace lockstep {
 namespace {
 
 struct Special {
-    const char* text;
+    std::string text;
     std::uint32_t id;
 };
 
@@ -24,6 +24,22 @@ struct Encoding {
     std::string_view name, pattern, ranks_sha256;
     std::vector<Special> specials;
 };
+
+/// As gpt-oss has them: what o200k leaves free up to 201,088 is reserved, and 200018 has two names, of which
+/// the last is shown.
+std::vector<Special> harmony_specials() {
+    std::vector<Special> specials{
+        {"<|startoftext|>", 199998}, {"<|endoftext|>", 199999}, {"<|return|>", 200002},
+        {"<|constrain|>", 200003},   {"<|channel|>", 200005},   {"<|start|>", 200006},
+        {"<|end|>", 200007},         {"<|message|>", 200008},   {"<|call|>", 200012}};
+    const auto reserve = [&](std::uint32_t id) {
+        specials.push_back({"<|reserved_" + std::to_string(id) + "|>", id});
+    };
+    for (const std::uint32_t id : {200000U, 200001U, 200004U, 200009U, 200010U, 200011U}) reserve(id);
+    for (std::uint32_t id = 200013; id < 201088; ++id) reserve(id);
+    specials.push_back({"<|endofprompt|>", 200018});
+    return specials;
+}
 
 const std::vector<Encoding>& encodings() {
     constexpr std::string_view r50k = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
@@ -51,19 +67,7 @@ const std::vector<Encoding>& encodings() {
           {"<|fim_suffix|>", 100260},
           {"<|endofprompt|>", 100276}}},
         {"o200k_base", split_pattern::o200k, o200k, {{"<|endoftext|>", 199999}, {"<|endofprompt|>", 200018}}},
-        {"o200k_harmony",
-         split_pattern::o200k,
-         o200k,
-         {{"<|startoftext|>", 199998},
-          {"<|endoftext|>", 199999},
-          {"<|return|>", 200002},
-          {"<|constrain|>", 200003},
-          {"<|channel|>", 200005},
-          {"<|start|>", 200006},
-          {"<|end|>", 200007},
-          {"<|message|>", 200008},
-          {"<|call|>", 200012},
-          {"<|endofprompt|>", 200018}}},
+        {"o200k_harmony", split_pattern::o200k, o200k, harmony_specials()},
     };
     return all;
 }
@@ -187,7 +191,7 @@ std::unique_ptr<Tokenizer> make_tiktoken_tokenizer(std::string_view ranks, std::
             parts.added.push_back({special.text, special.id, true});
         parts.eos = 50256;
         for (const Special& special : encoding.specials)
-            if (std::string_view(special.text) == "<|endoftext|>") parts.eos = special.id;
+            if (special.text == "<|endoftext|>") parts.eos = special.id;
     } else {
         // Somebody's own ranks: the only special is the end of text, behind the last rank.
         parts.eos = parts.vocabulary.back().id + 1;

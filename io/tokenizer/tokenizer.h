@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -56,6 +57,8 @@ class Tokenizer {
     virtual std::optional<std::uint32_t> id_of(std::string_view) const { return std::nullopt; }
     /// The chat template (Jinja) that came with the tokenizer; empty if none did.
     virtual std::string chat_template() const { return {}; }
+    /// Others that have a name ("tool_use"), by it.
+    virtual std::map<std::string, std::string> named_chat_templates() const { return {}; }
 
     /// Ids of `text`, appended to `ids`; no BOS or EOS. Thread-safe.
     /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an

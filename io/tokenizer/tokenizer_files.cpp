@@ -10,6 +10,7 @@
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/description.h"
 #include "io/tokenizer/openai_names.h"
+#include "io/tokenizer/saved_files.h"
 
 namespace lockstep {
 
@@ -143,6 +144,17 @@ Digest digest_of_tokenizer_files(const std::filesystem::path& path, const Tokeni
         digest.update(std::as_bytes(std::span(text)));
     }
     return digest.value();
+}
+
+std::vector<std::string> ignored_settings_of(const std::filesystem::path& path, const Tokenizer& tokenizer,
+                                             const TokenizerFileOptions& options) {
+    const std::filesystem::path file = locate(path, options).file;
+    SavedTexts saved;
+    if (file.extension() == ".json") saved.tokenizer = read_file(file);
+    saved.config = saved_beside(file).config;
+    if (!saved.config.empty())
+        saved.specials_map = read_if_there(file.parent_path() / "special_tokens_map.json");
+    return ignored_settings(saved, tokenizer);
 }
 
 std::unique_ptr<Tokenizer> make_file_tokenizer(const nlohmann::json& description,

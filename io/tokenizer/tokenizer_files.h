@@ -40,6 +40,11 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path,
 /// @throws Error{not_found, io_failure}.
 Digest digest_of_tokenizer_files(const std::filesystem::path& path, const TokenizerFileOptions& options = {});
 
+/// `ignored_settings` of what lies there, those of SentencePiece's own file left out; none of what is no
+/// path.
+std::vector<std::string> ignored_settings_of(const std::filesystem::path& path, const Tokenizer& tokenizer,
+                                             const TokenizerFileOptions& options = {});
+
 /// The contents alone, for tests and descriptions. `config` is tokenizer_config.json, may be empty.
 std::unique_ptr<Tokenizer> make_json_tokenizer(std::string_view file, std::string_view config,
                                                std::string_view chat_template, const SpecialsPolicy& policy);

@@ -152,6 +152,13 @@ std::unique_ptr<TokenModel> byte_pair_model(const Component& model, std::vector<
     options.fuse_unknown = model.flag_or("fuse_unk", false);
     options.continuing_prefix = model.text_or("continuing_subword_prefix", "");
     options.end_suffix = model.text_or("end_of_word_suffix", "");
+    // The reference spells prefix and suffix in bytes too and loses the offsets of what follows.
+    if (options.byte_fallback && !(options.continuing_prefix.empty() && options.end_suffix.empty()))
+        throw ComponentError(
+            ErrorCode::invalid_argument,
+            "model: byte_fallback with continuing_subword_prefix or end_of_word_suffix is not "
+            "supported",
+            model.path);
     if (model.has("unk_token")) {
         const auto place = ids.find(model.text("unk_token"));
         if (place != ids.end()) options.unknown_id = place->second;
@@ -366,7 +373,14 @@ std::string model_type(const Component& model) {
     // Older files do not say.
     if (model.has("merges")) return "BPE";
     if (model.has("unk_id")) return "Unigram";
-    return "WordPiece";
+    if (model.has("continuing_subword_prefix") && model.has("max_input_chars_per_word")) return "WordPiece";
+    if (!model.has("vocab")) model.refuse("has neither a type nor a vocab");
+    throw ComponentError(
+        ErrorCode::invalid_argument,
+        "model: names no type, and by its fields it is none of BPE (merges), Unigram (unk_id) "
+        "and WordPiece (continuing_subword_prefix, max_input_chars_per_word); WordLevel is "
+        "not supported",
+        model.path);
 }
 
 /// Fields that are null or missing mean the same.
@@ -431,6 +445,7 @@ TokenizerParts parts_of(const json& file, const SavedConfig& config) {
     }
     find_specials(parts, vocabulary, config);
     parts.chat_template = config.chat_template;
+    parts.named_templates = config.named_templates;
     const auto canonical = [&](const char* name) {
         return root.has(name) ? without_nulls(file.at(name)).dump() : std::string("null");
     };

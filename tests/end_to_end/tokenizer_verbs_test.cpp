@@ -3,9 +3,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "tests/support/program.h"
 #include "tests/support/temporary_directory.h"
@@ -48,6 +54,61 @@ class TokenizerVerbsTest : public testing::Test {
 
     TemporaryDirectory directory_;
 };
+
+/// What the program writes on a terminal.
+std::string on_terminal(const std::vector<std::string>& arguments, const Environment& environment) {
+    int terminal = -1, other_end = -1;
+    if (openpty(&terminal, &other_end, nullptr, nullptr, nullptr) != 0)
+        throw std::runtime_error("no terminal");
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2(other_end, STDOUT_FILENO);
+        unsetenv("NO_COLOR");
+        for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+        std::vector<char*> raw{const_cast<char*>(LOCKSTEP_BINARY)};
+        for (const std::string& argument : arguments) raw.push_back(const_cast<char*>(argument.c_str()));
+        raw.push_back(nullptr);
+        execv(raw[0], raw.data());
+        _exit(127);
+    }
+    close(other_end);
+    std::string text;
+    std::array<char, 4096> block{};
+    for (ssize_t size = 0; (size = read(terminal, block.data(), block.size())) > 0;)
+        text.append(block.data(), static_cast<std::size_t>(size));
+    close(terminal);
+    int status = -1;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    return text;
+}
+
+TEST_F(TokenizerVerbsTest, ATerminalShowsBordersInColours) {
+    const std::vector<std::string> encode{"tokenizer", "encode", "-t", "bytes", "--text", "a\nbcd"};
+    const std::string ids = "97 10 98 99 100\r\n";
+    const std::string borders =
+        "\x1b[48;5;24ma\x1b[0m\x1b[48;5;94m\\n\x1b[0m\x1b[48;5;22mb\x1b[0m"
+        "\x1b[48;5;53mc\x1b[0m\x1b[48;5;24md\x1b[0m\r\n";
+    EXPECT_EQ(on_terminal(encode, {}), ids + borders);
+    EXPECT_EQ(on_terminal(encode, {{"NO_COLOR", ""}}), ids + borders);
+    EXPECT_EQ(on_terminal(encode, {{"NO_COLOR", "1"}}), ids);
+    // A file is no terminal.
+    EXPECT_EQ(run_lockstep_program(0, encode).out, "97 10 98 99 100\n");
+}
+
+TEST_F(TokenizerVerbsTest, WhatIsNotFollowedIsSaidOnce) {
+    const std::string folder = trained();
+    json file = json::parse(directory_.read("trained/tokenizer.json"));
+    file["truncation"] = {{"max_length", 4}};
+    directory_.write("trained/tokenizer.json", file.dump());
+    const std::string texts = directory_.write("texts.txt", "the cat and the hat and the mat").string();
+    const ProgramResult result =
+        run_lockstep_program(0, {"ingest", "-d", texts, "-t", folder, "-o", (directory_ / "c.h5").string()});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    const std::size_t at = result.err.find("not followed: truncation (");
+    ASSERT_NE(at, std::string::npos) << result.err;
+    EXPECT_EQ(result.err.find("not followed", at + 20), std::string::npos) << result.err;
+}
 
 TEST_F(TokenizerVerbsTest, DecodeUndoesEncode) {
     const std::string folder = trained(), text = "the hat, 東京 🙂\tand\n<|im_end|>";

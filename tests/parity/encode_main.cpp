@@ -135,6 +135,7 @@ int main() {
                 const auto again = lockstep::make_tokenizer_from_description(tokenizer->description_json());
                 answer["fingerprint"] = tokenizer->fingerprint().hex();
                 answer["fingerprint_again"] = again->fingerprint().hex();
+                answer["vocabulary"] = tokenizer->vocabulary_size();
                 answer["before"] = tokenizer->ids_before();
                 answer["after"] = tokenizer->ids_after();
             } else if (request.contains("train")) {

@@ -9,7 +9,8 @@ import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Template } from '@huggingface/jinja';
 import { conversations, isPlain, published } from './chats.mjs';
-import { byteStrings, randomTexts, texts } from './texts.mjs';
+import { characterPatterns, newerPatterns, patternTexts, refusedPatterns, scriptPatterns, takenPatterns } from './patterns.mjs';
+import { byteStrings, everyCharacter, randomTexts, someTexts, texts } from './texts.mjs';
 import * as made from './vocabularies.mjs';
 
 const require = createRequire(import.meta.url);
@@ -80,7 +81,7 @@ async function compare(name, open, reference, list) {
     wrong === 0 ? ++passed : ++failed;
 }
 
-async function againstTokenizers(name, json, { count = 2000, special = false } = {}) {
+async function againstTokenizers(name, json, { count = 2000, offsets = true, list = [...texts(), ...randomTexts(long ? manyTexts : count, 7)] } = {}) {
     const path = join(folder, `${name.replaceAll(' ', '-')}.json`);
     writeFileSync(path, json);
     const engine = Tokenizer.fromString(json);
@@ -89,9 +90,9 @@ async function againstTokenizers(name, json, { count = 2000, special = false } =
     const reference = {
         encode: async (list) => (encodings = await engine.encodeBatch(list, { addSpecialTokens: false })).map((e) => e.getIds()),
         decode: (ids) => engine.decodeBatch(ids, true),
-        offsets: () => encodings.map((e) => e.getOffsets()),
+        offsets: offsets ? () => encodings.map((e) => e.getOffsets()) : undefined,
     };
-    await compare(`tokenizers: ${name}`, { tokenizer: path, specials: 'parse' }, reference, [...texts(), ...randomTexts(long ? manyTexts : count, 7)]);
+    await compare(`tokenizers: ${name}`, { tokenizer: path, specials: 'parse' }, reference, list);
 }
 
 /// Special tokens that texts spell are text. The engine has no such setting here, so it is given the file
@@ -148,9 +149,10 @@ async function modelNames() {
     wrong.length === 0 ? ++passed : ++failed;
 }
 
-async function againstTiktoken(name, specials, count = 2000) {
-    const { pat_str, special_tokens } = require(`tiktoken/encoders/${name}.json`);
-    const { bpe_ranks } = require(`tiktoken/encoders/${name}.json`);
+/// @param named  special tokens of an encoding that the engine's package does not know.
+async function againstTiktoken(name, specials, count = 2000, named) {
+    const encoder = require(`tiktoken/encoders/${named ? 'o200k_base' : name}.json`);
+    const { pat_str, bpe_ranks } = encoder, special_tokens = named ?? encoder.special_tokens;
     const engine = new Tiktoken(bpe_ranks, special_tokens, pat_str);
     const control = new Set(Object.values(special_tokens));
     const text = new TextDecoder();
@@ -158,11 +160,20 @@ async function againstTiktoken(name, specials, count = 2000) {
         encode: (list) => list.map((t) => Array.from(specials === 'parse' ? engine.encode(t, 'all') : engine.encode_ordinary(t))),
         decode: (lists) => lists.map((ids) => text.decode(engine.decode(Uint32Array.from(ids.filter((id) => !control.has(id)))), { ignoreBOM: true })),
     };
-    const ranks = join(ranksFolder, `${{ gpt2: 'r50k_base', p50k_edit: 'p50k_base' }[name] ?? name}.tiktoken`);
+    const ranks = join(ranksFolder, `${{ gpt2: 'r50k_base', p50k_edit: 'p50k_base', o200k_harmony: 'o200k_base' }[name] ?? name}.tiktoken`);
     // A decoder drops a mark at the very start; that is not the engine's doing.
-    const list = [...texts(), ...randomTexts(long ? manyTexts : count, 11)].filter((t) => !t.startsWith('\ufeff'));
+    const list = [...texts(), ...randomTexts(long ? manyTexts : count, 11), ...(named ? Object.keys(named) : [])].filter((t) => !t.startsWith('\ufeff'));
     await compare(`tiktoken: ${name}, specials ${specials}`, { tokenizer: ranks, pattern: name === 'gpt2' ? 'r50k_base' : name, specials }, reference, list);
     engine.free();
+}
+
+/// The tokens of gpt-oss, as another package lists them.
+async function harmony() {
+    const { O200KHarmony } = await import(join(modules, 'gpt-tokenizer', 'esm', 'encodingParams', 'o200k_harmony.js'));
+    const specials = Object.fromEntries(O200KHarmony([]).specialTokensEncoder);
+    await againstTiktoken('o200k_harmony', 'parse', 300, specials);
+    const { vocabulary } = await ask({ tokenizer: join(ranksFolder, 'o200k_base.tiktoken'), pattern: 'o200k_harmony' });
+    if (vocabulary !== Math.max(...Object.values(specials)) + 1) throw new Error(`gpt-oss has ${vocabulary} tokens`);
 }
 
 /// Bytes that are no UTF-8, as the platform's decoder replaces them.
@@ -274,6 +285,37 @@ async function againstOwnTemplate(chat, rules) {
     await againstTemplate(`${chat}, the doctor's template`, chat, (await ask({ template: chat })).template, rules);
 }
 
+/// Patterns: those that are taken mean what they mean to the engine, the others are refused.
+async function patterns() {
+    const list = [...someTexts(), ...patternTexts], all = everyCharacter(0x33400);
+    let wrong = 0;
+    const report = (what) => { if (++wrong <= 5) console.log(`  patterns: ${what}`); };
+    const open = async (pattern) => {
+        const json = made.everyByte({ type: 'Replace', pattern: { Regex: pattern }, content: '-' });
+        writeFileSync(join(folder, 'pattern.json'), json);
+        return [json, await ask({ tokenizer: join(folder, 'pattern.json') })];
+    };
+    for (const [pattern, ofCharacters] of [...[...takenPatterns, ...newerPatterns].map((p) => [p, false]), ...[...characterPatterns, ...scriptPatterns].map((p) => [p, true])]) {
+        const [json, opened] = await open(pattern);
+        if (opened.error && newerPatterns.includes(pattern)) continue;
+        if (opened.error) { report(opened.error); continue; }
+        const normalizer = Tokenizer.fromString(json).getNormalizer();
+        for (const block of ofCharacters ? [list, all] : [list]) {
+            const { ids, error } = await ask({ texts: block });
+            if (error) { report(error); continue; }
+            const first = block.findIndex((text, i) => Buffer.compare(Buffer.from(normalizer.normalizeString(text)), Buffer.from(ids[i])) !== 0);
+            if (first >= 0) report(`${pattern} differs at ${JSON.stringify(block[first].slice(0, 60))}`);
+        }
+    }
+    for (const pattern of refusedPatterns) {
+        const [, opened] = await open(pattern);
+        if (!opened.error?.includes(`pattern '${pattern}'`)) report(`${pattern} is not refused: ${opened.error}`);
+    }
+    const count = takenPatterns.length + characterPatterns.length + scriptPatterns.length + newerPatterns.length + refusedPatterns.length;
+    console.log(`${wrong === 0 ? 'equal' : `${wrong} DIFFERENT`}  tokenizers: patterns  (${count} patterns)`);
+    wrong === 0 ? ++passed : ++failed;
+}
+
 const sample = texts().slice(0, 400);
 const wanted = process.argv[3] ?? '';
 const cases = {
@@ -289,6 +331,7 @@ const cases = {
     'cl100k parse': () => againstTiktoken('cl100k_base', 'parse'),
     'o200k text': () => againstTiktoken('o200k_base', 'text', manyTexts),
     'o200k parse': () => againstTiktoken('o200k_base', 'parse'),
+    'o200k harmony': harmony,
     'hf gpt2': () => againstTokenizers('gpt2', shipped('tokenizer-gpt2'), { count: manyTexts }),
     'hf qwen2.5': () => againstTokenizers('qwen2.5', shipped('tokenizer-qwen2_5'), { count: manyTexts }),
     'hf llama 2': () => againstTokenizers('llama 2', shipped('tokenizer-llama2'), { count: manyTexts }),
@@ -341,6 +384,12 @@ const cases = {
     'chat phi, own': () => againstOwnTemplate('phi', { tail: '\n' }),
     'chat gemma, own': () => againstOwnTemplate('gemma', { tail: '\n', alternates: true }),
     'hf prefix space': () => againstTokenizers('prefix space', made.byteLevel(JSON.parse(shipped('tokenizer-gpt2')), { type: 'Sequence', pretokenizers: [{ type: 'Whitespace' }, { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: false }] }, { normalizer: { type: 'NFD' } })),
+    patterns,
+    ...Object.fromEntries(Object.entries({ nfc: { type: 'NFC' }, nfkc: { type: 'NFKC' }, lowercase: { type: 'Lowercase' }, bert: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: false } })
+        .map(([name, normalizer]) => [`every character ${name}`, () => againstTokenizers(`every character, ${name}`, made.everyByte(normalizer), { list: everyCharacter(), offsets: false })])),
+    ...Object.fromEntries(Object.entries({ punctuation: { type: 'Punctuation', behavior: 'Isolated' }, digits: { type: 'Digits', individual_digits: true } })
+        .map(([name, step]) => [`every character ${name}`, () => againstTokenizers(`every character, ${name}`, made.everyPiece(step), { list: everyCharacter() })])),
+    ...Object.fromEntries(Object.entries(made.componentCases(sample)).map(([name, json]) => [`component ${name}`, () => againstTokenizers(`component, ${name}`, json, { list: someTexts() })])),
     ...Object.fromEntries(Object.entries(made.offsetCases(sample)).map(([name, json]) => [`offsets ${name}`, () => againstTokenizers(`offsets, ${name}`, json)])),
 };
 try {

@@ -1,5 +1,5 @@
 // node speed.mjs ENCODER NAME=FILE…: our speed over tiktoken's, in CPU time, taking turns, median of five; then
-// one unbroken word of 1 MB and of 10 MB. Files are cut into documents of 8 KiB.
+// one unbroken word of 1 MB and of 10 MB, also with a byte-fallback and a Unigram vocabulary. Files are cut into documents of 8 KiB.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,6 +7,8 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { texts } from './texts.mjs';
+import * as made from './vocabularies.mjs';
 
 const require = createRequire(import.meta.url);
 const { Tiktoken } = require('tiktoken');
@@ -33,6 +35,10 @@ const word = (megabytes) => {
     writeFileSync(path, 'abcdefgh'.repeat(megabytes * 125000));
     return path;
 };
+async function unbrokenWord(name) {
+    const one = (await ask({ measure: word(1) })).seconds, ten = (await ask({ measure: word(10) })).seconds;
+    console.log(`${name} unbroken word: 1 MB ${one.toFixed(2)} s, 10 MB ${ten.toFixed(2)} s, ratio ${(ten / one).toFixed(1)}`);
+}
 for (const encoding of ['r50k_base', 'cl100k_base', 'o200k_base']) {
     const { pat_str, special_tokens, bpe_ranks } = require(`tiktoken/encoders/${encoding}.json`);
     const engine = new Tiktoken(bpe_ranks, special_tokens, pat_str);
@@ -49,9 +55,16 @@ for (const encoding of ['r50k_base', 'cl100k_base', 'o200k_base']) {
         const [a, b] = [median(ours), median(theirs)];
         console.log(`${encoding} ${name}: ${(bytes / a / 1e6).toFixed(1)} MB/s, tiktoken ${(bytes / b / 1e6).toFixed(1)} MB/s, ratio ${(b / a).toFixed(1)}`);
     }
-    const one = (await ask({ measure: word(1) })).seconds, ten = (await ask({ measure: word(10) })).seconds;
-    console.log(`${encoding} unbroken word: 1 MB ${one.toFixed(2)} s, 10 MB ${ten.toFixed(2)} s, ratio ${(ten / one).toFixed(1)}`);
+    await unbrokenWord(encoding);
     engine.free();
+}
+// The families that no package ships, in vocabularies made as the parity tests make them.
+const sample = texts().slice(0, 400);
+for (const [name, json] of Object.entries({ 'byte fallback': made.byteFallback(sample), unigram: made.unigram(sample, { fallback: true, scheme: 'always', normalizer: null }) })) {
+    const path = join(folder, 'made.json');
+    writeFileSync(path, json);
+    await ask({ tokenizer: path });
+    await unbrokenWord(name);
 }
 program.stdin.end();
 rmSync(folder, { recursive: true });

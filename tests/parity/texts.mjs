@@ -53,6 +53,22 @@ export function texts() {
     return all;
 }
 
+/// Few of them, for what is one small part of a tokenizer.
+export function someTexts() {
+    return [...texts().filter((text, i) => i % 3 === 0 && text.length < 200), ...randomTexts(150, 77), 'abc1234567 x', 'the The THE', 'aß ss SS ſs ﬆ', "don't do not . ? t", 'line one\nline two  \n\nx', 'a#b##c ##x', '12345678901234567890abc99'];
+}
+
+/// All scalar values but NUL below an end, in blocks; of those that are assigned with a letter and a space behind each.
+export function everyCharacter(end = 0x110000) {
+    const blocks = [];
+    for (let block = 0; block < end; block += 0x800) {
+        let text = '';
+        for (let c = Math.max(block, 1); c < block + 0x800; ++c) if (c < 0xd800 || c >= 0xe000) text += String.fromCodePoint(c) + (block < 0x20000 ? 'a ' : '');
+        if (text) blocks.push(text);
+    }
+    return blocks;
+}
+
 /// Every one and two bytes, then random ones at the borders of what UTF-8 allows.
 export function byteStrings(count, seed) {
     const random = generator(seed);

@@ -304,3 +304,86 @@ export function withoutSpecials(json) {
     whole.post_processor = null;
     return JSON.stringify(whole);
 }
+
+/// Every byte is a token: ids are what the normalizer made of a text.
+export function everyByte(normalizer) {
+    return file({
+        normalizer,
+        decoder: { type: 'Sequence', decoders: [{ type: 'ByteFallback' }, { type: 'Fuse' }] },
+        model: { type: 'BPE', unk_token: null, byte_fallback: true, vocab: Object.fromEntries(bytes.map((b, i) => [b, i])), merges: [] },
+    });
+}
+
+/// Nothing is a token: offsets are what the pre-tokenizer made of a text.
+export function everyPiece(pre_tokenizer) {
+    return file({ pre_tokenizer, model: { type: 'WordPiece', unk_token: '?', continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab: { '?': 0 } } });
+}
+
+/// One component at a time, in a form that people's files seldom have.
+export function componentCases(sample) {
+    const letters = [...new Set('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,!?\'"-_/éßſ漢字\n\t▁#')];
+    const numbered = (tokens) => Object.fromEntries([...new Set(tokens)].map((token, id) => [token, id]));
+    const joins = [['t', 'h'], ['th', 'e'], ['i', 'n'], ['a', 'n'], ['e', 'r'], ['1', '2'], ['3', '4'], ['.', '.'], ['s', 's'], [' ', 't'], ['12', '34'], [' ', 'a']];
+    const bpe = (more = {}, model = {}) => file({
+        decoder: { type: 'Fuse' },
+        model: { type: 'BPE', unk_token: '<unk>', fuse_unk: false, byte_fallback: false, vocab: numbered(['<unk>', ...letters, ...joins.map((m) => m.join(''))]), merges: joins, ...model },
+        ...more,
+    });
+    const words = { pre_tokenizer: { type: 'WhitespaceSplit' } };
+    const marked = [['t', '##h'], ['th', '##e'], ['##i', '##n'], ['##e', '##r'], ['a', '##n'], ['##s', '##s'], ['##1', '##2']];
+    const prefixed = (model = {}, more = words) =>
+        bpe(more, { vocab: numbered(['<unk>', ...letters.flatMap((c) => [c, `##${c}`]), ...marked.map(([a, b]) => a + b.slice(2))]), merges: marked, continuing_subword_prefix: '##', ...model });
+    const ended = [['t', '##h'], ['th', '##e</w>'], ['##i', '##n</w>']];
+    const split = (pattern, behavior, invert = false) => bpe({ pre_tokenizer: { type: 'Split', pattern, behavior, invert } });
+    const vowels = { Regex: '[aeiou]+|\\s' }, th = { String: 'th' };
+    const wordPieces = (change) => {
+        const whole = JSON.parse(wordPiece(sample, {}));
+        change(whole);
+        return JSON.stringify(whole);
+    };
+    const space = (more) => ({ type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true, ...more });
+    const own = (content, id, more = {}) => added(content, id, { special: false, normalized: true, ...more });
+    const strip = (start, stop) => ({ type: 'Strip', content: 't', start, stop });
+    return {
+        'split, removed': split(th, 'Removed'),
+        'split, removed, inverted': split(vowels, 'Removed', true),
+        'split, isolated, inverted': split(vowels, 'Isolated', true),
+        'split, with previous': split(th, 'MergedWithPrevious'),
+        'split, with previous, inverted': split(vowels, 'MergedWithPrevious', true),
+        'split, with next': split(vowels, 'MergedWithNext'),
+        'split, with next, inverted': split(th, 'MergedWithNext', true),
+        'split, contiguous': split(vowels, 'Contiguous'),
+        'punctuation, removed': bpe({ pre_tokenizer: { type: 'Punctuation', behavior: 'Removed' } }),
+        'punctuation, with previous': bpe({ pre_tokenizer: { type: 'Punctuation', behavior: 'MergedWithPrevious' } }),
+        'punctuation, with next': bpe({ pre_tokenizer: { type: 'Punctuation', behavior: 'MergedWithNext' } }),
+        'digits, one by one': bpe({ pre_tokenizer: { type: 'Digits', individual_digits: true } }),
+        'metaspace, digits, punctuation': bpe({ pre_tokenizer: { type: 'Sequence', pretokenizers: [space({ prepend_scheme: 'first' }), { type: 'Digits', individual_digits: true }, { type: 'Punctuation', behavior: 'Isolated' }] } }),
+        'metaspace behind a split': bpe({ pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithNext', invert: false }, space({ prepend_scheme: 'first' })] } }),
+        'metaspace of another sign': bpe({ pre_tokenizer: space({ replacement: '_' }), decoder: space({ replacement: '_' }) }),
+        'prefix of parts': prefixed(),
+        'prefix of parts, unknown fused': prefixed({ fuse_unk: true }),
+        'prefix of parts, merges ignored': prefixed({ ignore_merges: true }),
+        'prefix of parts, no unknown': prefixed({ unk_token: null }, {}),
+        'prefix and suffix': bpe(words, { vocab: numbered(['<unk>', ...letters.flatMap((c) => [c, `##${c}`, `${c}</w>`, `##${c}</w>`]), ...ended.map(([a, b]) => a + b.slice(2))]), merges: ended, continuing_subword_prefix: '##', end_of_word_suffix: '</w>' }),
+        'bytes, no unknown': bpe({}, { byte_fallback: true, unk_token: null, vocab: numbered([...bytes, ...letters, ...joins.map((m) => m.join(''))]) }),
+        'some of the bytes': bpe({}, { byte_fallback: true, vocab: numbered(['<unk>', ...bytes.slice(0, 200), ...letters, ...joins.map((m) => m.join(''))]) }),
+        'some of the bytes, fused': bpe({}, { byte_fallback: true, fuse_unk: true, vocab: numbered(['<unk>', ...bytes.slice(0, 200), ...letters, ...joins.map((m) => m.join(''))]) }),
+        'words of no character': wordPieces((w) => { w.model.max_input_chars_per_word = 0; }),
+        'words of five characters': wordPieces((w) => { w.model.max_input_chars_per_word = 5; }),
+        'wordpiece without prefix': wordPieces((w) => { w.model.continuing_subword_prefix = ''; }),
+        'wordpiece of whole texts': wordPieces((w) => { w.pre_tokenizer = null; }),
+        'wordpiece without its name': wordPieces((w) => { delete w.model.type; }),
+        'wordpiece, no clean-up': wordPieces((w) => { w.decoder.cleanup = false; }),
+        'bert, text as it is': wordPiece(sample, { clean_text: false }),
+        'bert, accents alone': wordPiece(sample, { strip_accents: true, lowercase: false }),
+        'bert, lower case alone': wordPiece(sample, { strip_accents: false, lowercase: true }),
+        'bert, nothing': wordPiece(sample, { clean_text: false, handle_chinese_chars: false, strip_accents: false, lowercase: false }),
+        'added, lower case': bpe({ normalizer: { type: 'Lowercase' }, added_tokens: [own('THE', 600), own('Quick', 601, { single_word: true }), own('fox', 602, { normalized: false, lstrip: true }), own(' jumps', 603), own('é', 604, { single_word: true, rstrip: true }), own('<s>', 605, { special: true })] }),
+        'added, spaces': bpe({ added_tokens: [own('  ', 600), own(' ', 601, { rstrip: true }), own('\n', 602, { lstrip: true, rstrip: true }), own('a', 603, { lstrip: true, single_word: true })] }),
+        'decoder bpe': bpe({ decoder: { type: 'BPEDecoder', suffix: 'e' } }),
+        'decoder strip': bpe({ decoder: strip(0, 1) }),
+        'decoder replace': bpe({ decoder: { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { Regex: '[aeiou]' }, content: '*' }, { type: 'Fuse' }] } }),
+        'decoder wordpiece': bpe({ decoder: { type: 'WordPiece', prefix: 'h', cleanup: true } }),
+        'no decoder': bpe({ decoder: null }),
+    };
+}

@@ -116,6 +116,12 @@ class TokenizerCheck {
     }
 
     void chat() {
+        unnamed_template();
+        for (const auto& [name, text] : tokenizer_.named_chat_templates())
+            check_template("chat template '" + name + "'", text);
+    }
+
+    void unnamed_template() {
         const std::string jinja = tokenizer_.chat_template();
         if (jinja.empty()) {
             const std::string format = chat_format_of(tokenizer_);
@@ -128,16 +134,20 @@ class TokenizerCheck {
             }
             return;
         }
+        check_template("chat template", jinja);
+    }
+
+    void check_template(const std::string& what, const std::string& jinja) {
         const std::string problem = template_problem(jinja);
         if (!problem.empty()) {
-            add(FindingLevel::problem, "chat_template", "the chat template is broken: " + problem);
+            add(FindingLevel::problem, "chat_template", "the " + what + " is broken: " + problem);
         } else {
-            add(FindingLevel::good, "chat_template", "the chat template's blocks are closed");
+            add(FindingLevel::good, "chat_template", "the blocks of the " + what + " are closed");
         }
         for (const std::string& token : template_tokens(jinja)) {
             if (!tokenizer_.id_of(token))
                 add(FindingLevel::problem, "chat_tokens",
-                    "the chat template writes '" + token +
+                    "the " + what + " writes '" + token +
                         "', which is no token: models would see its letters");
         }
     }
@@ -169,7 +179,13 @@ std::string repaired_config(const Tokenizer& tokenizer, std::string_view config,
     name("pad_token", tokenizer.pad_id() ? tokenizer.pad_id() : tokenizer.eos_id());
     const std::string format = chat_format_of(tokenizer);
     if (tokenizer.chat_template().empty() && !format.empty()) {
-        object["chat_template"] = std::string(chat_template_of_format(format));
+        const std::string jinja(chat_template_of_format(format));
+        // Those that have other names stay.
+        if (object.contains("chat_template") && object["chat_template"].is_array()) {
+            object["chat_template"].push_back({{"name", "default"}, {"template", jinja}});
+        } else {
+            object["chat_template"] = jinja;
+        }
         changes.push_back("chat_template is that of " + format);
     }
     return object.dump(2) + "\n";

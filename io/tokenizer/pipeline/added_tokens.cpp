@@ -116,6 +116,8 @@ std::vector<TextSegment> AddedTokenFinder::find(std::string_view text, LiteralSp
             // What the last match took is not taken again.
             if (token.strip_left) begin = std::max(white_space_begin(text.substr(0, begin)), done);
             if (token.strip_right) end += white_space_bytes(text.substr(end));
+            // All of it is white space that the last match swallowed.
+            if (begin >= end) continue;
             if (done < begin) segments.push_back({done, begin, false, 0});
             segments.push_back({begin, end, true, token.id});
             done = end;

@@ -86,7 +86,11 @@ std::string PatternText::as_regex() const {
 
 PatternText pattern_of(const Component& component) {
     const Component pattern = component.part("pattern");
-    if (pattern.object.is_object() && pattern.has("String")) return {pattern.text("String"), false};
+    if (pattern.object.is_object() && pattern.has("String")) {
+        // The reference finds it everywhere, at the end of the text too.
+        if (pattern.text("String").empty()) pattern.refuse("an empty String is not supported");
+        return {pattern.text("String"), false};
+    }
     if (pattern.object.is_object() && pattern.has("Regex")) return {pattern.text("Regex"), true};
     pattern.refuse("expected a String or a Regex");
 }

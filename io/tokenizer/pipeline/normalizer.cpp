@@ -117,7 +117,6 @@ class ReplaceNormalizer : public Normalizer {
                 out += piece.is_match ? std::string_view(content_)
                                       : std::string_view(text).substr(piece.begin, piece.end - piece.begin);
         } else {
-            if (literal_.empty()) return;
             std::size_t done = 0;
             for (std::size_t at = text.find(literal_); at != std::string::npos;
                  at = text.find(literal_, done)) {
@@ -144,7 +143,6 @@ class ReplaceNormalizer : public Normalizer {
                 }
             }
         } else {
-            if (literal_.empty()) return;
             std::size_t done = 0;
             for (std::size_t at = text.text.find(literal_); at != std::string::npos;
                  at = text.text.find(literal_, done)) {

@@ -68,11 +68,25 @@ std::unique_ptr<Tokenizer> open_tokenizer_of(const DocumentArguments& arguments,
     return load_tokenizer(arguments.tokenizer, {policy, arguments.pattern});
 }
 
+/// In one line, and only what would change something.
+void say_ignored(const DocumentArguments& arguments, const Tokenizer& tokenizer) {
+    std::error_code absent;
+    if (!std::filesystem::exists(arguments.tokenizer, absent)) return;
+    std::string names;
+    for (const std::string& name : ignored_settings_of(arguments.tokenizer, tokenizer))
+        names += (names.empty() ? "" : ", ") + name;
+    if (!names.empty())
+        log_root(LogLevel::warning, "'" + arguments.tokenizer +
+                                        "' has settings that are not followed: " + names +
+                                        " (documents are kept whole; BOS and EOS are the post-processor's)");
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> choose_tokenizer(const DocumentArguments& arguments,
                                             const std::vector<std::filesystem::path>& sources) {
     auto tokenizer = open_tokenizer_of(arguments, sources);
+    if (arguments.tokenizer != "bytes" && arguments.tokenizer != "chars") say_ignored(arguments, *tokenizer);
     if (!arguments.options.chat.empty())
         check_chat_tokens(arguments.options.chat, *tokenizer, arguments.tokenizer);
     return tokenizer;
@@ -173,10 +187,10 @@ std::vector<std::filesystem::path> list_sources(const DocumentArguments& argumen
 }
 
 std::string ingest_progress_text(std::uint64_t done, std::uint64_t total, double seconds) {
-    const double rate = std::max(static_cast<double>(done) / std::max(seconds, 1e-9), 1.0);
+    const double rate = static_cast<double>(done) / std::max(seconds, 1e-9);
     const double rest = static_cast<double>(std::max(total, done) - done);
     return "tokenized " + bytes_text(done) + " of " + bytes_text(total) + ", " + fixed(rate / 1e6, 1) +
-           " MB/s, ETA " + duration_text(rest / rate);
+           " MB/s, ETA " + (done == 0 ? "?" : duration_text(rest / rate));
 }
 
 TokenizedTotals tokenize_documents(const DocumentArguments& arguments, const TokenizeVisitor& visitor) {

@@ -42,7 +42,8 @@ std::string coloured(const Tokenizer& tokenizer, const std::vector<std::uint32_t
 }
 
 bool colours() {
-    return isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+    const char* refused = std::getenv("NO_COLOR");
+    return isatty(STDOUT_FILENO) != 0 && (refused == nullptr || *refused == '\0');
 }
 
 std::string joined(const std::vector<std::uint32_t>& ids) {

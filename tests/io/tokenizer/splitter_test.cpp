@@ -3,15 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "io/base/error.h"
 #include "io/tokenizer/merge_table.h"
 #include "io/tokenizer/unicode/normalization.h"
 #include "io/tokenizer/unicode/tables.h"
 #include "io/tokenizer/utf8.h"
+#include "tests/io/error_of.h"
 
 namespace lockstep {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 std::vector<std::string> pieces(const Splitter& splitter, std::string_view text) {
     std::vector<std::string> out;
@@ -65,7 +68,7 @@ TEST(SplitterTest, HandAndRegexAgreeOnRandomTexts) {
 
 TEST(SplitterTest, HandAndRegexAgreeOnEveryCharacter) {
     for (const std::string_view text_pattern :
-         {split_pattern::gpt2, split_pattern::cl100k, split_pattern::o200k}) {
+         {split_pattern::gpt2, split_pattern::cl100k, split_pattern::qwen2, split_pattern::o200k}) {
         const auto known = make_known_splitter(text_pattern);
         const RegexPattern pattern(text_pattern);
         // In blocks, with a letter, a capital and a digit around each.
@@ -81,6 +84,53 @@ TEST(SplitterTest, HandAndRegexAgreeOnEveryCharacter) {
                 << std::hex << static_cast<unsigned>(c);
             text.clear();
         }
+    }
+}
+
+std::string replaced(std::string_view pattern, std::string_view text) {
+    std::string out;
+    for (const SplitPiece& piece : RegexPattern(pattern).find(text))
+        out += piece.is_match ? "-" : text.substr(piece.begin, piece.end - piece.begin);
+    return out;
+}
+
+// The parity tests ask the engine itself; these are the meanings that PCRE2 would get wrong.
+TEST(RegexPatternTest, MeansWhatItMeansToTheReference) {
+    EXPECT_EQ(replaced("\\p{N}{1,3}+", "12345 6"), "- -");        // Repeats of repeats.
+    EXPECT_EQ(replaced("a{2}?b", "aab b"), "- -");                // Perhaps, not lazily.
+    EXPECT_EQ(replaced("a{,3}b", "aab b a{,3}b"), "- - a{,3}-");  // From none on.
+    EXPECT_EQ(replaced("(?m:a.b)", "a\nb"), "-");                 // Line ends are characters.
+    EXPECT_EQ(replaced("a(?i)b|c", "aB aC c"), "- - c");          // Alternatives of what follows.
+    EXPECT_EQ(replaced("\\w", "\u00bd"), "-");
+    EXPECT_EQ(replaced("(?>(?>\\w+?)\\p{Lu}{2}?){2}", "bSS S"), "b- S");  // PCRE2's compiler finds nothing.
+    EXPECT_EQ(replaced("[\\w]", "\u00bd"), "\u00bd");
+    EXPECT_EQ(replaced("\\p{Cyrillic}", "x\u1c89\U0001E030\u0416y"), "x---y");  // Of three lengths.
+    EXPECT_EQ(replaced("[\U0001F300-\U0001FAFF]", "\U0001FAE8\U0001F600x"), "--x");
+}
+
+TEST(RegexPatternTest, RefusesByNameWhatEnginesReadOtherwise) {
+    for (const auto& [pattern, noun] : {std::pair{"(?s:a)", "(?s"},
+                                        {"(?x)a", "(?x"},
+                                        {"(?i:ss)", "ss"},
+                                        {"(?i:\u00e9)", "beyond ASCII"},
+                                        {"(?i:s(?:t|x))", "st"},
+                                        {"a**", "repeat"},
+                                        {"\\pL", "\\p"},
+                                        {"\\p{Kawi}", "\\p{Kawi}"},
+                                        {"\\b", "\\b"},
+                                        {"\\xe9", "\\x"},
+                                        {"\\\u00e9", "backslash"},
+                                        {"[a[b]]", "nests"},
+                                        {"[\\s-z]", "range"},
+                                        {"(a", "without )"},
+                                        {"a)", "without its group"},
+                                        {"[a", "without ]"},
+                                        {"(?i)a{2}", "case"},
+                                        {"(*ACCEPT)", "(*"}}) {
+        const Error error = error_of([&] { RegexPattern{pattern}; });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << pattern;
+        EXPECT_THAT(error.what(), HasSubstr("pattern '" + std::string(pattern) + "'"));
+        EXPECT_THAT(error.what(), HasSubstr(noun));
     }
 }
 

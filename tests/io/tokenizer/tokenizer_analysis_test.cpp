@@ -208,6 +208,13 @@ TEST(TokenizerCheckTest, RepairsAConfigurationAndKeepsWhatIsThere) {
     repaired_config(*repaired, fixed.dump(), changes);
     EXPECT_THAT(changes, IsEmpty()) << "what was repaired needs no repair";
     EXPECT_EQ(error_of([&] { repaired_config(*tokenizer, "[]", changes); }).code(), ErrorCode::corrupt_data);
+    const std::string named = R"({"chat_template": [{"name": "rag", "template": "{{ x }}{% if y %}"}]})";
+    const auto other = small({"<|endoftext|>", "<|im_start|>", "<|im_end|>"}, named);
+    EXPECT_THAT(finding(*other, "chat_template", FindingLevel::problem), HasSubstr("'rag'"));
+    const json kept = json::parse(repaired_config(*other, named, changes)).at("chat_template");
+    ASSERT_EQ(kept.size(), 2U);
+    EXPECT_EQ(kept[0].at("name"), "rag");
+    EXPECT_EQ(kept[1].at("name"), "default");
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "io/tokenizer/base64.h"
 #include "io/tokenizer/byte_level.h"
 #include "io/tokenizer/openai_names.h"
+#include "io/tokenizer/saved_files.h"
 #include "tests/io/encoded.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -186,6 +187,12 @@ TEST(JsonTokenizerTest, NothingHasTwoIds) {
     text.replace(text.find("\"he\":256"), 8, "\"he\":256,\"he\":300");
     EXPECT_THAT(error_of([&] { make_json_tokenizer(text, "", "", {}); }).what(),
                 HasSubstr("model.vocab: 'he' stands twice"));
+    text = small_file().dump(1);
+    text.replace(text.find("\"ll\": 257"), 9, "\"ll\": 257,\n   \"h\\u0065\": 5");
+    const std::size_t again = text.find("\"h\\u0065\"");
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(again), '\n');
+    EXPECT_THAT(error_of([&] { make_json_tokenizer(text, "", "", {}); }).what(),
+                HasSubstr("line " + std::to_string(line) + ", column 4: model.vocab: 'he' stands twice"));
     json file = small_file();
     file["added_tokens"][0]["id"] = 5;
     EXPECT_THAT(refused(file).what(), HasSubstr("has the id 5"));
@@ -238,9 +245,74 @@ TEST(JsonTokenizerTest, UnsupportedComponentsAreRefusedByName) {
     file["model"]["dropout"] = 0.1;
     EXPECT_THAT(refused(file).what(), HasSubstr("dropout"));
     file = small_file();
+    file["model"]["byte_fallback"] = true;
+    file["model"]["end_of_word_suffix"] = "</w>";
+    EXPECT_THAT(refused(file).what(), HasSubstr("byte_fallback"));
+    file = small_file();
     file["pre_tokenizer"] = {
         {"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "[a-z&&[^b]]+"}}}};
     EXPECT_THAT(refused(file).what(), HasSubstr("&&"));
+}
+
+/// Components of the reference that this build does not have.
+TEST(JsonTokenizerTest, WhatOnlyTheReferenceHasIsRefusedByName) {
+    const std::vector<std::pair<const char*, json>> components{
+        {"normalizer", {{"type", "Nmt"}}},
+        {"normalizer", {{"type", "ByteLevel"}}},
+        {"pre_tokenizer", {{"type", "CharDelimiterSplit"}, {"delimiter", "a"}}},
+        {"pre_tokenizer", {{"type", "UnicodeScripts"}}},
+        {"pre_tokenizer", {{"type", "FixedLength"}, {"length", 3}}},
+        {"decoder", {{"type", "CTC"}, {"pad_token", "<pad>"}, {"word_delimiter_token", "|"}}},
+        {"model", {{"type", "WordLevel"}, {"vocab", {{"a", 0}}}, {"unk_token", "a"}}},
+    };
+    for (const auto& [place, component] : components) {
+        json file = small_file();
+        file[place] = component;
+        const Error error = refused(file);
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << component;
+        EXPECT_THAT(error.what(), HasSubstr(place));
+        EXPECT_THAT(error.what(), HasSubstr(component.at("type").get<std::string>()));
+    }
+    // In a sequence too.
+    json file = small_file();
+    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, {{"type", "Nmt"}}}}};
+    EXPECT_THAT(refused(file).what(), HasSubstr("normalizer.normalizers[1]: component 'Nmt'"));
+}
+
+TEST(JsonTokenizerTest, AModelWithoutTypeIsKnownByItsFields) {
+    const json vocabulary = {{"[UNK]", 0}, {"a", 1}, {"##b", 2}};
+    const json word_level = {{"model", {{"vocab", vocabulary}, {"unk_token", "[UNK]"}}}};
+    EXPECT_EQ(refused(word_level).code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(refused(word_level).what(), HasSubstr("WordLevel"));
+    json word_piece = word_level;
+    word_piece["model"]["continuing_subword_prefix"] = "##";
+    word_piece["model"]["max_input_chars_per_word"] = 100;
+    EXPECT_THAT(encode(*small(word_piece), "ab"), ElementsAre(1, 2));
+    json pairs = small_file();
+    pairs["model"].erase("type");
+    EXPECT_THAT(encode(*small(pairs), "hello"), ElementsAre(259));
+    const json unigram = json::parse(R"({"model": {"vocab": [["<unk>", 0], ["ab", -1]], "unk_id": 0}})");
+    EXPECT_THAT(encode(*small(unigram), "ab"), ElementsAre(1));
+}
+
+TEST(JsonTokenizerTest, EmptyTextIsNoPattern) {
+    const json pattern = {{"String", ""}};
+    for (const auto& [place, component] :
+         {std::pair<const char*, json>{"normalizer", {{"type", "Replace"}, {"content", "x"}}},
+          {"pre_tokenizer", {{"type", "Split"}, {"behavior", "Isolated"}}},
+          {"decoder", {{"type", "Replace"}, {"content", "x"}}}}) {
+        json file = small_file();
+        file[place] = component;
+        file[place]["pattern"] = pattern;
+        EXPECT_THAT(refused(file).what(), HasSubstr(std::string(place) + ".pattern: an empty String"));
+    }
+}
+
+TEST(JsonTokenizerTest, WhiteSpaceThatATokenSwallowedIsNoTokenAgain) {
+    json file = small_file();
+    file["added_tokens"].push_back(
+        {{"id", 261}, {"content", "\n"}, {"lstrip", true}, {"rstrip", true}, {"normalized", false}});
+    EXPECT_THAT(encode(*small(file), "a \n\n\n b\n"), ElementsAre(97, 261, 98, 261));
 }
 
 std::string byte_ranks() {
@@ -349,6 +421,67 @@ TEST(LoadTokenizerTest, AFolderBringsItsConfiguration) {
     EXPECT_EQ(tokenizer->eos_id(), 259U);
     EXPECT_EQ(tokenizer->pad_id(), 256U);
     EXPECT_EQ(tokenizer->chat_template(), "{{ x }}");
+}
+
+TEST(LoadTokenizerTest, ChatTemplatesAreKeptByName) {
+    const auto with = [](const std::string& config) {
+        return make_json_tokenizer(small_file().dump(), config, "", {});
+    };
+    const auto tokenizer = with(R"({"chat_template": [{"name": "tool_use", "template": "{{ t }}"},
+        {"name": "default", "template": "{{ x }}"}, {"name": "rag", "template": "{{ r }}"}]})");
+    EXPECT_EQ(tokenizer->chat_template(), "{{ x }}");
+    EXPECT_THAT(tokenizer->named_chat_templates(),
+                ElementsAre(std::pair("rag", "{{ r }}"), std::pair("tool_use", "{{ t }}")));
+    const auto again = make_tokenizer_from_description(tokenizer->description_json());
+    EXPECT_EQ(again->named_chat_templates(), tokenizer->named_chat_templates());
+    EXPECT_EQ(again->fingerprint(), tokenizer->fingerprint());
+    const auto alone = with(R"({"chat_template": "{{ x }}"})");
+    EXPECT_THAT(alone->named_chat_templates(), testing::IsEmpty());
+    EXPECT_NE(alone->fingerprint(), tokenizer->fingerprint());
+    EXPECT_EQ(with(R"({"chat_template": [{"name": "default", "template": "{{ x }}"}]})")->fingerprint(),
+              alone->fingerprint());
+}
+
+TEST(LoadTokenizerTest, SettingsThatAreNotFollowedAreNamed) {
+    const auto ignored = [](const json& file, const std::string& config = {}, const std::string& map = {}) {
+        return ignored_settings({file.dump(), config, map},
+                                *make_json_tokenizer(file.dump(), config, "", {}));
+    };
+    json file = small_file();
+    EXPECT_THAT(ignored(file), testing::IsEmpty());
+    file["truncation"] = {{"max_length", 4}};
+    file["padding"] = {{"pad_id", 0}};
+    EXPECT_THAT(ignored(file), ElementsAre("truncation", "padding"));
+
+    // The post-processor puts BOS in front, and no EOS behind.
+    file = small_file();
+    file["post_processor"] = json::parse(R"({"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "hello"}}, {"Sequence": {"id": "A"}}],
+        "special_tokens": {"hello": {"id": "hello", "ids": [259], "tokens": ["hello"]}}})");
+    const std::string names = R"("bos_token": "hello", "eos_token": "<|endoftext|>")";
+    EXPECT_THAT(ignored(file, "{" + names + R"(, "add_bos_token": true, "add_eos_token": false})"),
+                testing::IsEmpty());
+    EXPECT_THAT(ignored(file, "{" + names + R"(, "add_bos_token": false, "add_eos_token": true})"),
+                ElementsAre("add_bos_token", "add_eos_token"));
+    // An EOS where there is no post-processor is the ingest's own.
+    EXPECT_THAT(ignored(small_file(), R"({"add_bos_token": false, "add_eos_token": false})"),
+                testing::IsEmpty());
+
+    const auto decoder = [](const std::string& id, const std::string& more) {
+        return R"({"added_tokens_decoder": {")" + id + R"(": {"content": "<|endoftext|>", "special": true)" +
+               more + "}}}";
+    };
+    EXPECT_THAT(ignored(small_file(), decoder("260", R"(, "lstrip": false)")), testing::IsEmpty());
+    EXPECT_THAT(ignored(small_file(), decoder("260", R"(, "lstrip": true)")),
+                ElementsAre("added_tokens_decoder"));
+    EXPECT_THAT(ignored(small_file(), decoder("261", "")), ElementsAre("added_tokens_decoder"));
+    EXPECT_THAT(ignored(small_file(), R"({"added_tokens_decoder": {"259": {"content": "hello"}}})"),
+                ElementsAre("added_tokens_decoder"));
+
+    EXPECT_THAT(ignored(small_file(), "{}", R"({"eos_token": {"content": "<|endoftext|>"}})"),
+                testing::IsEmpty());
+    EXPECT_THAT(ignored(small_file(), "{}", R"({"eos_token": "hello", "pad_token": "he"})"),
+                ElementsAre("eos_token of special_tokens_map.json", "pad_token of special_tokens_map.json"));
 }
 
 TEST(JsonTokenizerTest, ThreadsEncodeAlike) {
