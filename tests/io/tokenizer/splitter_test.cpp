@@ -8,7 +8,7 @@
 #include "io/tokenizer/unicode/normalization.h"
 #include "io/tokenizer/unicode/tables.h"
 #include "io/tokenizer/utf8.h"
-#include "tests/io/error_of.h"
+#include "tests/support/error_of.h"
 
 namespace lockstep {
 namespace {
