@@ -81,8 +81,8 @@ std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path, Compr
                                         DigestStream* digest) {
     PosixFile file = open_source(path);
     if (compression == Compression::none) return open_plain_stream(std::move(file), begin, digest);
-    auto stream = compression == Compression::gzip ? open_gzip_stream(std::move(file), expansion_max)
-                                                   : open_zstd_stream(std::move(file), expansion_max);
+    auto stream = compression == Compression::gzip ? open_gzip_stream(std::move(file), expansion_max, digest)
+                                                   : open_zstd_stream(std::move(file), expansion_max, digest);
     pass_over(*stream, begin, path);
     return stream;
 }

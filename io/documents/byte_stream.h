@@ -35,12 +35,14 @@ enum class Compression : std::uint8_t { none, gzip, zstd };
 PosixFile open_source(const std::filesystem::path& path);
 
 /// @param begin   first byte; 0 unless the file is regular.
-/// @param digest  fed with everything read; may be nullptr.
+/// @param digest  fed with everything read of the file, compressed or not; may be nullptr. So for all.
 std::unique_ptr<ByteStream> open_plain_stream(PosixFile file, std::uint64_t begin, DigestStream* digest);
 /// Any number of gzip members end to end (RFC 1952).
-std::unique_ptr<ByteStream> open_gzip_stream(PosixFile file, std::uint64_t expansion_max);
+std::unique_ptr<ByteStream> open_gzip_stream(PosixFile file, std::uint64_t expansion_max,
+                                             DigestStream* digest);
 /// Any number of zstd frames end to end (RFC 8878), windows up to 128 MiB.
-std::unique_ptr<ByteStream> open_zstd_stream(PosixFile file, std::uint64_t expansion_max);
+std::unique_ptr<ByteStream> open_zstd_stream(PosixFile file, std::uint64_t expansion_max,
+                                             DigestStream* digest);
 
 /// The same by kind; `begin` bytes (after decompression) are passed over.
 std::unique_ptr<ByteStream> open_stream(const std::filesystem::path& path, Compression compression,

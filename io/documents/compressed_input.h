@@ -17,12 +17,16 @@ namespace lockstep {
 
 class CompressedInput {
   public:
-    CompressedInput(PosixFile file, std::uint64_t expansion_max, std::size_t piece_bytes)
-        : file_(std::move(file)), expansion_max_(expansion_max), piece_(piece_bytes) {}
+    /// @param digest  fed with the bytes of the file; may be nullptr.
+    CompressedInput(PosixFile file, std::uint64_t expansion_max, DigestStream* digest,
+                    std::size_t piece_bytes)
+        : file_(std::move(file)), expansion_max_(expansion_max), digest_(digest), piece_(piece_bytes) {}
 
     /// The next bytes of the file; empty at its end.
     std::span<char> next() {
-        const std::size_t got = file_.read(std::as_writable_bytes(std::span(piece_)));
+        const auto bytes = std::as_writable_bytes(std::span(piece_));
+        const std::size_t got = file_.read(bytes);
+        if (digest_ != nullptr) digest_->update(bytes.first(got));
         bytes_in_ += got;
         return std::span(piece_).first(got);
     }
@@ -42,6 +46,7 @@ class CompressedInput {
   private:
     PosixFile file_;
     std::uint64_t expansion_max_;
+    DigestStream* digest_;
     std::vector<char> piece_;
     std::uint64_t bytes_in_ = 0;
     std::uint64_t bytes_out_ = 0;

@@ -17,8 +17,8 @@ constexpr int gzip_window_bits = 15 + 16;  ///< The gzip wrapper, and no other.
 
 class GzipStream : public ByteStream {
   public:
-    GzipStream(PosixFile file, std::uint64_t expansion_max)
-        : input_(std::move(file), expansion_max, input_bytes) {
+    GzipStream(PosixFile file, std::uint64_t expansion_max, DigestStream* digest)
+        : input_(std::move(file), expansion_max, digest, input_bytes) {
         if (::inflateInit2(&zlib_, gzip_window_bits) != Z_OK)
             throw Error(ErrorCode::environment, "zlib finds no memory to begin");
     }
@@ -84,8 +84,9 @@ class GzipStream : public ByteStream {
 
 }  // namespace
 
-std::unique_ptr<ByteStream> open_gzip_stream(PosixFile file, std::uint64_t expansion_max) {
-    return std::make_unique<GzipStream>(std::move(file), expansion_max);
+std::unique_ptr<ByteStream> open_gzip_stream(PosixFile file, std::uint64_t expansion_max,
+                                             DigestStream* digest) {
+    return std::make_unique<GzipStream>(std::move(file), expansion_max, digest);
 }
 
 }  // namespace lockstep

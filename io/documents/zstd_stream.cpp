@@ -13,8 +13,9 @@ namespace {
 
 class ZstdStream : public ByteStream {
   public:
-    ZstdStream(PosixFile file, std::uint64_t expansion_max)
-        : input_(std::move(file), expansion_max, ::ZSTD_DStreamInSize()), context_(::ZSTD_createDCtx()) {
+    ZstdStream(PosixFile file, std::uint64_t expansion_max, DigestStream* digest)
+        : input_(std::move(file), expansion_max, digest, ::ZSTD_DStreamInSize()),
+          context_(::ZSTD_createDCtx()) {
         if (context_ == nullptr) throw Error(ErrorCode::environment, "zstd finds no memory to begin");
     }
     ~ZstdStream() override { ::ZSTD_freeDCtx(context_); }
@@ -75,8 +76,9 @@ class ZstdStream : public ByteStream {
 
 }  // namespace
 
-std::unique_ptr<ByteStream> open_zstd_stream(PosixFile file, std::uint64_t expansion_max) {
-    return std::make_unique<ZstdStream>(std::move(file), expansion_max);
+std::unique_ptr<ByteStream> open_zstd_stream(PosixFile file, std::uint64_t expansion_max,
+                                             DigestStream* digest) {
+    return std::make_unique<ZstdStream>(std::move(file), expansion_max, digest);
 }
 
 }  // namespace lockstep

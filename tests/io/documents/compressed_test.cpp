@@ -8,9 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "io/base/digest.h"
 #include "io/base/error.h"
 #include "io/base/process_memory.h"
+#include "io/documents/byte_stream.h"
 #include "io/documents/document_reader.h"
+#include "io/documents/source_kind.h"
 #include "io/documents/source_list.h"
 #include "tests/support/error_of.h"
 #include "tests/support/gzip.h"
@@ -70,6 +73,16 @@ class CompressedTest : public testing::TestWithParam<Codec> {
     std::vector<std::string> texts_;
     std::vector<std::uint64_t> offsets_;
 };
+
+TEST_P(CompressedTest, IsDigestedAsTheFileStands) {
+    const std::string packed = GetParam().compress(lines(20'000)) + GetParam().compress(lines(3));
+    const auto path = write(packed);
+    DigestStream digest;
+    const auto stream = open_stream(path, source_kind_of(path).compression, 0, 1000, &digest);
+    std::vector<char> buffer(100'000);
+    while (stream->read(buffer) == buffer.size()) continue;
+    EXPECT_EQ(digest.value(), digest_of(std::as_bytes(std::span(packed))));
+}
 
 TEST_P(CompressedTest, GivesTheDocumentsOfThePlainFile) {
     const std::string plain = lines(20'000);
