@@ -178,8 +178,7 @@ void add_models(const Seeds& seeds) {
 void add_ingests(const Seeds& seeds, const fs::path& data) {
     IngestJob job;
     job.document.key_field = "id";
-    job.set_tokenizer(make_tokenizer_from_description(R"({"kind":"bytes"})"),
-                      TokenizerFile{"tokenizer.json", "", Digest{1, 2}});
+    job.set_tokenizer(make_bytes_tokenizer(), TokenizerFile{"tokenizer.json", "", Digest{1, 2}});
     job.filter.dedup = true;
     job.filter.validation_share = 0.25;
     plan_pieces(job, {data / "compressed/lines.jsonl.gz", data / "compressed/lines.jsonl.zst"}, 10);
