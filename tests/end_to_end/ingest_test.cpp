@@ -398,7 +398,7 @@ TEST_F(IngestTest, ScoresOfDocumentsOrderAPlan) {
 
     refused({"batchplan", "build", "-l", path("plain.h5"), "--order", "score-stages", "-o", path("p")}, 2,
             "--score-field");
-    refused(ingest({a, b}, "x.h5", {"--score-field", "absent"}), 65, "no field 'absent'");
+    refused(ingest({a, b}, "x.h5", {"--score-field", "absent"}), 65, "no score in 'absent'");
     refused(ingest({directory_.write("t.txt", "text").string()}, "x.h5", scored), 2, "has no fields");
 }
 
