@@ -49,27 +49,24 @@ prepare() {
     "$lockstep" ingest -d "$work/texts" --document separator:% -t bytes -o "$work/corpus.h5" >"$work/prepare.log" 2>&1
     "$lockstep" batchplan build -l "$work/corpus.h5" -e 40 -b 256 --packs-per-step 4 -o "$work/plan" >>"$work/prepare.log" 2>&1
 }
-training() { # RUN
-    echo "$lockstep" train -p "$work/plan" -d "$work/corpus.h5" -m tiny -o "$1" --steps "$steps" \
-        --checkpoint-every 5 --threads 1 --quiet
-}
-launcher() {
-    echo mpirun --bind-to none --mca btl self,vader,tcp --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 \
-        --mca btl_vader_single_copy_mechanism none --mca plm_rsh_no_tree_spawn 1 --mca plm_rsh_agent "$cluster/agent"
+set_training() { # RUN: in `training`, the words of one
+    training=("$lockstep" train -p "$work/plan" -d "$work/corpus.h5" -m tiny -o "$1" --steps "$steps"
+        --checkpoint-every 5 --threads 1 --quiet)
 }
 digest_of() { "$lockstep" verify "$1" --json 2>>"$work/verify.log" >"$1.json" && field "$1.json" "r['state_digest']"; }
 
 one_rank() {
-    # shellcheck disable=SC2046
-    "$lockstep" $(training "$work/one" | cut -d' ' -f2-) >"$work/one.log" 2>&1 || fail "one rank alone"
+    set_training "$work/one"
+    "${training[@]}" >"$work/one.log" 2>&1 || fail "one rank alone"
 }
 
 supervise() { # RUN OPTION…
-    local run=$1
+    set_training "$1"
     shift
-    # shellcheck disable=SC2046
     on_first "$lockstep" run --hang-timeout "$hang_timeout" --hosts h1:1,h2:1,h3:1,h4:1 --probe "$cluster/alive {}" "$@" \
-        -- $(launcher) $(training "$run") >"$work/run.log" 2>&1 &
+        -- mpirun --bind-to none --mca btl self,vader,tcp --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 \
+        --mca btl_vader_single_copy_mechanism none --mca plm_rsh_no_tree_spawn 1 --mca plm_rsh_agent "$cluster/agent" \
+        "${training[@]}" >"$work/run.log" 2>&1 &
     supervisor=$!
 }
 
