@@ -73,6 +73,9 @@ class Translator {
         bool is_repeatable = false;   ///< Once it is closed.
         std::size_t num_options = 0;  ///< Groups that (?i) and the like began; they end with this one.
         std::uint32_t letters_before = 0, letters_at_end = 0;  ///< Sets of `letter_bit`.
+        bool may_be_empty = true;         ///< The present alternative, as far as it is read.
+        bool has_empty = false;           ///< One of those before.
+        bool has_characters_only = true;  ///< No groups, no places as "$".
     };
 
     /// What a set of characters is in PCRE2, or one character.
@@ -104,8 +107,11 @@ class Translator {
         if (rest().starts_with("{") && rest().size() > 1 && (is_digit(rest()[1]) || rest()[1] == ','))
             return repeat_interval();
         if (takes("|")) return alternative();
-        for (const std::string_view sign : {"^", "$", "\\A", "\\z"})
-            if (takes(sign)) return write(sign);
+        for (const std::string_view sign : {"^", "$", "\\A", "\\z"}) {
+            if (!takes(sign)) continue;
+            levels_.back().has_characters_only = false;
+            return write(sign);
+        }
         if (takes(".")) return write_atom(".");
         const Item item = this->item(false);
         if (!item.set.empty()) return write_atom(item.set);
@@ -122,10 +128,21 @@ class Translator {
     }
 
     void write_atom(std::string_view text) {
-        atom_begin_ = out_.text.size();
+        begin_atom(out_.text.size(), std::nullopt);
         out_.text += text;
         letters_before_ = 0;
     }
+
+    /// @param group  what it is, if it is one.
+    void begin_atom(std::size_t begin, const std::optional<Level>& group) {
+        atom_begin_ = begin;
+        group_ = group;
+        Level& level = levels_.back();
+        may_be_empty_before_ = level.may_be_empty;
+        level.may_be_empty = level.may_be_empty && group && is_maybe_empty(*group);
+    }
+
+    static bool is_maybe_empty(const Level& level) { return level.may_be_empty || level.has_empty; }
 
     /// Of the letters that pairs begin with.
     std::uint32_t letter_bit(char32_t c) const {
@@ -136,6 +153,8 @@ class Translator {
     void alternative() {
         Level& level = levels_.back();
         level.letters_at_end |= letters_before_;
+        level.has_empty = is_maybe_empty(level);
+        level.may_be_empty = true;
         write("|");
         letters_before_ = level.letters_before;
     }
@@ -180,6 +199,7 @@ class Translator {
     }
 
     void enter(std::string_view written, Level level) {
+        levels_.back().has_characters_only = false;
         level.letters_before = letters_before_;
         write(written);
         letters_before_ = level.letters_before;
@@ -214,6 +234,7 @@ class Translator {
         } else {
             write(written + ":");
             levels_.back().is_caseless = caseless;
+            levels_.back().has_characters_only = false;
             ++levels_.back().num_options;
         }
     }
@@ -227,14 +248,18 @@ class Translator {
         const std::uint32_t letters = letters_before_ | levels_.back().letters_at_end;
         write(")");
         letters_before_ = letters;
-        if (levels_.back().is_repeatable) atom_begin_ = levels_.back().begin;
+        const Level group = levels_.back();
         levels_.pop_back();
+        if (group.is_repeatable) begin_atom(group.begin, group);
     }
 
     void repeat(std::string_view count) {
         require_atom();
+        const bool is_marked = rest().starts_with("?") || rest().starts_with("+");
+        if (count != "?" && (is_marked || !(group_ && group_->has_characters_only))) require_no_empty_group();
+        if (count != "+") levels_.back().may_be_empty = may_be_empty_before_;
         out_.text += count;
-        if (rest().starts_with("?") || rest().starts_with("+")) out_.text += pattern_[at_++];
+        if (is_marked) out_.text += pattern_[at_++];
         end_repeat();
     }
 
@@ -249,9 +274,13 @@ class Translator {
             std::all_of(counts.begin(), counts.end(), [](char c) { return is_digit(c) || c == ','; });
         if (end == std::string_view::npos || !digits || comma != counts.rfind(',') || counts == ",")
             refuse("has a { that begins no repetition; write \\{");
+        require_no_empty_group();
         if (comma == 0) counts.insert(0, "0");
         at_ = end + 1;
         const char mark = rest().empty() ? '\0' : rest()[0];
+        const bool from_zero = counts.find_first_not_of('0') == counts.find(',');
+        if (from_zero || (mark == '?' && comma == std::string::npos))
+            levels_.back().may_be_empty = may_be_empty_before_;
         if (mark == '+' || (mark == '?' && comma == std::string::npos)) {
             out_.text.insert(*atom_begin_, "(?:");
             out_.text += "{" + counts + "})" + mark;
@@ -265,6 +294,12 @@ class Translator {
 
     void require_atom() const {
         if (!atom_begin_) refuse("repeats what cannot be repeated (at byte " + std::to_string(at_) + ")");
+    }
+
+    /// When a round that took nothing ends the repetition is not the same in both, but for the plainest.
+    void require_no_empty_group() const {
+        if (group_ && is_maybe_empty(*group_))
+            refuse("repeats a group that may be empty (at byte " + std::to_string(at_) + "); not supported");
     }
 
     void end_repeat() {
@@ -304,7 +339,7 @@ class Translator {
         }
         out_.text += ']';
         const std::uint32_t before = letters_before_;
-        atom_begin_ = begin;
+        begin_atom(begin, std::nullopt);
         letters_before_ = 0;
         if (letters.size() != 1 || letters[0] == ' ') return;
         // A class of one character is that character.
@@ -413,6 +448,8 @@ class Translator {
     RegexTranslation out_;
     std::vector<Level> levels_{1};
     std::optional<std::size_t> atom_begin_;  ///< Of what a repetition would repeat.
+    std::optional<Level> group_;             ///< What that is, if a group.
+    bool may_be_empty_before_ = true;        ///< The alternative without it.
     std::uint32_t letters_before_ = 0;       ///< Set of `letter_bit` that may stand directly before.
     std::size_t at_ = 0;
 };
