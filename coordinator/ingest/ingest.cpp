@@ -18,7 +18,7 @@
 #include "io/corpus/ingest_piece.h"
 #include "io/files/commit_hook.h"
 #include "io/files/directory.h"
-#include "io/run/run_lock.h"
+#include "io/files/folder_lock.h"
 
 namespace lockstep {
 
@@ -121,7 +121,7 @@ class WorkFolder {
 
   private:
     std::filesystem::path folder_;
-    std::optional<RunLock> lock_;
+    std::optional<FolderLock> lock_;
 };
 
 class IngestRun {

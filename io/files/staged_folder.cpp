@@ -90,15 +90,14 @@ fs::path place_for_old(const fs::path& target) {
 
 /// None if there is no folder of this name, or not any more. The lock ends with the file.
 std::optional<PosixFile> locked(const fs::path& folder) {
-    const auto busy = [&] {
-        return Error(ErrorCode::environment, "another process is at work in '" + folder.string() +
-                                                 "'; wait for it or choose another -o");
-    };
     try {
         PosixFile file(folder, O_RDONLY | O_DIRECTORY);
         while (file_system().try_lock(file.descriptor()) != 0) {
             if (errno == EINTR) continue;
-            if (errno == EWOULDBLOCK) throw busy();
+            if (errno == EWOULDBLOCK) {
+                throw Error(ErrorCode::environment, "another process is at work in '" + folder.string() +
+                                                        "'; wait for it or choose another -o");
+            }
             // A file system without locks: two starts at once are then the user's to avoid.
             if (errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOLCK)
                 throw_errno("lock", folder.string(), errno);

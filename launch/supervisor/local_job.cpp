@@ -11,7 +11,7 @@
 #include "io/files/directory.h"
 #include "io/run/checkpoint.h"
 #include "io/run/generation_files.h"
-#include "io/run/run_lock.h"
+#include "io/files/folder_lock.h"
 #include "launch/launchers/open_mpi_keepalive.h"
 
 namespace lockstep {
@@ -42,7 +42,7 @@ std::vector<std::uint64_t> committed_steps(const std::filesystem::path& run) {
 }
 
 std::filesystem::path quarantine_generation(const std::filesystem::path& run, std::uint64_t step) {
-    const RunLock lock(run, restart_lock_patience);
+    const FolderLock lock(run, restart_lock_patience);
     const std::filesystem::path from = generation_directory(run, step);
     const std::filesystem::path folder = run / "abandoned";
     create_directories_durably(folder);
@@ -137,7 +137,7 @@ void LocalJob::end() {
 
 bool LocalJob::run_in_use() {
     try {
-        const RunLock lock(options_.command.run);
+        const FolderLock lock(options_.command.run);
         return false;
     } catch (const Error& error) {
         return error.code() == ErrorCode::environment;

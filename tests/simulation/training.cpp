@@ -9,7 +9,7 @@
 #include "io/base/error.h"
 #include "io/comm/agreement.h"
 #include "io/files/directory.h"
-#include "io/run/run_lock.h"
+#include "io/files/folder_lock.h"
 #include "tests/coordinator/served_plan.h"
 #include "worker/generation_commit.h"
 
@@ -19,7 +19,7 @@ namespace {
 
 /// As resume and train --continue go about it.
 struct Start {
-    std::optional<RunLock> lock;
+    std::optional<FolderLock> lock;
     std::optional<Manifest> generation;
 };
 

@@ -8,7 +8,7 @@
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
 #include "io/run/retention.h"
-#include "io/run/run_lock.h"
+#include "io/files/folder_lock.h"
 
 namespace lockstep {
 
@@ -35,7 +35,7 @@ int run_prune(const Invocation& invocation, const PruneArguments& arguments) {
     if (arguments.dry_run) {
         result = plan_pruning(arguments.run, rule);
     } else {
-        const RunLock lock(arguments.run);  // Not under a run that is going on: that one prunes itself.
+        const FolderLock lock(arguments.run);  // Not under a run that is going on: that one prunes itself.
         result = prune_generations(arguments.run, rule);
     }
     invocation.say("kept: step " + steps_text(result.kept));

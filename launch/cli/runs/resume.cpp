@@ -8,7 +8,7 @@
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
-#include "io/run/run_lock.h"
+#include "io/files/folder_lock.h"
 #include "launch/cli/runs/adapters.h"
 #include "launch/cli/runs/training.h"
 
@@ -99,7 +99,7 @@ int resume_in_world(const Invocation& invocation, World& world, TrainingArgument
                     bool own_plan_named) {
     Communicator& comm = *world.comm;
     ResumePoint point;
-    std::optional<RunLock> lock;
+    std::optional<FolderLock> lock;
     std::string manifest_json;
     prepare(world, "finding the point to resume", [&] {
         // Every rank needs the folder anyway, for its shard.

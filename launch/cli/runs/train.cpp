@@ -7,7 +7,7 @@
 #include "io/base/log.h"
 #include "io/comm/agreement.h"
 #include "io/files/directory.h"
-#include "io/run/run_lock.h"
+#include "io/files/folder_lock.h"
 #include "launch/cli/plan/plan_building.h"
 #include "launch/cli/runs/adapters.h"
 #include "launch/cli/runs/dry_run.h"
@@ -159,7 +159,7 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
                 return resume_in_world(invocation, world, training, true);
             }
             std::optional<PlanAtHand> at_hand;
-            std::optional<RunLock> lock;
+            std::optional<FolderLock> lock;
             RunRecord record;
             prepare(world, "starting the run", [&] {
                 if (training.model.empty() && training.init.empty()) {

@@ -1,7 +1,7 @@
-// io/run/run_lock.h
+// io/files/folder_lock.h
 //
-// One coordinator per run directory: a kernel lock on run/LOCK that dies with its
-// holder, whatever kills it.
+// One process at work in a folder that stays, as a run's does: a kernel lock on its
+// file LOCK that dies with the holder, whatever kills it.
 
 #pragma once
 
@@ -13,15 +13,15 @@ namespace lockstep {
 /// For starts that replace another: the last process of the one before may still be on its way out.
 inline constexpr std::chrono::seconds restart_lock_patience{10};
 
-class RunLock {
+class FolderLock {
   public:
     /// @throws Error{io_failure} read-only or missing directory; Error{environment} held by another process
     ///         (the message names host and pid of the holder).
     /// @param patience how long to wait for a holder to go.
-    explicit RunLock(const std::filesystem::path& run, std::chrono::milliseconds patience = {});
-    ~RunLock();
-    RunLock(const RunLock&) = delete;
-    RunLock& operator=(const RunLock&) = delete;
+    explicit FolderLock(const std::filesystem::path& folder, std::chrono::milliseconds patience = {});
+    ~FolderLock();
+    FolderLock(const FolderLock&) = delete;
+    FolderLock& operator=(const FolderLock&) = delete;
 
   private:
     int descriptor_ = -1;

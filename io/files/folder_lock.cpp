@@ -1,4 +1,4 @@
-#include "io/run/run_lock.h"
+#include "io/files/folder_lock.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -41,13 +41,13 @@ std::string holder(int descriptor) {
 
 }  // namespace
 
-RunLock::RunLock(const std::filesystem::path& run, std::chrono::milliseconds patience) {
-    const std::string path = (run / "LOCK").string();
+FolderLock::FolderLock(const std::filesystem::path& folder, std::chrono::milliseconds patience) {
+    const std::string path = (folder / "LOCK").string();
     FileSystem& files = file_system();
     descriptor_ = files.open(path.c_str(), O_RDWR | O_CREAT);
     if (descriptor_ < 0) {
         throw Error(ErrorCode::io_failure, "cannot open '" + path + "': " + reason(errno) +
-                                               "; the run directory must exist and be writable");
+                                               "; the folder must exist and be writable");
     }
     const auto give_up = [&](ErrorCode code, const std::string& message) {
         files.close(descriptor_);
@@ -63,11 +63,11 @@ RunLock::RunLock(const std::filesystem::path& run, std::chrono::milliseconds pat
                 std::this_thread::sleep_for(std::chrono::milliseconds(50));
                 continue;
             }
-            give_up(ErrorCode::environment, "run '" + run.string() + "' is in use by " + holder(descriptor_) +
+            give_up(ErrorCode::environment, "'" + folder.string() + "' is in use by " + holder(descriptor_) +
                                                 "; wait for it or stop it");
         }
         give_up(ErrorCode::environment, "cannot lock '" + path + "': " + reason(errno) +
-                                            "; put the run directory on a file system with locks");
+                                            "; put the folder on a file system with locks");
     }
     const std::string name = self() + "\n";
     const auto bytes = std::as_bytes(std::span(name));
@@ -83,7 +83,7 @@ RunLock::RunLock(const std::filesystem::path& run, std::chrono::milliseconds pat
     }
 }
 
-RunLock::~RunLock() {
+FolderLock::~FolderLock() {
     file_system().close(descriptor_);
 }
 
