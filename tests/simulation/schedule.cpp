@@ -105,7 +105,8 @@ class Schedule {
             try {
                 outcome = supervise(cluster_, settings());
             } catch (const Error& error) {
-                failure = error.what();
+                // The dead learn it from a refusal, and unwind.
+                if (!supervisor->dead) failure = error.what();
             }
         });
         while (!supervisor->fibers.empty()) time_.sleep(0.1);

@@ -96,7 +96,7 @@ double measure_compute(Communicator& comm, const Gemm& gemm, const ModelConfig& 
 void report_sum(BenchReport& report, const SumTimes& t, std::size_t elements, bool alone) {
     // A world of one has nobody to exchange with: no all-reduce to stand beside.
     std::vector<BenchReport::Probe> probes = {{"memcpy", t.copy}};
-    if (!alone) probes.emplace_back("all_reduce", t.all_reduce);
+    if (!alone) probes.push_back({"all_reduce", t.all_reduce});
     report.row("memcpy of " + bytes_text(8 * elements), {{"seconds", t.copy}}, fixed(t.copy, 4) + " s");
     report.time_row("one pack's gradient to integers, added", t.add, probes);
     report.time_row("exchange: reduce-scatter", t.exchange, probes);
