@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <optional>
 
 #include "io/base/error.h"
 #include "io/tokenizer/unicode/scripts.h"
@@ -78,6 +77,16 @@ class Translator {
         bool has_characters_only = true;  ///< No groups, no places as "$".
     };
 
+    /// What a repetition would repeat.
+    struct Atom {
+        std::size_t begin = 0;  ///< In what is written.
+        bool may_be_empty = false;
+        bool has_characters_only = true;
+        bool is_repeatable = true;
+        bool may_be_empty_before = true;  ///< The alternative without it.
+    };
+    static constexpr Atom no_atom{0, false, true, false, true};
+
     /// What a set of characters is in PCRE2, or one character.
     struct Item {
         std::string set;
@@ -123,23 +132,21 @@ class Translator {
     /// What cannot be repeated.
     void write(std::string_view text) {
         out_.text += text;
-        atom_begin_.reset();
+        atom_ = no_atom;
         letters_before_ = 0;
     }
 
     void write_atom(std::string_view text) {
-        begin_atom(out_.text.size(), std::nullopt);
+        begin_atom({out_.text.size()});
         out_.text += text;
         letters_before_ = 0;
     }
 
-    /// @param group  what it is, if it is one.
-    void begin_atom(std::size_t begin, const std::optional<Level>& group) {
-        atom_begin_ = begin;
-        group_ = group;
+    void begin_atom(const Atom& atom) {
+        atom_ = atom;
         Level& level = levels_.back();
-        may_be_empty_before_ = level.may_be_empty;
-        level.may_be_empty = level.may_be_empty && group && is_maybe_empty(*group);
+        atom_.may_be_empty_before = level.may_be_empty;
+        level.may_be_empty = level.may_be_empty && atom.may_be_empty;
     }
 
     static bool is_maybe_empty(const Level& level) { return level.may_be_empty || level.has_empty; }
@@ -250,14 +257,14 @@ class Translator {
         letters_before_ = letters;
         const Level group = levels_.back();
         levels_.pop_back();
-        if (group.is_repeatable) begin_atom(group.begin, group);
+        if (group.is_repeatable) begin_atom({group.begin, is_maybe_empty(group), group.has_characters_only});
     }
 
     void repeat(std::string_view count) {
         require_atom();
         const bool is_marked = rest().starts_with("?") || rest().starts_with("+");
-        if (count != "?" && (is_marked || !(group_ && group_->has_characters_only))) require_no_empty_group();
-        if (count != "+") levels_.back().may_be_empty = may_be_empty_before_;
+        if (count != "?" && (is_marked || !atom_.has_characters_only)) require_no_empty_group();
+        if (count != "+") levels_.back().may_be_empty = atom_.may_be_empty_before;
         out_.text += count;
         if (is_marked) out_.text += pattern_[at_++];
         end_repeat();
@@ -280,9 +287,9 @@ class Translator {
         const char mark = rest().empty() ? '\0' : rest()[0];
         const bool from_zero = counts.find_first_not_of('0') == counts.find(',');
         if (from_zero || (mark == '?' && comma == std::string::npos))
-            levels_.back().may_be_empty = may_be_empty_before_;
+            levels_.back().may_be_empty = atom_.may_be_empty_before;
         if (mark == '+' || (mark == '?' && comma == std::string::npos)) {
-            out_.text.insert(*atom_begin_, "(?:");
+            out_.text.insert(atom_.begin, "(?:");
             out_.text += "{" + counts + "})" + mark;
             ++at_;
         } else {
@@ -293,18 +300,19 @@ class Translator {
     }
 
     void require_atom() const {
-        if (!atom_begin_) refuse("repeats what cannot be repeated (at byte " + std::to_string(at_) + ")");
+        if (!atom_.is_repeatable)
+            refuse("repeats what cannot be repeated (at byte " + std::to_string(at_) + ")");
     }
 
     /// When a round that took nothing ends the repetition is not the same in both, but for the plainest.
     void require_no_empty_group() const {
-        if (group_ && is_maybe_empty(*group_))
+        if (atom_.may_be_empty)
             refuse("repeats a group that may be empty (at byte " + std::to_string(at_) + "); not supported");
     }
 
     void end_repeat() {
         // Of a repetition of a repetition engines think differently.
-        atom_begin_.reset();
+        atom_ = no_atom;
     }
 
     void character_class() {
@@ -339,7 +347,7 @@ class Translator {
         }
         out_.text += ']';
         const std::uint32_t before = letters_before_;
-        begin_atom(begin, std::nullopt);
+        begin_atom({begin});
         letters_before_ = 0;
         if (letters.size() != 1 || letters[0] == ' ') return;
         // A class of one character is that character.
@@ -447,10 +455,8 @@ class Translator {
     std::string_view pattern_;
     RegexTranslation out_;
     std::vector<Level> levels_{1};
-    std::optional<std::size_t> atom_begin_;  ///< Of what a repetition would repeat.
-    std::optional<Level> group_;             ///< What that is, if a group.
-    bool may_be_empty_before_ = true;        ///< The alternative without it.
-    std::uint32_t letters_before_ = 0;       ///< Set of `letter_bit` that may stand directly before.
+    Atom atom_ = no_atom;
+    std::uint32_t letters_before_ = 0;  ///< Set of `letter_bit` that may stand directly before.
     std::size_t at_ = 0;
 };
 
