@@ -10,13 +10,14 @@ namespace lockstep {
 namespace {
 
 /// Sorts windows by cost, equal ones as they stand, and gives their steps a random order.
+template <class Index>
 class WindowBalancer {
   public:
     WindowBalancer(std::uint32_t packs_per_step, std::span<const std::uint64_t> pack_cost)
         : packs_per_step_(packs_per_step), pack_cost_(pack_cost) {}
 
     /// @param window  packs of whole steps.
-    void balance(std::span<std::uint32_t> window, DrawSequence& draws) {
+    void balance(std::span<Index> window, DrawSequence& draws) {
         packs_.resize(window.size());
         for (std::size_t i = 0; i < window.size(); ++i) packs_[i] = {pack_cost_[window[i]], window[i]};
         if (packs_.size() < radix_packs_min) {
@@ -37,7 +38,7 @@ class WindowBalancer {
   private:
     struct Pack {
         std::uint64_t cost;
-        std::uint32_t number;
+        Index number;
     };
     /// From here on counting is faster than comparing.
     static constexpr std::size_t radix_packs_min = 48;
@@ -52,10 +53,10 @@ class WindowBalancer {
         }
         sorted_.resize(packs_.size());
         for (int shift = 0; shift < 64 && (most - least) >> shift != 0; shift += 8) {
-            std::array<std::uint32_t, 256> next{};
+            std::array<Index, 256> next{};
             const auto digit = [&](const Pack& pack) { return (pack.cost - least) >> shift & 255U; };
             for (const Pack& pack : packs_) ++next[digit(pack)];
-            std::exclusive_scan(next.begin(), next.end(), next.begin(), 0U);
+            std::exclusive_scan(next.begin(), next.end(), next.begin(), Index{0});
             for (const Pack& pack : packs_) sorted_[next[digit(pack)]++] = pack;
             packs_.swap(sorted_);
         }
@@ -69,16 +70,17 @@ class WindowBalancer {
 
 }  // namespace
 
-std::vector<std::uint32_t> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
-                                       const PlanOptions& options, PackDraws& draws) {
-    std::vector<std::uint32_t> order(num_packs);
-    std::iota(order.begin(), order.end(), 0U);
+template <class Index>
+std::vector<Index> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
+                               const PlanOptions& options, PackDraws& draws) {
+    std::vector<Index> order(num_packs);
+    std::iota(order.begin(), order.end(), Index{0});
     if (options.order == PackOrder::in_order || options.order == PackOrder::short_to_long) return order;
     shuffle_values(std::span(order), draws.order);
     if (!options.balance) return order;
 
     const std::uint64_t full_steps = order.size() / options.packs_per_step;
-    WindowBalancer balancer(options.packs_per_step, pack_cost);
+    WindowBalancer<Index> balancer(options.packs_per_step, pack_cost);
     for (std::uint64_t step = 0; step < full_steps; step += balance_window_steps) {
         const std::uint64_t steps = std::min(balance_window_steps, full_steps - step);
         balancer.balance(
@@ -87,5 +89,10 @@ std::vector<std::uint32_t> order_packs(std::size_t num_packs, std::span<const st
     }
     return order;
 }
+
+template std::vector<NarrowIndex> order_packs(std::size_t, std::span<const std::uint64_t>, const PlanOptions&,
+                                              PackDraws&);
+template std::vector<WideIndex> order_packs(std::size_t, std::span<const std::uint64_t>, const PlanOptions&,
+                                            PackDraws&);
 
 }  // namespace lockstep

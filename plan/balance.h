@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "plan/plan_options.h"
+#include "plan/segment_index.h"
 #include "plan/shuffle.h"
 
 namespace lockstep {
@@ -54,7 +55,8 @@ struct PackDraws {
 ///
 /// @param pack_cost  (num_packs) cost of each; may be empty without `balance`.
 /// @return (num_packs) numbers of packs, each once.
-std::vector<std::uint32_t> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
-                                       const PlanOptions& options, PackDraws& draws);
+template <class Index = NarrowIndex>
+std::vector<Index> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
+                               const PlanOptions& options, PackDraws& draws);
 
 }  // namespace lockstep

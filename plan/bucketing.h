@@ -44,29 +44,36 @@ class LengthBuckets {
 };
 
 /// Segments of one epoch sorted into buckets: the part that every epoch shares.
+template <class Index>
 struct BucketMembers {
-    std::vector<SegmentIndex> begin{0};  ///< (buckets + 1) into members.
-    std::vector<SegmentIndex> members;   ///< (num_segments) by bucket; inside a bucket ascending.
+    std::vector<Index> begin{0};  ///< (buckets + 1) into members.
+    std::vector<Index> members;   ///< (num_segments) by bucket; inside a bucket ascending.
 };
 
 /// @throws Error{invalid_argument} naming the first bucket in use whose upper edge exceeds the token budget,
 /// and its
 ///         first segment's length.
-BucketMembers sort_into_buckets(std::span<const std::uint32_t> segment_tokens, const PlanOptions& options);
+template <class Index>
+BucketMembers<Index> sort_into_buckets(std::span<const std::uint32_t> segment_tokens,
+                                       const PlanOptions& options);
 
 /// Packs of one epoch, bucket by bucket; only a bucket's last pack may hold fewer than its capacity.
+template <class Index>
 struct BucketedPacks {
-    PackLayout layout;
+    PackLayout<Index> layout;
     std::vector<std::uint16_t> pack_bucket;
 };
 
 /// Order in order: members ascending. Shuffle: members of every bucket permuted by (seed, epoch).
-BucketedPacks pack_buckets(const BucketMembers& members, const PlanOptions& options, std::uint64_t epoch);
+template <class Index>
+BucketedPacks<Index> pack_buckets(const BucketMembers<Index>& members, const PlanOptions& options,
+                                  std::uint64_t epoch);
 
 /// Order in which the packs of every bucket are spread evenly over the epoch: the k-th of a bucket's n packs
 /// stands at (k + u) / n, u drawn once a bucket by (seed, epoch); equal places by bucket.
 /// @param pack_bucket  ascending.
-std::vector<std::uint32_t> interleave_buckets(std::span<const std::uint16_t> pack_bucket,
-                                              const PlanOptions& options, std::uint64_t epoch);
+template <class Index>
+std::vector<Index> interleave_buckets(std::span<const std::uint16_t> pack_bucket, const PlanOptions& options,
+                                      std::uint64_t epoch);
 
 }  // namespace lockstep

@@ -51,11 +51,6 @@ void check_spans(const SourceLengths& source, std::uint64_t sample) {
     }
 }
 
-[[noreturn]] void refuse_segments() {
-    throw Error(ErrorCode::invalid_argument,
-                "an epoch has 2^32 segments or more; divide the corpus or raise -b");
-}
-
 /// Where samples are laid end to end: what the pack being filled still holds.
 struct PackRoom {
     std::uint32_t tokens_max;
@@ -167,9 +162,6 @@ class Cutter {
     /// @return targets of the new segment.
     std::uint32_t append(std::uint64_t sample, std::uint32_t offset, std::uint32_t tokens) {
         SegmentTable& table = fates_.segments;
-        if (table.own_tokens.size() == std::numeric_limits<SegmentIndex>::max()) {
-            refuse_segments();
-        }
         table.sample.push_back(sample_base_ + sample);
         table.offset.push_back(offset);
         table.own_tokens.push_back(tokens);
@@ -237,7 +229,6 @@ bool all_whole(const PlanOptions& options, std::span<const SourceLengths> source
 /// One whole segment a sample: lengths are the table.
 Fates fates_of_whole_samples(std::span<const SourceLengths> sources, std::uint64_t num_samples,
                              bool any_spans) {
-    if (num_samples > std::numeric_limits<SegmentIndex>::max()) refuse_segments();
     Fates fates;
     SegmentTable& table = fates.segments;
     if (sources.size() == 1) {

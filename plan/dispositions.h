@@ -17,9 +17,6 @@
 
 namespace lockstep {
 
-/// Number of a segment within one epoch. An epoch holds fewer than 2^32 segments.
-using SegmentIndex = std::uint32_t;
-
 /// The segments that every pass over the sources consists of, ascending by (sample, offset). Columns that say
 /// nothing are absent: where every sample is one whole segment, only lengths are there, and those of a single
 /// source are borrowed from it.
@@ -36,9 +33,11 @@ class SegmentTable {
     std::vector<std::uint32_t> own_tokens;  ///< What `tokens` shows, unless borrowed.
 
     std::size_t size() const { return tokens.size(); }
-    std::uint64_t sample_of(SegmentIndex segment) const { return sample.empty() ? segment : sample[segment]; }
-    std::uint32_t offset_of(SegmentIndex segment) const { return offset.empty() ? 0 : offset[segment]; }
-    std::uint32_t targets_of(SegmentIndex segment) const {
+    std::uint64_t sample_of(std::uint64_t segment) const {
+        return sample.empty() ? segment : sample[segment];
+    }
+    std::uint32_t offset_of(std::uint64_t segment) const { return offset.empty() ? 0 : offset[segment]; }
+    std::uint32_t targets_of(std::uint64_t segment) const {
         return targets.empty() ? tokens[segment] - 1 : targets[segment];
     }
 };
@@ -57,9 +56,8 @@ struct Fates {
 /// sample are as long as the limit allows, the last one at least two tokens.
 ///
 /// @throws Error{invalid_argument} naming a sample over the limit under LongPolicy::error (or under split
-/// with
-///         a limit of 1), or 2^32 segments or more; Error{corrupt_data} naming a sample
-///         whose loss spans are not ascending, disjoint and within it.
+/// with a limit of 1); Error{corrupt_data} naming a sample whose loss spans are not ascending, disjoint and
+/// within it.
 Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> sources);
 
 /// Targets of a segment of a source's sample: tokens after the segment's first that lie in a loss span.

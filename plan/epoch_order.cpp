@@ -17,13 +17,13 @@ std::uint64_t steps_of(std::uint64_t packs, std::uint32_t packs_per_step) {
 
 /// Cut segments, given in the stages' order, into stages of about equal tokens. Segments that `may_part` does
 /// not separate stay together.
-template <class MayPart>
-std::vector<std::vector<SegmentIndex>> cut_into_stages(const std::vector<SegmentIndex>& ordered,
-                                                       std::span<const std::uint32_t> tokens,
-                                                       std::uint32_t num_stages, MayPart may_part) {
+template <class Index, class MayPart>
+std::vector<std::vector<Index>> cut_into_stages(const std::vector<Index>& ordered,
+                                                std::span<const std::uint32_t> tokens,
+                                                std::uint32_t num_stages, MayPart may_part) {
     std::uint64_t total = 0;
     for (const std::uint32_t length : tokens) total += length;
-    std::vector<std::vector<SegmentIndex>> stages;
+    std::vector<std::vector<Index>> stages;
     std::uint64_t before = 0;
     std::uint64_t stage = 0;  // Of equal tokens, counted from 0; some may be empty.
     for (std::size_t i = 0; i < ordered.size(); ++i) {
@@ -41,101 +41,103 @@ std::vector<std::vector<SegmentIndex>> cut_into_stages(const std::vector<Segment
     return stages;
 }
 
-std::vector<std::vector<SegmentIndex>> stages_of(const PlanOptions& options, const SegmentTable& table,
-                                                 std::span<const double> score) {
-    std::vector<SegmentIndex> ordered(table.size());
-    std::iota(ordered.begin(), ordered.end(), SegmentIndex{0});
+template <class Index>
+std::vector<std::vector<Index>> stages_of(const PlanOptions& options, const SegmentTable& table,
+                                          std::span<const double> score) {
+    std::vector<Index> ordered(table.size());
+    std::iota(ordered.begin(), ordered.end(), Index{0});
     if (options.order == PackOrder::length_stages) {
-        std::ranges::stable_sort(
-            ordered, [&](SegmentIndex a, SegmentIndex b) { return table.tokens[a] < table.tokens[b]; });
-        return cut_into_stages(ordered, table.tokens, options.stages, [&](SegmentIndex a, SegmentIndex b) {
-            return table.tokens[a] != table.tokens[b];
-        });
+        std::ranges::stable_sort(ordered,
+                                 [&](Index a, Index b) { return table.tokens[a] < table.tokens[b]; });
+        return cut_into_stages(ordered, table.tokens, options.stages,
+                               [&](Index a, Index b) { return table.tokens[a] != table.tokens[b]; });
     }
-    std::ranges::stable_sort(ordered, [&](SegmentIndex a, SegmentIndex b) { return score[a] < score[b]; });
+    std::ranges::stable_sort(ordered, [&](Index a, Index b) { return score[a] < score[b]; });
     return cut_into_stages(ordered, table.tokens, options.stages,
-                           [&](SegmentIndex a, SegmentIndex b) { return score[a] != score[b]; });
+                           [&](Index a, Index b) { return score[a] != score[b]; });
 }
 
-class StagedEpochs final : public EpochSequence {
+template <class Index>
+class StagedEpochs final : public EpochSequence<Index> {
   public:
     StagedEpochs(const PlanOptions& options, const SegmentTable& table, std::span<const double> score)
         : options_(options) {
         if (options.stages == 0) {
             stages_.emplace_back(options_, table);
         } else {
-            for (auto& members : stages_of(options, table, score)) {
+            for (auto& members : stages_of<Index>(options, table, score)) {
                 stages_.emplace_back(options_, table, std::move(members));
             }
         }
         counts_.segments = table.size();
-        for (const Stage& stage : stages_) {
+        for (const Stage<Index>& stage : stages_) {
             counts_.packs += stage.num_packs();
             counts_.steps += steps_of(stage.num_packs(), options.packs_per_step);
         }
     }
     EpochCounts counts(std::uint64_t) const override { return counts_; }
-    void make(std::uint64_t epoch, EpochOrder& order) override {
+    void make(std::uint64_t epoch, EpochOrder<Index>& order) override {
         order.clear();
         order.segments.reserve(counts_.segments);
         EpochDraws draws(options_.seed, epoch);
         const bool last = epoch + 1 == options_.epochs;
-        for (Stage& stage : stages_) stage.append_to(order, draws, last);
+        for (Stage<Index>& stage : stages_) stage.append_to(order, draws, last);
     }
 
   private:
     const PlanOptions options_;
-    std::vector<Stage> stages_;
+    std::vector<Stage<Index>> stages_;
     EpochCounts counts_;
 };
 
 /// Packs of one bucket each. Shuffled or interleaved, each bucket lasts as long as the epoch.
-class BucketEpochs final : public EpochSequence {
+template <class Index>
+class BucketEpochs final : public EpochSequence<Index> {
   public:
     BucketEpochs(const PlanOptions& options, const SegmentTable& table)
-        : options_(options), table_(table), members_(sort_into_buckets(table.tokens, options)) {
-        const BucketedPacks packs = pack_buckets(members_, options_, 0);
+        : options_(options), table_(table), members_(sort_into_buckets<Index>(table.tokens, options)) {
+        const BucketedPacks<Index> packs = pack_buckets(members_, options_, 0);
         counts_ = {table.size(), packs.layout.num_packs(),
                    steps_of(packs.layout.num_packs(), options.packs_per_step)};
     }
     EpochCounts counts(std::uint64_t) const override { return counts_; }
-    void make(std::uint64_t epoch, EpochOrder& order) override {
+    void make(std::uint64_t epoch, EpochOrder<Index>& order) override {
         order.clear();
-        const BucketedPacks packs = pack_buckets(members_, options_, epoch);
-        for (const std::uint32_t pack : order_of(packs, epoch)) {
+        const BucketedPacks<Index> packs = pack_buckets(members_, options_, epoch);
+        for (const Index pack : order_of(packs, epoch)) {
             const auto segments = packs.layout.pack(pack);
             order.segments.insert(order.segments.end(), segments.begin(), segments.end());
-            order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
+            order.pack_begin.push_back(static_cast<Index>(order.segments.size()));
             order.pack_bucket.push_back(packs.pack_bucket[pack]);
             if (order.num_packs() - order.step_begin.back() == options_.packs_per_step) {
-                order.step_begin.push_back(static_cast<std::uint32_t>(order.num_packs()));
+                order.step_begin.push_back(static_cast<Index>(order.num_packs()));
             }
         }
         if (order.step_begin.back() != order.num_packs()) {
-            order.step_begin.push_back(static_cast<std::uint32_t>(order.num_packs()));
+            order.step_begin.push_back(static_cast<Index>(order.num_packs()));
         }
     }
 
   private:
-    std::vector<std::uint32_t> order_of(const BucketedPacks& packs, std::uint64_t epoch) const {
-        const PackLayout& layout = packs.layout;
+    std::vector<Index> order_of(const BucketedPacks<Index>& packs, std::uint64_t epoch) const {
+        const PackLayout<Index>& layout = packs.layout;
         if (options_.order == PackOrder::buckets_interleaved) {
-            return interleave_buckets(packs.pack_bucket, options_, epoch);
+            return interleave_buckets<Index>(packs.pack_bucket, options_, epoch);
         }
         PackDraws draws(options_.seed, epoch);
-        std::vector<std::uint32_t> order = order_packs(layout.num_packs(), costs_of(layout), options_, draws);
+        std::vector<Index> order = order_packs<Index>(layout.num_packs(), costs_of(layout), options_, draws);
         if (options_.order == PackOrder::in_order) {
             // Bucket after bucket would be short to long: order by first segment.
-            std::ranges::sort(order, {}, [&](std::uint32_t pack) { return layout.pack(pack).front(); });
+            std::ranges::sort(order, {}, [&](Index pack) { return layout.pack(pack).front(); });
         }
         return order;
     }
 
-    std::vector<std::uint64_t> costs_of(const PackLayout& layout) const {
+    std::vector<std::uint64_t> costs_of(const PackLayout<Index>& layout) const {
         std::vector<std::uint64_t> costs(layout.num_packs());
         for (std::size_t p = 0; p < costs.size(); ++p) {
             PackWork work;
-            for (const SegmentIndex segment : layout.pack(p)) work.add(table_.tokens[segment]);
+            for (const Index segment : layout.pack(p)) work.add(table_.tokens[segment]);
             costs[p] = work.cost(options_.cost);
         }
         return costs;
@@ -143,13 +145,14 @@ class BucketEpochs final : public EpochSequence {
 
     const PlanOptions options_;
     const SegmentTable& table_;
-    BucketMembers members_;
+    BucketMembers<Index> members_;
     EpochCounts counts_;
 };
 
 }  // namespace
 
-void EpochOrder::clear() {
+template <class Index>
+void EpochOrder<Index>::clear() {
     segments.clear();
     pack_begin.assign(1, 0);
     step_begin.assign(1, 0);
@@ -158,10 +161,11 @@ void EpochOrder::clear() {
     pack_lists.assign(list_block, 0);
 }
 
-void EpochOrder::lengths_of_packs(std::size_t begin, std::size_t end,
-                                  std::span<const std::uint32_t> segment_tokens,
-                                  std::vector<std::uint32_t>& lengths) const {
-    const SegmentIndex first = pack_begin[begin];
+template <class Index>
+void EpochOrder<Index>::lengths_of_packs(std::size_t begin, std::size_t end,
+                                         std::span<const std::uint32_t> segment_tokens,
+                                         std::vector<std::uint32_t>& lengths) const {
+    const Index first = pack_begin[begin];
     const std::size_t num_segments = pack_begin[end] - first;
     if (pack_list.empty()) {
         lengths.resize(num_segments);
@@ -178,10 +182,18 @@ void EpochOrder::lengths_of_packs(std::size_t begin, std::size_t end,
     lengths.resize(num_segments);
 }
 
-std::unique_ptr<EpochSequence> make_epochs(const PlanOptions& options, const SegmentTable& table,
-                                           std::span<const double> segment_score) {
-    if (options.mode == PlanMode::bucket) return std::make_unique<BucketEpochs>(options, table);
-    return std::make_unique<StagedEpochs>(options, table, segment_score);
+template <class Index>
+std::unique_ptr<EpochSequence<Index>> make_epochs(const PlanOptions& options, const SegmentTable& table,
+                                                  std::span<const double> segment_score) {
+    if (options.mode == PlanMode::bucket) return std::make_unique<BucketEpochs<Index>>(options, table);
+    return std::make_unique<StagedEpochs<Index>>(options, table, segment_score);
 }
+
+template struct EpochOrder<NarrowIndex>;
+template struct EpochOrder<WideIndex>;
+template std::unique_ptr<EpochSequence<NarrowIndex>> make_epochs(const PlanOptions&, const SegmentTable&,
+                                                                 std::span<const double>);
+template std::unique_ptr<EpochSequence<WideIndex>> make_epochs(const PlanOptions&, const SegmentTable&,
+                                                               std::span<const double>);
 
 }  // namespace lockstep

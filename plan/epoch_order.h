@@ -4,8 +4,9 @@
 // step. Everything that all epochs share (stages, length classes, pack shapes) is
 // computed once; an epoch is then a matter of permuting by (seed, epoch).
 //
-// Memory is one epoch's index: 4 bytes a segment for the classes in the epoch's order, 4
-// for the result; 4 more while another epoch is to come.
+// Memory is one epoch's index: for each segment a number in the classes in the epoch's
+// order, one in the result, and one more while another epoch is to come; 4 bytes each, 8
+// from 2^32 segments on.
 
 #pragma once
 
@@ -19,31 +20,34 @@
 #include "io/base/large_pages.h"
 #include "plan/dispositions.h"
 #include "plan/plan_options.h"
+#include "plan/segment_index.h"
 
 namespace lockstep {
 
 /// Lists are short and of any length: copied in blocks, so that no processor guesses where each ends.
 inline constexpr std::size_t list_block = 8;
 /// Both sides hold list_block numbers at least, whatever `size`. @return the end of the copy.
-inline std::uint32_t* copy_list(const std::uint32_t* from, std::size_t size, std::uint32_t* to) {
+template <class Number>
+Number* copy_list(const std::uint32_t* from, std::size_t size, Number* to) {
     std::copy_n(from, list_block, to);
     for (std::size_t i = list_block; i < size; ++i) to[i] = from[i];
     return to + size;
 }
 
+template <class Index = NarrowIndex>
 struct EpochOrder {
-    LargeVector<SegmentIndex> segments;        ///< In training order.
-    std::vector<SegmentIndex> pack_begin{0};   ///< (packs + 1) into segments.
-    std::vector<std::uint32_t> step_begin{0};  ///< (steps + 1) in packs.
-    std::vector<std::uint16_t> pack_bucket;    ///< (packs) bucket mode only.
+    LargeVector<Index> segments;             ///< In training order.
+    std::vector<Index> pack_begin{0};        ///< (packs + 1) into segments.
+    std::vector<Index> step_begin{0};        ///< (steps + 1) in packs.
+    std::vector<std::uint16_t> pack_bucket;  ///< (packs) bucket mode only.
     /// (packs) where in pack_lists the lengths of a pack's segments begin, if it was made of shapes, whose
     /// packs share them; else empty. Looking up every segment's length is a walk all over memory.
-    std::vector<std::uint32_t> pack_list;
+    std::vector<Index> pack_list;
     std::vector<std::uint32_t> pack_lists;  ///< [tokens]; ends in list_block numbers of no pack.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
     std::size_t num_steps() const { return step_begin.size() - 1; }
-    std::span<const SegmentIndex> pack(std::size_t p) const {
+    std::span<const Index> pack(std::size_t p) const {
         return std::span(segments).subspan(pack_begin[p], pack_begin[p + 1] - pack_begin[p]);
     }
     /// Lengths of the segments of packs [begin, end), in training order.
@@ -60,13 +64,14 @@ struct EpochCounts {
 };
 
 /// The epochs of a plan, asked for once each, in ascending order.
+template <class Index = NarrowIndex>
 class EpochSequence {
   public:
     virtual ~EpochSequence() = default;
     /// Known before the epoch is made.
     virtual EpochCounts counts(std::uint64_t epoch) const = 0;
     /// Makes epoch `epoch`: 0, then each the one after the last made.
-    virtual void make(std::uint64_t epoch, EpochOrder& order) = 0;
+    virtual void make(std::uint64_t epoch, EpochOrder<Index>& order) = 0;
 };
 
 /// Epochs of a plan without a mixture: each holds every segment once.
@@ -75,7 +80,8 @@ class EpochSequence {
 /// @param table    outlives the result.
 /// @param segment_score  (segments) of each segment's sample, for PackOrder::score_stages; else empty.
 /// @throws Error{invalid_argument} naming a bucket in use that pads beyond the budget (sort_into_buckets).
-std::unique_ptr<EpochSequence> make_epochs(const PlanOptions& options, const SegmentTable& table,
-                                           std::span<const double> segment_score);
+template <class Index = NarrowIndex>
+std::unique_ptr<EpochSequence<Index>> make_epochs(const PlanOptions& options, const SegmentTable& table,
+                                                  std::span<const double> segment_score);
 
 }  // namespace lockstep

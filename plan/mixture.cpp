@@ -24,11 +24,37 @@ std::uint64_t share_of(std::uint64_t part, std::uint64_t of, std::uint64_t whole
     throw Error(ErrorCode::invalid_argument, "source '" + source.name + "' " + what);
 }
 
+/// The segments of a source.
+struct SourceExtent {
+    std::uint64_t begin, end;  ///< In the table.
+    std::uint64_t tokens;
+};
+
+std::vector<SourceExtent> extents_of(std::span<const PlanSource> sources, const SegmentTable& table) {
+    std::vector<SourceExtent> extents;
+    std::uint64_t segment = 0;
+    for (const PlanSource& source : sources) {
+        SourceExtent& extent = extents.emplace_back(SourceExtent{segment, segment, 0});
+        const std::uint64_t end = source.sample_base + source.num_samples;
+        for (; segment < table.size() && table.sample_of(segment) < end; ++segment)
+            extent.tokens += table.tokens[segment];
+        extent.end = segment;
+    }
+    return extents;
+}
+
+std::vector<std::uint64_t> tokens_of(const std::vector<SourceExtent>& extents) {
+    std::vector<std::uint64_t> tokens;
+    for (const SourceExtent& extent : extents) tokens.push_back(extent.tokens);
+    return tokens;
+}
+
 /// Endless passes over the samples of one source.
+template <class Index>
 class SourceStream {
   public:
     /// @param first_segment  (planned samples + 1) first segment of each sample, and the end.
-    SourceStream(const PlanOptions& options, std::uint64_t source, std::vector<SegmentIndex> first_segment,
+    SourceStream(const PlanOptions& options, std::uint64_t source, std::vector<Index> first_segment,
                  std::span<const std::uint32_t> tokens)
         : options_(options), source_(source), first_segment_(std::move(first_segment)), tokens_(tokens) {
         order_.resize(first_segment_.size() - 1);
@@ -36,11 +62,11 @@ class SourceStream {
     }
 
     /// Append samples until the stream has given `tokens` tokens or more.
-    void give_until(std::uint64_t tokens, std::vector<SegmentIndex>& pool) {
+    void give_until(std::uint64_t tokens, std::vector<Index>& pool) {
         while (given_ < tokens) {
             if (next_ == order_.size()) begin_pass(pass_ + 1);
-            const std::uint32_t sample = order_[next_++];
-            for (SegmentIndex s = first_segment_[sample]; s < first_segment_[sample + 1]; ++s) {
+            const Index sample = order_[next_++];
+            for (Index s = first_segment_[sample]; s < first_segment_[sample + 1]; ++s) {
                 pool.push_back(s);
                 given_ += tokens_[s];
             }
@@ -51,7 +77,7 @@ class SourceStream {
     void begin_pass(std::uint64_t pass) {
         pass_ = pass;
         next_ = 0;
-        for (std::uint32_t i = 0; i < order_.size(); ++i) order_[i] = i;
+        for (Index i = 0; i < order_.size(); ++i) order_[i] = i;
         if (options_.order == PackOrder::in_order) return;
         DrawSequence draws(options_.seed, "mixture-pass", source_ << 40U | pass);
         shuffle_values(std::span(order_), draws);
@@ -59,37 +85,33 @@ class SourceStream {
 
     const PlanOptions& options_;
     std::uint64_t source_;
-    std::vector<SegmentIndex> first_segment_;
+    std::vector<Index> first_segment_;
     std::span<const std::uint32_t> tokens_;
-    std::vector<std::uint32_t> order_;
+    std::vector<Index> order_;
     std::size_t next_ = 0;
     std::uint64_t pass_ = 0;
     std::uint64_t given_ = 0;
 };
 
-class MixtureEpochs final : public EpochSequence {
+template <class Index>
+class MixtureEpochs final : public EpochSequence<Index> {
   public:
     MixtureEpochs(const PlanOptions& options, std::span<const PlanSource> sources, const SegmentTable& table)
         : options_(options), block_options_(options), table_(table) {
         // A block is small, and what its packs leave over goes into the next.
         if (options.packing == PackingPolicy::automatic)
             block_options_.packing = PackingPolicy::best_fit_decreasing;
-        std::vector<std::uint64_t> source_tokens;
-        SegmentIndex segment = 0;
-        for (const PlanSource& source : sources) {
-            std::vector<SegmentIndex>& first = first_segment_.emplace_back();
-            std::uint64_t& tokens = source_tokens.emplace_back(0);
-            const std::uint64_t end = source.sample_base + source.num_samples;
-            for (; segment < table.size() && table.sample_of(segment) < end; ++segment) {
-                if (table.offset_of(segment) == 0) first.push_back(segment);
-                tokens += table.tokens[segment];
-            }
-            first.push_back(segment);
+        const std::vector<SourceExtent> extents = extents_of(sources, table);
+        for (const SourceExtent& extent : extents) {
+            std::vector<Index>& first = first_segment_.emplace_back();
+            for (std::uint64_t segment = extent.begin; segment < extent.end; ++segment)
+                if (table.offset_of(segment) == 0) first.push_back(static_cast<Index>(segment));
+            first.push_back(static_cast<Index>(extent.end));
         }
-        quotas_ = mixture_quotas(sources, source_tokens, options.epochs);
+        quotas_ = mixture_quotas(sources, tokens_of(extents), options.epochs);
         for (const std::uint64_t quota : quotas_) total_ += quota;
         // How many packs it takes is known by making them.
-        EpochOrder order;
+        EpochOrder<Index> order;
         for (std::uint64_t epoch = 0; epoch < options.epochs; ++epoch) {
             make(epoch, order);
             counts_.push_back({order.segments.size(), order.num_packs(), order.num_steps()});
@@ -98,7 +120,7 @@ class MixtureEpochs final : public EpochSequence {
 
     EpochCounts counts(std::uint64_t epoch) const override { return counts_[epoch]; }
 
-    void make(std::uint64_t epoch, EpochOrder& order) override {
+    void make(std::uint64_t epoch, EpochOrder<Index>& order) override {
         if (epoch == 0) begin_run();
         order.clear();
         EpochDraws draws(options_.seed, epoch);
@@ -109,7 +131,7 @@ class MixtureEpochs final : public EpochSequence {
             const std::uint64_t wanted = (window_packs + 1) * options_.token_budget;
             fill_pool(wanted, epoch_end);
             if (pool_.empty()) break;
-            Stage block(block_options_, table_, std::exchange(pool_, {}));
+            Stage<Index> block(block_options_, table_, std::exchange(pool_, {}));
             const bool last = drawn_ == epoch_end && block.num_packs() <= window_packs;
             pool_ = block.give_back(window_packs);
             block.append_to(order, draws, true);
@@ -145,14 +167,14 @@ class MixtureEpochs final : public EpochSequence {
     const PlanOptions options_;
     PlanOptions block_options_;
     const SegmentTable& table_;
-    std::vector<std::vector<SegmentIndex>> first_segment_;  ///< (sources)(samples + 1)
-    std::vector<std::uint64_t> quotas_;                     ///< (sources) tokens of the run.
+    std::vector<std::vector<Index>> first_segment_;  ///< (sources)(samples + 1)
+    std::vector<std::uint64_t> quotas_;              ///< (sources) tokens of the run.
     std::uint64_t total_ = 0;
     std::vector<EpochCounts> counts_;
     // Of the run being made.
-    std::vector<SourceStream> streams_;
-    std::uint64_t drawn_ = 0;         ///< Tokens of the run that the streams were asked for.
-    std::vector<SegmentIndex> pool_;  ///< Given back by the last block.
+    std::vector<SourceStream<Index>> streams_;
+    std::uint64_t drawn_ = 0;  ///< Tokens of the run that the streams were asked for.
+    std::vector<Index> pool_;  ///< Given back by the last block.
 };
 
 }  // namespace
@@ -209,10 +231,31 @@ std::vector<std::uint64_t> mixture_quotas(std::span<const PlanSource> sources,
     return quotas;
 }
 
-std::unique_ptr<EpochSequence> make_mixture_epochs(const PlanOptions& options,
-                                                   std::span<const PlanSource> sources,
-                                                   const SegmentTable& table) {
-    return std::make_unique<MixtureEpochs>(options, sources, table);
+std::uint64_t mixture_epoch_segments_max(const PlanOptions& options, std::span<const PlanSource> sources,
+                                         const SegmentTable& table) {
+    const std::vector<SourceExtent> extents = extents_of(sources, table);
+    const std::vector<std::uint64_t> quotas = mixture_quotas(sources, tokens_of(extents), options.epochs);
+    u128 segments = 0;
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+        // An epoch may begin and end within a pass.
+        const std::uint64_t passes = quotas[i] / options.epochs / extents[i].tokens + 2;
+        segments += static_cast<u128>(extents[i].end - extents[i].begin) * passes;
+    }
+    return static_cast<std::uint64_t>(std::min<u128>(segments, std::numeric_limits<std::uint64_t>::max()));
 }
+
+template <class Index>
+std::unique_ptr<EpochSequence<Index>> make_mixture_epochs(const PlanOptions& options,
+                                                          std::span<const PlanSource> sources,
+                                                          const SegmentTable& table) {
+    return std::make_unique<MixtureEpochs<Index>>(options, sources, table);
+}
+
+template std::unique_ptr<EpochSequence<NarrowIndex>> make_mixture_epochs(const PlanOptions&,
+                                                                         std::span<const PlanSource>,
+                                                                         const SegmentTable&);
+template std::unique_ptr<EpochSequence<WideIndex>> make_mixture_epochs(const PlanOptions&,
+                                                                       std::span<const PlanSource>,
+                                                                       const SegmentTable&);
 
 }  // namespace lockstep

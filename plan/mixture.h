@@ -34,12 +34,17 @@ bool is_mixture(std::span<const PlanSource> sources);
 std::vector<std::uint64_t> mixture_quotas(std::span<const PlanSource> sources,
                                           std::span<const std::uint64_t> source_tokens, std::uint64_t epochs);
 
+/// No epoch of the mixture holds more segments. Arguments and errors as make_mixture_epochs.
+std::uint64_t mixture_epoch_segments_max(const PlanOptions& options, std::span<const PlanSource> sources,
+                                         const SegmentTable& table);
+
 /// Epochs of a mixture: equal parts of the run's tokens.
 /// @param options  effective, pack mode, without stages.
 /// @param sources  numbered (sample_base, num_samples).
 /// @param table    outlives the result.
-std::unique_ptr<EpochSequence> make_mixture_epochs(const PlanOptions& options,
-                                                   std::span<const PlanSource> sources,
-                                                   const SegmentTable& table);
+template <class Index>
+std::unique_ptr<EpochSequence<Index>> make_mixture_epochs(const PlanOptions& options,
+                                                          std::span<const PlanSource> sources,
+                                                          const SegmentTable& table);
 
 }  // namespace lockstep

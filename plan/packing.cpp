@@ -14,13 +14,15 @@ namespace lockstep {
 
 namespace {
 
-LengthClasses classify_by_counting(std::span<const std::uint32_t> segment_tokens, std::uint32_t longest) {
-    std::vector<SegmentIndex> count(std::size_t{longest} + 1, 0);
+template <class Index>
+LengthClasses<Index> classify_by_counting(std::span<const std::uint32_t> segment_tokens,
+                                          std::uint32_t longest) {
+    std::vector<Index> count(std::size_t{longest} + 1, 0);
     for (const std::uint32_t tokens : segment_tokens) ++count[tokens];
-    LengthClasses classes;
+    LengthClasses<Index> classes;
     for (std::size_t tokens = count.size(); tokens-- > 0;) {
         if (count[tokens] == 0) continue;
-        const SegmentIndex begin = classes.begin.back();
+        const Index begin = classes.begin.back();
         classes.tokens.push_back(static_cast<std::uint32_t>(tokens));
         classes.begin.push_back(begin + count[tokens]);
         count[tokens] = begin;
@@ -31,19 +33,20 @@ LengthClasses classify_by_counting(std::span<const std::uint32_t> segment_tokens
     const std::size_t size = segment_tokens.size();
     for (std::size_t i = 0; i < size; ++i) {
         if (i + ahead < size) __builtin_prefetch(&classes.members[count[segment_tokens[i + ahead]]], 1);
-        classes.members[count[segment_tokens[i]]++] = static_cast<SegmentIndex>(i);
+        classes.members[count[segment_tokens[i]]++] = static_cast<Index>(i);
     }
     return classes;
 }
 
-LengthClasses classify_by_sorting(std::span<const std::uint32_t> segment_tokens) {
-    LengthClasses classes;
+template <class Index>
+LengthClasses<Index> classify_by_sorting(std::span<const std::uint32_t> segment_tokens) {
+    LengthClasses<Index> classes;
     classes.members.resize(segment_tokens.size());
-    for (SegmentIndex i = 0; i < segment_tokens.size(); ++i) classes.members[i] = i;
-    std::sort(classes.members.begin(), classes.members.end(), [&](SegmentIndex a, SegmentIndex b) {
+    for (Index i = 0; i < segment_tokens.size(); ++i) classes.members[i] = i;
+    std::sort(classes.members.begin(), classes.members.end(), [&](Index a, Index b) {
         return segment_tokens[a] != segment_tokens[b] ? segment_tokens[a] > segment_tokens[b] : a < b;
     });
-    for (SegmentIndex i = 0; i < segment_tokens.size(); ++i) {
+    for (Index i = 0; i < segment_tokens.size(); ++i) {
         const std::uint32_t tokens = segment_tokens[classes.members[i]];
         if (classes.tokens.empty() || classes.tokens.back() != tokens) {
             classes.tokens.push_back(tokens);
@@ -56,17 +59,19 @@ LengthClasses classify_by_sorting(std::span<const std::uint32_t> segment_tokens)
 
 }  // namespace
 
-LengthClasses classify_lengths(std::span<const std::uint32_t> segment_tokens) {
-    LOCKSTEP_EXPECTS(segment_tokens.size() <= std::numeric_limits<SegmentIndex>::max());
+template <class Index>
+LengthClasses<Index> classify_lengths(std::span<const std::uint32_t> segment_tokens) {
+    LOCKSTEP_EXPECTS(segment_tokens.size() <= std::numeric_limits<Index>::max());
     if (segment_tokens.empty()) return {};
     const std::uint32_t longest = *std::max_element(segment_tokens.begin(), segment_tokens.end());
     if (longest <= std::max<std::uint64_t>(1U << 16U, 4 * std::uint64_t{segment_tokens.size()})) {
-        return classify_by_counting(segment_tokens, longest);
+        return classify_by_counting<Index>(segment_tokens, longest);
     }
-    return classify_by_sorting(segment_tokens);
+    return classify_by_sorting<Index>(segment_tokens);
 }
 
-std::vector<std::uint64_t> LengthClasses::sizes() const {
+template <class Index>
+std::vector<std::uint64_t> LengthClasses<Index>::sizes() const {
     std::vector<std::uint64_t> sizes(num_classes());
     for (std::size_t c = 0; c < sizes.size(); ++c) sizes[c] = begin[c + 1] - begin[c];
     return sizes;
@@ -100,7 +105,8 @@ PackShapes pack_automatically(std::span<const std::uint32_t> class_tokens,
     return best;
 }
 
-PackShapes pack_shapes(const LengthClasses& classes, std::span<const std::uint32_t> segment_tokens,
+template <class Index>
+PackShapes pack_shapes(const LengthClasses<Index>& classes, std::span<const std::uint32_t> segment_tokens,
                        PackLimits limits, PackingPolicy policy) {
     const std::vector<std::uint64_t> sizes = classes.sizes();
     switch (policy) {
@@ -111,17 +117,27 @@ PackShapes pack_shapes(const LengthClasses& classes, std::span<const std::uint32
         case PackingPolicy::patterns:
             return pack_by_patterns(classes.tokens, sizes, limits);
         case PackingPolicy::first_fit_decreasing:
-            return shapes_of_layout(first_fit_decreasing(segment_tokens, limits), classes, segment_tokens);
+            return shapes_of_layout(first_fit_decreasing<Index>(segment_tokens, limits), classes,
+                                    segment_tokens);
         case PackingPolicy::first_fit:
-            return shapes_of_layout(first_fit(segment_tokens, limits), classes, segment_tokens);
+            return shapes_of_layout(first_fit<Index>(segment_tokens, limits), classes, segment_tokens);
         case PackingPolicy::best_fit:
-            return shapes_of_layout(best_fit(segment_tokens, limits), classes, segment_tokens);
+            return shapes_of_layout(best_fit<Index>(segment_tokens, limits), classes, segment_tokens);
         case PackingPolicy::in_order:
         case PackingPolicy::concatenate:
             break;
     }
     throw Error(ErrorCode::bug, "packing policy '" + std::string(name_of(policy)) + "' has no shapes");
 }
+
+template struct LengthClasses<NarrowIndex>;
+template struct LengthClasses<WideIndex>;
+template LengthClasses<NarrowIndex> classify_lengths(std::span<const std::uint32_t>);
+template LengthClasses<WideIndex> classify_lengths(std::span<const std::uint32_t>);
+template PackShapes pack_shapes(const LengthClasses<NarrowIndex>&, std::span<const std::uint32_t>, PackLimits,
+                                PackingPolicy);
+template PackShapes pack_shapes(const LengthClasses<WideIndex>&, std::span<const std::uint32_t>, PackLimits,
+                                PackingPolicy);
 
 std::uint64_t packs_lower_bound(std::span<const std::uint32_t> class_tokens,
                                 std::span<const std::uint64_t> class_segments, PackLimits limits) {

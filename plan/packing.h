@@ -25,36 +25,40 @@
 #include <vector>
 
 #include "io/base/large_pages.h"
-#include "plan/dispositions.h"
 #include "plan/plan_options.h"
+#include "plan/segment_index.h"
 
 namespace lockstep {
 
 /// Segments grouped by pack, in compressed-row form.
 ///
 /// Pack p holds segments[pack_begin[p] .. pack_begin[p + 1]), in training order.
+template <class Index = NarrowIndex>
 struct PackLayout {
-    std::vector<SegmentIndex> segments;       ///< (num_segments) indices into the input.
-    std::vector<SegmentIndex> pack_begin{0};  ///< (num_packs + 1) first 0, last num_segments.
+    std::vector<Index> segments;       ///< (num_segments) indices into the input.
+    std::vector<Index> pack_begin{0};  ///< (num_packs + 1) first 0, last num_segments.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
-    std::span<const SegmentIndex> pack(std::size_t p) const {
+    std::span<const Index> pack(std::size_t p) const {
         return std::span(segments).subspan(pack_begin[p], pack_begin[p + 1] - pack_begin[p]);
     }
 };
 
 /// Segments grouped by equal length.
+template <class Index = NarrowIndex>
 struct LengthClasses {
-    std::vector<std::uint32_t> tokens;   ///< (classes) distinct lengths, descending [tokens].
-    std::vector<SegmentIndex> begin{0};  ///< (classes + 1) into members.
-    LargeVector<SegmentIndex> members;   ///< (num_segments) by class; inside a class ascending.
+    std::vector<std::uint32_t> tokens;  ///< (classes) distinct lengths, descending [tokens].
+    std::vector<Index> begin{0};        ///< (classes + 1) into members.
+    LargeVector<Index> members;         ///< (num_segments) by class; inside a class ascending.
 
     std::size_t num_classes() const { return tokens.size(); }
     std::vector<std::uint64_t> sizes() const;  ///< (classes) segments of each.
 };
 
 /// O(n) for lengths up to about 4n, O(n log n) beyond.
-LengthClasses classify_lengths(std::span<const std::uint32_t> segment_tokens);
+/// @pre Index can count them.
+template <class Index = NarrowIndex>
+LengthClasses<Index> classify_lengths(std::span<const std::uint32_t> segment_tokens);
 
 /// What packs hold, up to the identity of segments.
 ///
@@ -109,7 +113,8 @@ PackShapes pack_automatically(std::span<const std::uint32_t> class_tokens,
 /// @param classes         of `segment_tokens`.
 /// @param segment_tokens  (num_segments) in arrival order, each in [1, limits.tokens_max] [tokens].
 /// @return Every segment of every class in exactly one pack, no pack over the limits.
-PackShapes pack_shapes(const LengthClasses& classes, std::span<const std::uint32_t> segment_tokens,
+template <class Index>
+PackShapes pack_shapes(const LengthClasses<Index>& classes, std::span<const std::uint32_t> segment_tokens,
                        PackLimits limits, PackingPolicy policy);
 
 /// Packs that no packing can do without: the L2 bound of Martello and Toth 1990, "Lower bounds and reduction

@@ -99,7 +99,7 @@ std::vector<double> scores_of_segments(std::span<const SourceLengths> sources, c
         }
     }
     std::vector<double> scores(table.size());
-    for (SegmentIndex i = 0; i < scores.size(); ++i) scores[i] = sample_score[table.sample_of(i)];
+    for (std::size_t i = 0; i < scores.size(); ++i) scores[i] = sample_score[table.sample_of(i)];
     return scores;
 }
 
@@ -153,7 +153,8 @@ PlanChunkColumns PlanChunk::columns() const {
     return view;
 }
 
-PlanBuilder::PlanBuilder(const PlanOptions& options, std::span<const SourceLengths> sources) {
+PlanBuilder::PlanBuilder(const PlanOptions& options, std::span<const SourceLengths> sources,
+                         NumberWidth width) {
     check_options(options);
     frame_.options = effective_options(options);
     frame_.sources = number_sources(sources);
@@ -177,10 +178,24 @@ PlanBuilder::PlanBuilder(const PlanOptions& options, std::span<const SourceLengt
     if (frame_.options.order == PackOrder::score_stages) {
         segment_score_ = scores_of_segments(sources, fates_segments_);
     }
-    epochs_ = mixture ? make_mixture_epochs(frame_.options, frame_.sources, fates_segments_)
-                      : make_epochs(frame_.options, fates_segments_, segment_score_);
+    const std::uint64_t segments_max =
+        mixture ? mixture_epoch_segments_max(frame_.options, frame_.sources, fates_segments_)
+                : fates_segments_.size();
+    if (width == NumberWidth::wide || !is_narrow(segments_max)) epochs_.emplace<Epochs<WideIndex>>();
+    std::visit(
+        [&]<class Index>(Epochs<Index>& epochs) {
+            epochs.sequence =
+                mixture ? make_mixture_epochs<Index>(frame_.options, frame_.sources, fates_segments_)
+                        : make_epochs<Index>(frame_.options, fates_segments_, segment_score_);
+        },
+        epochs_);
+    count_epochs();
+}
+
+void PlanBuilder::count_epochs() {
     for (std::uint64_t epoch = 0; epoch < frame_.options.epochs; ++epoch) {
-        const EpochCounts counts = epochs_->counts(epoch);
+        const EpochCounts counts =
+            std::visit([&](const auto& epochs) { return epochs.sequence->counts(epoch); }, epochs_);
         if (counts.steps == 0) {
             throw Error(ErrorCode::invalid_argument,
                         "epoch " + std::to_string(epoch) +
@@ -203,37 +218,52 @@ PlanBuilder::~PlanBuilder() = default;
 
 void PlanBuilder::begin_epoch(std::uint64_t epoch) {
     LOCKSTEP_EXPECTS(epoch == next_epoch_);
-    epoch_first_pack_ += order_.num_packs();
     epoch_first_step_ = frame_.epoch_begin[epoch];
-    epochs_->make(epoch, order_);
-    LOCKSTEP_ENSURES(order_.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
+    std::visit(
+        [&](auto& epochs) {
+            epoch_first_pack_ += epochs.order.num_packs();
+            epochs.sequence->make(epoch, epochs.order);
+            LOCKSTEP_ENSURES(epochs.order.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
+        },
+        epochs_);
     next_epoch_ = epoch + 1;
 }
 
 std::vector<std::uint32_t> PlanBuilder::arrival_tokens() const {
     std::vector<std::uint32_t> times(fates_segments_.size(), 0);
-    for (const SegmentIndex segment : order_.segments) ++times[segment];
     std::vector<std::uint32_t> lengths;
-    lengths.reserve(order_.segments.size());
-    for (SegmentIndex i = 0; i < times.size(); ++i) {
+    std::visit(
+        [&](const auto& epochs) {
+            for (const auto segment : epochs.order.segments) ++times[segment];
+            lengths.reserve(epochs.order.segments.size());
+        },
+        epochs_);
+    for (std::size_t i = 0; i < times.size(); ++i) {
         lengths.insert(lengths.end(), times[i], fates_segments_.tokens[i]);
     }
     return lengths;
 }
 
 std::uint64_t PlanBuilder::num_chunks() const {
-    return (order_.num_steps() + plan_steps_per_chunk - 1) / plan_steps_per_chunk;
+    const std::uint64_t steps =
+        std::visit([](const auto& epochs) { return epochs.order.num_steps(); }, epochs_);
+    return (steps + plan_steps_per_chunk - 1) / plan_steps_per_chunk;
 }
 
 void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
+    std::visit([&](const auto& epochs) { make_chunk_of(epochs.order, index, chunk); }, epochs_);
+}
+
+template <class Index>
+void PlanBuilder::make_chunk_of(const EpochOrder<Index>& order, std::uint64_t index, PlanChunk& chunk) const {
     const std::uint64_t step_begin = index * plan_steps_per_chunk;
     const std::uint64_t step_end =
-        std::min<std::uint64_t>(step_begin + plan_steps_per_chunk, order_.num_steps());
-    const std::uint64_t pack_begin = order_.step_begin[step_begin];
-    const std::uint64_t pack_end = order_.step_begin[step_end];
-    const std::uint64_t segment_begin = order_.pack_begin[pack_begin];
-    const std::uint64_t segment_end = order_.pack_begin[pack_end];
-    const auto segments = std::span(order_.segments).subspan(segment_begin, segment_end - segment_begin);
+        std::min<std::uint64_t>(step_begin + plan_steps_per_chunk, order.num_steps());
+    const std::uint64_t pack_begin = order.step_begin[step_begin];
+    const std::uint64_t pack_end = order.step_begin[step_end];
+    const std::uint64_t segment_begin = order.pack_begin[pack_begin];
+    const std::uint64_t segment_end = order.pack_begin[pack_end];
+    const auto segments = std::span(order.segments).subspan(segment_begin, segment_end - segment_begin);
     const SegmentTable& table = fates_segments_;
 
     chunk.first_step = epoch_first_step_ + step_begin;
@@ -242,8 +272,8 @@ void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
         out.resize(end - begin + 1);
         for (std::uint64_t i = begin; i <= end; ++i) out[i - begin] = in[i] - in[begin];
     };
-    offsets(chunk.step_begin, order_.step_begin, step_begin, step_end);
-    offsets(chunk.pack_begin, order_.pack_begin, pack_begin, pack_end);
+    offsets(chunk.step_begin, order.step_begin, step_begin, step_end);
+    offsets(chunk.pack_begin, order.pack_begin, pack_begin, pack_end);
 
     // Column by column: each is a plain gather, many of whose cache misses overlap.
     const std::size_t n = segments.size();
@@ -253,7 +283,8 @@ void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
         chunk.wide_sample.resize(n);
         for (std::size_t i = 0; i < n; ++i) chunk.wide_sample[i] = table.sample_of(segments[i]);
     } else if (table.sample.empty()) {
-        chunk.narrow_sample.assign(segments.begin(), segments.end());
+        chunk.narrow_sample.resize(n);
+        for (std::size_t i = 0; i < n; ++i) chunk.narrow_sample[i] = static_cast<std::uint32_t>(segments[i]);
     } else {
         chunk.narrow_sample.resize(n);
         for (std::size_t i = 0; i < n; ++i)
@@ -263,7 +294,7 @@ void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
     if (!table.offset.empty()) {
         for (std::size_t i = 0; i < n; ++i) chunk.segment_offset[i] = table.offset[segments[i]];
     }
-    order_.lengths_of_packs(pack_begin, pack_end, table.tokens, chunk.segment_tokens);
+    order.lengths_of_packs(pack_begin, pack_end, table.tokens, chunk.segment_tokens);
 
     const std::size_t num_packs = pack_end - pack_begin;
     chunk.pack_cost.resize(num_packs);
@@ -284,8 +315,8 @@ void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
     });
     if (frame_.options.mode == PlanMode::bucket) {
         const LengthBuckets buckets(frame_.options.bucket_edges, frame_.options.bucket_overflow_max);
-        chunk.pack_bucket.assign(order_.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_begin),
-                                 order_.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_end));
+        chunk.pack_bucket.assign(order.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_begin),
+                                 order.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_end));
         chunk.pack_pad_tokens.resize(num_packs);
         for (std::size_t p = 0; p < num_packs; ++p) {
             std::uint64_t padded =

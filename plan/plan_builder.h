@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <variant>
 #include <vector>
 
 #include "plan/balance.h"
@@ -38,11 +39,18 @@ struct PlanChunk {
     PlanChunkColumns columns() const;
 };
 
+/// How segments and packs are numbered while a plan is built. The plan does not depend on it.
+enum class NumberWidth : std::uint8_t {
+    fitting,  ///< Narrow where that holds.
+    wide,     ///< As from 2^32 segments an epoch on.
+};
+
 class PlanBuilder {
   public:
     /// Decides fates and packs; `sources` outlive this.
     /// @throws as build_plan.
-    PlanBuilder(const PlanOptions& options, std::span<const SourceLengths> sources);
+    PlanBuilder(const PlanOptions& options, std::span<const SourceLengths> sources,
+                NumberWidth width = NumberWidth::fitting);
     ~PlanBuilder();
     PlanBuilder(const PlanBuilder&) = delete;
     PlanBuilder& operator=(const PlanBuilder&) = delete;
@@ -63,14 +71,22 @@ class PlanBuilder {
     void make_chunk(std::uint64_t index, PlanChunk& chunk) const;
 
   private:
+    template <class Index>
+    struct Epochs {
+        std::unique_ptr<EpochSequence<Index>> sequence;
+        EpochOrder<Index> order;  ///< Of the epoch begun.
+    };
+    template <class Index>
+    void make_chunk_of(const EpochOrder<Index>& order, std::uint64_t index, PlanChunk& chunk) const;
+    void count_epochs();
+
     BatchPlan frame_;
     SegmentTable fates_segments_;
     std::vector<double> segment_score_;
-    std::unique_ptr<EpochSequence> epochs_;
+    std::variant<Epochs<NarrowIndex>, Epochs<WideIndex>> epochs_;
     EpochCounts total_;
     bool count_targets_ = true;
     bool narrow_samples_ = true;
-    EpochOrder order_;
     std::uint64_t epoch_first_step_ = 0, epoch_first_pack_ = 0;  ///< Of the epoch begun.
     std::uint64_t next_epoch_ = 0;
 };

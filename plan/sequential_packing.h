@@ -18,20 +18,25 @@ namespace lockstep {
 /// @return Every segment exactly once; no empty pack; no pack over the limits.
 
 /// A new pack when the next segment does not fit; arrival order throughout. O(n).
-PackLayout pack_in_order(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
+template <class Index = NarrowIndex>
+PackLayout<Index> pack_in_order(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
 
 /// Each segment into the first pack with room. O(n log n).
-PackLayout first_fit(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
+template <class Index = NarrowIndex>
+PackLayout<Index> first_fit(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
 
 /// Longest first (equal lengths in arrival order), each into the first pack with room. O(n log n).
-PackLayout first_fit_decreasing(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
+template <class Index = NarrowIndex>
+PackLayout<Index> first_fit_decreasing(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
 
 /// Each segment into the pack that it leaves with the least room; of equal ones the one opened first.
 /// O(n log n).
-PackLayout best_fit(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
+template <class Index = NarrowIndex>
+PackLayout<Index> best_fit(std::span<const std::uint32_t> segment_tokens, PackLimits limits);
 
 /// The same packs as lists of length classes, one shape a pack, in order.
-PackShapes shapes_of_layout(const PackLayout& layout, const LengthClasses& classes,
+template <class Index>
+PackShapes shapes_of_layout(const PackLayout<Index>& layout, const LengthClasses<Index>& classes,
                             std::span<const std::uint32_t> segment_tokens);
 
 }  // namespace lockstep

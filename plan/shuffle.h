@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -46,10 +47,10 @@ class DrawSequence {
     /// product is what the next draw comes from, and the last one decides on rejection (Brackett-Rozinsky and
     /// Lemire 2024, "Batched ranged random integer generation", arXiv:2408.06213).
     /// @pre bound · (bound − 1) · … (draws.size() factors) is in [1, 2^64).
-    template <std::size_t count>
-    void below_descending(std::uint32_t bound, std::array<std::uint32_t, count>& draws) {
+    template <std::size_t count, class Number>
+    void below_descending(Number bound, std::array<Number, count>& draws) {
         std::uint64_t product = 1;
-        for (std::uint32_t i = 0; i < count; ++i) product *= bound - i;
+        for (Number i = 0; i < count; ++i) product *= bound - i;
         std::uint64_t rest = draw_batch(bound, draws);
         if (rest >= product) return;
         const std::uint64_t threshold = (0 - product) % product;
@@ -57,14 +58,14 @@ class DrawSequence {
     }
 
   private:
-    template <std::size_t count>
-    std::uint64_t draw_batch(std::uint32_t bound, std::array<std::uint32_t, count>& draws) {
+    template <std::size_t count, class Number>
+    std::uint64_t draw_batch(Number bound, std::array<Number, count>& draws) {
         __extension__ using u128 = unsigned __int128;
         const std::uint64_t low = next_word();
         std::uint64_t rest = (std::uint64_t{next_word()} << 32U) | low;
-        for (std::uint32_t i = 0; i < count; ++i) {
+        for (Number i = 0; i < count; ++i) {
             const u128 scaled = static_cast<u128>(rest) * (bound - i);
-            draws[i] = static_cast<std::uint32_t>(scaled >> 64U);
+            draws[i] = static_cast<Number>(scaled >> 64U);
             rest = static_cast<std::uint64_t>(scaled);
         }
         return rest;
@@ -82,18 +83,21 @@ class DrawSequence {
 };
 
 /// The next `count` places of a Fisher–Yates shuffle of values[0, left).
-template <std::size_t count, class T>
+template <std::size_t count, class Number = std::uint32_t, class T>
 void shuffle_last(std::span<T> values, std::size_t left, DrawSequence& draws) {
-    std::array<std::uint32_t, count> chosen;
-    draws.below_descending(static_cast<std::uint32_t>(left), chosen);
+    std::array<Number, count> chosen;
+    draws.below_descending(static_cast<Number>(left), chosen);
     for (std::size_t i = 0; i < count; ++i) std::swap(values[left - 1 - i], values[chosen[i]]);
 }
 
 /// Permute in place; every order equally likely. As many draws come from one word as their bounds allow.
-/// @pre fewer than 2^32 values.
 template <class T>
 void shuffle_values(std::span<T> values, DrawSequence& draws) {
     std::size_t left = values.size();
+    while (left > std::numeric_limits<std::uint32_t>::max()) {
+        shuffle_last<1, std::uint64_t>(values, left, draws);
+        left -= 1;
+    }
     while (left > 1U << 20U) {
         shuffle_last<2>(values, left, draws);
         left -= 2;

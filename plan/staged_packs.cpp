@@ -24,7 +24,8 @@ bool packs_neighbours(const PlanOptions& options) {
 }
 
 /// Shortest first, a new pack when the next segment does not fit; neighbours of equal content are one shape.
-PackShapes pack_short_to_long(const LengthClasses& classes, PackLimits limits) {
+template <class Index>
+PackShapes pack_short_to_long(const LengthClasses<Index>& classes, PackLimits limits) {
     PackShapes shapes;
     std::vector<std::uint32_t> pack;
     std::uint32_t room = limits.tokens_max;
@@ -41,7 +42,7 @@ PackShapes pack_short_to_long(const LengthClasses& classes, PackLimits limits) {
         room = limits.tokens_max;
     };
     for (std::size_t c = classes.num_classes(); c-- > 0;) {
-        for (SegmentIndex i = classes.begin[c]; i < classes.begin[c + 1]; ++i) {
+        for (Index i = classes.begin[c]; i < classes.begin[c + 1]; ++i) {
             const bool full = limits.segments_max > 0 && pack.size() == limits.segments_max;
             if (classes.tokens[c] > room || full) close();
             pack.push_back(static_cast<std::uint32_t>(c));
@@ -57,29 +58,33 @@ PackShapes pack_short_to_long(const LengthClasses& classes, PackLimits limits) {
 EpochDraws::EpochDraws(std::uint64_t seed, std::uint64_t epoch)
     : identities(seed, "identities", epoch), segments(seed, "segment-order", epoch), packs(seed, epoch) {}
 
-Stage::Stage(const PlanOptions& options, const SegmentTable& table, std::vector<SegmentIndex> members)
+template <class Index>
+Stage<Index>::Stage(const PlanOptions& options, const SegmentTable& table, std::vector<Index> members)
     : options_(options), table_(table) {
     std::vector<std::uint32_t> lengths(members.size());
     for (std::size_t i = 0; i < members.size(); ++i) lengths[i] = table.tokens[members[i]];
     pack(options, lengths);
     // From places in the stage to segments of the table.
-    for (SegmentIndex& member : classes_.members) member = members[member];
-    for (SegmentIndex& segment : layout_.segments) segment = members[segment];
+    for (Index& member : classes_.members) member = members[member];
+    for (Index& segment : layout_.segments) segment = members[segment];
     learn_costs();
 }
 
-Stage::Stage(const PlanOptions& options, const SegmentTable& table) : options_(options), table_(table) {
+template <class Index>
+Stage<Index>::Stage(const PlanOptions& options, const SegmentTable& table)
+    : options_(options), table_(table) {
     pack(options, table.tokens);
     learn_costs();
 }
 
-void Stage::pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens) {
+template <class Index>
+void Stage<Index>::pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens) {
     if (packs_neighbours(options)) {
-        layout_ = pack_in_order(segment_tokens, limits_of(options));
+        layout_ = pack_in_order<Index>(segment_tokens, limits_of(options));
         num_packs_ = layout_.num_packs();
         return;
     }
-    classes_ = classify_lengths(segment_tokens);
+    classes_ = classify_lengths<Index>(segment_tokens);
     class_end_.assign(classes_.begin.begin() + 1, classes_.begin.end());
     shapes_ = options.order == PackOrder::short_to_long
                   ? pack_short_to_long(classes_, limits_of(options))
@@ -87,13 +92,14 @@ void Stage::pack(const PlanOptions& options, std::span<const std::uint32_t> segm
     num_packs_ = shapes_.num_packs();
 }
 
-void Stage::learn_costs() {
+template <class Index>
+void Stage<Index>::learn_costs() {
     pack_cost_.clear();
     if (!options_.balance) return;
     pack_cost_.reserve(num_packs_);
     for (std::size_t p = 0; p < layout_.num_packs(); ++p) {
         PackWork work;
-        for (const SegmentIndex segment : layout_.pack(p)) work.add(table_.tokens[segment]);
+        for (const Index segment : layout_.pack(p)) work.add(table_.tokens[segment]);
         pack_cost_.push_back(work.cost(options_.cost));
     }
     for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
@@ -103,12 +109,13 @@ void Stage::learn_costs() {
     }
 }
 
-std::vector<SegmentIndex> Stage::give_back(std::uint64_t keep) {
-    std::vector<SegmentIndex> given;
+template <class Index>
+std::vector<Index> Stage<Index>::give_back(std::uint64_t keep) {
+    std::vector<Index> given;
     if (keep >= num_packs_) return given;
     if (layout_.num_packs() > 0) {
-        const SegmentIndex end = layout_.pack_begin[keep];
-        given.assign(layout_.segments.begin() + end, layout_.segments.end());
+        const Index end = layout_.pack_begin[keep];
+        given.assign(layout_.segments.begin() + static_cast<std::ptrdiff_t>(end), layout_.segments.end());
         layout_.segments.resize(end);
         layout_.pack_begin.resize(keep + 1);
     } else {
@@ -116,13 +123,13 @@ std::vector<SegmentIndex> Stage::give_back(std::uint64_t keep) {
         for (std::size_t s = 0; s < tokens.size(); ++s) {
             for (const std::uint32_t c : shapes_.shape(s)) tokens[s] += classes_.tokens[c];
         }
-        std::vector<std::uint32_t> emptiest(tokens.size());
-        std::iota(emptiest.begin(), emptiest.end(), 0U);
-        std::ranges::sort(emptiest, [&](std::uint32_t a, std::uint32_t b) {
+        std::vector<Index> emptiest(tokens.size());
+        std::iota(emptiest.begin(), emptiest.end(), Index{0});
+        std::ranges::sort(emptiest, [&](Index a, Index b) {
             return tokens[a] != tokens[b] ? tokens[a] < tokens[b] : a > b;
         });
         std::uint64_t excess = num_packs_ - keep;
-        for (const std::uint32_t s : emptiest) {
+        for (const Index s : emptiest) {
             const std::uint64_t packs = std::min(excess, shapes_.shape_packs[s]);
             for (const std::uint32_t c : shapes_.shape(s)) {
                 for (std::uint64_t i = 0; i < packs; ++i) given.push_back(classes_.members[--class_end_[c]]);
@@ -137,7 +144,8 @@ std::vector<SegmentIndex> Stage::give_back(std::uint64_t keep) {
     return given;
 }
 
-void Stage::append_to(EpochOrder& order, EpochDraws& draws, bool last) {
+template <class Index>
+void Stage<Index>::append_to(EpochOrder<Index>& order, EpochDraws& draws, bool last) {
     const std::size_t first_pack = order.num_packs();
     if (layout_.num_packs() > 0) {
         append_layout(order, draws);
@@ -147,19 +155,21 @@ void Stage::append_to(EpochOrder& order, EpochDraws& draws, bool last) {
     LOCKSTEP_ENSURES(order.num_packs() == first_pack + num_packs_);
     for (std::size_t end = first_pack; end < order.num_packs();) {
         end = std::min<std::size_t>(end + options_.packs_per_step, order.num_packs());
-        order.step_begin.push_back(static_cast<std::uint32_t>(end));
+        order.step_begin.push_back(static_cast<Index>(end));
     }
 }
 
-void Stage::append_layout(EpochOrder& order, EpochDraws& draws) {
-    for (const std::uint32_t pack : order_packs(num_packs_, pack_cost_, options_, draws.packs)) {
+template <class Index>
+void Stage<Index>::append_layout(EpochOrder<Index>& order, EpochDraws& draws) {
+    for (const Index pack : order_packs<Index>(num_packs_, pack_cost_, options_, draws.packs)) {
         const auto segments = layout_.pack(pack);
         order.segments.insert(order.segments.end(), segments.begin(), segments.end());
-        order.pack_begin.push_back(static_cast<SegmentIndex>(order.segments.size()));
+        order.pack_begin.push_back(static_cast<Index>(order.segments.size()));
     }
 }
 
-void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
+template <class Index>
+void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bool last) {
     // Segments of equal length are interchangeable, so every epoch gives them out anew.
     if (last) {
         shuffled_ = std::move(classes_.members);
@@ -172,7 +182,7 @@ void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
                        draws.identities);
     }
     order_shapes(draws);
-    const std::vector<std::uint32_t> packs = order_packs(num_packs_, pack_cost_, options_, draws.packs);
+    const std::vector<Index> packs = order_packs<Index>(num_packs_, pack_cost_, options_, draws.packs);
     if (last) pack_cost_ = std::vector<std::uint64_t>();  // Gives its memory back.
     std::size_t num_segments = 0;
     for (const ClassOrder& classes : order_of_pack_) num_segments += classes.size;
@@ -184,10 +194,10 @@ void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
     const std::size_t first_pack = order.num_packs();
     order.pack_begin.resize(first_pack + packs.size() + 1);
     order.pack_list.resize(first_pack + packs.size());
-    SegmentIndex* const pack_end = order.pack_begin.data() + first_pack + 1;
-    std::uint32_t* const pack_list = order.pack_list.data() + first_pack;
+    Index* const pack_end = order.pack_begin.data() + first_pack + 1;
+    Index* const pack_list = order.pack_list.data() + first_pack;
     const std::size_t first_list = order.pack_lists.size() - list_block;
-    SegmentIndex* out = order.segments.data() + begin;
+    Index* out = order.segments.data() + begin;
     for (std::size_t p = 0; p < packs.size(); ++p) {
         // Packs come in random order: their rows are asked for ahead.
         constexpr std::size_t ahead = 16;
@@ -197,11 +207,11 @@ void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
         }
         const ClassOrder classes = order_of_pack_[packs[p]];
         out = copy_list(class_orders_.data() + classes.begin, classes.size, out);
-        pack_end[p] = static_cast<SegmentIndex>(out - order.segments.data());
-        pack_list[p] = static_cast<std::uint32_t>(first_list + classes.begin);
+        pack_end[p] = static_cast<Index>(out - order.segments.data());
+        pack_list[p] = static_cast<Index>(first_list + classes.begin);
     }
     order.segments.resize(begin + num_segments);
-    const std::span<SegmentIndex> places = std::span(order.segments).subspan(begin);
+    const std::span<Index> places = std::span(order.segments).subspan(begin);
     for (std::size_t i = 0; i < places.size(); ++i) {
         constexpr std::size_t ahead = 32;
         if (i + ahead < places.size()) __builtin_prefetch(&shuffled_[next_[places[i + ahead]]]);
@@ -212,7 +222,8 @@ void Stage::append_shapes(EpochOrder& order, EpochDraws& draws, bool last) {
     order.pack_lists.insert(order.pack_lists.end() - list_block, class_orders_.begin(), class_orders_.end());
 }
 
-void Stage::order_shapes(EpochDraws& draws) {
+template <class Index>
+void Stage<Index>::order_shapes(EpochDraws& draws) {
     class_orders_.clear();
     order_of_pack_.clear();
     order_of_pack_.reserve(num_packs_);
@@ -228,10 +239,13 @@ void Stage::order_shapes(EpochDraws& draws) {
             if (!ascending) shuffle_values(std::span(class_orders_).last(size), draws.segments);
         }
         for (std::uint64_t copy = 0; copy < shapes_.shape_packs[s]; ++copy) {
-            order_of_pack_.push_back({static_cast<std::uint32_t>(begin + copy % orders * size), size});
+            order_of_pack_.push_back({static_cast<Index>(begin + copy % orders * size), size});
         }
     }
     class_orders_.resize(class_orders_.size() + list_block);
 }
+
+template class Stage<NarrowIndex>;
+template class Stage<WideIndex>;
 
 }  // namespace lockstep

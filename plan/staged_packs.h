@@ -23,48 +23,49 @@ struct EpochDraws {
     PackDraws packs;
 };
 
+template <class Index>
 class Stage {
   public:
     /// @param members  segments of the stage in arrival order; the same one may come more than once.
     /// @param options  effective, pack mode.
-    Stage(const PlanOptions& options, const SegmentTable& table, std::vector<SegmentIndex> members);
+    Stage(const PlanOptions& options, const SegmentTable& table, std::vector<Index> members);
     /// Every segment of the table.
     Stage(const PlanOptions& options, const SegmentTable& table);
 
     std::uint64_t num_packs() const { return num_packs_; }
     /// Keep only so many packs, the fullest (the first, if packed in order), and return the segments of the
     /// others.
-    std::vector<SegmentIndex> give_back(std::uint64_t keep);
+    std::vector<Index> give_back(std::uint64_t keep);
 
     /// Append the stage's packs and steps; its last step may be short.
     /// @param last  the stage is not asked again, so what it holds may be used up.
-    void append_to(EpochOrder& order, EpochDraws& draws, bool last);
+    void append_to(EpochOrder<Index>& order, EpochDraws& draws, bool last);
 
   private:
     void pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens);
     void learn_costs();
-    void append_shapes(EpochOrder& order, EpochDraws& draws, bool last);
+    void append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bool last);
     void order_shapes(EpochDraws& draws);
-    void append_layout(EpochOrder& order, EpochDraws& draws);
+    void append_layout(EpochOrder<Index>& order, EpochDraws& draws);
 
     const PlanOptions& options_;
     const SegmentTable& table_;
-    LengthClasses classes_;                ///< Members are segments of the table.
-    std::vector<SegmentIndex> class_end_;  ///< Members of class c in use: [classes_.begin[c], class_end_[c]).
-    PackShapes shapes_;                    ///< Unless packed in order.
-    PackLayout layout_;                    ///< If packed in order.
+    LengthClasses<Index> classes_;  ///< Members are segments of the table.
+    std::vector<Index> class_end_;  ///< Members of class c in use: [classes_.begin[c], class_end_[c]).
+    PackShapes shapes_;             ///< Unless packed in order.
+    PackLayout<Index> layout_;      ///< If packed in order.
     std::uint64_t num_packs_ = 0;
     std::vector<std::uint64_t> pack_cost_;  ///< (packs) empty without balance.
     /// Length classes of a pack in training order: class_orders_[begin, begin + size).
     struct ClassOrder {
-        std::uint32_t begin;
+        Index begin;
         std::uint32_t size;
     };
     std::vector<ClassOrder> order_of_pack_;  ///< (packs) as the shapes list them.
     std::vector<std::uint32_t> class_orders_;
     // Kept from one epoch to the next, for their memory.
-    LargeVector<SegmentIndex> shuffled_;
-    std::vector<SegmentIndex> next_;
+    LargeVector<Index> shuffled_;
+    std::vector<Index> next_;
 };
 
 }  // namespace lockstep

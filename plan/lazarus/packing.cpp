@@ -69,13 +69,13 @@ class BestRoom {
 };
 
 /// Pack of each of `order`'s segments. A segment joining others needs `separator` places more.
-std::vector<std::size_t> place_first_fit(std::span<const SegmentIndex> order,
+std::vector<std::size_t> place_first_fit(std::span<const NarrowIndex> order,
                                          std::span<const std::uint32_t> tokens, std::uint32_t max_length,
                                          std::uint32_t separator) {
     FirstRoom rooms(order.size());
     std::vector<std::size_t> pack_of;
     std::size_t packs = 0;
-    for (const SegmentIndex segment : order) {
+    for (const NarrowIndex segment : order) {
         const std::uint32_t needed = tokens[segment] + separator;
         const std::int64_t found = rooms.find(needed);
         const std::size_t pack = found < 0 ? packs++ : static_cast<std::size_t>(found);
@@ -85,13 +85,13 @@ std::vector<std::size_t> place_first_fit(std::span<const SegmentIndex> order,
     return pack_of;
 }
 
-std::vector<std::size_t> place_best_fit(std::span<const SegmentIndex> order,
+std::vector<std::size_t> place_best_fit(std::span<const NarrowIndex> order,
                                         std::span<const std::uint32_t> tokens, std::uint32_t max_length,
                                         std::uint32_t separator) {
     BestRoom rooms;
     std::vector<std::size_t> pack_of;
     std::size_t packs = 0;
-    for (const SegmentIndex segment : order) {
+    for (const NarrowIndex segment : order) {
         const std::uint32_t needed = tokens[segment] + separator;
         if (const auto found = rooms.take(needed)) {
             rooms.put(found->pack, found->room - needed);
@@ -104,15 +104,15 @@ std::vector<std::size_t> place_best_fit(std::span<const SegmentIndex> order,
     return pack_of;
 }
 
-PackLayout layout_of(std::span<const SegmentIndex> order, std::span<const std::size_t> pack_of) {
-    PackLayout layout;
-    std::vector<SegmentIndex> size;
+PackLayout<> layout_of(std::span<const NarrowIndex> order, std::span<const std::size_t> pack_of) {
+    PackLayout<> layout;
+    std::vector<NarrowIndex> size;
     for (const std::size_t pack : pack_of) {
         if (pack == size.size()) size.push_back(0);
         ++size[pack];
     }
-    for (const SegmentIndex segments : size) layout.pack_begin.push_back(layout.pack_begin.back() + segments);
-    std::vector<SegmentIndex> next(layout.pack_begin.begin(), layout.pack_begin.end() - 1);
+    for (const NarrowIndex segments : size) layout.pack_begin.push_back(layout.pack_begin.back() + segments);
+    std::vector<NarrowIndex> next(layout.pack_begin.begin(), layout.pack_begin.end() - 1);
     layout.segments.resize(order.size());
     for (std::size_t i = 0; i < order.size(); ++i) layout.segments[next[pack_of[i]]++] = order[i];
     return layout;
@@ -126,14 +126,13 @@ LazarusPacks pack_as_lazarus(std::span<const std::uint32_t> segment_tokens, cons
                                                      "; expected 1 to 2147483647 tokens");
     }
     LazarusPacks packs;
-    std::vector<SegmentIndex> order;
-    for (SegmentIndex segment = 0; segment < segment_tokens.size(); ++segment) {
+    std::vector<NarrowIndex> order;
+    for (NarrowIndex segment = 0; segment < segment_tokens.size(); ++segment) {
         (segment_tokens[segment] > packing.max_length ? packs.skipped : order).push_back(segment);
     }
     if (packing.mode == LazarusPackingMode::greedy) {
-        std::stable_sort(order.begin(), order.end(), [&](SegmentIndex a, SegmentIndex b) {
-            return segment_tokens[a] > segment_tokens[b];
-        });
+        std::stable_sort(order.begin(), order.end(),
+                         [&](NarrowIndex a, NarrowIndex b) { return segment_tokens[a] > segment_tokens[b]; });
     }
     const std::uint32_t separator = packing.add_separator ? 1 : 0;
     const auto place = packing.mode == LazarusPackingMode::best_fit ? place_best_fit : place_first_fit;
@@ -141,7 +140,7 @@ LazarusPacks pack_as_lazarus(std::span<const std::uint32_t> segment_tokens, cons
     return packs;
 }
 
-LazarusRow lay_out_as_lazarus(std::span<const SegmentIndex> pack, std::span<const LazarusSequence> sequences,
+LazarusRow lay_out_as_lazarus(std::span<const NarrowIndex> pack, std::span<const LazarusSequence> sequences,
                               const LazarusPacking& packing, std::uint32_t pad_token) {
     LazarusRow row;
     const auto put = [&](std::uint32_t token, std::uint8_t mask, std::uint32_t segment) {

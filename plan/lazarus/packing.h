@@ -29,8 +29,8 @@ struct LazarusPacking {
 };
 
 struct LazarusPacks {
-    PackLayout layout;                  ///< Segments in the order of their placing.
-    std::vector<SegmentIndex> skipped;  ///< Longer than a pack, in input order. Lazarus drops them silently.
+    PackLayout<> layout;               ///< Segments in the order of their placing.
+    std::vector<NarrowIndex> skipped;  ///< Longer than a pack, in input order. Lazarus drops them silently.
 };
 
 /// First fit by a tree of the most room, best fit by heaps of packs with equal room: O(n log n).
@@ -53,7 +53,7 @@ struct LazarusRow {
 };
 
 /// @throws Error{invalid_argument} if a mask has another length than its tokens, or the pack does not fit.
-LazarusRow lay_out_as_lazarus(std::span<const SegmentIndex> pack, std::span<const LazarusSequence> sequences,
+LazarusRow lay_out_as_lazarus(std::span<const NarrowIndex> pack, std::span<const LazarusSequence> sequences,
                               const LazarusPacking& packing, std::uint32_t pad_token);
 
 }  // namespace lockstep

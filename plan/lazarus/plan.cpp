@@ -163,10 +163,16 @@ BatchPlan assemble_lazarus_plan(const PlanOptions& options, std::vector<std::str
 BatchPlan build_lazarus_plan(const PlanOptions& options, std::span<const SourceLengths> sources) {
     check_options(options);
     const PlanOptions effective = effective_options(options);
+    std::uint64_t num_samples = 0;
     for (const SourceLengths& source : sources) {
+        num_samples += source.sample_tokens.size();
         if (source.source.weight != 0 || source.source.passes != 0 || source.source.passes_max != 0) {
             refuse("source '" + source.source.name + "' has a weight or passes; it knows no mixtures");
         }
+    }
+    if (!is_narrow(num_samples)) {
+        refuse(std::to_string(num_samples) +
+               " samples; its plans hold fewer than 2^32, divide the corpus or leave out --compat");
     }
     Fates fates = decide_fates(effective, sources);
     if (fates.segments.size() == 0) {

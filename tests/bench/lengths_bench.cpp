@@ -116,13 +116,12 @@ const bool all_registered = [] {
         Ids ids;
         bool with_more;
     };
-    for (const auto& [name, ids, with_more] :
-         {Case{"no_ids", Ids::none, false}, Case{"padded_ids", Ids::padded, false},
-          Case{"counted_ids", Ids::counted, false}, Case{"random_ids", Ids::random, false},
-          Case{"random_ids_loss_and_score", Ids::random, true}}) {
+    for (const Case& each : {Case{"no_ids", Ids::none, false}, Case{"padded_ids", Ids::padded, false},
+                             Case{"counted_ids", Ids::counted, false}, Case{"random_ids", Ids::random, false},
+                             Case{"random_ids_loss_and_score", Ids::random, true}}) {
         const auto named = [&](const std::string& what, auto run) {
             for (const std::int64_t samples : {1'000, 1'000'000}) {
-                benchmark::RegisterBenchmark((what + "/" + name).c_str(), run, ids, with_more)
+                benchmark::RegisterBenchmark((what + "/" + each.name).c_str(), run, each.ids, each.with_more)
                     ->Arg(samples)
                     ->Unit(benchmark::kMillisecond);
             }

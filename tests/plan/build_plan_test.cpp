@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "plan/batch_plan.h"
+#include "plan/dispositions.h"
+#include "plan/plan_builder.h"
 #include "tests/plan/plan_support.h"
 
 namespace lockstep {
@@ -323,13 +325,81 @@ class RepeatedLengths {
     void* base_ = nullptr;
 };
 
-// Looks at 2^32 lengths before it refuses: empty ones would not count. A few seconds.
-TEST(BuildPlanTest, SegmentsOfAnEpochStayBelow2To32) {
-    const RepeatedLengths lengths(std::uint64_t{1} << 32U, 5);
+// Looks at 2^32 lengths, so it takes a few seconds; the plan itself would need 30 GB.
+TEST(BuildPlanTest, ManyBillionSamplesHaveFates) {
+    const RepeatedLengths lengths((std::uint64_t{1} << 32U) + 5, 5);
     SourceLengths source;
     source.sample_tokens = lengths.view();
-    expect_error(ErrorCode::invalid_argument, "2^32 segments",
-                 [&] { build_plan(PlanOptions(), std::span(&source, 1)); });
+    const Fates fates = decide_fates(effective_options(PlanOptions()), std::span(&source, 1));
+    EXPECT_EQ(fates.segments.size(), (std::uint64_t{1} << 32U) + 5);
+    EXPECT_FALSE(is_narrow(fates.segments.size()));
+    PlanOptions lazarus;
+    lazarus.compat = PlanCompat::lazarus;
+    lazarus.mode = PlanMode::bucket;
+    expect_error(ErrorCode::invalid_argument, "fewer than 2^32",
+                 [&] { build_plan(lazarus, std::span(&source, 1)); });
+}
+
+// What counts segments is narrow or wide; the plan is the same.
+TEST(BuildPlanTest, WideNumbersGiveTheSamePlan) {
+    const auto chunks = [](const PlanOptions& options, std::span<const SourceLengths> sources,
+                           NumberWidth width) {
+        PlanBuilder builder(options, sources, width);
+        std::vector<Fingerprint> all;
+        PlanChunk chunk;
+        for (std::uint64_t epoch = 0; epoch < builder.frame().options.epochs; ++epoch) {
+            builder.begin_epoch(epoch);
+            const std::vector<std::uint32_t> arrival = builder.arrival_tokens();
+            all.push_back(FingerprintBuilder("arrival").add_array(std::span(arrival)).finish());
+            for (std::uint64_t c = 0; c < builder.num_chunks(); ++c) {
+                builder.make_chunk(c, chunk);
+                all.push_back(fingerprint_chunk(chunk.columns()));
+            }
+        }
+        return all;
+    };
+    TestSource a, b;
+    a.sample_tokens = long_tailed_lengths(1, 1500, 3000);  // Some are split.
+    b.sample_tokens = long_tailed_lengths(2, 400, 1024);
+    for (std::size_t i = 0; i < 1500; ++i) a.sample_score.push_back(static_cast<double>(i * 7919 % 101));
+    SourceLengths first = a.view(), second = b.view();
+    std::size_t compared = 0;
+    const auto compare = [&](PlanOptions options, std::vector<SourceLengths> sources) {
+        options.token_budget = 1024;
+        options.epochs = 3;
+        options.packs_per_step = 2;
+        const auto narrow = chunks(options, sources, NumberWidth::fitting);
+        EXPECT_GT(narrow.size(), 5U);
+        EXPECT_EQ(narrow, chunks(options, sources, NumberWidth::wide)) << compared;
+        ++compared;
+    };
+    for (const PackingPolicy packing :
+         {PackingPolicy::automatic, PackingPolicy::best_fit_decreasing, PackingPolicy::patterns,
+          PackingPolicy::first_fit, PackingPolicy::best_fit, PackingPolicy::first_fit_decreasing,
+          PackingPolicy::in_order, PackingPolicy::concatenate}) {
+        PlanOptions options;
+        options.packing = packing;
+        compare(options, {first});
+    }
+    for (const PackOrder order :
+         {PackOrder::in_order, PackOrder::short_to_long, PackOrder::length_stages, PackOrder::score_stages}) {
+        PlanOptions options;
+        options.order = order;
+        options.stages = order == PackOrder::length_stages || order == PackOrder::score_stages ? 3 : 0;
+        compare(options, {first});
+    }
+    for (const PackOrder order : {PackOrder::shuffle, PackOrder::in_order, PackOrder::buckets_interleaved}) {
+        PlanOptions options;
+        options.mode = PlanMode::bucket;
+        options.order = order;
+        options.bucket_edges = {64, 256, 512};
+        options.bucket_overflow_max = 1024;
+        compare(options, {first});
+    }
+    first.source.weight = 3;
+    second.source.weight = 1;
+    compare(PlanOptions(), {first, second});
+    EXPECT_EQ(compared, 16U);
 }
 
 TEST(BuildPlanTest, SampleIdsAreNarrowUpTo2To32Samples) {

@@ -51,7 +51,7 @@ TEST(DecideFatesTest, EveryLengthAndBudgetSplitsWithoutLoss) {
             const TestSource source = source_of({length});
             const SegmentTable table = fates_of(source, budget, LongPolicy::split).segments;
             std::uint64_t end = 0;
-            for (SegmentIndex i = 0; i < table.size(); ++i) {
+            for (std::size_t i = 0; i < table.size(); ++i) {
                 EXPECT_EQ(table.offset_of(i), i == 0 ? 0 : end - 1);
                 EXPECT_LE(table.tokens[i], budget);
                 EXPECT_GE(table.tokens[i], i > 0 ? 2U : 1U);

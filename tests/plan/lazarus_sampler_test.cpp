@@ -232,7 +232,7 @@ TEST(LazarusPackingTest, PacksAndLaysOutAsLazarus) {
         std::uint64_t loss_tokens = 0;
         for (std::size_t p = 0; p < packs.layout.num_packs(); ++p) {
             std::vector<std::string> ids;
-            for (const SegmentIndex segment : packs.layout.pack(p))
+            for (const NarrowIndex segment : packs.layout.pack(p))
                 ids.push_back(c.at("sequences")[segment][0]);
             EXPECT_EQ(ids, c.at("bins")[p].get<std::vector<std::string>>());
             const LazarusRow row = lay_out_as_lazarus(packs.layout.pack(p), sequences, packing, 0);
@@ -257,18 +257,18 @@ TEST(LazarusPackingTest, PacksAndLaysOutAsLazarus) {
 }
 
 /// The definitions, word by word: every pack is looked at for every segment.
-PackLayout packed_by_scanning(std::span<const std::uint32_t> lengths, const LazarusPacking& packing) {
-    std::vector<SegmentIndex> order;
-    for (SegmentIndex i = 0; i < lengths.size(); ++i) {
+PackLayout<> packed_by_scanning(std::span<const std::uint32_t> lengths, const LazarusPacking& packing) {
+    std::vector<NarrowIndex> order;
+    for (NarrowIndex i = 0; i < lengths.size(); ++i) {
         if (lengths[i] <= packing.max_length) order.push_back(i);
     }
     if (packing.mode == LazarusPackingMode::greedy) {
         std::stable_sort(order.begin(), order.end(),
-                         [&](SegmentIndex a, SegmentIndex b) { return lengths[a] > lengths[b]; });
+                         [&](NarrowIndex a, NarrowIndex b) { return lengths[a] > lengths[b]; });
     }
-    std::vector<std::vector<SegmentIndex>> packs;
+    std::vector<std::vector<NarrowIndex>> packs;
     std::vector<std::uint32_t> rooms;
-    for (const SegmentIndex i : order) {
+    for (const NarrowIndex i : order) {
         const std::uint32_t needed = lengths[i] + (packing.add_separator ? 1 : 0);
         std::size_t best = packs.size();
         for (std::size_t p = 0; p < packs.size(); ++p) {
@@ -286,10 +286,10 @@ PackLayout packed_by_scanning(std::span<const std::uint32_t> lengths, const Laza
         }
         packs[best].push_back(i);
     }
-    PackLayout layout;
+    PackLayout<> layout;
     for (const auto& pack : packs) {
         layout.segments.insert(layout.segments.end(), pack.begin(), pack.end());
-        layout.pack_begin.push_back(static_cast<SegmentIndex>(layout.segments.size()));
+        layout.pack_begin.push_back(static_cast<NarrowIndex>(layout.segments.size()));
     }
     return layout;
 }
@@ -318,7 +318,7 @@ TEST(LazarusPackingTest, ReservesASeparatorWithoutAnId) {
     packing.add_separator = true;
     const std::vector<std::uint32_t> lengths{2, 3, 2};
     const LazarusPacks packs = pack_as_lazarus(lengths, packing);
-    EXPECT_EQ(packs.layout.segments, (std::vector<SegmentIndex>{0, 2, 1}));
+    EXPECT_EQ(packs.layout.segments, (std::vector<NarrowIndex>{0, 2, 1}));
     const std::vector<LazarusSequence> sequences{{{1, 1}, {1, 1}}, {{2, 2, 2}, {1, 1, 1}}, {{3, 3}, {1, 1}}};
     EXPECT_EQ(lay_out_as_lazarus(packs.layout.pack(0), sequences, packing, 0).tokens, 4U);
 }

@@ -44,7 +44,7 @@ std::size_t packs_of_plain_first_fit_decreasing(std::vector<std::uint32_t> lengt
     return rooms.size();
 }
 
-void expect_sound(const PackLayout& layout, std::span<const std::uint32_t> lengths, PackLimits limits) {
+void expect_sound(const PackLayout<>& layout, std::span<const std::uint32_t> lengths, PackLimits limits) {
     std::vector<int> seen(lengths.size(), 0);
     ASSERT_EQ(layout.segments.size(), lengths.size());
     ASSERT_EQ(layout.pack_begin.front(), 0U);
@@ -52,7 +52,7 @@ void expect_sound(const PackLayout& layout, std::span<const std::uint32_t> lengt
     for (std::size_t p = 0; p < layout.num_packs(); ++p) {
         std::uint64_t tokens = 0;
         ASSERT_FALSE(layout.pack(p).empty());
-        for (const SegmentIndex segment : layout.pack(p)) {
+        for (const NarrowIndex segment : layout.pack(p)) {
             ++seen[segment];
             tokens += lengths[segment];
         }
@@ -64,7 +64,7 @@ void expect_sound(const PackLayout& layout, std::span<const std::uint32_t> lengt
     for (const int count : seen) ASSERT_EQ(count, 1);
 }
 
-void expect_sound(const PackShapes& shapes, const LengthClasses& classes, PackLimits limits) {
+void expect_sound(const PackShapes& shapes, const LengthClasses<>& classes, PackLimits limits) {
     std::vector<std::uint64_t> given(classes.num_classes(), 0);
     for (std::size_t s = 0; s < shapes.num_shapes(); ++s) {
         std::uint64_t tokens = 0;
@@ -171,14 +171,14 @@ TEST(PackShapesTest, BestFitDecreasingTieBreaksAreFixed) {
 TEST(SequentialPackingTest, TieBreaksAreFixed) {
     const std::vector<std::uint32_t> lengths = {3, 5, 5, 2, 3, 8, 2};
     const PackLayout in_order = pack_in_order(lengths, {8});
-    EXPECT_EQ(in_order.segments, (std::vector<SegmentIndex>{0, 1, 2, 3, 4, 5, 6}));
-    EXPECT_EQ(in_order.pack_begin, (std::vector<SegmentIndex>{0, 2, 4, 5, 6, 7}));
+    EXPECT_EQ(in_order.segments, (std::vector<NarrowIndex>{0, 1, 2, 3, 4, 5, 6}));
+    EXPECT_EQ(in_order.pack_begin, (std::vector<NarrowIndex>{0, 2, 4, 5, 6, 7}));
     const PackLayout first = first_fit({{4, 5, 3, 2, 1}}, {8});
-    EXPECT_EQ(first.segments, (std::vector<SegmentIndex>{0, 2, 4, 1, 3}));
-    EXPECT_EQ(first.pack_begin, (std::vector<SegmentIndex>{0, 3, 5}));
+    EXPECT_EQ(first.segments, (std::vector<NarrowIndex>{0, 2, 4, 1, 3}));
+    EXPECT_EQ(first.pack_begin, (std::vector<NarrowIndex>{0, 3, 5}));
     const PackLayout best = best_fit({{4, 5, 3, 2, 1}}, {8});
-    EXPECT_EQ(best.segments, (std::vector<SegmentIndex>{0, 3, 4, 1, 2}));
-    EXPECT_EQ(best.pack_begin, (std::vector<SegmentIndex>{0, 3, 5}));
+    EXPECT_EQ(best.segments, (std::vector<NarrowIndex>{0, 3, 4, 1, 2}));
+    EXPECT_EQ(best.pack_begin, (std::vector<NarrowIndex>{0, 3, 5}));
 }
 
 TEST(ThriftyBestFitTest, PlacesEverySegmentOnceWithinTheLimits) {

@@ -1,6 +1,7 @@
 #include "plan/shuffle.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 #include <vector>
@@ -31,6 +32,35 @@ TEST(DrawSequenceTest, StaysBelowTheBound) {
     DrawSequence draws(1, "bound", 0);
     for (const std::uint32_t bound : {1U, 2U, 3U, 7U, 1000U, 0x80000001U, 0xFFFFFFFFU}) {
         for (int i = 0; i < 1000; ++i) EXPECT_LT(draws.below(bound), bound);
+    }
+}
+
+// Beyond 2^32 values a shuffle draws one place from a word, and places are wide.
+TEST(DrawSequenceTest, WideDrawsAreUniformBelowTheirBound) {
+    constexpr std::uint64_t bounds[] = {(std::uint64_t{1} << 32U) + 1, std::uint64_t{3} << 40U,
+                                        ~std::uint64_t{0}};
+    for (const std::uint64_t bound : bounds) {
+        DrawSequence draws(11, "wide", bound);
+        std::array<int, 8> eighth{};
+        for (int i = 0; i < 16000; ++i) {
+            std::array<std::uint64_t, 1> draw{};
+            draws.below_descending(bound, draw);
+            ASSERT_LT(draw[0], bound);
+            ++eighth[draw[0] / (bound / 8 + 1)];
+        }
+        for (const int count : eighth) {
+            EXPECT_GT(count, 1800);
+            EXPECT_LT(count, 2200);
+        }
+    }
+    // A narrow bound gives what a narrow draw gives.
+    DrawSequence wide(7, "draws", 0), narrow(7, "draws", 0);
+    for (std::uint32_t bound = 1; bound < 2000; ++bound) {
+        std::array<std::uint64_t, 1> a{};
+        std::array<std::uint32_t, 1> b{};
+        wide.below_descending(std::uint64_t{bound}, a);
+        narrow.below_descending(bound, b);
+        ASSERT_EQ(a[0], b[0]);
     }
 }
 

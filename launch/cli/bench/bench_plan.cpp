@@ -239,16 +239,19 @@ class PlanBench {
         const double mean = exact_exp(5.3 + 0.9 * 0.9 / 2);
         const std::vector<std::uint32_t> samples = log_normal_lengths(42, 100'000, mean, 0.9, longest);
         const double copy = copying(4 * samples.size());
-        const std::pair<std::uint32_t, double> cases[] = {{4, 0.641}, {5, 0.703}, {8, 0.803}};
-        for (const auto& [num_buckets, limit] : cases) {
+        struct Case {
+            std::uint32_t num_buckets;
+            double limit;
+        };
+        for (const Case each : {Case{4, 0.641}, Case{5, 0.703}, Case{8, 0.803}}) {
             BucketEdges best;
             const double seconds =
-                median([&] { best = optimal_bucket_edges(count_lengths(samples), num_buckets, longest); });
-            const std::string what = "suggested edges, " + std::to_string(num_buckets) + " buckets";
+                median([&] { best = optimal_bucket_edges(count_lengths(samples), each.num_buckets, longest); });
+            const std::string what = "suggested edges, " + std::to_string(each.num_buckets) + " buckets";
             report_.time_row(what, seconds, {{"memcpy", copy}});
             limit_row(what + ": efficiency",
                       {{"edges", best.edges}, {"bucket_efficiency", best.efficiency()}}, "bucket_efficiency",
-                      limit, fixed(best.efficiency(), 3));
+                      each.limit, fixed(best.efficiency(), 3));
         }
     }
 
