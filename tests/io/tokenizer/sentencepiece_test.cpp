@@ -5,8 +5,11 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
+#include <random>
+#include <utility>
 
 #include "io/tokenizer/tokenizer_files.h"
+#include "io/tokenizer/utf8.h"
 #include "tests/io/encoded.h"
 #include "tests/support/sentencepiece_model.h"
 #include "tests/support/temporary_directory.h"
@@ -57,8 +60,50 @@ std::vector<std::string> texts() {
     std::vector<std::string> all{"", " ", "\n", "a"};
     for (const std::string& part : parts) all.insert(all.end(), {part, " " + part, part + part + " x"});
     for (std::size_t i = 0; i < parts.size(); ++i)
-        for (const std::size_t step : {1U, 7U, 11U})
+        for (std::size_t step = 1; step < parts.size(); ++step)
             all.push_back(parts[i] + parts[(i + step) % parts.size()]);
+    return all;
+}
+
+/// Strings of one to 40 characters, each string of a few of these kinds.
+std::vector<std::string> random_texts(std::size_t count) {
+    struct Range {
+        char32_t first, last;
+    };
+    constexpr Range kinds[] = {{U' ', U'~'},
+                               {U'a', U'z'},
+                               {U'0', U'9'},
+                               {U'\u00a0', U'\u024f'},
+                               {U'\u0300', U'\u036f'},
+                               {U'\u0370', U'\u03ff'},
+                               {U'\u0400', U'\u04ff'},
+                               {U'\u0590', U'\u06ff'},
+                               {U'\u0900', U'\u097f'},
+                               {U'\u0e00', U'\u0e7f'},
+                               {U'\u1100', U'\u11ff'},
+                               {U'\u2000', U'\u206f'},
+                               {U'\u2460', U'\u25ff'},
+                               {U'\u3000', U'\u30ff'},
+                               {U'\u4e00', U'\u9fff'},
+                               {U'\uac00', U'\ud7a3'},
+                               {U'\ue000', U'\uf8ff'},
+                               {U'\ufb00', U'\uffef'},
+                               {1, U'\x1f'},
+                               {U'\x7f', U'\x9f'},
+                               {U'\U0001f300', U'\U0001faff'},
+                               {U'\U000e0000', U'\U000e01ef'},
+                               {U'\U00010ffe', U'\U0010ffff'}};
+    std::mt19937 random(20261122);
+    std::vector<std::string> all(count);
+    for (std::string& text : all) {
+        const std::size_t of_kinds = 1 + random() % 3;
+        Range chosen[3];
+        for (std::size_t k = 0; k < of_kinds; ++k) chosen[k] = kinds[random() % std::size(kinds)];
+        for (std::size_t n = 1 + random() % 40; n > 0; --n) {
+            const Range& range = chosen[random() % of_kinds];
+            append_utf8(range.first + static_cast<char32_t>(random() % (range.last - range.first + 1)), text);
+        }
+    }
     return all;
 }
 
@@ -72,15 +117,17 @@ TEST_P(SentencePieceTest, IdsAndTextsAreTheLibrarysOwn) {
     ASSERT_TRUE(library.LoadFromSerializedProto(model_).ok());
     const auto tokenizer = make_sentencepiece_tokenizer(model_, {});
     EXPECT_EQ(tokenizer->vocabulary_size(), 500U);
-    ASSERT_GE(texts().size(), 180U);
-    for (const std::string& text : texts()) {
+    std::vector<std::string> all = texts();
+    ASSERT_GE(all.size(), 900U);
+    for (std::string& text : random_texts(100'000)) all.push_back(std::move(text));
+    for (const std::string& text : all) {
         std::vector<int> expected;
         std::string decoded;
         ASSERT_TRUE(library.Encode(text, &expected).ok());
         ASSERT_TRUE(library.Decode(expected, &decoded).ok());
         const std::vector<std::uint32_t> ids = encode(*tokenizer, text);
-        EXPECT_EQ(ids, std::vector<std::uint32_t>(expected.begin(), expected.end())) << text;
-        EXPECT_EQ(tokenizer->decode(ids), decoded) << text;
+        ASSERT_EQ(ids, std::vector<std::uint32_t>(expected.begin(), expected.end())) << text;
+        ASSERT_EQ(tokenizer->decode(ids), decoded) << text;
     }
 }
 
