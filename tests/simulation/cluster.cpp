@@ -147,8 +147,11 @@ std::vector<std::uint64_t> Cluster::generations() {
 }
 
 std::string Cluster::quarantine(std::uint64_t generation) {
+    // Before, since the power may be cut while it is moved: then it is there, or it is not.
+    std::vector<std::uint64_t> left = generations();
+    std::erase(left, generation);
+    judge_.quarantined(left);
     const std::string where = quarantine_generation(options_.run, generation).string();
-    judge_.quarantined(generations());
     poisoned_.reset();
     return where;
 }
