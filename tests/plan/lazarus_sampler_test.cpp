@@ -89,7 +89,8 @@ TEST(LazarusBucketsTest, AssignsAsLazarus) {
 }
 
 TEST(LazarusBucketsTest, AcceptsAndRefusesWhatLazarusDoes) {
-    for (const json& c : golden("bucket-assignment.json").at("validation")) {
+    const json goldens = golden("bucket-assignment.json");
+    for (const json& c : goldens.at("validation")) {
         LazarusBuckets buckets;
         buckets.edges = c.at("edges").get<std::vector<std::int64_t>>();
         buckets.overflow_max = c.at("overflow_max");
@@ -103,7 +104,8 @@ TEST(LazarusBucketsTest, AcceptsAndRefusesWhatLazarusDoes) {
 }
 
 TEST(LazarusBucketsTest, DividesALengthAsLazarus) {
-    for (const json& c : golden("bucket-assignment.json").at("from_max_length")) {
+    const json goldens = golden("bucket-assignment.json");
+    for (const json& c : goldens.at("from_max_length")) {
         const LazarusBuckets buckets = LazarusBuckets::of_max_length(c.at("max_length"), c.at("num_buckets"));
         EXPECT_EQ(buckets.edges, c.at("edges").get<std::vector<std::int64_t>>());
         EXPECT_EQ(buckets.overflow_max, c.at("overflow_max").get<std::int64_t>());
