@@ -25,7 +25,8 @@ bool SimulatedFiles::alive() const {
 bool SimulatedFiles::enter(std::string_view name, std::string_view path, CallFate& what) {
     if (!alive()) return refuse(EIO) == 0;
     if (time_.fiber() != nullptr && fate) {
-        what = fate({name, path});
+        const std::string held(path);  // Who dies of it loses its open files, and their names.
+        what = fate({name, held});
         // Calls are made in destructors too: whoever dies here learns it from the refusal.
         if (alive() && what.seconds > 0) time_.block(time_.now() + what.seconds, true);
         if (!alive()) return refuse(EIO) == 0;
