@@ -24,31 +24,6 @@ std::uint64_t share_of(std::uint64_t part, std::uint64_t of, std::uint64_t whole
     throw Error(ErrorCode::invalid_argument, "source '" + source.name + "' " + what);
 }
 
-/// The segments of a source.
-struct SourceExtent {
-    std::uint64_t begin, end;  ///< In the table.
-    std::uint64_t tokens;
-};
-
-std::vector<SourceExtent> extents_of(std::span<const PlanSource> sources, const SegmentTable& table) {
-    std::vector<SourceExtent> extents;
-    std::uint64_t segment = 0;
-    for (const PlanSource& source : sources) {
-        SourceExtent& extent = extents.emplace_back(SourceExtent{segment, segment, 0});
-        const std::uint64_t end = source.sample_base + source.num_samples;
-        for (; segment < table.size() && table.sample_of(segment) < end; ++segment)
-            extent.tokens += table.tokens[segment];
-        extent.end = segment;
-    }
-    return extents;
-}
-
-std::vector<std::uint64_t> tokens_of(const std::vector<SourceExtent>& extents) {
-    std::vector<std::uint64_t> tokens;
-    for (const SourceExtent& extent : extents) tokens.push_back(extent.tokens);
-    return tokens;
-}
-
 /// Endless passes over the samples of one source.
 template <class Index>
 class SourceStream {
@@ -96,20 +71,20 @@ class SourceStream {
 template <class Index>
 class MixtureEpochs final : public EpochSequence<Index> {
   public:
-    MixtureEpochs(const PlanOptions& options, std::span<const PlanSource> sources, const SegmentTable& table)
+    MixtureEpochs(const PlanOptions& options, std::span<const MixtureSource> sources,
+                  const SegmentTable& table)
         : options_(options), block_options_(options), table_(table) {
         // A block is small, and what its packs leave over goes into the next.
         if (options.packing == PackingPolicy::automatic)
             block_options_.packing = PackingPolicy::best_fit_decreasing;
-        const std::vector<SourceExtent> extents = extents_of(sources, table);
-        for (const SourceExtent& extent : extents) {
+        for (const MixtureSource& source : sources) {
             std::vector<Index>& first = first_segment_.emplace_back();
-            for (std::uint64_t segment = extent.begin; segment < extent.end; ++segment)
+            for (std::uint64_t segment = source.segment_begin; segment < source.segment_end; ++segment)
                 if (table.offset_of(segment) == 0) first.push_back(static_cast<Index>(segment));
-            first.push_back(static_cast<Index>(extent.end));
+            first.push_back(static_cast<Index>(source.segment_end));
+            quotas_.push_back(source.quota);
+            total_ += source.quota;
         }
-        quotas_ = mixture_quotas(sources, tokens_of(extents), options.epochs);
-        for (const std::uint64_t quota : quotas_) total_ += quota;
         // How many packs it takes is known by making them.
         EpochOrder<Index> order;
         for (std::uint64_t epoch = 0; epoch < options.epochs; ++epoch) {
@@ -231,31 +206,45 @@ std::vector<std::uint64_t> mixture_quotas(std::span<const PlanSource> sources,
     return quotas;
 }
 
-std::uint64_t mixture_epoch_segments_max(const PlanOptions& options, std::span<const PlanSource> sources,
-                                         const SegmentTable& table) {
-    const std::vector<SourceExtent> extents = extents_of(sources, table);
-    const std::vector<std::uint64_t> quotas = mixture_quotas(sources, tokens_of(extents), options.epochs);
+std::vector<MixtureSource> mixture_sources(std::span<const PlanSource> sources, const SegmentTable& table,
+                                           std::uint64_t epochs) {
+    std::vector<MixtureSource> taken;
+    std::vector<std::uint64_t> tokens;
+    std::uint64_t segment = 0;
+    for (const PlanSource& source : sources) {
+        const std::uint64_t begin = segment, end = source.sample_base + source.num_samples;
+        std::uint64_t& of_source = tokens.emplace_back(0);
+        for (; segment < table.size() && table.sample_of(segment) < end; ++segment)
+            of_source += table.tokens[segment];
+        taken.push_back({begin, segment, of_source, 0});
+    }
+    const std::vector<std::uint64_t> quotas = mixture_quotas(sources, tokens, epochs);
+    for (std::size_t i = 0; i < taken.size(); ++i) taken[i].quota = quotas[i];
+    return taken;
+}
+
+std::uint64_t mixture_epoch_segments_max(std::span<const MixtureSource> sources, std::uint64_t epochs) {
     u128 segments = 0;
-    for (std::size_t i = 0; i < extents.size(); ++i) {
+    for (const MixtureSource& source : sources) {
         // An epoch may begin and end within a pass.
-        const std::uint64_t passes = quotas[i] / options.epochs / extents[i].tokens + 2;
-        segments += static_cast<u128>(extents[i].end - extents[i].begin) * passes;
+        const std::uint64_t passes = source.quota / epochs / source.tokens + 2;
+        segments += static_cast<u128>(source.segment_end - source.segment_begin) * passes;
     }
     return static_cast<std::uint64_t>(std::min<u128>(segments, std::numeric_limits<std::uint64_t>::max()));
 }
 
 template <class Index>
 std::unique_ptr<EpochSequence<Index>> make_mixture_epochs(const PlanOptions& options,
-                                                          std::span<const PlanSource> sources,
+                                                          std::span<const MixtureSource> sources,
                                                           const SegmentTable& table) {
     return std::make_unique<MixtureEpochs<Index>>(options, sources, table);
 }
 
 template std::unique_ptr<EpochSequence<NarrowIndex>> make_mixture_epochs(const PlanOptions&,
-                                                                         std::span<const PlanSource>,
+                                                                         std::span<const MixtureSource>,
                                                                          const SegmentTable&);
 template std::unique_ptr<EpochSequence<WideIndex>> make_mixture_epochs(const PlanOptions&,
-                                                                       std::span<const PlanSource>,
+                                                                       std::span<const MixtureSource>,
                                                                        const SegmentTable&);
 
 }  // namespace lockstep

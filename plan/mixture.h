@@ -34,17 +34,25 @@ bool is_mixture(std::span<const PlanSource> sources);
 std::vector<std::uint64_t> mixture_quotas(std::span<const PlanSource> sources,
                                           std::span<const std::uint64_t> source_tokens, std::uint64_t epochs);
 
-/// No epoch of the mixture holds more segments. Arguments and errors as make_mixture_epochs.
-std::uint64_t mixture_epoch_segments_max(const PlanOptions& options, std::span<const PlanSource> sources,
-                                         const SegmentTable& table);
+/// What a run takes of a source.
+struct MixtureSource {
+    std::uint64_t segment_begin, segment_end;  ///< In the table.
+    std::uint64_t tokens;                      ///< Of one pass.
+    std::uint64_t quota;                       ///< Tokens of the run.
+};
+/// @param sources  numbered (sample_base, num_samples).
+/// @throws as mixture_quotas.
+std::vector<MixtureSource> mixture_sources(std::span<const PlanSource> sources, const SegmentTable& table,
+                                           std::uint64_t epochs);
+/// No epoch of the mixture holds more segments.
+std::uint64_t mixture_epoch_segments_max(std::span<const MixtureSource> sources, std::uint64_t epochs);
 
 /// Epochs of a mixture: equal parts of the run's tokens.
 /// @param options  effective, pack mode, without stages.
-/// @param sources  numbered (sample_base, num_samples).
 /// @param table    outlives the result.
 template <class Index>
 std::unique_ptr<EpochSequence<Index>> make_mixture_epochs(const PlanOptions& options,
-                                                          std::span<const PlanSource> sources,
+                                                          std::span<const MixtureSource> sources,
                                                           const SegmentTable& table);
 
 }  // namespace lockstep

@@ -178,15 +178,17 @@ PlanBuilder::PlanBuilder(const PlanOptions& options, std::span<const SourceLengt
     if (frame_.options.order == PackOrder::score_stages) {
         segment_score_ = scores_of_segments(sources, fates_segments_);
     }
-    const std::uint64_t segments_max =
-        mixture ? mixture_epoch_segments_max(frame_.options, frame_.sources, fates_segments_)
-                : fates_segments_.size();
+    std::vector<MixtureSource> mixed;
+    std::uint64_t segments_max = fates_segments_.size();
+    if (mixture) {
+        mixed = mixture_sources(frame_.sources, fates_segments_, frame_.options.epochs);
+        segments_max = mixture_epoch_segments_max(mixed, frame_.options.epochs);
+    }
     if (width == NumberWidth::wide || !is_narrow(segments_max)) epochs_.emplace<Epochs<WideIndex>>();
     std::visit(
         [&]<class Index>(Epochs<Index>& epochs) {
-            epochs.sequence =
-                mixture ? make_mixture_epochs<Index>(frame_.options, frame_.sources, fates_segments_)
-                        : make_epochs<Index>(frame_.options, fates_segments_, segment_score_);
+            epochs.sequence = mixture ? make_mixture_epochs<Index>(frame_.options, mixed, fates_segments_)
+                                      : make_epochs<Index>(frame_.options, fates_segments_, segment_score_);
         },
         epochs_);
     count_epochs();
