@@ -41,7 +41,7 @@ class BackgroundTask {
     mutable std::condition_variable changed_;
     std::function<void()> work_;  ///< Empty when idle.
     std::optional<Error> failure_;
-    [[maybe_unused]] bool ending_ = false;  ///< Simulated threads end in another way.
+    bool ending_ = false;
     std::thread thread_;
 };
 

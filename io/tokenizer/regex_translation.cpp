@@ -82,10 +82,9 @@ class Translator {
         std::size_t begin = 0;  ///< In what is written.
         bool may_be_empty = false;
         bool has_characters_only = true;
-        bool is_repeatable = true;
+        bool is_repeatable = false;
         bool may_be_empty_before = true;  ///< The alternative without it.
     };
-    static constexpr Atom no_atom{0, false, true, false, true};
 
     /// What a set of characters is in PCRE2, or one character.
     struct Item {
@@ -132,7 +131,7 @@ class Translator {
     /// What cannot be repeated.
     void write(std::string_view text) {
         out_.text += text;
-        atom_ = no_atom;
+        atom_ = {};
         letters_before_ = 0;
     }
 
@@ -144,6 +143,7 @@ class Translator {
 
     void begin_atom(const Atom& atom) {
         atom_ = atom;
+        atom_.is_repeatable = true;
         Level& level = levels_.back();
         atom_.may_be_empty_before = level.may_be_empty;
         level.may_be_empty = level.may_be_empty && atom.may_be_empty;
@@ -312,7 +312,7 @@ class Translator {
 
     void end_repeat() {
         // Of a repetition of a repetition engines think differently.
-        atom_ = no_atom;
+        atom_ = {};
     }
 
     void character_class() {
@@ -455,7 +455,7 @@ class Translator {
     std::string_view pattern_;
     RegexTranslation out_;
     std::vector<Level> levels_{1};
-    Atom atom_ = no_atom;
+    Atom atom_;
     std::uint32_t letters_before_ = 0;  ///< Set of `letter_bit` that may stand directly before.
     std::size_t at_ = 0;
 };

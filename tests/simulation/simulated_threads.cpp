@@ -17,6 +17,7 @@ using simulation::VirtualTime;
 BackgroundTask::BackgroundTask() = default;
 
 BackgroundTask::~BackgroundTask() {
+    ending_ = true;
     // What it works on ends with this, so not before it has.
     VirtualTime& time = *VirtualTime::current();
     while (work_ != nullptr) time.block(time.now() + 0.001, true);

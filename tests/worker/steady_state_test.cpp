@@ -64,7 +64,7 @@ namespace {
 constexpr std::size_t tokens_max = 700;
 /// A few page faults are the system's own.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::size_t faults_max = 1000;  // Of the sanitizer's own memory.
+constexpr std::size_t faults_max = 250;  // Of the sanitizer's own memory.
 #else
 constexpr std::size_t faults_max = 16;
 #endif

@@ -1,6 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include <array>
 #include <cerrno>
 #include <string>
@@ -106,6 +110,10 @@ TEST(ColumnFileWriterTest, WhatTheDiskDoesNotKeepIsNotPublished) {
     const TemporaryDirectory directory;
     const auto words = random_words(large_words, 0);
     const auto lost = [&](const std::string& given, const std::string& kept, const auto& write) {
+#if defined(__SANITIZE_ADDRESS__)
+        // HDF5 forgets the header of an object whose bytes come back otherwise than it wrote them.
+        const __lsan::ScopedDisabler theirs;
+#endif
         const LyingFiles lying(given, kept);
         const Error error = error_of([&] { write(directory / "a.h5"); });
         EXPECT_EQ(error.code(), ErrorCode::io_failure) << error.what();
