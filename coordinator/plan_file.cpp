@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "coordinator/plan_store.h"
 #include "io/base/contract.h"
 #include "io/base/error.h"
 #include "plan/plan_structure.h"
+#include "plan/validate_plan.h"
 
 namespace lockstep {
 
@@ -68,9 +70,9 @@ void find_rows(std::span<const T> values, std::uint64_t wanted, std::uint64_t fi
     }
 }
 
-bool ascends_within(std::span<const std::uint64_t> offsets, std::uint64_t rows) {
-    return std::is_sorted(offsets.begin(), offsets.end()) && offsets.back() <= rows;
-}
+constexpr std::string_view body_columns[] = {"step_begin",     "pack_begin",     "pack_cost",
+                                             "pack_targets",   "pack_bucket",    "pack_pad_tokens",
+                                             "segment_sample", "segment_offset", "segment_tokens"};
 
 }  // namespace
 
@@ -97,6 +99,13 @@ struct PlanFile::State {
         }
         for (const ColumnFile::Info& info : file.columns()) {
             if (info.width != 1) refuse("column '" + info.name + "' has more than one value a row");
+            const std::string_view name = std::string_view(info.name).substr(1);
+            if (is_body_column(name) && std::ranges::find(body_columns, name) == std::end(body_columns))
+                refuse("column '" + info.name + "' does not belong to a plan");
+        }
+        if (wide_samples == samples_are_narrow(head.sources)) {
+            refuse(std::string("column 'segment_sample' has another type: expected ") +
+                   (wide_samples ? "u32" : "u64") + " for its number of samples");
         }
         check_head_structure(head, num_steps);
         for (const PlanSource& source : head.sources) num_samples += source.num_samples;
@@ -122,9 +131,6 @@ struct PlanFile::State {
     /// From the leaves to the root.
     void check_path() const {
         const PlanFingerprints& stored = head.fingerprints;
-        if (chunk_bounds(head.epoch_begin) != stored.chunk_begin) {
-            refuse("chunk_begin is not what its epochs give");
-        }
         const PlanFingerprints found = fingerprint_tree(fingerprint_settings(head), head.epoch_begin,
                                                         stored.chunks, head.parent, head.from_step);
         const auto compare = [&](const std::string& what, const Fingerprint& expected,
@@ -141,19 +147,33 @@ struct PlanFile::State {
         compare("plan", stored.plan, found.plan);
     }
 
-    PlanChunkColumns chunk(std::size_t index) {
+    std::string steps_of_chunk(std::size_t index) const {
+        const std::vector<std::uint64_t>& begin = head.fingerprints.chunk_begin;
+        return "steps " + std::to_string(begin[index]) + " to " + std::to_string(begin[index + 1] - 1);
+    }
+
+    std::span<const std::uint64_t> offsets(const char* column, std::uint64_t begin, std::uint64_t end,
+                                           std::uint64_t rows) const {
+        const auto values = file.column_range<std::uint64_t>(std::string("/") + column, begin, end + 1);
+        named([&] { check_ascending(column, values, begin, head.parent.has_value()); });
+        if (values.back() > rows) {
+            refuse("row " + std::to_string(end) + " of " + column + " is " + std::to_string(values.back()) +
+                   ", expected at most " + std::to_string(rows));
+        }
+        return values;
+    }
+
+    /// A chunk as the file has it: blocks have their digests and offsets ascend, no more.
+    PlanChunkColumns rows(std::size_t index) const {
         const std::uint64_t begin = head.fingerprints.chunk_begin[index];
         const std::uint64_t end = head.fingerprints.chunk_begin[index + 1];
-        const std::string steps = "steps " + std::to_string(begin) + " to " + std::to_string(end - 1);
         PlanChunkColumns chunk;
         chunk.first_step = begin;
-        chunk.step_begin = file.column_range<std::uint64_t>("/step_begin", begin, end + 1);
-        if (!ascends_within(chunk.step_begin, num_packs)) refuse(steps + ": step_begin does not ascend");
+        chunk.step_begin = offsets("step_begin", begin, end, num_packs);
         const std::uint64_t pack_begin = chunk.step_begin.front();
         const std::uint64_t pack_end = chunk.step_begin.back();
         chunk.first_pack = pack_begin;
-        chunk.pack_begin = file.column_range<std::uint64_t>("/pack_begin", pack_begin, pack_end + 1);
-        if (!ascends_within(chunk.pack_begin, num_segments)) refuse(steps + ": pack_begin does not ascend");
+        chunk.pack_begin = offsets("pack_begin", pack_begin, pack_end, num_segments);
         const std::uint64_t segment_begin = chunk.pack_begin.front();
         const std::uint64_t segment_end = chunk.pack_begin.back();
         if (wide_samples) {
@@ -178,11 +198,17 @@ struct PlanFile::State {
             chunk.pack_pad_tokens =
                 file.column_range<std::uint32_t>("/pack_pad_tokens", pack_begin, pack_end);
         }
-        if (!checked[index]) check_chunk(index, steps, chunk);
         return chunk;
     }
 
-    void check_chunk(std::size_t index, const std::string& steps, const PlanChunkColumns& chunk) {
+    PlanChunkColumns chunk(std::size_t index) {
+        const PlanChunkColumns chunk = rows(index);
+        if (!checked[index]) check_chunk(index, chunk);
+        return chunk;
+    }
+
+    void check_chunk(std::size_t index, const PlanChunkColumns& chunk) {
+        const std::string steps = steps_of_chunk(index);
         const Fingerprint found = fingerprint_chunk(chunk);
         const Fingerprint& expected = head.fingerprints.chunks[index];
         if (found != expected) {
@@ -225,6 +251,16 @@ struct PlanFile::State {
             (file.column_range<std::uint64_t>(column, middle, middle + 1)[0] <= value ? low : high) = middle;
         }
         return low;
+    }
+
+    /// Errors of checks that know nothing of files.
+    template <class Check>
+    void named(const Check& check) const {
+        try {
+            check();
+        } catch (const Error& error) {
+            throw Error(error.code(), "'" + file.path().string() + "': " + error.what());
+        }
     }
 
     [[noreturn]] void refuse(const std::string& what) const {
@@ -326,6 +362,41 @@ std::vector<SegmentPlace> PlanFile::find_sample(std::uint64_t sample) const {
 PlanView PlanFile::view() const {
     return {&state_->head, state_->num_packs, state_->num_segments,
             [state = state_.get()](std::size_t index) { return state->chunk(index); }};
+}
+
+void PlanFile::validate(std::span<const SourceLengths> sources,
+                        const std::function<void(const PlanChunkColumns&)>& visit) const {
+    PlanView view = this->view();
+    // Fingerprints come last: they would say that something differs, not what.
+    view.chunk = [state = state_.get()](std::size_t index) { return state->rows(index); };
+    std::optional<PlanValidation> validation;
+    state_->named([&] { validation.emplace(view, sources); });
+    for (std::size_t index = 0; index < view.num_chunks(); ++index) {
+        const PlanChunkColumns chunk = view.chunk(index);
+        state_->named([&] { validation->add(chunk); });
+        if (visit) visit(chunk);
+    }
+    state_->named([&] { validation->finish(); });
+    state_->checked.assign(view.num_chunks(), true);
+}
+
+void PlanFile::check_structure() const {
+    const PlanView view = this->view();
+    std::optional<StructureCheck> structure;
+    state_->named([&] { structure.emplace(view); });
+    for (std::size_t index = 0; index < view.num_chunks(); ++index) {
+        const PlanChunkColumns chunk = view.chunk(index);
+        state_->named([&] { structure->add(chunk); });
+    }
+    state_->named([&] { structure->finish(); });
+}
+
+void PlanFile::verify_everything() const {
+    state_->file.verify_everything();
+}
+
+std::string PlanFile::digest_hex() const {
+    return state_->file.digest_hex();
 }
 
 }  // namespace lockstep

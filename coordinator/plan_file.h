@@ -1,18 +1,21 @@
 // coordinator/plan_file.h
 //
-// A plan's folder for questions: `where`, `step`, `diff`, `resume`. Opened in the
-// time of a small file whatever the plan's size: what grows with steps stays in the
-// file's map, and only what an answer rests on is read and checked.
+// A plan's folder, opened in the time of a small file whatever the plan's size: what
+// grows with steps stays in the file's map, and only what an answer rests on is read
+// and checked.
 //
 // At open the tree path is recomputed (settings, epochs, order, plan from the stored
 // leaves); each chunk of steps is hashed and compared with its leaf when first read.
+// `validate` goes through all of them once and proves the plan itself.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -20,7 +23,7 @@
 #include "plan/batch_plan.h"
 #include "plan/plan_chunk.h"
 #include "plan/plan_columns.h"
-#include "plan/plan_diff.h"
+#include "plan/plan_view.h"
 
 namespace lockstep {
 
@@ -69,7 +72,19 @@ class PlanFile {
     /// Every segment of a sample, in training order. Reads one column whole.
     std::vector<SegmentPlace> find_sample(std::uint64_t sample) const;
 
-    PlanView view() const;  ///< Borrows from this.
+    PlanView view() const;  ///< Borrows from this; its chunks are checked.
+
+    /// The whole proof (plan/validate_plan.h), holding no rows; afterwards every chunk is checked.
+    /// @param sources  all of the plan's, or none.
+    /// @param visit    is given every chunk when it may be walked.
+    /// @throws Error{corrupt_data, fingerprint_mismatch} naming the file, the field and the first step.
+    void validate(std::span<const SourceLengths> sources,
+                  const std::function<void(const PlanChunkColumns&)>& visit = {}) const;
+    /// The proof's first part: after it every chunk may be walked freely (plan/plan_structure.h).
+    void check_structure() const;
+    /// Digests of all the file's blocks. @throws Error{corrupt_data}.
+    void verify_everything() const;
+    std::string digest_hex() const;  ///< Covers the whole file.
 
   private:
     PlanFile();

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "coordinator/plan_documents.h"
-#include "coordinator/plan_file.h"
 #include "coordinator/plan_tokenizers.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
@@ -16,6 +15,7 @@
 #include "io/files/sealed_json.h"
 #include "plan/dispositions.h"
 #include "plan/plan_columns.h"
+#include "plan/validate_plan.h"
 
 namespace lockstep {
 
@@ -98,8 +98,8 @@ BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check) {
     return plan;
 }
 
-void check_plan_files(const std::filesystem::path& directory, const BatchPlan& plan) {
-    check_fingerprints_file(directory, plan);
+void check_plan_files(const PlanFile& plan) {
+    const std::filesystem::path& directory = plan.directory();
     const json fingerprints = read_fingerprints(directory);
     const json files = fingerprints.value("files", json::object());
     if (!files.is_object()) refuse(directory / "fingerprints.json", "field 'files' is not an object");
@@ -107,12 +107,11 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
         if (!digest.is_string())
             refuse(directory / "fingerprints.json", "field 'files." + name + "' is no text");
     }
-    const ColumnFile columns =
-        ColumnFile::open(directory / "plan.h5", plan_format, plan_format_version, VerifyAtOpen::everything);
-    if (files.value("plan.h5", "") != columns.digest_hex()) {
-        refuse(directory / "fingerprints.json",
-               "it belongs to another plan.h5 (" + files.value("plan.h5", "none") + "), expected " +
-                   columns.digest_hex() + ", the digest of the one beside it");
+    plan.verify_everything();
+    if (files.value("plan.h5", "") != plan.digest_hex()) {
+        refuse(directory / "fingerprints.json", "it belongs to another plan.h5 (" +
+                                                    files.value("plan.h5", "none") + "), expected " +
+                                                    plan.digest_hex() + ", the digest of the one beside it");
     }
     const std::filesystem::path jsonl = directory / "plan.jsonl";
     if (files.contains("plan.jsonl") != std::filesystem::exists(jsonl)) {
@@ -130,18 +129,18 @@ void check_plan_files(const std::filesystem::path& directory, const BatchPlan& p
     }
     const std::filesystem::path metadata = directory / "metadata.json";
     const json meta = unseal_json_object(read_file(metadata), metadata.string());
-    const json expected = metadata_of(plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()});
+    const json expected = metadata_of(plan.head(), {plan.num_segments(), plan.num_packs(), plan.num_steps()});
     for (const char* field :
          {"format", "plan_format_version", "options", "algorithms", "counts", "seed", "sources"}) {
         if (!meta.contains(field) || meta[field] != expected[field]) {
             refuse_field(metadata, field, meta, expected[field]);
         }
     }
-    const std::string problem = problem_of_tokenizer_records(meta, plan.sources.size());
+    const std::string problem = problem_of_tokenizer_records(meta, plan.head().sources.size());
     if (!problem.empty()) refuse(metadata, problem);
     const std::filesystem::path stats = directory / "stats.json";
     const json found_stats = json::parse(read_file(stats), nullptr, false);
-    const json expected_stats = stats_json(plan_stats(plan, {}));
+    const json expected_stats = stats_json(plan_stats(plan.view()));
     if (!found_stats.is_object()) refuse(stats, "it is no JSON, expected an object");
     for (const auto& [field, value] : expected_stats.items()) {
         if (!found_stats.contains(field) || found_stats[field] != value)

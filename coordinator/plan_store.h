@@ -12,9 +12,11 @@
 #include <string_view>
 #include <vector>
 
+#include "coordinator/plan_file.h"
 #include "coordinator/plan_input.h"
 #include "io/files/atomic_file.h"
 #include "plan/batch_plan.h"
+#include "plan/plan_stats.h"
 
 namespace lockstep {
 
@@ -41,9 +43,10 @@ enum class PlanCheck {
 /// and field.
 BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check);
 
-/// Everything `validate` can see without the inputs: every file's digest, fingerprints.json and plan.jsonl
-/// against the columns.
-void check_plan_files(const std::filesystem::path& directory, const BatchPlan& plan);
+/// What `validate --strict` sees besides the plan itself: every file's digest, and the other files of its
+/// folder against the columns.
+/// @pre plan.validate or plan.check_structure passed.
+void check_plan_files(const PlanFile& plan);
 
 /// fingerprints.json against the plan's tree and sources. @param plan  may be a head (plan_columns.h).
 /// @throws Error{corrupt_data, not_found} naming the field.

@@ -332,7 +332,7 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
     if (options.compat != PlanCompat::none) {  // Another system's rules make whole plans.
         if (rank != 0) return built;
         const BatchPlan plan = build_plan(options, lengths);
-        built.stats = plan_stats(plan, lengths);
+        built.stats = plan_stats(plan);
         finish(save_plan(directory, plan, built.stats, inputs, jsonl, overwrite));
         built.head = head_of(plan);
         return built;

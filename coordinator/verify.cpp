@@ -33,30 +33,28 @@ class ExpectedPacks {
         std::uint32_t targets = 0;
         Digest digest;
     };
-    Expected of(const BatchPlan& plan, std::uint64_t pack) {
+    /// Pack `pack` of some steps.
+    Expected of(const BatchPlan& head, const PlanChunkColumns& steps, std::uint64_t pack) {
         ids_.clear();
         positions_.clear();
         targets_.clear();
         lengths_.assign(1, 0);
         Expected expected;
-        for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s)
-            add_segment(plan, s, expected);
+        for (std::uint64_t s = steps.pack_begin[pack]; s < steps.pack_begin[pack + 1]; ++s)
+            add_segment(head, steps, s - steps.pack_begin.front(), expected);
         expected.tokens = static_cast<std::uint32_t>(ids_.size());
         expected.digest = token_digest(ids_, positions_, targets_, lengths_);
         return expected;
     }
 
   private:
-    void add_segment(const BatchPlan& plan, std::uint64_t s, Expected& expected) {
-        std::size_t source = 0;
-        while (source + 1 < plan.sources.size() &&
-               plan.sources[source + 1].sample_base <= plan.segment_sample[s]) {
-            ++source;
-        }
+    void add_segment(const BatchPlan& head, const PlanChunkColumns& steps, std::uint64_t s,
+                     Expected& expected) {
+        const std::size_t source = head.source_of(steps.sample(s));
         const Corpus& corpus = *inputs_[source].corpus();
-        const std::uint64_t sample = plan.segment_sample[s] - plan.sources[source].sample_base;
-        const std::uint64_t offset = plan.segment_offset[s];
-        const std::size_t length = plan.segment_tokens[s];
+        const std::uint64_t sample = steps.sample(s) - head.sources[source].sample_base;
+        const std::uint64_t offset = steps.segment_offset[s];
+        const std::size_t length = steps.segment_tokens[s];
         const std::size_t at = ids_.size();
         ids_.resize(at + length);
         corpus.read_tokens(sample, offset, std::span(ids_).subspan(at));
@@ -85,10 +83,10 @@ std::string at_pack(std::uint64_t step, std::uint64_t pack) {
     return "step " + std::to_string(step) + ", pack " + std::to_string(pack) + ": ";
 }
 
-/// One record of the ledger against the plan.
-void check_row(const BatchPlan& plan, const LedgerRow& row, ExpectedPacks& expected_packs,
-               VerifyReport& report) {
-    const ExpectedPacks::Expected expected = expected_packs.of(plan, row.pack);
+/// One record of the ledger against the plan's step it belongs to.
+void check_row(const BatchPlan& head, const PlanChunkColumns& step, const LedgerRow& row,
+               ExpectedPacks& expected_packs, VerifyReport& report) {
+    const ExpectedPacks::Expected expected = expected_packs.of(head, step, row.pack - step.first_pack);
     const std::string where = at_pack(row.step, row.pack);
     if (row.tokens != expected.tokens) {
         add_problem(report, where + std::to_string(row.tokens) + " tokens were fed, the plan has " +
@@ -116,10 +114,11 @@ void check_row(const BatchPlan& plan, const LedgerRow& row, ExpectedPacks& expec
 }
 
 /// The records of one step against the step's packs: each exactly once.
-void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const LedgerRow> rows,
+void check_step(PlanSteps& plan, std::uint64_t step, std::span<const LedgerRow> rows,
                 ExpectedPacks& expected_packs, VerifyReport& report) {
+    const PlanChunkColumns planned = plan.at(step);
     std::size_t next = 0;
-    for (std::uint64_t pack = plan.step_begin[step]; pack < plan.step_begin[step + 1]; ++pack) {
+    for (std::uint64_t pack = planned.first_pack; pack < planned.first_pack + planned.num_packs(); ++pack) {
         while (next < rows.size() && rows[next].pack < pack) {
             add_problem(report, at_pack(step, rows[next].pack) +
                                     "trained, but the plan has no such pack in this step");
@@ -127,7 +126,7 @@ void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const Ledge
         }
         std::size_t times = 0;
         for (; next < rows.size() && rows[next].pack == pack; ++next) {
-            if (times++ == 0) check_row(plan, rows[next], expected_packs, report);
+            if (times++ == 0) check_row(*plan.plan().head, planned, rows[next], expected_packs, report);
         }
         if (times != 1) {
             add_problem(report,
@@ -150,22 +149,23 @@ void check_step(const BatchPlan& plan, std::uint64_t step, std::span<const Ledge
 }
 
 /// The plan that decides a step.
-const BatchPlan& in_force(const std::vector<ChainedPlan>& plans, std::uint64_t step) {
+std::size_t in_force(const std::vector<ChainedPlan>& plans, std::uint64_t step) {
     std::size_t at = plans.size() - 1;
     while (at > 0 && plans[at].from_step > step) --at;
-    return *plans[at].plan;
+    return at;
 }
 
 /// The plan behind a state: the one its last step was trained from.
-const BatchPlan& behind(const std::vector<ChainedPlan>& plans, std::uint64_t steps_done) {
-    return steps_done == 0 ? *plans.front().plan : in_force(plans, steps_done - 1);
+const Fingerprint& behind(const std::vector<ChainedPlan>& plans, std::uint64_t steps_done) {
+    const std::size_t at = steps_done == 0 ? 0 : in_force(plans, steps_done - 1);
+    return plans[at].plan.head->fingerprints.plan;
 }
 
 /// Every revision continues the plan before it.
 void check_chain(const std::vector<ChainedPlan>& plans, VerifyReport& report) {
     for (std::size_t i = 1; i < plans.size(); ++i) {
-        const BatchPlan& before = *plans[i - 1].plan;
-        const BatchPlan& after = *plans[i].plan;
+        const BatchPlan& before = *plans[i - 1].plan.head;
+        const BatchPlan& after = *plans[i].plan.head;
         const std::string what = "plan " + after.fingerprints.plan.brief() + "…, in force from step " +
                                  std::to_string(plans[i].from_step) + ", ";
         if (!after.parent) add_problem(report, what + "is no revision of another");
@@ -174,24 +174,23 @@ void check_chain(const std::vector<ChainedPlan>& plans, VerifyReport& report) {
             add_problem(report, what + "has other settings or epochs than plan " +
                                     before.fingerprints.plan.brief() + "… before it");
         }
-        if (const auto found = first_difference(view_of(before), view_of(after), plans[i].from_step)) {
+        if (const auto found = first_difference(plans[i - 1].plan, plans[i].plan, plans[i].from_step)) {
             add_problem(report, what + "differs from plan " + before.fingerprints.plan.brief() +
                                     "… in steps trained before: " + found->text());
         }
     }
 }
 
-void check_segment(const std::vector<ChainedPlan>& plans, const LedgerSegment& segment,
-                   ExpectedPacks& expected_packs, VerifyReport& report) {
-    const std::uint64_t num_steps = plans.back().plan->num_steps();
-    const BatchPlan& first = in_force(plans, segment.step_begin);
-    const BatchPlan& last = behind(plans, segment.step_end);
+/// @param steps  of each plan.
+void check_segment(const std::vector<ChainedPlan>& plans, std::vector<PlanSteps>& steps,
+                   const LedgerSegment& segment, ExpectedPacks& expected_packs, VerifyReport& report) {
+    const std::uint64_t num_steps = plans.back().plan.num_steps();
     // A run changes its plan only between two generations, so never inside a segment.
-    for (const BatchPlan* plan : {&first, &last}) {
-        if (segment.plan == plan->fingerprints.plan) continue;
+    for (const Fingerprint& plan : {behind(plans, segment.step_begin + 1), behind(plans, segment.step_end)}) {
+        if (segment.plan == plan) continue;
         add_problem(report, "steps " + std::to_string(segment.step_begin) + " to " +
                                 std::to_string(segment.step_end) + " were trained from plan " +
-                                segment.plan.brief() + "…, not " + plan->fingerprints.plan.brief() + "…");
+                                segment.plan.brief() + "…, not " + plan.brief() + "…");
         break;
     }
     if (segment.step_end > num_steps) {
@@ -200,10 +199,16 @@ void check_segment(const std::vector<ChainedPlan>& plans, const LedgerSegment& s
     }
     auto begin = segment.rows.begin();
     for (std::uint64_t step = segment.step_begin; step < std::min(segment.step_end, num_steps); ++step) {
-        const BatchPlan& plan = in_force(plans, step);
         const auto end =
             std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
-        check_step(plan, step, {begin, end}, expected_packs, report);
+        PlanSteps& plan = steps[in_force(plans, step)];
+        if (step < plan.plan().num_steps()) {
+            check_step(plan, step, {begin, end}, expected_packs, report);
+        } else {
+            add_problem(report, "the ledger holds step " + std::to_string(step) + ", plan " +
+                                    plan.plan().head->fingerprints.plan.brief() +
+                                    "… in force there ends at " + std::to_string(plan.plan().num_steps()));
+        }
         begin = end;
     }
     if (begin != segment.rows.end()) {
@@ -229,7 +234,7 @@ Manifest check_generations(const std::filesystem::path& run, const std::vector<C
                                     digest.brief() + "…, expected " + manifest.state_digest.brief() +
                                     "… as the manifest says");
         }
-        if (manifest.cursor.plan != behind(plans, manifest.step).fingerprints.plan) {
+        if (manifest.cursor.plan != behind(plans, manifest.step)) {
             add_problem(report, "generation " + std::to_string(manifest.step) + " follows plan " +
                                     manifest.cursor.plan.brief() + "…");
         }
@@ -247,17 +252,17 @@ Manifest check_generations(const std::filesystem::path& run, const std::vector<C
 
 VerifyReport verify_run(const std::filesystem::path& run, const BatchPlan& plan,
                         const std::vector<PlanInput>& inputs) {
-    return verify_run(run, {{0, &plan}}, inputs);
+    return verify_run(run, {{0, view_of(plan)}}, inputs);
 }
 
 VerifyReport verify_run(const std::filesystem::path& run, const std::vector<ChainedPlan>& plans,
                         const std::vector<PlanInput>& inputs) {
     LOCKSTEP_EXPECTS(!plans.empty());
     VerifyReport report;
-    report.steps_planned = plans.back().plan->num_steps();
+    report.steps_planned = plans.back().plan.num_steps();
     check_chain(plans, report);
     const Manifest newest = check_generations(run, plans, report);
-    report.plan = behind(plans, newest.step).fingerprints.plan;
+    report.plan = behind(plans, newest.step);
     report.steps = newest.step;
     for (std::size_t i = 1; i < plans.size() && plans[i].from_step < newest.step; ++i) ++report.revisions;
     report.state_digest = newest.state_digest;
@@ -266,6 +271,8 @@ VerifyReport verify_run(const std::filesystem::path& run, const std::vector<Chai
     report.numerics = newest.cursor.numerics;
 
     ExpectedPacks expected_packs(inputs);
+    std::vector<PlanSteps> steps;
+    for (const ChainedPlan& chained : plans) steps.emplace_back(chained.plan);
     std::uint64_t next_step = 0;
     Fingerprint root = empty_ledger_root();
     if (newest.ledger_head) {
@@ -274,7 +281,7 @@ VerifyReport verify_run(const std::filesystem::path& run, const std::vector<Chai
             if (segment.step_begin != next_step || segment.root_before != root) {
                 add_problem(report, "ledger segment '" + name.file + "' does not continue the one before it");
             }
-            check_segment(plans, segment, expected_packs, report);
+            check_segment(plans, steps, segment, expected_packs, report);
             next_step = segment.step_end;
             root = segment.root_after;
             ++report.ledger_segments;

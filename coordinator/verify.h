@@ -14,7 +14,7 @@
 
 #include "coordinator/plan_input.h"
 #include "io/base/fingerprint.h"
-#include "plan/batch_plan.h"
+#include "plan/plan_view.h"
 
 namespace lockstep {
 
@@ -43,13 +43,13 @@ struct VerifyReport {
 /// A plan of a run's chain: the run's own from step 0, then its revisions.
 struct ChainedPlan {
     std::uint64_t from_step = 0;
-    const BatchPlan* plan = nullptr;
+    PlanView plan;
 };
 
 /// Every record is checked against the plan that was in force at its step; a revision must agree with the
 /// plan before it on every step before its own.
-/// @param plans   ascending by from_step, the first from step 0; checked and bound to `inputs`
-/// (plan_store.h).
+/// @param plans   ascending by from_step, the first from step 0; validated and bound to `inputs`
+///                (bind_sources, plan_store.h).
 /// @throws Error{corrupt_data} when a digest fails (exit 65); failed proofs with sound digests are `problems`
 /// (exit 1).
 VerifyReport verify_run(const std::filesystem::path& run, const std::vector<ChainedPlan>& plans,

@@ -137,17 +137,6 @@ PlanFingerprints fingerprint_plan(const BatchPlan& plan);
 /// (check_structure, plan_structure.h).
 Fingerprint fingerprint_chunk(const BatchPlan& plan, std::uint64_t step_begin, std::uint64_t step_end);
 
-/// Structure: monotone offsets, budgets, buckets, segments inside their samples (when `sources` bring
-/// lengths), epochs cover each planned token exactly once and equal targets, dispositions agree, fingerprints
-/// recompute.
-/// @throws Error{corrupt_data} or {fingerprint_mismatch}, naming the field and the first step that differs.
-void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
-
-/// Build the plan again from its own options and these sources, and compare.
-/// @return why that can't be done; empty if it was.
-/// @throws Error{fingerprint_mismatch} naming the first step and field that differ.
-std::string check_rebuilt_plan(const BatchPlan& plan, std::span<const SourceLengths> sources);
-
 /// Statistics of stats.json (docs/formats/plan.md).
 struct PlanStats {
     std::uint64_t samples = 0, segments = 0, packs = 0, steps = 0, epochs = 0;
@@ -185,6 +174,5 @@ struct PlanStats {
     std::vector<Share> shares;                        ///< Mixtures.
     std::vector<std::uint64_t> dispositions_by_kind;  ///< Indexed by DispositionKind.
 };
-PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> sources);
 
 }  // namespace lockstep

@@ -2,6 +2,7 @@
 
 #include "plan/plan_columns.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <limits>
@@ -215,10 +216,14 @@ class ColumnReader {
         return fingerprints;
     }
 
-    void expect_nothing_left() const {
-        if (columns_.size() == taken_) return;
-        refuse("there are " + std::to_string(columns_.size()) + " columns; expected the " +
-               std::to_string(taken_) + " of this format");
+    /// @param left_aside  names of columns that are another's to take.
+    void expect_nothing_left(bool (*left_aside)(std::string_view) = nullptr) const {
+        const auto others = std::ranges::count_if(
+            columns_, [&](const auto& column) { return left_aside != nullptr && left_aside(column.first); });
+        const std::size_t found = columns_.size() - static_cast<std::size_t>(others);
+        if (found == taken_) return;
+        refuse("there are " + std::to_string(found) + " columns; expected the " + std::to_string(taken_) +
+               " of this format");
     }
 
   private:
@@ -441,7 +446,9 @@ bool is_body_column(std::string_view name) {
 
 BatchPlan head_from_columns(const PlanColumns& columns) {
     ColumnReader reader(columns);
-    return take_head(columns, reader);
+    BatchPlan plan = take_head(columns, reader);
+    reader.expect_nothing_left(is_body_column);
+    return plan;
 }
 
 BatchPlan from_columns(const PlanColumns& columns) {

@@ -178,13 +178,6 @@ void compare_sources(const BatchPlan& a, const BatchPlan& b, Summary& summary) {
 
 }  // namespace
 
-PlanView view_of(const BatchPlan& plan) {
-    return {&plan, plan.num_packs(), plan.num_segments(), [&plan](std::size_t chunk) {
-                return chunk_of(plan, plan.fingerprints.chunk_begin[chunk],
-                                plan.fingerprints.chunk_begin[chunk + 1]);
-            }};
-}
-
 std::string PlanDifference::text() const {
     std::string place = "epoch " + std::to_string(epoch) + ", step " + std::to_string(step);
     if (pack) place += ", pack " + std::to_string(*pack);

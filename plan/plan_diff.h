@@ -6,30 +6,15 @@
 
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "plan/batch_plan.h"
-#include "plan/plan_chunk.h"
+#include "plan/plan_view.h"
 
 namespace lockstep {
-
-/// A plan of which only the head is at hand; its chunks are fetched when needed.
-struct PlanView {
-    const BatchPlan* head = nullptr;  ///< Fingerprints, epochs, options, sources; body columns unused.
-    std::uint64_t num_packs = 0;
-    std::uint64_t num_segments = 0;
-    std::function<PlanChunkColumns(std::size_t chunk)> chunk;
-
-    std::uint64_t num_steps() const { return head->fingerprints.chunk_begin.back(); }
-};
-/// Borrows `plan`, whose fingerprints are those of its content.
-PlanView view_of(const BatchPlan& plan);
 
 /// The first difference, from the outside in.
 struct PlanDifference {

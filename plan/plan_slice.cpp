@@ -8,22 +8,32 @@
 
 namespace lockstep {
 
-PlanTotals totals_of(const BatchPlan& plan) {
-    PlanTotals totals;
-    double pairs = 0;
-    for (const std::uint32_t tokens : plan.segment_tokens) {
-        totals.planned_tokens += tokens;
-        totals.segment_tokens_max = std::max(totals.segment_tokens_max, tokens);
-        pairs += 0.5 * static_cast<double>(tokens) * (static_cast<double>(tokens) + 1);
+void PlanTotalsCount::add(const PlanChunkColumns& chunk) {
+    for (std::uint64_t pack = 0; pack < chunk.num_packs(); ++pack) {
+        std::uint64_t pack_tokens = 0;
+        for (std::uint64_t s = chunk.pack_begin[pack]; s < chunk.pack_begin[pack + 1]; ++s) {
+            const std::uint32_t tokens = chunk.segment_tokens[s - chunk.pack_begin.front()];
+            pack_tokens += tokens;
+            totals_.segment_tokens_max = std::max(totals_.segment_tokens_max, tokens);
+            pairs_ += 0.5 * static_cast<double>(tokens) * (static_cast<double>(tokens) + 1);
+        }
+        totals_.planned_tokens += pack_tokens;
+        totals_.pack_tokens_max = std::max(totals_.pack_tokens_max, static_cast<std::uint32_t>(pack_tokens));
     }
-    for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
-        totals.pack_tokens_max =
-            std::max(totals.pack_tokens_max, static_cast<std::uint32_t>(plan.pack_tokens(pack)));
-    }
+}
+
+PlanTotals PlanTotalsCount::totals() const {
+    PlanTotals totals = totals_;
     if (totals.planned_tokens > 0) {
-        totals.mean_context = static_cast<std::uint64_t>(pairs / static_cast<double>(totals.planned_tokens));
+        totals.mean_context = static_cast<std::uint64_t>(pairs_ / static_cast<double>(totals.planned_tokens));
     }
     return totals;
+}
+
+PlanTotals totals_of(const BatchPlan& plan) {
+    PlanTotalsCount count;
+    if (plan.num_steps() > 0) count.add(chunk_of(plan, 0, plan.num_steps()));
+    return count.totals();
 }
 
 PlanSummary summarize(const BatchPlan& head, std::uint64_t num_packs, const PlanTotals& totals) {

@@ -45,6 +45,16 @@ struct PlanTotals {
     std::uint64_t mean_context = 0;        ///< Keys a token attends to on average, for flop estimates.
     friend bool operator==(const PlanTotals&, const PlanTotals&) = default;
 };
+class PlanTotalsCount {
+  public:
+    /// All chunks of the plan.
+    void add(const PlanChunkColumns& chunk);
+    PlanTotals totals() const;
+
+  private:
+    PlanTotals totals_;
+    double pairs_ = 0;  ///< Of a token and one it attends to.
+};
 PlanTotals totals_of(const BatchPlan& plan);
 
 /// What every rank knows of a plan.

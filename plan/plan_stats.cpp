@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <variant>
 
 #include "plan/bucketing.h"
 #include "plan/lazarus/plan.h"
@@ -18,36 +19,40 @@ namespace {
 constexpr std::uint32_t world_sizes[] = {1, 2, 4, 8, 16, 32, 64};
 constexpr std::uint32_t counted_lengths = 1U << 16U;
 
-/// Segments of the first epoch are [0, first_epoch_segments).
-std::uint64_t first_epoch_segments(const BatchPlan& plan) {
-    return plan.pack_begin[plan.step_begin[plan.epoch_begin[1]]];
-}
-
 double ratio(double part, double whole) {
     return whole > 0 ? part / whole : 0;
 }
 
-/// Lengths by sample, if every segment of the first epoch is the only one of its sample; else empty.
-std::vector<std::uint32_t> arrivals_of_singles(const BatchPlan& plan, std::uint64_t num_samples) {
-    std::vector<std::uint32_t> tokens(num_samples, 0);
-    const std::uint64_t num_segments = first_epoch_segments(plan);
-    for (std::uint64_t s = 0; s < num_segments; ++s) {
-        std::uint32_t& place = tokens[plan.segment_sample[s]];
-        if (place != 0) return {};
-        place = plan.segment_tokens[s];
+/// `visit`(sample, offset, tokens) for every segment of the first epoch.
+template <class Visit>
+void for_first_epoch(const PlanView& plan, const Visit& visit) {
+    const PlanFingerprints& tree = plan.head->fingerprints;
+    for (std::size_t c = 0; tree.chunk_begin[c] < plan.head->epoch_begin[1]; ++c) {
+        const PlanChunkColumns chunk = plan.chunk(c);
+        std::visit(
+            [&](auto samples) {
+                for (std::size_t s = 0; s < samples.size(); ++s)
+                    visit(samples[s], chunk.segment_offset[s], chunk.segment_tokens[s]);
+            },
+            chunk.segment_sample);
     }
-    std::erase(tokens, 0U);
-    return tokens;
 }
 
 /// Lengths of the segments of the first epoch by (sample, offset), as often as it holds them.
-std::vector<std::uint32_t> arrivals_of(const BatchPlan& plan) {
-    const PlanSource& last = plan.sources.back();
+std::vector<std::uint32_t> arrivals_of(const PlanView& plan) {
+    const PlanSource& last = plan.head->sources.back();
     const std::uint64_t num_samples = last.sample_base + last.num_samples;
-    const std::uint64_t num_segments = first_epoch_segments(plan);
-    if (std::vector<std::uint32_t> singles = arrivals_of_singles(plan, num_samples);
-        singles.size() == num_segments) {
-        return singles;
+    std::vector<std::uint32_t> tokens(num_samples, 0);
+    std::uint64_t num_segments = 0;
+    bool one_each = true;
+    for_first_epoch(plan, [&](std::uint64_t sample, std::uint32_t, std::uint32_t length) {
+        one_each &= tokens[sample] == 0;
+        tokens[sample] = length;
+        ++num_segments;
+    });
+    if (one_each) {
+        std::erase(tokens, 0U);
+        return tokens;
     }
     // Counted into place: segments of one sample alone need sorting.
     struct Arrival {
@@ -55,12 +60,12 @@ std::vector<std::uint32_t> arrivals_of(const BatchPlan& plan) {
         std::uint32_t tokens;
     };
     std::vector<std::uint64_t> next(num_samples + 1, 0);
-    for (std::uint64_t s = 0; s < num_segments; ++s) ++next[plan.segment_sample[s] + 1];
+    for_first_epoch(plan, [&](std::uint64_t sample, std::uint32_t, std::uint32_t) { ++next[sample + 1]; });
     for (std::size_t sample = 1; sample < next.size(); ++sample) next[sample] += next[sample - 1];
     std::vector<Arrival> arrivals(num_segments);
-    for (std::uint64_t s = 0; s < num_segments; ++s) {
-        arrivals[next[plan.segment_sample[s]]++] = {plan.segment_offset[s], plan.segment_tokens[s]};
-    }
+    for_first_epoch(plan, [&](std::uint64_t sample, std::uint32_t offset, std::uint32_t length) {
+        arrivals[next[sample]++] = {offset, length};
+    });
     std::uint64_t begin = 0;
     for (const std::uint64_t end : next) {  // Each has moved on to where the next sample begins.
         std::sort(arrivals.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -184,6 +189,7 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
         add_step_balance(chunk.pack_cost.subspan(begin, chunk.step_begin[step + 1] - chunk.step_begin[step]));
     }
     if (!stats_.shares.empty()) add_shares(chunk);
+    stats_.over_budget_packs += lazarus_packs_over_budget(head_.options, chunk);
 }
 
 /// The slowest rank's cost under assign_packs, for each world size.
@@ -277,16 +283,18 @@ PlanStats PlanStatsBuilder::finish(std::span<const std::uint32_t> arrival_tokens
     stats_.dispositions_by_kind[0] = stats_.samples - head_.dispositions.size();
     for (const Disposition& row : head_.dispositions)
         ++stats_.dispositions_by_kind[static_cast<std::size_t>(row.kind)];
+    stats_.left_out_by_drop_last = lazarus_left_out(head_, stats_.segments);
     return stats_;
 }
 
-PlanStats plan_stats(const BatchPlan& plan, std::span<const SourceLengths> /*sources*/) {
-    PlanStatsBuilder builder(plan);
-    const std::vector<std::uint64_t> bounds = chunk_bounds(plan.epoch_begin);
-    for (std::size_t c = 0; c + 1 < bounds.size(); ++c) builder.add(chunk_of(plan, bounds[c], bounds[c + 1]));
-    PlanStats stats = builder.finish(arrivals_of(plan));
-    add_lazarus_stats(plan, stats);
-    return stats;
+PlanStats plan_stats(const PlanView& plan) {
+    PlanStatsBuilder builder(*plan.head);
+    for (std::size_t c = 0; c < plan.num_chunks(); ++c) builder.add(plan.chunk(c));
+    return builder.finish(arrivals_of(plan));
+}
+
+PlanStats plan_stats(const BatchPlan& plan) {
+    return plan_stats(view_of(plan));
 }
 
 }  // namespace lockstep

@@ -12,6 +12,7 @@
 
 #include "plan/batch_plan.h"
 #include "plan/plan_chunk.h"
+#include "plan/plan_view.h"
 
 namespace lockstep {
 
@@ -42,5 +43,10 @@ class PlanStatsBuilder {
     std::vector<std::uint32_t> scratch_held_;
     std::vector<double> weight_share_;  ///< (sources)
 };
+
+/// Of a whole plan of sound structure. Memory: 4 bytes a sample, 16 a segment of the first epoch where
+/// samples are split.
+PlanStats plan_stats(const PlanView& plan);
+PlanStats plan_stats(const BatchPlan& plan);
 
 }  // namespace lockstep

@@ -44,6 +44,25 @@ bool contains_any(const std::string& text, std::span<const char* const> parts) {
     return std::any_of(parts.begin(), parts.end(), [&](const char* part) { return contains(text, part); });
 }
 
+/// Chunks with the plan's own offsets, row by row: not by their fingerprints, which are what is judged.
+bool same_rows(const PlanChunkColumns& a, const PlanChunkColumns& b) {
+    const auto same = [](const auto& x, const auto& y) {
+        if constexpr (requires { x.has_value(); }) {
+            return x.has_value() == y.has_value() && (!x || std::ranges::equal(*x, *y));
+        } else {
+            return std::ranges::equal(x, y);
+        }
+    };
+    if (a.num_segments() != b.num_segments()) return false;
+    for (std::uint64_t s = 0; s < a.num_segments(); ++s)
+        if (a.sample(s) != b.sample(s)) return false;
+    return a.first_pack == b.first_pack && same(a.step_begin, b.step_begin) &&
+           same(a.pack_begin, b.pack_begin) && same(a.segment_offset, b.segment_offset) &&
+           same(a.segment_tokens, b.segment_tokens) && same(a.pack_cost, b.pack_cost) &&
+           same(a.pack_targets, b.pack_targets) && same(a.pack_bucket, b.pack_bucket) &&
+           same(a.pack_pad_tokens, b.pack_pad_tokens);
+}
+
 /// "lengths.jsonl:12: …"
 bool leads_to_a_line(const std::string& text, const fs::path& file) {
     const std::string name = file.filename().string() + ":";
@@ -295,15 +314,20 @@ ArtifactWatch::Observation ArtifactWatch::observe_plan(std::size_t which) const 
         return said;
     });
     hear(seen, "train and verify", [&] {
-        const BatchPlan plan = load_plan(folder, PlanCheck::content);
-        require_plan_of_run(record_.plans[which], folder, plan.fingerprints.plan);
-        return plan.fingerprints.plan.hex() + (plan == plans_[which] ? "" : ", with other content");
+        const PlanFile plan = open_plan_of_run(record_.plans[which], folder);
+        const BatchPlan& sound = plans_[which];
+        bool same = plan.head() == head_of(sound);
+        plan.validate({}, [&](const PlanChunkColumns& chunk) {
+            same = same &&
+                   same_rows(chunk, chunk_of(sound, chunk.first_step, chunk.first_step + chunk.num_steps()));
+        });
+        return plan.head().fingerprints.plan.hex() + (same ? "" : ", with other content");
     });
     hear(seen, "validate", [&] {
-        const BatchPlan plan = load_plan(folder, PlanCheck::content);
-        check_plan_files(folder, plan);
-        require_plan_of_run(record_.plans[which], folder, plan.fingerprints.plan);
-        return plan.fingerprints.plan.hex();
+        const PlanFile plan = open_plan_of_run(record_.plans[which], folder);
+        plan.validate({});
+        check_plan_files(plan);
+        return plan.head().fingerprints.plan.hex();
     });
     return seen;
 }
@@ -318,7 +342,7 @@ std::string ArtifactWatch::proof_of(const RunRecord& record) const {
             const std::size_t place = std::min(chain.size(), plans_.size() - 1);
             require_plan_of_run(plan, places_.plans[place], plans_[place].fingerprints.plan);
         }
-        chain.push_back({plan.from_step, &*known});
+        chain.push_back({plan.from_step, view_of(*known)});
     }
     const VerifyReport report = verify_run(places_.run, chain, inputs_);
     return report.proven() ? report.ledger_root.hex() + report.state_digest.hex() : report.problems.front();

@@ -15,46 +15,19 @@ namespace {
     throw Error(ErrorCode::invalid_argument, "Lazarus mode: " + what);
 }
 
-/// Packs of an epoch by bucket.
-std::vector<std::uint64_t> packs_by_bucket(const BatchPlan& plan, std::uint64_t epoch) {
-    std::vector<std::uint64_t> packs(plan.options.bucket_edges.size() + 1, 0);
-    const std::uint64_t end = plan.step_begin[plan.epoch_begin[epoch + 1]];
-    for (std::uint64_t pack = plan.step_begin[plan.epoch_begin[epoch]]; pack < end; ++pack)
-        ++packs[plan.pack_bucket[pack]];
-    return packs;
-}
-
 [[noreturn]] void fail(std::uint64_t epoch, std::size_t bucket, const std::string& what) {
     throw Error(ErrorCode::corrupt_data, "plan: epoch " + std::to_string(epoch) + ", bucket " +
                                              std::to_string(bucket) + ": " + what +
                                              "; build it again or take an intact copy");
 }
 
-/// Within a bucket all packs are full but its last, and under drop_last that one too.
-void check_fullness(const BatchPlan& plan, const LazarusSampling& sampling, std::uint64_t epoch) {
-    std::vector<bool> ended(sampling.buckets.size(), false);
-    const std::uint64_t end = plan.step_begin[plan.epoch_begin[epoch + 1]];
-    for (std::uint64_t pack = plan.step_begin[plan.epoch_begin[epoch]]; pack < end; ++pack) {
-        const std::uint16_t bucket = plan.pack_bucket[pack];
-        const std::uint64_t capacity = sampling.capacity(bucket);
-        const std::uint64_t segments = plan.pack_begin[pack + 1] - plan.pack_begin[pack];
-        if (ended[bucket] || segments > capacity || (segments < capacity && sampling.drop_last)) {
-            fail(epoch, bucket,
-                 "pack " + std::to_string(pack) + " has " + std::to_string(segments) + " of " +
-                     std::to_string(capacity) + " samples" +
-                     (ended[bucket] ? " and follows the bucket's last, short one" : ""));
-        }
-        ended[bucket] = segments < capacity;
-    }
-}
-
 /// Samples of every bucket that are planned, from their lengths.
-std::vector<std::uint64_t> samples_by_bucket(const BatchPlan& plan, std::span<const SourceLengths> sources,
+std::vector<std::uint64_t> samples_by_bucket(std::span<const SourceLengths> sources,
                                              const LazarusBuckets& buckets) {
     std::vector<std::uint64_t> samples(buckets.size(), 0);
     for (const SourceLengths& source : sources) {
         for (const std::uint32_t tokens : source.sample_tokens) {
-            if (tokens > 0 && tokens <= plan.options.bucket_overflow_max) ++samples[buckets.index_of(tokens)];
+            if (tokens > 0 && tokens <= buckets.overflow_max) ++samples[buckets.index_of(tokens)];
         }
     }
     return samples;
@@ -203,49 +176,82 @@ std::uint64_t lazarus_left_out_max(const PlanOptions& options) {
     return samples;
 }
 
-void check_lazarus_tails(const BatchPlan& plan, std::span<const SourceLengths> sources) {
-    // A revision may leave out packs of its parent.
-    if (plan.options.compat != PlanCompat::lazarus || plan.parent) return;
-    const LazarusSampling sampling = lazarus_sampling_of(plan.options);
-    const std::vector<std::uint64_t> first = packs_by_bucket(plan, 0);
-    for (std::uint64_t epoch = 0; epoch < plan.num_epochs(); ++epoch) {
-        check_fullness(plan, sampling, epoch);
-        const std::vector<std::uint64_t> packs = packs_by_bucket(plan, epoch);
-        for (std::size_t b = 0; b < packs.size(); ++b) {
-            if (packs[b] != first[b]) {
-                fail(epoch, b,
-                     "expected " + std::to_string(first[b]) + " packs as in the first epoch, found " +
-                         std::to_string(packs[b]));
-            }
+LazarusTails::LazarusTails(const BatchPlan& head)
+    : head_(head),
+      // A revision may leave out packs of its parent.
+      applies_(head.options.compat == PlanCompat::lazarus && !head.parent),
+      sampling_(lazarus_sampling_of(head.options)) {}
+
+void LazarusTails::add(const PlanChunkColumns& chunk) {
+    if (!applies_) return;
+    if (chunk.first_step == head_.epoch_begin[epoch_]) begin_epoch();
+    for (std::uint64_t p = 0; p < chunk.num_packs(); ++p) {
+        const std::uint16_t bucket = (*chunk.pack_bucket)[p];
+        const std::uint64_t capacity = sampling_.capacity(bucket);
+        const std::uint64_t segments = chunk.pack_begin[p + 1] - chunk.pack_begin[p];
+        if (ended_[bucket] || segments > capacity || (segments < capacity && sampling_.drop_last)) {
+            fail(epoch_, bucket,
+                 "pack " + std::to_string(chunk.first_pack + p) + " has " + std::to_string(segments) +
+                     " of " + std::to_string(capacity) + " samples" +
+                     (ended_[bucket] ? " and follows the bucket's last, short one" : ""));
         }
+        ended_[bucket] = segments < capacity;
+        ++packs_[bucket];
     }
-    if (sources.empty()) return;
-    const std::vector<std::uint64_t> samples = samples_by_bucket(plan, sources, sampling.buckets);
+    if (chunk.first_step + chunk.num_steps() == head_.epoch_begin[epoch_ + 1]) end_epoch();
+}
+
+void LazarusTails::begin_epoch() {
+    ended_.assign(sampling_.buckets.size(), false);
+    packs_.assign(sampling_.buckets.size(), 0);
+}
+
+void LazarusTails::end_epoch() {
+    if (epoch_ == 0) first_packs_ = packs_;
+    for (std::size_t b = 0; b < packs_.size(); ++b) {
+        if (packs_[b] == first_packs_[b]) continue;
+        fail(epoch_, b,
+             "expected " + std::to_string(first_packs_[b]) + " packs as in the first epoch, found " +
+                 std::to_string(packs_[b]));
+    }
+    ++epoch_;
+}
+
+void LazarusTails::finish(std::span<const SourceLengths> sources) const {
+    if (!applies_ || sources.empty()) return;
+    const std::vector<std::uint64_t> samples = samples_by_bucket(sources, sampling_.buckets);
     for (std::uint16_t b = 0; b < samples.size(); ++b) {
-        const std::uint64_t capacity = sampling.capacity(b);
-        const std::uint64_t expected = (samples[b] + (sampling.drop_last ? 0 : capacity - 1)) / capacity;
-        if (first[b] != expected) {
+        const std::uint64_t capacity = sampling_.capacity(b);
+        const std::uint64_t expected = (samples[b] + (sampling_.drop_last ? 0 : capacity - 1)) / capacity;
+        if (first_packs_[b] != expected) {
             fail(0, b,
                  "expected " + std::to_string(expected) + " packs of its " + std::to_string(samples[b]) +
-                     " samples, found " + std::to_string(first[b]));
+                     " samples, found " + std::to_string(first_packs_[b]));
         }
     }
 }
 
-void add_lazarus_stats(const BatchPlan& plan, PlanStats& stats) {
-    if (plan.options.compat != PlanCompat::lazarus) return;
-    for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
-        const std::uint64_t padded = plan.pack_tokens(pack) + plan.pack_pad_tokens[pack];
-        if (padded > plan.options.token_budget) ++stats.over_budget_packs;
+std::uint64_t lazarus_packs_over_budget(const PlanOptions& options, const PlanChunkColumns& chunk) {
+    if (options.compat != PlanCompat::lazarus) return 0;
+    std::uint64_t packs = 0;
+    for (std::uint64_t p = 0; p < chunk.num_packs(); ++p) {
+        std::uint64_t padded = (*chunk.pack_pad_tokens)[p];
+        for (std::uint64_t s = chunk.pack_begin[p]; s < chunk.pack_begin[p + 1]; ++s)
+            padded += chunk.segment_tokens[s - chunk.pack_begin.front()];
+        if (padded > options.token_budget) ++packs;
     }
+    return packs;
+}
+
+std::uint64_t lazarus_left_out(const BatchPlan& head, std::uint64_t num_segments) {
     // A revision has fewer segments for another reason.
-    if (!plan.options.drop_last || plan.parent) return;
+    if (head.options.compat != PlanCompat::lazarus || !head.options.drop_last || head.parent) return 0;
     std::uint64_t planned = 0;
-    for (const PlanSource& source : plan.sources) planned += source.num_samples;
-    for (const Disposition& row : plan.dispositions) {
+    for (const PlanSource& source : head.sources) planned += source.num_samples;
+    for (const Disposition& row : head.dispositions) {
         if (row.kind == DispositionKind::dropped || row.kind == DispositionKind::empty) --planned;
     }
-    stats.left_out_by_drop_last = planned * plan.num_epochs() - plan.num_segments();
+    return planned * head.num_epochs() - num_segments;
 }
 
 }  // namespace lockstep

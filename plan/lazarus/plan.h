@@ -19,6 +19,7 @@
 #include "plan/batch_plan.h"
 #include "plan/dispositions.h"
 #include "plan/lazarus/sampler.h"
+#include "plan/plan_chunk.h"
 
 namespace lockstep {
 
@@ -48,10 +49,32 @@ std::uint64_t lazarus_left_out_max(const PlanOptions& options);
 
 /// Every bucket gives the same packs in every epoch, full but for its last one; under drop_last all are full.
 /// With lengths, exactly as many samples are left out as do not fill a batch. Knows nothing of other plans.
-/// @pre check_structure passed. @throws Error{corrupt_data} naming epoch, bucket, expected and found.
-void check_lazarus_tails(const BatchPlan& plan, std::span<const SourceLengths> sources);
+class LazarusTails {
+  public:
+    /// @param head  of sound structure; outlives this.
+    explicit LazarusTails(const BatchPlan& head);
 
-/// Fills over_budget_packs and left_out_by_drop_last.
-void add_lazarus_stats(const BatchPlan& plan, PlanStats& stats);
+    /// All chunks of the plan, in order. @throws Error{corrupt_data} naming epoch, bucket, expected and
+    /// found.
+    void add(const PlanChunkColumns& chunk);
+    /// @param sources  all of the plan's, or none. @throws as add.
+    void finish(std::span<const SourceLengths> sources) const;
+
+  private:
+    void begin_epoch();
+    void end_epoch();
+
+    const BatchPlan& head_;
+    const bool applies_;
+    LazarusSampling sampling_;
+    std::uint64_t epoch_ = 0;
+    std::vector<bool> ended_;                         ///< (buckets) by a pack that is not full.
+    std::vector<std::uint64_t> packs_, first_packs_;  ///< (buckets) of this and of the first epoch.
+};
+
+/// Packs whose padded size is over the budget; 0 in other modes.
+std::uint64_t lazarus_packs_over_budget(const PlanOptions& options, const PlanChunkColumns& chunk);
+/// Samples that drop_last left out of a plan of so many segments, all epochs.
+std::uint64_t lazarus_left_out(const BatchPlan& head, std::uint64_t num_segments);
 
 }  // namespace lockstep

@@ -10,6 +10,7 @@
 
 #include "io/corpus/length_cache.h"
 #include "io/files/atomic_file.h"
+#include "plan/validate_plan.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -266,7 +267,7 @@ TEST_F(LazarusFilesTest, ReadsGoldenPlansAndGivesThemBack) {
         EXPECT_EQ(again.plan, imported.plan);
         EXPECT_EQ(again.fingerprint, exported.fingerprint);
 
-        save_plan(directory_ / "plan", imported.plan, stats_of(imported.plan, inputs), inputs,
+        save_plan(directory_ / "plan", imported.plan, plan_stats(imported.plan), inputs,
                   WriteJsonl::automatic, Overwrite::yes);
         EXPECT_EQ(load_plan(directory_ / "plan", PlanCheck::content), imported.plan);
     }

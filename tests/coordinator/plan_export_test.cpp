@@ -54,7 +54,7 @@ TEST(NpzWriterTest, HeadersAreAlignedAndSpellShapesAsNumpyDoes) {
 class PlanExportTest : public testing::Test {
   protected:
     PlanExportTest() : small_(directory_.path()) {
-        save_plan(directory_ / "plan", small_.plan, stats_of(small_.plan, small_.inputs), small_.inputs,
+        save_plan(directory_ / "plan", small_.plan, plan_stats(small_.plan), small_.inputs,
                   WriteJsonl::always, Overwrite::no);
     }
 

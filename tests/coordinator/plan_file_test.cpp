@@ -12,10 +12,13 @@
 #include <variant>
 #include <vector>
 
+#include "coordinator/plan_documents.h"
+#include "coordinator/plan_store.h"
 #include "io/columns/column_file.h"
 #include "plan/plan_columns.h"
 #include "plan/plan_diff.h"
 #include "plan/plan_revision.h"
+#include "plan/plan_slice.h"
 #include "tests/coordinator/small_plan.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_directory.h"
@@ -28,7 +31,7 @@ using testing::HasSubstr;
 
 /// @param counted  the plan whose statistics it gets.
 void save(const fs::path& folder, const BatchPlan& plan, const BatchPlan& counted) {
-    save_plan(folder, plan, plan_stats(counted, {}), {}, WriteJsonl::never, Overwrite::no);
+    save_plan(folder, plan, plan_stats(counted), {}, WriteJsonl::never, Overwrite::no);
 }
 void save(const fs::path& folder, const BatchPlan& plan) {
     save(folder, plan, plan);
@@ -57,6 +60,22 @@ BatchPlan large_plan() {
     options.token_budget = 12;
     options.packs_per_step = 8;
     options.balance = false;
+    return build_plan(options, std::span(&source, 1));
+}
+
+/// Two epochs of 1,500 steps, each a pack of one sample of three tokens: chunks begin at steps 0, 1024, 1500
+/// and 2524.
+BatchPlan plan_of_many_chunks() {
+    const std::vector<std::uint32_t> lengths(1500, 3);
+    SourceLengths source;
+    source.source.name = "chunks";
+    source.source.lengths.bytes[0] = 1;
+    source.sample_tokens = lengths;
+    source.lengths_only = true;
+    PlanOptions options;
+    options.token_budget = 4;
+    options.packs_per_step = 1;
+    options.epochs = 2;
     return build_plan(options, std::span(&source, 1));
 }
 
@@ -232,7 +251,8 @@ TEST_F(PlanFileTest, OffsetsThatLeadBeyondTheRowsAreRefused) {
         const PlanFile file = PlanFile::open(folder);
         const Error error = error_of([&] { file.chunk(file.chunk_of_step(file.num_steps() - 1)); });
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
-        EXPECT_THAT(error.what(), HasSubstr(std::string(name) + " does not ascend"));
+        EXPECT_THAT(error.what(), HasSubstr("of " + std::string(name) + " is "));
+        EXPECT_THAT(error.what(), HasSubstr("expected at most"));
         edit_columns(folder, [&](PlanColumns& columns) { rows_of<std::uint64_t>(columns, name).clear(); });
         EXPECT_THAT(error_of([&] { PlanFile::open(folder); }).what(),
                     HasSubstr("column '" + std::string(name) + "' is empty"));
@@ -274,6 +294,125 @@ TEST_F(PlanFileTest, ASegmentThatNoPackHoldsIsNamed) {
     edit_columns(directory_ / "before-steps", [](PlanColumns& c) { add_pack(c, true); });
     const PlanFile file = PlanFile::open(directory_ / "before-steps");
     EXPECT_EQ(error_of([&] { file.find_sample(0); }).code(), ErrorCode::fingerprint_mismatch);
+}
+
+/// Chunks as `validate` shows them: laid end to end they are the plan's columns.
+struct SeenRows {
+    std::vector<std::uint64_t> sample;
+    std::vector<std::uint32_t> tokens;
+    std::uint64_t chunks = 0, packs = 0;
+    void add(const PlanChunkColumns& chunk) {
+        for (std::uint64_t s = 0; s < chunk.num_segments(); ++s) sample.push_back(chunk.sample(s));
+        tokens.insert(tokens.end(), chunk.segment_tokens.begin(), chunk.segment_tokens.end());
+        packs += chunk.num_packs();
+        ++chunks;
+    }
+};
+
+TEST_F(PlanFileTest, ProvesPlansOfEveryKindAndShowsEachChunkOnce) {
+    PlanOptions buckets = small_options();
+    buckets.mode = PlanMode::bucket;
+    buckets.token_budget = 80;
+    buckets.bucket_edges = {8, 16, 24};
+    buckets.bucket_overflow_max = 80;
+    const std::pair<const char*, BatchPlan> plans[] = {
+        {"small", plan()},
+        {"buckets", plan_of(buckets, small_.inputs)},
+        {"revised", revise_plan(plan(), {1, {}, {1, 2, plan().num_steps() - 1}}, {}).plan},
+        {"chunks", plan_of_many_chunks()}};
+    for (const auto& [name, sound] : plans) {
+        save(directory_ / name, sound);
+        const PlanFile file = PlanFile::open(directory_ / name);
+        SeenRows seen;
+        file.validate({}, [&](const PlanChunkColumns& chunk) { seen.add(chunk); });
+        EXPECT_EQ(seen.sample, sound.segment_sample) << name;
+        EXPECT_EQ(seen.tokens, sound.segment_tokens) << name;
+        EXPECT_EQ(seen.packs, sound.num_packs()) << name;
+        EXPECT_EQ(seen.chunks, sound.fingerprints.chunks.size()) << name;
+        file.check_structure();
+        EXPECT_EQ(stats_json(plan_stats(file.view())), stats_json(plan_stats(sound))) << name;
+        PlanTotalsCount totals;
+        for (std::size_t c = 0; c < file.view().num_chunks(); ++c) totals.add(file.chunk(c));
+        EXPECT_EQ(totals.totals(), totals_of(sound)) << name;
+        check_plan_files(file);
+    }
+}
+
+/// What a faulty build would have left behind: sealed, and its fingerprints those of its content.
+TEST_F(PlanFileTest, TheProofNamesFileFieldAndStep) {
+    const BatchPlan sound = plan_of_many_chunks();
+    const auto refused = [&](const std::string& name, const std::string& noun,
+                             const std::function<void(BatchPlan&)>& change) {
+        BatchPlan other = sound;
+        change(other);
+        other.fingerprints = fingerprint_plan(other);
+        save(directory_ / name, other, sound);
+        const PlanFile file = PlanFile::open(directory_ / name);
+        const Error error = error_of([&] { file.validate({}); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << name;
+        EXPECT_THAT(error.what(), HasSubstr("plan.h5")) << name;
+        EXPECT_THAT(error.what(), HasSubstr(noun)) << name;
+    };
+    // A step a pack and a pack a sample: the second chunk of the second epoch begins with step 2524.
+    constexpr std::uint64_t steps = 1500, row = steps + 1024 + 5;
+    const std::string step = "step " + std::to_string(row);
+    refused("cost", step + ", pack " + std::to_string(row) + " pack_cost: expected",
+            [&](BatchPlan& p) { ++p.pack_cost[row]; });
+    refused("sample", step + ", pack " + std::to_string(row),
+            [&](BatchPlan& p) { p.segment_sample[row] = 9999; });
+    refused("twice", "comes twice in epoch 1",
+            [&](BatchPlan& p) { p.segment_sample[row] = p.segment_sample[steps]; });
+    refused("offset", step + ", segment " + std::to_string(row) + ": sample",
+            [&](BatchPlan& p) { p.segment_offset[row] = 1; });
+    refused("length", "should be trained up to token 3, ends at 2", [&](BatchPlan& p) {
+        --p.segment_tokens[row];
+        p.pack_cost[row] = 2 * p.options.cost.token_cost + 4 * p.options.cost.square_cost;
+    });
+    refused("order", "number of packs", [&](BatchPlan& p) { p.options.packs_per_step = 2; });
+}
+
+TEST_F(PlanFileTest, AFingerprintIsBlamedOnlyWhereNothingElseIsWrong) {
+    // Two samples of one length in two chunks change places: sound, but another plan.
+    BatchPlan other = plan_of_many_chunks();
+    std::swap(other.segment_sample[3], other.segment_sample[1100]);
+    save(directory_ / "swapped", other);
+    const PlanFile file = PlanFile::open(directory_ / "swapped");
+    const Error error = error_of([&] { file.validate({}); });
+    EXPECT_EQ(error.code(), ErrorCode::fingerprint_mismatch);
+    EXPECT_THAT(error.what(), HasSubstr("steps 0 to 1024 (chunk 0)"));
+    EXPECT_EQ(error_of([&] { file.check_structure(); }).code(), ErrorCode::fingerprint_mismatch);
+}
+
+TEST_F(PlanFileTest, TheProofHoldsColumnsAgainstTheFormat) {
+    const auto refused = [&](const std::string& name, const std::string& noun,
+                             const std::function<void(PlanColumns&)>& change) {
+        save(directory_ / name, plan());
+        edit_columns(directory_ / name, change);
+        const Error error = error_of([&] { PlanFile::open(directory_ / name).validate({}); });
+        EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << name;
+        EXPECT_THAT(error.what(), HasSubstr(noun)) << name;
+    };
+    refused("surplus", "expected the",
+            [](PlanColumns& c) { c.columns["surplus"] = std::vector<std::uint8_t>{1}; });
+    refused("surplus-body", "'/pack_surplus' does not belong to a plan",
+            [](PlanColumns& c) { c.columns["pack_surplus"] = std::vector<std::uint8_t>{1}; });
+    refused("wide", "'segment_sample' has another type: expected u32", [](PlanColumns& c) {
+        const std::vector<std::uint32_t> narrow = rows_of<std::uint32_t>(c, "segment_sample");
+        c.columns["segment_sample"] = std::vector<std::uint64_t>(narrow.begin(), narrow.end());
+    });
+    refused("bucket", "pack_bucket does not belong to this mode", [](PlanColumns& c) {
+        c.columns["pack_bucket"] =
+            std::vector<std::uint16_t>(rows_of<std::uint64_t>(c, "pack_cost").size(), 0);
+    });
+    refused("packs-behind", "step_begin ends wrong", [](PlanColumns& c) { add_pack(c, false); });
+    refused("packs-before", "step_begin, row 0: expected 0, found 1",
+            [](PlanColumns& c) { add_pack(c, true); });
+    refused("segments-behind", "pack_begin ends wrong", [](PlanColumns& c) { add_segment(c, false); });
+    refused("segments-before", "pack_begin, row 0: expected 0, found 1",
+            [](PlanColumns& c) { add_segment(c, true); });
+    refused("empty-pack", "pack_begin does not ascend at row 2", [](PlanColumns& c) {
+        rows_of<std::uint64_t>(c, "pack_begin")[2] = rows_of<std::uint64_t>(c, "pack_begin")[1];
+    });
 }
 
 #if defined(LOCKSTEP_CONTRACTS)

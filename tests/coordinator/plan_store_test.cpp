@@ -36,7 +36,9 @@ std::set<std::string> names_in(const fs::path& directory) {
 
 /// Everything `validate` checks without the inputs.
 void check(const fs::path& directory) {
-    check_plan_files(directory, load_plan(directory, PlanCheck::content));
+    const PlanFile plan = PlanFile::open(directory);
+    plan.validate({});
+    check_plan_files(plan);
 }
 
 class PlanStoreTest : public testing::Test {
@@ -49,7 +51,7 @@ class PlanStoreTest : public testing::Test {
     }
     static SavedPlan save(const fs::path& target, const BatchPlan& plan, const std::vector<PlanInput>& inputs,
                           WriteJsonl jsonl = WriteJsonl::automatic, Overwrite overwrite = Overwrite::no) {
-        return save_plan(target, plan, stats_of(plan, inputs), inputs, jsonl, overwrite);
+        return save_plan(target, plan, plan_stats(plan), inputs, jsonl, overwrite);
     }
 
     PlanInput corpus(const std::string& file, const std::vector<SmallSample>& samples,

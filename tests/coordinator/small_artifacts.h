@@ -28,8 +28,8 @@ class SmallArtifacts {
         for (const char* name : {"lengths.h5", "lengths.jsonl"}) {
             write_lengths(folder / name, lengths_of(*small_.inputs[1].corpus()), Overwrite::no);
         }
-        save_plan(plan_folder(), small_.plan, stats_of(small_.plan, small_.inputs), small_.inputs,
-                  WriteJsonl::always, Overwrite::no);
+        save_plan(plan_folder(), small_.plan, plan_stats(small_.plan), small_.inputs, WriteJsonl::always,
+                  Overwrite::no);
         RunRecord record;
         record.settings_json = R"({"seed":1})";
         record.numerics = "fma256";
@@ -83,8 +83,8 @@ class SmallArtifacts {
         constexpr std::uint64_t change = 3;
         const BatchPlan& plan = small_.plan;
         const BatchPlan revision = revise_plan(plan, {change, {}, {plan.num_steps() - 1}}, {}).plan;
-        save_plan(revision_folder(), revision, stats_of(revision, small_.inputs), small_.inputs,
-                  WriteJsonl::always, Overwrite::no);
+        save_plan(revision_folder(), revision, plan_stats(revision), small_.inputs, WriteJsonl::always,
+                  Overwrite::no);
         write_run_revisions(
             run(), {{0, plan_folder().string(), plan.fingerprints.plan, totals_of(plan)},
                     {change, revision_folder().string(), revision.fingerprints.plan, totals_of(revision)}});

@@ -52,15 +52,6 @@ inline BatchPlan plan_of(const PlanOptions& options, const std::vector<PlanInput
     return build_plan(options, lengths);
 }
 
-inline PlanStats stats_of(const BatchPlan& plan, const std::vector<PlanInput>& inputs) {
-    std::vector<SourceLengths> lengths;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-        lengths.push_back(inputs[i].lengths());
-        lengths.back().source = plan.sources[i];
-    }
-    return plan_stats(plan, lengths);
-}
-
 struct SmallPlan {
     std::vector<PlanInput> inputs;
     BatchPlan plan;

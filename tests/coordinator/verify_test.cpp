@@ -85,7 +85,7 @@ class RevisedRunTest : public VerifyTest {
 };
 
 TEST_F(RevisedRunTest, EachRecordIsHeldAgainstThePlanOfItsStep) {
-    const VerifyReport report = verify_chain({{0, &plan()}, {change_, &revision_}});
+    const VerifyReport report = verify_chain({{0, view_of(plan())}, {change_, view_of(revision_)}});
     EXPECT_THAT(report.problems, IsEmpty());
     EXPECT_EQ(report.revisions, 1U);
     EXPECT_EQ(report.plan, revision_.fingerprints.plan);
@@ -94,23 +94,25 @@ TEST_F(RevisedRunTest, EachRecordIsHeldAgainstThePlanOfItsStep) {
 
 TEST_F(RevisedRunTest, AWrongChainIsFound) {
     const std::string steps = "were trained from plan " + revision_.fingerprints.plan.brief();
-    expect_chain_problem(steps, {{0, &plan()}});
-    expect_chain_problem("were trained from plan " + plan().fingerprints.plan.brief(), {{0, &revision_}});
-    expect_chain_problem("is no revision of another", {{0, &revision_}, {change_, &plan()}});
-    expect_chain_problem(steps, {{0, &revision_}, {change_, &plan()}});
-    expect_chain_problem("were trained from plan", {{0, &plan()}, {change_ - 1, &revision_}});
-    expect_chain_problem("were trained from plan", {{0, &plan()}, {change_ + 1, &revision_}});
+    expect_chain_problem(steps, {{0, view_of(plan())}});
+    expect_chain_problem("were trained from plan " + plan().fingerprints.plan.brief(),
+                         {{0, view_of(revision_)}});
+    expect_chain_problem("is no revision of another", {{0, view_of(revision_)}, {change_, view_of(plan())}});
+    expect_chain_problem(steps, {{0, view_of(revision_)}, {change_, view_of(plan())}});
+    expect_chain_problem("were trained from plan", {{0, view_of(plan())}, {change_ - 1, view_of(revision_)}});
+    expect_chain_problem("were trained from plan", {{0, view_of(plan())}, {change_ + 1, view_of(revision_)}});
 }
 
 TEST_F(RevisedRunTest, ARevisionThatRewritesThePastIsFound) {
     const BatchPlan rewriting = revise_plan(plan(), {1, {}, {1}}, {}).plan;
-    expect_chain_problem("in steps trained before: epoch 0, step 1", {{0, &plan()}, {change_, &rewriting}});
+    expect_chain_problem("in steps trained before: epoch 0, step 1",
+                         {{0, view_of(plan())}, {change_, view_of(rewriting)}});
     PlanOptions options = small_options();
     options.seed = 9;
     BatchPlan other = plan_of(options, small_.inputs);
     other.parent = plan().fingerprints.plan;
     other.fingerprints = fingerprint_plan(other);
-    expect_chain_problem("has other settings", {{0, &plan()}, {change_, &other}});
+    expect_chain_problem("has other settings", {{0, view_of(plan())}, {change_, view_of(other)}});
 }
 
 TEST_F(VerifyTest, AnHonestRunIsProven) {

@@ -34,8 +34,7 @@ TEST(PlanSwapTest, OneSwapAcrossStepsChangesPlanLossAndState) {
     ASSERT_TRUE(swapped) << "the small world holds no two segments of equal length in its first steps";
     plan.fingerprints = fingerprint_plan(plan);
     const std::string other = world.fresh("plan");
-    const SourceLengths lengths = inputs[0].lengths();
-    save_plan(other, plan, plan_stats(plan, {&lengths, 1}), inputs, WriteJsonl::always, Overwrite::no);
+    save_plan(other, plan, plan_stats(plan), inputs, WriteJsonl::always, Overwrite::no);
 
     const std::string run = world.fresh("run");
     auto arguments = train_arguments(run, 8);

@@ -166,8 +166,7 @@ TEST(LazarusPlanTest, CountsPacksOverBudgetAndSamplesLeftOut) {
     const BatchPlan plan = build_plan(options, source);
     validate_plan(plan, source);
     validate_plan(plan, std::span<const SourceLengths>{});
-    const SourceLengths view = source.view();
-    const PlanStats stats = plan_stats(plan, std::span(&view, 1));
+    const PlanStats stats = plan_stats(plan);
 
     std::uint64_t over_budget = 0;
     std::vector<std::uint64_t> of_bucket(5, 0);
@@ -195,8 +194,7 @@ TEST(LazarusPlanTest, CountsPacksOverBudgetAndSamplesLeftOut) {
 TEST(LazarusPlanTest, OurOwnPlansCountNeither) {
     TestSource source;
     source.sample_tokens = long_tailed_lengths(5, 200, 1000);
-    const SourceLengths view = source.view();
-    const PlanStats stats = plan_stats(build_plan(PlanOptions{}, source), std::span(&view, 1));
+    const PlanStats stats = plan_stats(build_plan(PlanOptions{}, source));
     EXPECT_EQ(stats.over_budget_packs, 0U);
     EXPECT_EQ(stats.left_out_by_drop_last, 0U);
 }

@@ -214,8 +214,7 @@ TEST(LengthAnalysisTest, WasteIsThatOfThePlan) {
         options.long_policy = LongPolicy::split;
         options.packing = PackingPolicy::best_fit_decreasing;
         const BatchPlan plan = build_plan(options, source);
-        const SourceLengths view = source.view();
-        const PlanStats stats = plan_stats(plan, std::span(&view, 1));
+        const PlanStats stats = plan_stats(plan);
         EXPECT_EQ(waste.packs, stats.packs);
         EXPECT_EQ(waste.segments, stats.segments);
         EXPECT_EQ(waste.tokens, stats.planned_tokens);

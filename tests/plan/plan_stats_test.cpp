@@ -4,10 +4,6 @@
 namespace lockstep {
 namespace {
 
-PlanStats stats_of(const BatchPlan& plan) {
-    return plan_stats(plan, std::span<const SourceLengths>{});
-}
-
 TEST(PlanStatsTest, CountsASmallPlanByHand) {
     TestSource source;
     source.sample_tokens = {6, 4, 0, 1, 15};
@@ -15,7 +11,7 @@ TEST(PlanStatsTest, CountsASmallPlanByHand) {
     options.token_budget = 10;
     options.packs_per_step = 2;
     options.epochs = 2;
-    const PlanStats stats = stats_of(build_plan(options, source));
+    const PlanStats stats = plan_stats(build_plan(options, source));
     // 15 splits into 10 and 6: one token repeated an epoch.
     EXPECT_EQ(stats.samples, 5U);
     EXPECT_EQ(stats.segments, 10U);
@@ -59,7 +55,7 @@ TEST(PlanStatsTest, PaddedBatchesAreThoseCutOneAfterAnother) {
             source.sample_tokens.push_back(static_cast<std::uint32_t>(dice.roll(2, longest)));
         PlanOptions options;
         options.token_budget = static_cast<std::uint32_t>(budget);
-        const PlanStats stats = stats_of(build_plan(options, source));
+        const PlanStats stats = plan_stats(build_plan(options, source));
         const auto padded = static_cast<double>(tokens_of_padded_batches(source.sample_tokens, budget));
         ASSERT_DOUBLE_EQ(stats.padding_waste_padded,
                          (padded - static_cast<double>(stats.planned_tokens)) / padded)
@@ -73,7 +69,7 @@ TEST(PlanStatsTest, BalanceStartsAtOneAndKnowsIdleRanks) {
     PlanOptions options;
     options.token_budget = 10;
     options.packs_per_step = 8;
-    const PlanStats stats = stats_of(build_plan(options, source));
+    const PlanStats stats = plan_stats(build_plan(options, source));
     ASSERT_EQ(stats.balance.size(), 7U);
     for (const auto& balance : stats.balance) {
         EXPECT_DOUBLE_EQ(balance.slowest_over_mean,
@@ -87,7 +83,7 @@ TEST(PlanStatsTest, BucketsAddUp) {
     PlanOptions options;
     options.mode = PlanMode::bucket;
     options.epochs = 2;
-    const PlanStats stats = stats_of(build_plan(options, source));
+    const PlanStats stats = plan_stats(build_plan(options, source));
     ASSERT_EQ(stats.buckets.size(), 5U);
     EXPECT_EQ(stats.buckets[0].samples, 2U);
     EXPECT_EQ(stats.buckets[0].tokens, 228U);
@@ -101,7 +97,7 @@ TEST(PlanStatsTest, LengthsOnlyPlansHaveNoTargets) {
     TestSource source;
     source.sample_tokens = {5, 6};
     source.lengths_only = true;
-    EXPECT_EQ(stats_of(build_plan(PlanOptions{}, source)).targets, 0U);
+    EXPECT_EQ(plan_stats(build_plan(PlanOptions{}, source)).targets, 0U);
 }
 
 }  // namespace

@@ -11,6 +11,8 @@
 
 #include "io/base/philox.h"
 #include "plan/batch_plan.h"
+#include "plan/plan_stats.h"
+#include "plan/validate_plan.h"
 #include "tests/support/error_of.h"
 
 namespace lockstep {

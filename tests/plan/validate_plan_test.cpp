@@ -255,16 +255,34 @@ TEST(RebuildTest, ASoundPlanThatItsOptionsDoNotGiveIsFound) {
         Case made = make_case(mode);
         const SourceLengths view = made.source.view();
         const std::span<const SourceLengths> sources(&view, 1);
-        EXPECT_EQ(check_rebuilt_plan(made.plan, sources), "");
+        EXPECT_EQ(check_rebuilt_plan(view_of(made.plan), sources), "");
         const auto [i, j] = whole_twins(made.plan);
         std::swap(made.plan.segment_sample[i], made.plan.segment_sample[j]);
         made.plan.fingerprints = fingerprint_plan(made.plan);
         validate_plan(made.plan, sources);
         expect_error(ErrorCode::fingerprint_mismatch, "segment_sample",
-                     [&] { check_rebuilt_plan(made.plan, sources); });
+                     [&] { check_rebuilt_plan(view_of(made.plan), sources); });
         made.plan.algorithms[0] = "segments=other/9";
-        EXPECT_EQ(check_rebuilt_plan(made.plan, sources), "it was made by another version's algorithms");
+        EXPECT_EQ(check_rebuilt_plan(view_of(made.plan), sources),
+                  "it was made by another version's algorithms");
     }
+}
+
+TEST(RebuildTest, WhatDiffersInALaterChunkIsNamed) {
+    TestSource source;
+    source.sample_tokens.assign(1500, 3);
+    PlanOptions options;
+    options.token_budget = 4;
+    options.packs_per_step = 1;
+    options.epochs = 2;
+    BatchPlan plan = build_plan(options, source);
+    const SourceLengths view = source.view();
+    EXPECT_EQ(check_rebuilt_plan(view_of(plan), std::span(&view, 1)), "");
+    // Steps 2524 to 2999 are the last chunk.
+    std::swap(plan.segment_sample[2600], plan.segment_sample[2700]);
+    plan.fingerprints = fingerprint_plan(plan);
+    expect_error(ErrorCode::fingerprint_mismatch, "epoch 1, step 2600, pack 2600, segment 0: segment_sample",
+                 [&] { check_rebuilt_plan(view_of(plan), std::span(&view, 1)); });
 }
 
 TEST(RebuildTest, AnOrderByScoreIsBuiltAgainOnlyFromScores) {
@@ -277,7 +295,7 @@ TEST(RebuildTest, AnOrderByScoreIsBuiltAgainOnlyFromScores) {
     made.plan = build_plan(options, made.source);
     const auto rebuilt = [&] {
         const SourceLengths view = made.source.view();
-        return check_rebuilt_plan(made.plan, std::span(&view, 1));
+        return check_rebuilt_plan(view_of(made.plan), std::span(&view, 1));
     };
     EXPECT_EQ(rebuilt(), "");
     std::ranges::reverse(made.source.sample_score);

@@ -8,6 +8,8 @@
 #include "launch/cli/bench/bench_measure.h"
 #include "launch/cli/data/length_report.h"
 #include "plan/batch_plan.h"
+#include "plan/plan_stats.h"
+#include "plan/validate_plan.h"
 
 namespace lockstep {
 
@@ -61,7 +63,7 @@ BuiltBench bench_plan(const PlanOptions& options, const SourceLengths& source) {
     BatchPlan plan;
     built.seconds = best_seconds(repeats, [&] { plan = build_plan(options, sources); });
     built.validate_seconds = best_seconds(repeats, [&] { validate_plan(plan, sources); });
-    built.stats = plan_stats(plan, sources);
+    built.stats = plan_stats(plan);
     return built;
 }
 

@@ -182,8 +182,9 @@ class PlanBench {
         limit_row("packs over the lower bound", {{"packs", packs - bound}}, "packs", promised(1, 6, 60),
                   with_commas(packs - bound));
         report_.time_row("validate --strict", median([&] {
-                             const BatchPlan plan = load_plan(scratch_ / "plan", PlanCheck::content);
-                             check_plan_files(scratch_ / "plan", plan);
+                             const PlanFile plan = PlanFile::open(scratch_ / "plan");
+                             plan.validate({});
+                             check_plan_files(plan);
                          }),
                          {{"memcpy", copy}}, promised(0.15, 1.5, 0));
         queries(options, copy);
@@ -245,8 +246,8 @@ class PlanBench {
         };
         for (const Case each : {Case{4, 0.641}, Case{5, 0.703}, Case{8, 0.803}}) {
             BucketEdges best;
-            const double seconds =
-                median([&] { best = optimal_bucket_edges(count_lengths(samples), each.num_buckets, longest); });
+            const double seconds = median(
+                [&] { best = optimal_bucket_edges(count_lengths(samples), each.num_buckets, longest); });
             const std::string what = "suggested edges, " + std::to_string(each.num_buckets) + " buckets";
             report_.time_row(what, seconds, {{"memcpy", copy}});
             limit_row(what + ": efficiency",

@@ -2,6 +2,8 @@
 #include <chrono>
 
 #include "coordinator/distribution.h"
+#include "coordinator/plan_file.h"
+#include "coordinator/plan_store.h"
 #include "coordinator/plan_tokenizers.h"
 #include "io/base/error.h"
 #include "io/corpus/corpus.h"
@@ -11,6 +13,7 @@
 #include "launch/cli/runs/training.h"
 #include "launch/cli/world.h"
 #include "plan/shard.h"
+#include "plan/validate_plan.h"
 
 namespace lockstep {
 
@@ -36,23 +39,41 @@ struct InfoArguments {
     std::optional<int> rank, world_size;
 };
 
-struct PackView {
-    std::uint64_t step, pack;
-    int rank;
+/// What `info` says beyond the statistics, gathered while the chunks go by.
+struct InfoRows {
+    struct Pack {
+        std::uint64_t step, pack, tokens;
+        std::vector<std::uint64_t> samples;
+        std::vector<std::uint32_t> sample_tokens;
+    };
+    std::vector<Pack> shown;                   ///< The first packs of all, or of one rank.
+    std::uint64_t packs = 0, tokens = 0;       ///< Of all, or of one rank.
+    std::vector<std::uint64_t> source_tokens;  ///< (sources)
 };
 
-/// The packs asked for: all of them, or one rank's, from the start.
-std::vector<PackView> first_packs(const BatchPlan& plan, const InfoArguments& arguments) {
-    const WorldSize world{arguments.world_size.value_or(1)};
-    std::vector<PackView> views;
-    for (std::uint64_t step = 0; step < plan.num_steps() && views.size() < arguments.show_batches; ++step) {
-        const auto ranks = assign_steps(chunk_of(plan, step, step + 1), world);
-        for (std::size_t i = 0; i < ranks.size() && views.size() < arguments.show_batches; ++i) {
-            if (arguments.rank && ranks[i].value != *arguments.rank) continue;
-            views.push_back({step, plan.step_begin[step] + i, ranks[i].value});
+void add_rows(const PlanChunkColumns& chunk, const BatchPlan& head, const InfoArguments& arguments,
+              InfoRows& rows) {
+    std::vector<Rank> ranks;
+    if (arguments.rank) ranks = assign_steps(chunk, WorldSize{*arguments.world_size});
+    std::uint64_t step = 0;
+    for (std::uint64_t p = 0; p < chunk.num_packs(); ++p) {
+        while (chunk.step_begin[step + 1] - chunk.step_begin.front() <= p) ++step;
+        const bool wanted = !arguments.rank || ranks[p].value == *arguments.rank;
+        InfoRows::Pack pack{chunk.first_step + step, chunk.first_pack + p, 0, {}, {}};
+        const bool shown = wanted && rows.shown.size() < arguments.show_batches;
+        for (std::uint64_t row = chunk.pack_begin[p]; row < chunk.pack_begin[p + 1]; ++row) {
+            const std::uint64_t s = row - chunk.pack_begin.front();
+            pack.tokens += chunk.segment_tokens[s];
+            rows.source_tokens[head.source_of(chunk.sample(s))] += chunk.segment_tokens[s];
+            if (!shown) continue;
+            pack.samples.push_back(chunk.sample(s));
+            pack.sample_tokens.push_back(chunk.segment_tokens[s]);
         }
+        if (!wanted) continue;
+        ++rows.packs;
+        rows.tokens += pack.tokens;
+        if (shown) rows.shown.push_back(std::move(pack));
     }
-    return views;
 }
 
 /// Packs of the first epoch over what no packing can do without.
@@ -67,13 +88,10 @@ void say_gap(const Invocation& invocation, const PlanStats& stats, nlohmann::ord
 }
 
 /// What each source of a mixture was given, beside what it was to have.
-void say_shares(const Invocation& invocation, const BatchPlan& plan, nlohmann::ordered_json& object) {
-    std::vector<std::uint64_t> tokens(plan.sources.size(), 0);
+void say_shares(const Invocation& invocation, const BatchPlan& plan, std::span<const std::uint64_t> tokens,
+                nlohmann::ordered_json& object) {
     std::uint64_t total = 0;
-    for (std::uint64_t s = 0; s < plan.num_segments(); ++s) {
-        tokens[place_of_sample(plan, plan.segment_sample[s]).source] += plan.segment_tokens[s];
-        total += plan.segment_tokens[s];
-    }
+    for (const std::uint64_t of_source : tokens) total += of_source;
     std::uint64_t weights = 0;
     bool mixture = plan.sources.size() > 1;
     for (const PlanSource& source : plan.sources) {
@@ -118,12 +136,18 @@ int run_info(const Invocation& invocation, const InfoArguments& arguments) {
                                                      " has ranks 0 to " +
                                                      std::to_string(*arguments.world_size - 1));
     }
-    const BatchPlan plan = load_plan(arguments.plan, PlanCheck::files);
-    const PlanStats stats = plan_stats(plan, {});
+    const PlanFile file = PlanFile::open(arguments.plan);
+    file.check_structure();
+    const BatchPlan& plan = file.head();
+    const PlanView view = file.view();
+    const PlanStats stats = plan_stats(view);
+    InfoRows rows;
+    rows.source_tokens.assign(plan.sources.size(), 0);
+    for (std::size_t c = 0; c < view.num_chunks(); ++c) add_rows(view.chunk(c), plan, arguments, rows);
     describe_plan(invocation, plan, stats);
     nlohmann::ordered_json object = plan_json(plan, stats);
     say_gap(invocation, stats, object);
-    say_shares(invocation, plan, object);
+    say_shares(invocation, plan, rows.source_tokens, object);
     for (const PlanSource& source : plan.sources) {
         invocation.say("  source '" + source.name + "': " + with_commas(source.num_samples) +
                        " samples, lengths " + source.lengths.brief() + "…" +
@@ -137,34 +161,23 @@ int run_info(const Invocation& invocation, const InfoArguments& arguments) {
         object["from_step"] = plan.from_step;
     }
     if (arguments.world_size) {
-        const WorldSize world{*arguments.world_size};
-        std::uint64_t packs = 0, tokens = 0;
-        for (std::uint64_t step = 0; step < plan.num_steps(); ++step) {
-            for (const std::uint64_t pack : shard_of(plan, Step{step}, Rank{*arguments.rank}, world)) {
-                ++packs;
-                tokens += plan.pack_tokens(pack);
-            }
-        }
-        invocation.say("  rank " + std::to_string(*arguments.rank) + " of " + std::to_string(world.value) +
-                       ": " + with_commas(packs) + " packs, " + with_commas(tokens) + " tokens");
+        const int world = *arguments.world_size;
+        invocation.say("  rank " + std::to_string(*arguments.rank) + " of " + std::to_string(world) + ": " +
+                       with_commas(rows.packs) + " packs, " + with_commas(rows.tokens) + " tokens");
         object["rank"] = {
-            {"rank", *arguments.rank}, {"world_size", world.value}, {"packs", packs}, {"tokens", tokens}};
+            {"rank", *arguments.rank}, {"world_size", world}, {"packs", rows.packs}, {"tokens", rows.tokens}};
     }
     auto batches = nlohmann::ordered_json::array();
-    for (const PackView& view : first_packs(plan, arguments)) {
+    for (const InfoRows::Pack& pack : rows.shown) {
         std::string samples;
-        auto list = nlohmann::ordered_json::array();
-        for (std::uint64_t s = plan.pack_begin[view.pack]; s < plan.pack_begin[view.pack + 1]; ++s) {
-            samples += (samples.empty() ? "" : " ") + std::to_string(plan.segment_sample[s]) + ":" +
-                       std::to_string(plan.segment_tokens[s]);
-            list.push_back(plan.segment_sample[s]);
+        for (std::size_t s = 0; s < pack.samples.size(); ++s) {
+            samples += (s == 0 ? "" : " ") + std::to_string(pack.samples[s]) + ":" +
+                       std::to_string(pack.sample_tokens[s]);
         }
-        invocation.say("  step " + std::to_string(view.step) + " pack " + std::to_string(view.pack) + " (" +
-                       std::to_string(plan.pack_tokens(view.pack)) + " tokens)  " + samples);
-        batches.push_back({{"step", view.step},
-                           {"pack", view.pack},
-                           {"tokens", plan.pack_tokens(view.pack)},
-                           {"samples", list}});
+        invocation.say("  step " + std::to_string(pack.step) + " pack " + std::to_string(pack.pack) + " (" +
+                       std::to_string(pack.tokens) + " tokens)  " + samples);
+        batches.push_back(
+            {{"step", pack.step}, {"pack", pack.pack}, {"tokens", pack.tokens}, {"samples", pack.samples}});
     }
     if (arguments.show_batches > 0) object["batches"] = batches;
     invocation.give(object);
@@ -189,21 +202,22 @@ void verify_source(const std::string& file, const PlanInput& input) {
 int run_validate(const Invocation& invocation, const ValidateArguments& arguments) {
     require_one_rank("batchplan validate");
     const auto begin = std::chrono::steady_clock::now();
-    const BatchPlan plan = load_plan(arguments.plan, PlanCheck::content);
-    if (arguments.strict) check_plan_files(arguments.plan, plan);
+    const PlanFile file = PlanFile::open(arguments.plan);
+    const BatchPlan& plan = file.head();
     std::vector<PlanInput> inputs;
     for (const std::string& argument : arguments.inputs) {
-        const auto [name, file] = split_named(argument);
-        inputs.push_back(PlanInput::open(file, name, duplicates_allowed(plan.options.compat)));
-        if (arguments.strict) verify_source(file, inputs.back());
+        const auto [name, path] = split_named(argument);
+        inputs.push_back(PlanInput::open(path, name, duplicates_allowed(plan.options.compat)));
+        if (arguments.strict) verify_source(path, inputs.back());
     }
+    if (!inputs.empty()) require_same_tokenizers(arguments.plan, plan.sources, inputs);
+    std::vector<SourceLengths> lengths;
+    for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
+    file.validate(lengths);
+    if (arguments.strict) check_plan_files(file);
     std::string not_rebuilt = "its sources are not given";
     if (!inputs.empty()) {
-        require_same_tokenizers(arguments.plan, plan.sources, inputs);
-        std::vector<SourceLengths> lengths;
-        for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
-        validate_plan(plan, lengths);
-        not_rebuilt = arguments.strict ? check_rebuilt_plan(plan, lengths) : "--strict does it";
+        not_rebuilt = arguments.strict ? check_rebuilt_plan(file.view(), lengths) : "--strict does it";
         for (const PlanInput& input : inputs) {
             if (input.corpus() != nullptr) warn_of_drift(*input.corpus());
         }

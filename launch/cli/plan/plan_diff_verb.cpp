@@ -1,5 +1,6 @@
 #include "io/base/error.h"
 #include "launch/cli/plan/plan_verbs.h"
+#include "plan/plan_diff.h"
 
 namespace lockstep {
 

@@ -52,7 +52,7 @@ int run_exclude(const Invocation& invocation, const ExcludeArguments& arguments)
     }
     const Revision revision = revise_plan(plan, exclusion, targets_from(plan, inputs));
     const SavedPlan saved =
-        save_plan(arguments.output, revision.plan, plan_stats(revision.plan, {}), inputs, jsonl, overwrite);
+        save_plan(arguments.output, revision.plan, plan_stats(revision.plan), inputs, jsonl, overwrite);
     invocation.say("revision " + revision.plan.fingerprints.plan.hex() + " -> " + arguments.output);
     invocation.say("  of plan " + plan.fingerprints.plan.hex() + " from step " +
                    with_commas(arguments.from_step) + " on: " + with_commas(revision.segments_removed) +

@@ -32,7 +32,7 @@ int run_import(const Invocation& invocation, const ImportArguments& arguments) {
     const LazarusImport imported = import_lazarus(arguments.directory, inputs, arguments.packs_per_step);
     std::vector<SourceLengths> lengths;
     for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
-    const PlanStats stats = plan_stats(imported.plan, lengths);
+    const PlanStats stats = plan_stats(imported.plan);
     const SavedPlan saved = save_plan(arguments.output, imported.plan, stats, inputs, jsonl, overwrite);
     describe_plan(invocation, imported.plan, stats);
     invocation.say("  imported from " + arguments.directory + " (Lazarus calls it " + imported.fingerprint +

@@ -7,8 +7,8 @@
 
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
-#include "io/run/retention.h"
 #include "io/files/folder_lock.h"
+#include "io/run/retention.h"
 
 namespace lockstep {
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "coordinator/plan_file.h"
 #include "coordinator/plan_store.h"
 #include "coordinator/plan_tokenizers.h"
 #include "coordinator/run_plans.h"
@@ -19,7 +20,7 @@ struct VerifyArguments {
 
 /// The plans a run was trained from, in order, and the corpora they are all bound to.
 struct PlansOfRun {
-    std::vector<BatchPlan> plans;
+    std::vector<PlanFile> plans;
     std::vector<PlanInput> inputs;
 };
 
@@ -28,7 +29,7 @@ PlansOfRun load_plans_of_run(const RunRecord& record, const std::vector<std::str
                              const std::vector<std::string>& corpora) {
     std::vector<PlanInForce> wanted = record.plans;
     for (const std::string& path : moved) {
-        const Fingerprint found = load_plan(path, PlanCheck::files).fingerprints.plan;
+        const Fingerprint found = PlanFile::open(path).head().fingerprints.plan;
         bool known = false;
         for (PlanInForce& plan : wanted) {
             if (plan.plan != found) continue;
@@ -44,14 +45,14 @@ PlansOfRun load_plans_of_run(const RunRecord& record, const std::vector<std::str
     }
     PlansOfRun result;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
-        BatchPlan plan = load_plan(wanted[i].path, PlanCheck::content);
-        require_plan_of_run(wanted[i], wanted[i].path, plan.fingerprints.plan);
+        PlanFile plan = open_plan_of_run(wanted[i], wanted[i].path);
+        plan.validate({});
         if (i == 0) {
-            result.inputs = open_inputs(corpora_of_run(record, corpora), plan.sources);
-            require_same_tokenizers(wanted[i].path, plan.sources, result.inputs);
+            result.inputs = open_inputs(corpora_of_run(record, corpora), plan.head().sources);
+            require_same_tokenizers(wanted[i].path, plan.head().sources, result.inputs);
             for (const PlanInput& input : result.inputs) warn_of_drift(*input.corpus());
         }
-        bind_plan(plan, result.inputs);
+        bind_sources(plan.head(), result.inputs);
         result.plans.push_back(std::move(plan));
     }
     return result;
@@ -66,7 +67,7 @@ int run_verify(const Invocation& invocation, const VerifyArguments& arguments) {
     for (const PlanInput& input : at_hand.inputs) input.corpus()->verify_everything();
     std::vector<ChainedPlan> chain;
     for (std::size_t i = 0; i < at_hand.plans.size(); ++i) {
-        chain.push_back({record.plans[i].from_step, &at_hand.plans[i]});
+        chain.push_back({record.plans[i].from_step, at_hand.plans[i].view()});
     }
     VerifyReport report = verify_run(arguments.run, chain, at_hand.inputs);
     if (report.model != record.model || report.numerics != record.numerics) {

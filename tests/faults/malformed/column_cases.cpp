@@ -42,14 +42,13 @@ void read_shard(const MalformedWorld& world, const fs::path& file) {
     reader.read_adam_v(0, values);
 }
 
-void read_plan(const fs::path& file) {
-    const ColumnFile columns = ColumnFile::open(file, plan_format, plan_format_version);
-    try {
-        const BatchPlan plan = from_columns(read_plan_columns(columns, PlanColumnsRead::all));
-        validate_plan(plan, {});
-    } catch (const Error& error) {
-        throw Error(error.code(), "'" + file.string() + "': " + error.what());  // As load_plan does.
-    }
+/// The columns in a copy of their folder, as `validate` and the first start read them.
+void read_plan(const MalformedWorld& world, const fs::path& file) {
+    const fs::path folder = world.scratch / "plan";
+    fs::remove_all(folder);
+    fs::copy(world.sound.plan_folder(), folder);
+    fs::copy_file(file, folder / "plan.h5", fs::copy_options::overwrite_existing);
+    PlanFile::open(folder).validate({});
 }
 
 std::vector<Format> formats(const MalformedWorld& world) {
@@ -63,7 +62,10 @@ std::vector<Format> formats(const MalformedWorld& world) {
          sound.folder() / "lengths.h5",
          [](const fs::path& file) { open_lengths(file); },
          {"/loss_tokens"}},
-        {"plan", sound.plan_folder() / "plan.h5", read_plan, {}},
+        {"plan",
+         sound.plan_folder() / "plan.h5",
+         [&world](const fs::path& file) { read_plan(world, file); },
+         {}},
         {"ledger",
          sound.file_named("steps-00000000-"),
          [](const fs::path& file) { read_ledger_segment_file(file); },
