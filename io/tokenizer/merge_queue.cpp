@@ -5,25 +5,20 @@
 
 namespace lockstep {
 
-namespace {
-
-bool stands_before(const MergeCandidate& a, const MergeCandidate& b) {
-    return a.at < b.at;
-}
-
-}  // namespace
-
 void MergeQueue::begin(std::uint32_t num_ranks) {
     // All lists are empty between words: whoever begins has taken everything.
     if (lists_.size() < num_ranks) lists_.resize(num_ranks);
+    // Blocks are given out in their order again: used over and over, free ones would lie all over memory.
+    blocks_.clear();
+    free_ = none;
     open_.clear();
     taken_ = 0;
     open_rank_ = -1;
 }
 
-void MergeQueue::add(std::uint32_t rank, const MergeCandidate& candidate) {
+void MergeQueue::add(std::uint32_t rank, std::uint32_t place) {
     if (rank <= open_rank_) {
-        early_.push_back({rank, candidate});
+        early_.emplace_back(rank, place);
         std::push_heap(early_.begin(), early_.end(), std::greater<>());
         return;
     }
@@ -32,20 +27,20 @@ void MergeQueue::add(std::uint32_t rank, const MergeCandidate& candidate) {
         waiting_.push_back(rank);
         std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
     }
-    append(list, candidate);
+    append(list, place);
 }
 
-void MergeQueue::append(List& list, const MergeCandidate& candidate) {
-    if (list.last == none || blocks_[list.last].count == block_candidates) {
+void MergeQueue::append(List& list, std::uint32_t place) {
+    if (list.last == none || blocks_[list.last].count == block_places) {
         std::uint32_t block = free_;
         if (block == none) {
             block = static_cast<std::uint32_t>(blocks_.size());
             blocks_.emplace_back();
         } else {
             free_ = blocks_[block].next;
-            blocks_[block].count = 0;
-            blocks_[block].next = none;
         }
+        blocks_[block].count = 0;
+        blocks_[block].next = none;
         if (list.last == none) {
             list.first = block;
         } else {
@@ -54,18 +49,17 @@ void MergeQueue::append(List& list, const MergeCandidate& candidate) {
         list.last = block;
     }
     Block& block = blocks_[list.last];
-    block.candidates[block.count++] = candidate;
+    block.places[block.count++] = place;
 }
 
-bool MergeQueue::take(MergeCandidate& candidate) {
+bool MergeQueue::take(Taken& taken) {
     if (taken_ == open_.size() && early_.empty() && !open_next()) return false;
-    const bool early = !early_.empty() && (taken_ == open_.size() || early_.front().rank < open_rank_ ||
-                                           stands_before(early_.front().candidate, open_[taken_]));
-    if (!early) {
-        candidate = open_[taken_++];
+    const auto open_rank = static_cast<std::uint32_t>(open_rank_);
+    if (early_.empty() || (taken_ < open_.size() && Early(open_rank, open_[taken_]) <= early_.front())) {
+        taken = {open_rank, open_[taken_++]};
         return true;
     }
-    candidate = early_.front().candidate;
+    taken = {early_.front().first, early_.front().second};
     std::pop_heap(early_.begin(), early_.end(), std::greater<>());
     early_.pop_back();
     return true;
@@ -82,15 +76,13 @@ bool MergeQueue::open_next() {
     taken_ = 0;
     for (std::uint32_t b = list.first; b != none; b = blocks_[b].next) {
         const Block& block = blocks_[b];
-        open_.insert(open_.end(), block.candidates.begin(), block.candidates.begin() + block.count);
+        open_.insert(open_.end(), block.places.begin(), block.places.begin() + block.count);
     }
     blocks_[list.last].next = free_;
     free_ = list.first;
     list = {};
     // Lists grow from left to right, anew for every rank that adds to them.
-    if (!std::is_sorted(open_.begin(), open_.end(), stands_before)) {
-        std::stable_sort(open_.begin(), open_.end(), stands_before);
-    }
+    if (!std::is_sorted(open_.begin(), open_.end())) std::sort(open_.begin(), open_.end());
     return true;
 }
 

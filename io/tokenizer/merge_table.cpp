@@ -12,6 +12,9 @@ namespace {
 /// Up to here a scan for the least rank is faster than a heap.
 constexpr std::size_t short_symbols_max = 64;
 constexpr std::uint32_t nowhere = 0xFFFFFFFFU;
+/// Of a window, to be merged again in the next. More than what a power of two leaves over of a run of equal
+/// symbols.
+constexpr int symbols_left_over = 16;
 }  // namespace
 
 MergeTable::MergeTable(const std::vector<MergeRule>& rules) {
@@ -89,38 +92,94 @@ template <MergeTable::Begins begins>
 void MergeTable::merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratch) const {
     if (symbols.size() >= nowhere)
         throw Error(ErrorCode::invalid_argument, "one word of 2^32 bytes or more cannot be tokenized");
+    std::size_t window = scratch.window_symbols;
+    while (!merge_by_windows<begins>(symbols, window, scratch)) window *= 4;
+    symbols.swap(scratch.merged);
+}
+
+/// Two parts of a word merge as they do alone if no merge ever reaches over the border between them. What
+/// comes next is always the least rank and, of these, the leftmost, so what happens in a part does not depend
+/// on what happens elsewhere; and the first merge over a border would happen just so between the two symbols
+/// beside it alone. Hence symbols that do not touch over any border between neighbours are the result.
+/// @return false if two parts did not meet; `merged` is then of no use.
+template <MergeTable::Begins begins>
+bool MergeTable::merge_by_windows(std::span<const std::uint32_t> symbols, std::size_t window,
+                                  Scratch& scratch) const {
+    const auto& places = scratch.places;
+    std::vector<std::uint32_t>& merged = scratch.merged;
+    merged.clear();
+    merged.reserve(symbols.size());
+    std::size_t left_begin = 0;     // Of the last symbol in `merged`,
+    Scratch::Place expected{0, 0};  // and what came after it in its own window.
+    for (std::size_t begin = 0;;) {
+        const std::size_t end = begin + std::min(window, symbols.size() - begin);
+        merge_places(symbols.subspan(begin, end - begin), scratch);
+        const auto count = static_cast<std::uint32_t>(end - begin);
+        if (begin > 0 && (places[0].id != expected.id || places[0].size != expected.size)) {
+            // Of neighbours in one window it is known.
+            const std::size_t right_end = begin + places[0].size;
+            if (!stay_apart(symbols.subspan(left_begin, right_end - left_begin), begin - left_begin, scratch))
+                return false;
+            merge_places(symbols.subspan(begin, end - begin), scratch);
+        }
+        // The last symbols of a window lack what follows them: they are merged again in the next.
+        std::uint32_t cut = count;
+        if (end < symbols.size()) {
+            for (int i = 0; i < symbols_left_over && cut > 0; ++i) cut -= places[cut - 1].size;
+            if (cut == 0) return false;
+            expected = places[cut];
+        }
+        for (std::uint32_t at = 0; at < cut; at += places[at].size) {
+            // The left one of a merged pair keeps its place.
+            left_begin = begin + at;
+            if constexpr (begins == Begins::kept)
+                scratch.begins[merged.size()] = static_cast<std::uint32_t>(left_begin);
+            merged.push_back(places[at].id);
+        }
+        if (end == symbols.size()) return true;
+        begin += cut;
+    }
+}
+
+/// Whether two symbols are left of `symbols`, and meet at `border`.
+bool MergeTable::stay_apart(std::span<const std::uint32_t> symbols, std::size_t border,
+                            Scratch& scratch) const {
+    merge_places(symbols, scratch);
+    const std::uint32_t left = scratch.places[0].size;
+    return left == border && left + scratch.places[left].size == symbols.size();
+}
+
+/// Merges all of `symbols` at once; what is left stands in scratch.places.
+void MergeTable::merge_places(std::span<const std::uint32_t> symbols, Scratch& scratch) const {
     const auto count = static_cast<std::uint32_t>(symbols.size());
-    auto& links = scratch.links;
+    auto& places = scratch.places;
     MergeQueue& queue = scratch.queue;
-    links.resize(count);
+    places.resize(count);
     queue.begin(num_ranks_);
-    for (std::uint32_t i = 0; i < count; ++i)
-        links[i] = {symbols[i], i == 0 ? nowhere : i - 1, i + 1 == count ? nowhere : i + 1};
-    const auto add = [&](std::uint32_t at) {
-        const std::uint32_t next = links[at].next;
-        const Found found = find(links[at].id, links[next].id);
-        if (found.rank != no_rank) queue.add(found.rank, {at, links[at].id, links[next].id});
+    for (std::uint32_t i = 0; i < count; ++i) places[i] = {symbols[i], 1};
+    const auto find_at = [&](std::uint32_t at, std::uint32_t next) {
+        return find(places[at].id, places[next].id);
     };
-    for (std::uint32_t i = 0; i + 1 < count; ++i) add(i);
-    for (MergeCandidate best; queue.take(best);) {
-        auto& left = links[best.at];
-        // Either neighbour may have been merged since; a swallowed symbol has no next and no id.
-        if (left.next == nowhere || left.id != best.left || links[left.next].id != best.right) continue;
-        const std::uint32_t gone = left.next;
-        left.id = find(best.left, best.right).result;
-        left.next = links[gone].next;
-        links[gone] = {nowhere, nowhere, nowhere};
-        if (left.next != nowhere) links[left.next].previous = best.at;
-        if (left.previous != nowhere) add(left.previous);
-        if (left.next != nowhere) add(best.at);
+    const auto add = [&](std::uint32_t at, std::uint32_t next) {
+        const Found found = find_at(at, next);
+        if (found.rank != no_rank) queue.add(found.rank, at);
+    };
+    for (std::uint32_t i = 0; i + 1 < count; ++i) add(i, i + 1);
+    for (MergeQueue::Taken best; queue.take(best);) {
+        // Either neighbour may have been merged since; a swallowed symbol has no id.
+        const std::uint32_t at = best.place;
+        if (places[at].id == nowhere) continue;
+        const std::uint32_t gone = at + places[at].size;
+        if (gone == count) continue;
+        const Found found = find_at(at, gone);
+        if (found.rank != best.rank) continue;
+        const std::uint32_t next = gone + places[gone].size;
+        places[gone].id = nowhere;
+        places[at] = {found.result, next - at};
+        places[next - 1].size = next - at;
+        if (at > 0) add(at - places[at - 1].size, at);
+        if (next < count) add(at, next);
     }
-    std::size_t out = 0;
-    for (std::uint32_t at = 0; at != nowhere; at = links[at].next) {
-        // The left one of a merged pair keeps its place.
-        if constexpr (begins == Begins::kept) scratch.begins[out] = at;
-        symbols[out++] = links[at].id;
-    }
-    symbols.resize(out);
 }
 
 }  // namespace lockstep

@@ -5,7 +5,9 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "io/tokenizer/merge_queue.h"
@@ -41,18 +43,21 @@ class MergeTable {
 
     /// Space for merging, kept between pieces.
     struct Scratch {
-        struct Link {
-            std::uint32_t id, previous, next;
+        /// A place of the word. A symbol lies over `size` places: the first has its id, first and last its
+        /// size, so that both neighbours are found.
+        struct Place {
+            std::uint32_t id, size;
         };
         std::vector<std::uint32_t> ranks, results;
         std::vector<std::uint32_t> begins;  ///< Of merge_with_begins.
-        std::vector<Link> links;
+        std::vector<std::uint32_t> merged;
+        std::vector<Place> places;
         MergeQueue queue;
+        std::size_t window_symbols = std::size_t{1} << 15U;  ///< Longer words are merged by parts.
     };
 
-    /// Merges `symbols` in place until no rule applies. At most O(n log n); long words take time in
-    /// proportion to their length where ranks ascend with what they are made of, as trained vocabularies have
-    /// it.
+    /// Merges `symbols` in place until no rule applies: at most O(n log n). Long words go through the cache
+    /// by parts, in time proportional to their length but for rules that tie far apart symbols together.
     void merge(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
     /// The same; scratch.begins says of each symbol that is left with which of the given ones it begins.
     void merge_with_begins(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
@@ -74,6 +79,10 @@ class MergeTable {
     void merge_short(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
     template <Begins begins>
     void merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratch) const;
+    template <Begins begins>
+    bool merge_by_windows(std::span<const std::uint32_t> symbols, std::size_t window, Scratch& scratch) const;
+    void merge_places(std::span<const std::uint32_t> symbols, Scratch& scratch) const;
+    bool stay_apart(std::span<const std::uint32_t> symbols, std::size_t border, Scratch& scratch) const;
 
     std::uint32_t num_ranks_ = 0;  ///< One more than the greatest rank.
     std::vector<Slot> slots_{2, Slot{empty, {}}};

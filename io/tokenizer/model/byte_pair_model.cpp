@@ -108,6 +108,7 @@ class BytePairModel : public TokenModel {
             return;
         }
         scratch.symbols.clear();
+        scratch.symbols.reserve(word.size());
         spell(word, PlainSymbols{scratch.symbols});
         merges_.merge(scratch.symbols, scratch.merging);
         ids.insert(ids.end(), scratch.symbols.begin(), scratch.symbols.end());

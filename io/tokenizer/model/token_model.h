@@ -29,6 +29,7 @@ struct ModelScratch {
     std::vector<std::uint32_t> starts;        ///< Unigram: best start of a piece that ends here.
     std::vector<double> scores;
     std::vector<std::uint32_t> best_ids;
+    std::size_t window_bytes = std::size_t{1} << 15U;  ///< Unigram: longer pieces are gone through by parts.
 };
 
 /// Tokens and their ids, as the file has them.

@@ -81,6 +81,7 @@ class UnigramModel : public TokenModel {
             index_.set(pieces_[i].text, static_cast<std::uint32_t>(i));
             if (!pieces_[i].text.empty()) tree_.add(pieces_[i].text, static_cast<std::uint32_t>(i));
             least = std::min(least, pieces_[i].score);
+            longest_ = std::max(longest_, pieces_[i].text.size());
         }
         unknown_score_ = least - unknown_penalty;
         byte_ids_.fill(TokenIndex::none);
@@ -112,29 +113,99 @@ class UnigramModel : public TokenModel {
     }
 
   private:
+    /// The best paths that reach a stretch of the piece, which begins where all of them meet.
+    struct Lattice {
+        std::string_view text;  ///< From there on.
+        std::vector<std::uint32_t>& starts;
+        std::vector<double>& scores;  ///< From the piece's beginning on, whatever the stretch.
+        std::vector<std::uint32_t>& best;
+        std::size_t reached = 0;  ///< Everything before has been gone on from.
+
+        void open(std::size_t bytes) {
+            const std::size_t nodes = std::min(bytes, text.size()) + 1;
+            if (nodes <= starts.size()) return;
+            starts.resize(nodes, nowhere);
+            scores.resize(nodes, 0.0);
+            if (best.size() < nodes) best.resize(nodes);
+        }
+    };
+
     /// `spelled` is told which bytes the ids behind the last call stand for.
     template <class Spelled>
     void spell(std::string_view piece, ModelScratch& scratch, std::vector<std::uint32_t>& ids,
                const Spelled& spelled) const {
-        find_best_path(piece, scratch);
-        // Back from the end; neighbouring unknowns become one.
-        std::vector<std::uint32_t>& ends = scratch.symbols;
-        ends.clear();
-        for (std::size_t end = piece.size(); end > 0;) {
-            ends.push_back(static_cast<std::uint32_t>(end));
-            end = scratch.starts[end];
+        Lattice lattice{piece, scratch.starts, scratch.scores, scratch.best_ids};
+        scratch.starts.clear();
+        scratch.scores.clear();
+        std::size_t window = scratch.window_bytes;
+        for (std::size_t done = 0;;) {
+            const bool last = lattice.text.size() <= window;
+            lattice.open(window + longest_);
+            follow(lattice, last ? lattice.text.size() : window);
+            const std::size_t end = last ? lattice.text.size() : common_node(lattice, scratch.symbols);
+            if (end == 0 && !last) {
+                window *= 2;
+                continue;
+            }
+            spell_path(lattice, end, scratch.symbols, ids, [&](std::size_t begin, std::size_t token_end) {
+                spelled(done + begin, done + token_end);
+            });
+            if (last) return;
+            move_on(lattice, end);
+            done += end;
+            window = scratch.window_bytes;
         }
-        std::size_t unknown_begin = piece.size() + 1;
+    }
+
+    /// Where all paths that may go on have met last, and no unknown character ends; 0: nowhere yet.
+    std::size_t common_node(const Lattice& lattice, std::vector<std::uint32_t>& open) const {
+        open.clear();
+        for (std::size_t node = lattice.reached; node < lattice.starts.size(); ++node)
+            if (lattice.starts[node] != nowhere) open.push_back(static_cast<std::uint32_t>(node));
+        // The rightmost goes back until it stands on another.
+        while (open.size() > 1) {
+            const std::uint32_t start = lattice.starts[open.back()];
+            open.pop_back();
+            const auto at = std::lower_bound(open.begin(), open.end(), start);
+            if (at == open.end() || *at != start) open.insert(at, start);
+        }
+        std::size_t node = open.front();
+        while (node > 0 && unknown_id_ && lattice.best[node] == *unknown_id_) node = lattice.starts[node];
+        return node;
+    }
+
+    /// Forget what is before `node`.
+    static void move_on(Lattice& lattice, std::size_t node) {
+        const auto cut = static_cast<std::ptrdiff_t>(node);
+        lattice.starts.erase(lattice.starts.begin(), lattice.starts.begin() + cut);
+        lattice.scores.erase(lattice.scores.begin(), lattice.scores.begin() + cut);
+        lattice.best.erase(lattice.best.begin(), lattice.best.begin() + cut);
+        for (std::uint32_t& start : lattice.starts) {
+            // Those from before the node belong to paths that have ended.
+            if (start != nowhere) start -= std::min(start, static_cast<std::uint32_t>(node));
+        }
+        lattice.text.remove_prefix(node);
+        lattice.reached -= node;
+    }
+
+    template <class Spelled>
+    void spell_path(const Lattice& lattice, std::size_t path_end, std::vector<std::uint32_t>& ends,
+                    std::vector<std::uint32_t>& ids, const Spelled& spelled) const {
+        // Back from the end; neighbouring unknowns become one.
+        ends.clear();
+        for (std::size_t end = path_end; end > 0; end = lattice.starts[end])
+            ends.push_back(static_cast<std::uint32_t>(end));
+        std::size_t unknown_begin = path_end + 1;
         for (std::size_t i = ends.size(); i-- > 0;) {
-            const std::size_t end = ends[i], begin = scratch.starts[end];
-            const std::uint32_t id = scratch.best_ids[end];
+            const std::size_t end = ends[i], begin = lattice.starts[end];
+            const std::uint32_t id = lattice.best[end];
             if (unknown_id_ && id == *unknown_id_) {
                 unknown_begin = std::min(unknown_begin, begin);
-                const bool more = i > 0 && scratch.best_ids[ends[i - 1]] == *unknown_id_;
+                const bool more = i > 0 && lattice.best[ends[i - 1]] == *unknown_id_;
                 if (more) continue;
-                spell_unknown(piece.substr(unknown_begin, end - unknown_begin), ids);
+                spell_unknown(lattice.text.substr(unknown_begin, end - unknown_begin), ids);
                 spelled(unknown_begin, end);
-                unknown_begin = piece.size() + 1;
+                unknown_begin = path_end + 1;
             } else {
                 ids.push_back(id);
                 spelled(begin, end);
@@ -142,27 +213,25 @@ class UnigramModel : public TokenModel {
         }
     }
 
-    void find_best_path(std::string_view piece, ModelScratch& scratch) const {
-        auto& starts = scratch.starts;
-        auto& scores = scratch.scores;
-        auto& best = scratch.best_ids;
-        starts.assign(piece.size() + 1, nowhere);
-        scores.assign(piece.size() + 1, 0.0);
-        best.resize(piece.size() + 1);
+    /// Best paths to all nodes that are reached from those before `limit`.
+    void follow(Lattice& lattice, std::size_t limit) const {
+        const std::string_view text = lattice.text;
         const auto offer = [&](std::size_t begin, std::size_t end, std::uint32_t id, double score) {
-            if (starts[end] != nowhere && score <= scores[end]) return;
-            starts[end] = static_cast<std::uint32_t>(begin);
-            scores[end] = score;
-            best[end] = id;
+            if (lattice.starts[end] != nowhere && score <= lattice.scores[end]) return;
+            lattice.starts[end] = static_cast<std::uint32_t>(begin);
+            lattice.scores[end] = score;
+            lattice.best[end] = id;
         };
-        for (std::size_t begin = 0; begin < piece.size();) {
+        while (lattice.reached < limit) {
+            const std::size_t begin = lattice.reached;
             std::size_t next = begin + 1;
-            while (next < piece.size() && (static_cast<unsigned char>(piece[next]) & 0xC0U) == 0x80U) ++next;
-            const double so_far = scores[begin];
+            while (next < text.size() && (static_cast<unsigned char>(text[next]) & 0xC0U) == 0x80U) ++next;
+            lattice.open(next + longest_);
+            const double so_far = lattice.scores[begin];
             bool single = false;
             std::uint32_t node = 0;
-            for (std::size_t end = begin; end < piece.size();) {
-                node = tree_.child(node, static_cast<unsigned char>(piece[end]));
+            for (std::size_t end = begin; end < text.size();) {
+                node = tree_.child(node, static_cast<unsigned char>(text[end]));
                 if (node == nowhere) break;
                 ++end;
                 const std::uint32_t id = tree_.id(node);
@@ -178,7 +247,7 @@ class UnigramModel : public TokenModel {
                 }
                 offer(begin, next, *unknown_id_, unknown_score_ + so_far);
             }
-            begin = next;
+            lattice.reached = next;
         }
     }
 
@@ -201,6 +270,7 @@ class UnigramModel : public TokenModel {
     std::optional<std::uint32_t> unknown_id_;
     bool byte_fallback_;
     double unknown_score_ = 0;
+    std::size_t longest_ = 1;  ///< [bytes] of a piece.
     TokenIndex index_;
     PrefixTree tree_;
     std::array<std::uint32_t, 256> byte_ids_{};

@@ -1,0 +1,99 @@
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/base/philox.h"
+#include "io/tokenizer/model/token_model.h"
+
+namespace lockstep {
+namespace {
+
+class Dice {
+  public:
+    std::uint32_t below(std::uint32_t bound) {
+        return static_cast<std::uint32_t>(random_.below(next_++, bound));
+    }
+
+  private:
+    Philox random_{1, "unigram-model-test"};
+    std::uint64_t next_ = 0;
+};
+
+struct Spelling {
+    std::vector<std::uint32_t> ids;
+    std::vector<TokenOffsets> offsets;
+};
+
+Spelling spelling_of(const TokenModel& model, std::string_view text, std::size_t window_bytes) {
+    ModelScratch scratch;
+    scratch.window_bytes = window_bytes;
+    Spelling spelling;
+    model.encode_piece(text, scratch, spelling.ids, spelling.offsets);
+    std::vector<std::uint32_t> alone;
+    model.encode_piece(text, scratch, alone);
+    EXPECT_EQ(alone, spelling.ids);
+    return spelling;
+}
+
+void expect_equal(const Spelling& a, const Spelling& b, const std::string& what) {
+    ASSERT_EQ(a.ids, b.ids) << what;
+    ASSERT_EQ(a.offsets.size(), b.offsets.size()) << what;
+    for (std::size_t i = 0; i < a.offsets.size(); ++i) {
+        ASSERT_EQ(a.offsets[i].begin, b.offsets[i].begin) << what;
+        ASSERT_EQ(a.offsets[i].end, b.offsets[i].end) << what;
+    }
+}
+
+/// Pieces over a few letters; some letters are in none, some scores are equal.
+std::vector<UnigramPiece> random_pieces(Dice& dice, std::string_view letters) {
+    std::vector<UnigramPiece> pieces = {{"<unk>", 0}};
+    for (std::uint32_t i = 2 + dice.below(20); i > 0; --i) {
+        std::string text;
+        for (std::uint32_t length = 1 + dice.below(6); length > 0; --length)
+            text += letters[dice.below(static_cast<std::uint32_t>(letters.size()))];
+        pieces.push_back({text, -1.0 - 0.25 * dice.below(20)});
+    }
+    return pieces;
+}
+
+TEST(UnigramModelTest, LongPiecesGoneThroughByPartsGiveTheSame) {
+    constexpr std::size_t whole = std::numeric_limits<std::size_t>::max() / 2;
+    Dice dice;
+    for (int round = 0; round < 2000; ++round) {
+        const std::string_view letters = std::string_view("abcd").substr(0, 1 + dice.below(4));
+        const auto model = make_unigram_model(random_pieces(dice, letters), 0, round % 2 == 0);
+        std::string text;
+        for (std::uint32_t length = 1 + dice.below(300); length > 0; --length)
+            text += dice.below(30) == 0 ? "\u00e9" : std::string(1, "abcd"[dice.below(4)]);
+        const Spelling expected = spelling_of(*model, text, whole);
+        for (const std::size_t window : {1U, 2U, 7U, 50U}) {
+            expect_equal(spelling_of(*model, text, window), expected,
+                         "round " + std::to_string(round) + ", windows of " + std::to_string(window));
+        }
+    }
+}
+
+/// Two ways through all of the text, and only its end decides: nothing can be spelled before.
+TEST(UnigramModelTest, PathsThatNeverMeetAreFollowedToTheEnd) {
+    const auto model =
+        make_unigram_model({{"<unk>", 0}, {"a", -3}, {"aa", -2}, {"b", -1}, {"ab", -1}}, 0, false);
+    for (const std::size_t letters : {4000U, 4001U}) {
+        const Spelling spelling = spelling_of(*model, std::string(letters, 'a') + "b", 16);
+        ASSERT_EQ(spelling.ids.size(), 2001U);
+        EXPECT_EQ(spelling.ids.back(), letters % 2 == 0 ? 3U : 4U);
+        EXPECT_EQ(spelling.ids.front(), 2U);
+    }
+}
+
+TEST(UnigramModelTest, BytesThatAreNoCharactersStayInBounds) {
+    const auto model = make_unigram_model({{"<unk>", 0}, {"a", -1}}, 0, false);
+    const std::string text = "a" + std::string(100, '\x80') + "a";
+    expect_equal(spelling_of(*model, text, 4), spelling_of(*model, text, 1000), "continuation bytes");
+}
+
+}  // namespace
+}  // namespace lockstep
