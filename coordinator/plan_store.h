@@ -32,6 +32,8 @@ struct SavedPlan {
 /// Write the directory whole or not at all: beside it first, then renamed into place.
 /// @param inputs  for keys in plan.jsonl; may be empty.
 /// @throws Error{output_exists} unless overwriting; Error{io_failure}.
+SavedPlan save_plan(const std::filesystem::path& directory, const PlanView& plan, const PlanStats& stats,
+                    const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite);
 SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& plan, const PlanStats& stats,
                     const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite);
 

@@ -307,13 +307,18 @@ SavedPlan PlanWriter::publish(const BatchPlan& whole_head, const PlanStats& stat
     return {s.lines != nullptr};
 }
 
+SavedPlan save_plan(const std::filesystem::path& directory, const PlanView& plan, const PlanStats& stats,
+                    const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite) {
+    const bool targets = plan.num_chunks() > 0 && plan.chunk(0).pack_targets.has_value();
+    PlanWriter writer(directory, *plan.head, {plan.num_segments, plan.num_packs, plan.num_steps()}, targets,
+                      inputs, jsonl, overwrite);
+    for (std::size_t index = 0; index < plan.num_chunks(); ++index) writer.add(plan.chunk(index));
+    return writer.publish(*plan.head, stats);
+}
+
 SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& plan, const PlanStats& stats,
                     const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite) {
-    PlanWriter writer(directory, plan, {plan.num_segments(), plan.num_packs(), plan.num_steps()},
-                      !plan.pack_targets.empty(), inputs, jsonl, overwrite);
-    const std::vector<std::uint64_t> bounds = chunk_bounds(plan.epoch_begin);
-    for (std::size_t c = 0; c + 1 < bounds.size(); ++c) writer.add(chunk_of(plan, bounds[c], bounds[c + 1]));
-    return writer.publish(plan, stats);
+    return save_plan(directory, view_of(plan), stats, inputs, jsonl, overwrite);
 }
 
 BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const PlanOptions& options,

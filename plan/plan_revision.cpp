@@ -1,7 +1,9 @@
 #include "plan/plan_revision.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "io/base/error.h"
 #include "plan/balance.h"
@@ -25,42 +27,43 @@ std::vector<std::uint64_t> sorted_once(std::vector<std::uint64_t> values, const 
     return values;
 }
 
-class Reviser {
+}  // namespace
+
+/// Makes the chunks of a revision.
+class PlanRevision::Rows {
   public:
-    Reviser(const BatchPlan& plan, const Exclusion& exclusion, const SegmentTargets& targets)
-        : plan_(plan),
+    Rows(PlanView plan, const Exclusion& exclusion, const SegmentTargets& targets)
+        : plan_(std::move(plan)),
           from_step_(exclusion.from_step),
           samples_(sorted_once(exclusion.samples, "sample")),
           steps_(sorted_once(exclusion.steps, "step")),
+          buckets_(plan_.head->options.bucket_edges, plan_.head->options.bucket_overflow_max),
           found_(samples_.size(), false),
           targets_(targets) {
         check_request();
-    }
-
-    Revision revise() {
-        BatchPlan& out = revision_.plan;
-        out = plan_;
-        out.parent = plan_.fingerprints.plan;
-        out.from_step = from_step_;
-        const std::uint64_t first_pack = plan_.step_begin[from_step_];
-        const std::uint64_t first_segment = plan_.pack_begin[first_pack];
-        out.segment_sample.resize(first_segment);
-        out.segment_offset.resize(first_segment);
-        out.segment_tokens.resize(first_segment);
-        for (std::uint64_t step = from_step_; step < plan_.num_steps(); ++step) {
-            const bool whole_step = std::binary_search(steps_.begin(), steps_.end(), step);
-            for (std::uint64_t pack = plan_.step_begin[step]; pack < plan_.step_begin[step + 1]; ++pack) {
-                revise_pack(pack, whole_step);
-            }
+        std::vector<Fingerprint> leaves;
+        for (std::size_t index = 0; index < plan_.num_chunks(); ++index) {
+            const PlanChunkColumns chunk = plan_.chunk(index);
+            first_segment_.push_back(chunk.pack_begin.front() - counts_.segments_removed);
+            leaves.push_back(fingerprint_chunk(revised(chunk, index, &counts_)));
         }
-        const auto missing = std::find(found_.begin(), found_.end(), false);
+        const auto missing = std::ranges::find(found_, false);
         if (missing != found_.end()) {
             refuse("sample " + std::to_string(samples_[static_cast<std::size_t>(missing - found_.begin())]) +
                    " is in no step from " + std::to_string(from_step_) +
                    " on: nothing to exclude; ask lockstep batchplan where");
         }
-        out.fingerprints = fingerprint_plan(out);
-        return std::move(revision_);
+        head_ = head_of(*plan_.head);
+        head_.parent = plan_.head->fingerprints.plan;
+        head_.from_step = from_step_;
+        head_.fingerprints = fingerprint_tree(fingerprint_settings(head_), head_.epoch_begin,
+                                              std::move(leaves), head_.parent, head_.from_step);
+    }
+
+    const RevisionCounts& counts() const { return counts_; }
+    PlanView view() {
+        return {&head_, plan_.num_packs, plan_.num_segments - counts_.segments_removed,
+                [this](std::size_t index) { return revised(plan_.chunk(index), index, nullptr); }};
     }
 
   private:
@@ -70,103 +73,152 @@ class Reviser {
             refuse("from-step is " + std::to_string(from_step_) + "; the plan has steps 0 to " +
                    std::to_string(plan_.num_steps() - 1));
         }
-        const std::uint64_t num_samples = plan_.sources.back().sample_base + plan_.sources.back().num_samples;
+        const PlanSource& last = plan_.head->sources.back();
+        const std::uint64_t num_samples = last.sample_base + last.num_samples;
         if (!samples_.empty() && samples_.back() >= num_samples) {
             refuse("sample " + std::to_string(samples_.back()) + " does not exist; the plan has " +
                    std::to_string(num_samples));
         }
         for (const std::uint64_t step : steps_) {
-            if (step < from_step_ || step >= plan_.num_steps()) {
-                refuse("step " + std::to_string(step) + " cannot be excluded; those from " +
-                       std::to_string(from_step_) + " to " + std::to_string(plan_.num_steps() - 1) + " can");
-            }
-            if (plan_.pack_begin[plan_.step_begin[step]] == plan_.pack_begin[plan_.step_begin[step + 1]]) {
-                refuse("step " + std::to_string(step) + " is empty already: nothing to exclude");
-            }
+            if (step >= from_step_ && step < plan_.num_steps()) continue;
+            refuse("step " + std::to_string(step) + " cannot be excluded; those from " +
+                   std::to_string(from_step_) + " to " + std::to_string(plan_.num_steps() - 1) + " can");
         }
     }
 
+    /// @param counts  of the first time a chunk is made: counted, and what is excluded in vain is refused.
+    PlanChunkColumns revised(const PlanChunkColumns& chunk, std::size_t index, RevisionCounts* counts) {
+        if (chunk.first_step + chunk.num_steps() <= from_step_) return chunk;
+        pack_begin_.assign(1, first_segment_[index]);
+        for (auto* column : {&segment_offset_, &segment_tokens_, &pack_targets_, &pack_pad_tokens_})
+            column->clear();
+        segment_sample_.clear();
+        pack_cost_.assign(chunk.pack_cost.begin(), chunk.pack_cost.end());
+        if (chunk.pack_targets) pack_targets_.assign(chunk.pack_targets->begin(), chunk.pack_targets->end());
+        if (chunk.pack_pad_tokens)
+            pack_pad_tokens_.assign(chunk.pack_pad_tokens->begin(), chunk.pack_pad_tokens->end());
+        std::uint64_t pack = 0;
+        for (std::uint64_t i = 0; i < chunk.num_steps(); ++i) {
+            const std::uint64_t step = chunk.first_step + i;
+            const std::uint64_t end = chunk.step_begin[i + 1] - chunk.step_begin.front();
+            const bool whole_step = std::ranges::binary_search(steps_, step);
+            if (whole_step && chunk.pack_begin[pack] == chunk.pack_begin[end])
+                refuse("step " + std::to_string(step) + " is empty already: nothing to exclude");
+            for (; pack < end; ++pack) revise_pack(chunk, pack, step < from_step_, whole_step, counts);
+        }
+        PlanChunkColumns out = chunk;
+        out.pack_begin = pack_begin_;
+        out.segment_sample = std::span<const std::uint64_t>(segment_sample_);
+        out.segment_offset = segment_offset_;
+        out.segment_tokens = segment_tokens_;
+        out.pack_cost = pack_cost_;
+        if (chunk.pack_targets) out.pack_targets = pack_targets_;
+        if (chunk.pack_pad_tokens) out.pack_pad_tokens = pack_pad_tokens_;
+        return out;
+    }
+
     bool is_excluded(std::uint64_t sample) {
-        const auto at = std::lower_bound(samples_.begin(), samples_.end(), sample);
+        const auto at = std::ranges::lower_bound(samples_, sample);
         if (at == samples_.end() || *at != sample) return false;
         found_[static_cast<std::size_t>(at - samples_.begin())] = true;
         return true;
     }
 
-    void revise_pack(std::uint64_t pack, bool whole_step) {
-        BatchPlan& out = revision_.plan;
+    void revise_pack(const PlanChunkColumns& chunk, std::uint64_t pack, bool stays, bool whole_step,
+                     RevisionCounts* counts) {
         std::uint64_t tokens_before = 0, kept = 0;
         PackWork work;
         removed_.clear();
-        for (std::uint64_t s = plan_.pack_begin[pack]; s < plan_.pack_begin[pack + 1]; ++s) {
-            const std::uint64_t length = plan_.segment_tokens[s];
+        for (std::uint64_t row = chunk.pack_begin[pack]; row < chunk.pack_begin[pack + 1]; ++row) {
+            const std::uint64_t s = row - chunk.pack_begin.front();
+            const std::uint64_t sample = chunk.sample(s);
+            const std::uint64_t length = chunk.segment_tokens[s];
             tokens_before += length;
             // Asked first: a sample of an excluded step is found there.
-            if (is_excluded(plan_.segment_sample[s]) || whole_step) {
+            if (!stays && (is_excluded(sample) || whole_step)) {
                 removed_.push_back(s);
                 continue;
             }
-            out.segment_sample.push_back(plan_.segment_sample[s]);
-            out.segment_offset.push_back(plan_.segment_offset[s]);
-            out.segment_tokens.push_back(plan_.segment_tokens[s]);
+            segment_sample_.push_back(sample);
+            segment_offset_.push_back(chunk.segment_offset[s]);
+            segment_tokens_.push_back(chunk.segment_tokens[s]);
             work.add(length);
             ++kept;
         }
-        out.pack_begin[pack + 1] = out.segment_tokens.size();
+        pack_begin_.push_back(pack_begin_.back() + kept);
         if (removed_.empty()) return;
-        ++revision_.packs_changed;
-        if (kept == 0) ++revision_.packs_emptied;
-        revision_.segments_removed += removed_.size();
-        revision_.tokens_removed += tokens_before - work.tokens;
-        out.pack_cost[pack] = work.cost(plan_.options.cost);
-        if (!plan_.pack_targets.empty()) out.pack_targets[pack] = targets_left(pack, tokens_before, kept);
-        if (plan_.options.mode == PlanMode::bucket) {
-            const LengthBuckets buckets(plan_.options.bucket_edges, plan_.options.bucket_overflow_max);
-            out.pack_pad_tokens[pack] =
-                static_cast<std::uint32_t>(kept * buckets.upper(plan_.pack_bucket[pack]) - work.tokens);
+        pack_cost_[pack] = work.cost(plan_.head->options.cost);
+        if (chunk.pack_targets) pack_targets_[pack] = targets_left(chunk, pack, tokens_before, kept);
+        if (chunk.pack_bucket) {
+            pack_pad_tokens_[pack] =
+                static_cast<std::uint32_t>(kept * buckets_.upper((*chunk.pack_bucket)[pack]) - work.tokens);
         }
+        if (counts == nullptr) return;
+        ++counts->packs_changed;
+        if (kept == 0) ++counts->packs_emptied;
+        counts->segments_removed += removed_.size();
+        counts->tokens_removed += tokens_before - work.tokens;
     }
 
-    std::uint32_t targets_left(std::uint64_t pack, std::uint64_t tokens, std::uint64_t kept) const {
-        std::uint64_t left = plan_.pack_targets[pack];
+    std::uint32_t targets_left(const PlanChunkColumns& chunk, std::uint64_t pack, std::uint64_t tokens,
+                               std::uint64_t kept) const {
+        const std::uint32_t before = (*chunk.pack_targets)[pack];
+        std::uint64_t left = before;
         if (kept == 0 || left == 0) return 0;
-        const std::uint64_t segments = plan_.pack_begin[pack + 1] - plan_.pack_begin[pack];
-        const bool all_trained = left == tokens - segments;
+        const bool all_trained = left == tokens - (kept + removed_.size());
+        const std::string name = "pack " + std::to_string(chunk.first_pack + pack);
         for (const std::uint64_t s : removed_) {
             if (all_trained) {
-                left -= plan_.segment_tokens[s] - 1;
+                left -= chunk.segment_tokens[s] - 1;
                 continue;
             }
             if (!targets_) {
-                refuse("pack " + std::to_string(pack) +
+                refuse(name +
                        " trains only some of its tokens (loss spans), so its targets can only be told from "
                        "the corpus; pass -d CORPUS for each source");
             }
             const std::uint32_t of_segment =
-                targets_(plan_.segment_sample[s], plan_.segment_offset[s], plan_.segment_tokens[s]);
+                targets_(chunk.sample(s), chunk.segment_offset[s], chunk.segment_tokens[s]);
             if (of_segment > left) {
-                throw Error(ErrorCode::corrupt_data, "pack " + std::to_string(pack) + " has " +
-                                                         std::to_string(plan_.pack_targets[pack]) +
-                                                         " targets, the corpus counts more");
+                throw Error(ErrorCode::corrupt_data,
+                            name + " has " + std::to_string(before) + " targets, the corpus counts more");
             }
             left -= of_segment;
         }
         return static_cast<std::uint32_t>(left);
     }
 
-    const BatchPlan& plan_;
+    const PlanView plan_;
     const std::uint64_t from_step_;
     const std::vector<std::uint64_t> samples_, steps_;
+    const LengthBuckets buckets_;
     std::vector<bool> found_;  ///< (samples_) has a segment from from_step on.
-    const SegmentTargets& targets_;
-    std::vector<std::uint64_t> removed_;  ///< Segments of the present pack.
-    Revision revision_;
+    const SegmentTargets targets_;
+    BatchPlan head_;
+    RevisionCounts counts_;
+    std::vector<std::uint64_t> first_segment_;  ///< (chunks) in the revision.
+    // The chunk asked for last.
+    std::vector<std::uint64_t> pack_begin_, segment_sample_, pack_cost_;
+    std::vector<std::uint32_t> segment_offset_, segment_tokens_, pack_targets_, pack_pad_tokens_;
+    std::vector<std::uint64_t> removed_;  ///< Segments of the present pack, within the chunk.
 };
 
-}  // namespace
+PlanRevision::PlanRevision(PlanView plan, const Exclusion& exclusion, const SegmentTargets& targets)
+    : rows_(std::make_unique<Rows>(std::move(plan), exclusion, targets)) {}
+
+PlanRevision::~PlanRevision() = default;
+
+const RevisionCounts& PlanRevision::counts() const {
+    return rows_->counts();
+}
+
+PlanView PlanRevision::view() {
+    return rows_->view();
+}
 
 Revision revise_plan(const BatchPlan& plan, const Exclusion& exclusion, const SegmentTargets& targets) {
-    return Reviser(plan, exclusion, targets).revise();
+    PlanRevision revision(view_of(plan), exclusion, targets);
+    return {revision.counts(), plan_of(revision.view())};
 }
 
 }  // namespace lockstep

@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "plan/batch_plan.h"
+#include "plan/plan_view.h"
 
 namespace lockstep {
 
@@ -25,8 +27,7 @@ struct Exclusion {
 using SegmentTargets =
     std::function<std::uint32_t(std::uint64_t sample, std::uint32_t offset, std::uint32_t tokens)>;
 
-struct Revision {
-    BatchPlan plan;
+struct RevisionCounts {
     std::uint64_t segments_removed = 0;
     std::uint64_t tokens_removed = 0;
     std::uint64_t packs_changed = 0;
@@ -34,12 +35,33 @@ struct Revision {
 };
 
 /// Steps before from_step, and packs that hold nothing excluded, stay as they are to the bit; so do their
-/// chunks' fingerprints.
-///
-/// @param targets  may be empty if no pack needs it.
-/// @throws Error{invalid_argument} naming a sample that does not exist or has no segment from from_step on, a
-///         step outside [from_step, steps) or already empty, a sample or step given twice, an exclusion of
-///         nothing, or a pack whose targets cannot be told without `targets`.
+/// chunks' fingerprints. Rows are made from the plan's when they are asked for, a chunk at a time.
+class PlanRevision {
+  public:
+    /// Goes through the plan once.
+    /// @param plan     of sound structure; like `targets`, what it borrows outlives this.
+    /// @param targets  may be empty if no pack needs it.
+    /// @throws Error{invalid_argument} naming a sample that does not exist or has no segment from from_step
+    /// on,
+    ///         a step outside [from_step, steps) or already empty, a sample or step given twice, an exclusion
+    ///         of nothing, or a pack whose targets cannot be told without `targets`.
+    PlanRevision(PlanView plan, const Exclusion& exclusion, const SegmentTargets& targets);
+    ~PlanRevision();
+    PlanRevision(const PlanRevision&) = delete;
+    PlanRevision& operator=(const PlanRevision&) = delete;
+
+    const RevisionCounts& counts() const;
+    PlanView view();  ///< Of the revision; borrows from this.
+
+  private:
+    class Rows;
+    std::unique_ptr<Rows> rows_;
+};
+
+/// The same of a plan in memory. @throws as PlanRevision.
+struct Revision : RevisionCounts {
+    BatchPlan plan;
+};
 Revision revise_plan(const BatchPlan& plan, const Exclusion& exclusion, const SegmentTargets& targets);
 
 }  // namespace lockstep

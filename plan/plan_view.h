@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 #include "plan/batch_plan.h"
 #include "plan/plan_chunk.h"
@@ -29,6 +30,9 @@ struct PlanView {
 
 /// Borrows `plan`, of sound structure (plan_structure.h).
 PlanView view_of(const BatchPlan& plan);
+
+/// All of it in memory.
+BatchPlan plan_of(const PlanView& view);
 
 /// The steps of a view one by one, in any order; in ascending order each chunk is fetched once.
 class PlanSteps {

@@ -35,7 +35,9 @@ int run_exclude(const Invocation& invocation, const ExcludeArguments& arguments)
     const WriteJsonl jsonl = parse_write_jsonl(arguments.jsonl);
     const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
     require_plan_output(arguments.output, overwrite);
-    const BatchPlan plan = load_plan(arguments.plan, PlanCheck::content);
+    const PlanFile file = PlanFile::open(arguments.plan);
+    file.validate({});
+    const BatchPlan& plan = file.head();
     std::vector<PlanInput> inputs;
     if (!arguments.sources.empty()) inputs = open_plan_sources(plan, arguments.sources, false);
     if (!arguments.keys.empty() && inputs.empty()) {
@@ -50,24 +52,26 @@ int run_exclude(const Invocation& invocation, const ExcludeArguments& arguments)
     for (const std::uint64_t sample : find_keys(plan, inputs, arguments.keys)) {
         exclusion.samples.push_back(sample);
     }
-    const Revision revision = revise_plan(plan, exclusion, targets_from(plan, inputs));
-    const SavedPlan saved =
-        save_plan(arguments.output, revision.plan, plan_stats(revision.plan), inputs, jsonl, overwrite);
-    invocation.say("revision " + revision.plan.fingerprints.plan.hex() + " -> " + arguments.output);
+    PlanRevision revision(file.view(), exclusion, targets_from(plan, inputs));
+    const PlanView view = revision.view();
+    const RevisionCounts& counts = revision.counts();
+    const SavedPlan saved = save_plan(arguments.output, view, plan_stats(view), inputs, jsonl, overwrite);
+    const std::string name = view.head->fingerprints.plan.hex();
+    invocation.say("revision " + name + " -> " + arguments.output);
     invocation.say("  of plan " + plan.fingerprints.plan.hex() + " from step " +
-                   with_commas(arguments.from_step) + " on: " + with_commas(revision.segments_removed) +
-                   " segments and " + with_commas(revision.tokens_removed) + " tokens left out of " +
-                   with_commas(revision.packs_changed) + " packs, " + with_commas(revision.packs_emptied) +
+                   with_commas(arguments.from_step) + " on: " + with_commas(counts.segments_removed) +
+                   " segments and " + with_commas(counts.tokens_removed) + " tokens left out of " +
+                   with_commas(counts.packs_changed) + " packs, " + with_commas(counts.packs_emptied) +
                    " of them now empty");
     invocation.say("  continue a run with it: lockstep resume RUN -p " + arguments.output);
     invocation.give({{"plan", arguments.output},
-                     {"plan_fingerprint", revision.plan.fingerprints.plan.hex()},
+                     {"plan_fingerprint", name},
                      {"parent", plan.fingerprints.plan.hex()},
                      {"from_step", arguments.from_step},
-                     {"segments_removed", revision.segments_removed},
-                     {"tokens_removed", revision.tokens_removed},
-                     {"packs_changed", revision.packs_changed},
-                     {"packs_emptied", revision.packs_emptied},
+                     {"segments_removed", counts.segments_removed},
+                     {"tokens_removed", counts.tokens_removed},
+                     {"packs_changed", counts.packs_changed},
+                     {"packs_emptied", counts.packs_emptied},
                      {"jsonl", saved.wrote_jsonl}});
     return 0;
 }
