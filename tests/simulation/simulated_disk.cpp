@@ -98,6 +98,7 @@ void SimulatedDisk::resize(Inode& file, std::uint64_t file_bytes) {
     std::string now(*file.bytes);
     now.resize(file_bytes, '\0');
     file.bytes = std::make_shared<const std::string>(std::move(now));
+    if (file_bytes == 0) file.lost = false;  // With the pages that could not be written.
 }
 
 void SimulatedDisk::persist(Inode& directory, const DirectoryChange& change) {

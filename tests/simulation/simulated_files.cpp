@@ -65,7 +65,7 @@ int SimulatedFiles::open(const char* path, int flags) {
     if (!inode) return refuse(ENOENT);
     if ((flags & O_DIRECTORY) != 0 && !inode->directory) return refuse(ENOTDIR);
     if (inode->directory && (flags & O_ACCMODE) != O_RDONLY) return refuse(EISDIR);
-    if ((flags & O_TRUNC) != 0 && !inode->bytes->empty()) disk_.resize(*inode, 0);
+    if ((flags & O_TRUNC) != 0 && (!inode->bytes->empty() || inode->lost)) disk_.resize(*inode, 0);
     const int descriptor = next_descriptor_++;
     open_[descriptor] = {inode, path, 0, time_.fiber() == nullptr ? nullptr : time_.process().get()};
     return descriptor;
