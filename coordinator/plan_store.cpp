@@ -221,18 +221,4 @@ std::uint32_t TargetCount::operator()(std::uint64_t sample, std::uint32_t offset
     return segment_targets(lengths_[source], sample - lengths_[source].source.sample_base, offset, tokens);
 }
 
-std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs) {
-    std::vector<PlanSource> bound = bind_sources(plan, inputs);
-    if (!plan.pack_targets.empty()) return bound;
-    const TargetCount targets(plan.sources, inputs);
-    plan.pack_targets.assign(plan.num_packs(), 0);
-    for (std::uint64_t pack = 0; pack < plan.num_packs(); ++pack) {
-        for (std::uint64_t s = plan.pack_begin[pack]; s < plan.pack_begin[pack + 1]; ++s) {
-            plan.pack_targets[pack] +=
-                targets(plan.segment_sample[s], plan.segment_offset[s], plan.segment_tokens[s]);
-        }
-    }
-    return bound;
-}
-
 }  // namespace lockstep

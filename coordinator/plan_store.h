@@ -71,7 +71,4 @@ class TargetCount {
     std::vector<SourceLengths> lengths_;
 };
 
-/// bind_sources for a whole plan: one of lengths alone gets its targets, its fingerprint stays.
-std::vector<PlanSource> bind_plan(BatchPlan& plan, const std::vector<PlanInput>& inputs);
-
 }  // namespace lockstep

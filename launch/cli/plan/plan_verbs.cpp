@@ -48,10 +48,7 @@ std::vector<PlanInput> open_plan_sources(const BatchPlan& head, const std::vecto
                             found.lengths.brief() + "…; give the file the plan was built from");
         }
     }
-    if (need_corpora) {
-        BatchPlan unbound = head;
-        bind_plan(unbound, inputs);
-    }
+    if (need_corpora) bind_sources(head, inputs);
     return inputs;
 }
 
