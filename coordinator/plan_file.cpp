@@ -70,10 +70,6 @@ void find_rows(std::span<const T> values, std::uint64_t wanted, std::uint64_t fi
     }
 }
 
-constexpr std::string_view body_columns[] = {"step_begin",     "pack_begin",     "pack_cost",
-                                             "pack_targets",   "pack_bucket",    "pack_pad_tokens",
-                                             "segment_sample", "segment_offset", "segment_tokens"};
-
 }  // namespace
 
 struct PlanFile::State {
@@ -86,7 +82,8 @@ struct PlanFile::State {
 
     State(std::filesystem::path folder, ColumnFile opened)
         : directory(std::move(folder)), file(std::move(opened)) {
-        head = head_from_columns(read_plan_columns(file, PlanColumnsRead::head));
+        const PlanColumns columns = read_plan_columns(file, PlanColumnsRead::head);
+        named([&] { head = head_from_columns(columns); });
         num_steps = offsets_rows("step_begin");
         num_packs = offsets_rows("pack_begin");
         num_segments = file.info("/segment_tokens").rows;
@@ -99,15 +96,12 @@ struct PlanFile::State {
         }
         for (const ColumnFile::Info& info : file.columns()) {
             if (info.width != 1) refuse("column '" + info.name + "' has more than one value a row");
-            const std::string_view name = std::string_view(info.name).substr(1);
-            if (is_body_column(name) && std::ranges::find(body_columns, name) == std::end(body_columns))
-                refuse("column '" + info.name + "' does not belong to a plan");
         }
         if (wide_samples == samples_are_narrow(head.sources)) {
             refuse(std::string("column 'segment_sample' has another type: expected ") +
                    (wide_samples ? "u32" : "u64") + " for its number of samples");
         }
-        check_head_structure(head, num_steps);
+        named([&] { check_head_structure(head, num_steps); });
         for (const PlanSource& source : head.sources) num_samples += source.num_samples;
         check_path();
         checked.assign(head.fingerprints.chunks.size(), false);

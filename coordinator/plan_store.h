@@ -38,8 +38,8 @@ SavedPlan save_plan(const std::filesystem::path& directory, const BatchPlan& pla
                     const std::vector<PlanInput>& inputs, WriteJsonl jsonl, Overwrite overwrite);
 
 enum class PlanCheck {
-    content,  ///< Recompute the whole fingerprint tree: validate, and rank 0's first load.
-    files,    ///< Digests of the files alone.
+    content,  ///< The whole proof (plan/validate_plan.h).
+    files,    ///< Digests and structure alone.
 };
 /// @throws Error{not_found}; Error{corrupt_data, incompatible_version, fingerprint_mismatch} naming the file
 /// and field.

@@ -55,6 +55,15 @@ class ExpectedPacks {
         const std::uint64_t sample = steps.sample(s) - head.sources[source].sample_base;
         const std::uint64_t offset = steps.segment_offset[s];
         const std::size_t length = steps.segment_tokens[s];
+        if (offset + length > corpus.sample_tokens(sample)) {
+            throw Error(ErrorCode::corrupt_data,
+                        "plan " + head.fingerprints.plan.brief() + "…, step " +
+                            std::to_string(steps.first_step) + ": a segment of sample " +
+                            std::to_string(steps.sample(s)) + " ends at token " +
+                            std::to_string(offset + length) + ", expected at most the " +
+                            std::to_string(corpus.sample_tokens(sample)) + " of '" + corpus.path().string() +
+                            "'; build the plan again");
+        }
         const std::size_t at = ids_.size();
         ids_.resize(at + length);
         corpus.read_tokens(sample, offset, std::span(ids_).subspan(at));

@@ -64,16 +64,19 @@ struct PackRoom {
     }
 };
 
+enum class FateRows : std::uint8_t { all, dispositions };
+
 /// Cuts the samples of one source and appends to the fates.
 class Cutter {
   public:
-    Cutter(const PlanOptions& options, const SourceLengths& source, std::uint64_t sample_base,
+    Cutter(const PlanOptions& options, const SourceLengths& source, std::uint64_t sample_base, FateRows rows,
            bool record_targets, Fates& fates)
         : source_(source),
           sample_base_(sample_base),
           limit_(segment_tokens_max(options)),
           policy_(options.long_policy),
           has_spans_(!source.loss_span_begin.empty()),
+          rows_(rows),
           record_targets_(record_targets),
           fates_(fates) {
         if (policy_ == LongPolicy::automatic) policy_ = has_spans_ ? LongPolicy::error : LongPolicy::split;
@@ -161,11 +164,12 @@ class Cutter {
 
     /// @return targets of the new segment.
     std::uint32_t append(std::uint64_t sample, std::uint32_t offset, std::uint32_t tokens) {
+        const std::uint32_t targets = segment_targets(source_, sample, offset, tokens);
+        if (rows_ == FateRows::dispositions) return targets;
         SegmentTable& table = fates_.segments;
         table.sample.push_back(sample_base_ + sample);
         table.offset.push_back(offset);
         table.own_tokens.push_back(tokens);
-        const std::uint32_t targets = segment_targets(source_, sample, offset, tokens);
         if (record_targets_) table.targets.push_back(targets);
         return targets;
     }
@@ -186,6 +190,7 @@ class Cutter {
     const std::uint32_t limit_;
     LongPolicy policy_;
     const bool has_spans_;
+    const FateRows rows_;
     const bool record_targets_;
     Fates& fates_;
 };
@@ -227,14 +232,14 @@ bool all_whole(const PlanOptions& options, std::span<const SourceLengths> source
 }
 
 /// One whole segment a sample: lengths are the table.
-Fates fates_of_whole_samples(std::span<const SourceLengths> sources, std::uint64_t num_samples,
-                             bool any_spans) {
+Fates fates_of_whole_samples(std::span<const SourceLengths> sources, FateRows rows, bool any_spans) {
     Fates fates;
     SegmentTable& table = fates.segments;
-    if (sources.size() == 1) {
+    if (rows == FateRows::dispositions) {
+        // Nothing of the table is asked for.
+    } else if (sources.size() == 1) {
         table.tokens = sources.front().sample_tokens;
     } else {
-        table.own_tokens.reserve(num_samples);
         for (const SourceLengths& source : sources) {
             table.own_tokens.insert(table.own_tokens.end(), source.sample_tokens.begin(),
                                     source.sample_tokens.end());
@@ -252,7 +257,7 @@ Fates fates_of_whole_samples(std::span<const SourceLengths> sources, std::uint64
             const std::uint32_t tokens = source.sample_tokens[sample];
             if (has_spans) check_spans(source, sample);
             const std::uint32_t targets = has_spans ? segment_targets(source, sample, 0, tokens) : tokens - 1;
-            if (any_spans) table.targets.push_back(targets);
+            if (any_spans && rows == FateRows::all) table.targets.push_back(targets);
             if (targets == 0) {
                 fates.dispositions.push_back({sample_base + sample, DispositionKind::no_target, 0});
             }
@@ -262,9 +267,7 @@ Fates fates_of_whole_samples(std::span<const SourceLengths> sources, std::uint64
     return fates;
 }
 
-}  // namespace
-
-Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> sources) {
+Fates decide(const PlanOptions& options, std::span<const SourceLengths> sources, FateRows rows) {
     std::uint64_t num_samples = 0;
     bool any_spans = false;
     for (const SourceLengths& source : sources) {
@@ -272,20 +275,22 @@ Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> so
         num_samples += source.sample_tokens.size();
         any_spans = any_spans || !source.loss_span_begin.empty();
     }
-    if (all_whole(options, sources)) return fates_of_whole_samples(sources, num_samples, any_spans);
+    if (all_whole(options, sources)) return fates_of_whole_samples(sources, rows, any_spans);
 
     Fates fates;
-    fates.segments.sample.reserve(num_samples);
-    fates.segments.offset.reserve(num_samples);
-    fates.segments.own_tokens.reserve(num_samples);
-    if (any_spans) fates.segments.targets.reserve(num_samples);
+    if (rows == FateRows::all) {
+        fates.segments.sample.reserve(num_samples);
+        fates.segments.offset.reserve(num_samples);
+        fates.segments.own_tokens.reserve(num_samples);
+        if (any_spans) fates.segments.targets.reserve(num_samples);
+    }
     PackRoom pack{options.token_budget, options.segments_per_pack_max == 0
                                             ? std::numeric_limits<std::uint32_t>::max()
                                             : options.segments_per_pack_max};
     const bool concatenate = options.packing == PackingPolicy::concatenate;
     std::uint64_t sample_base = 0;
     for (const SourceLengths& source : sources) {
-        Cutter cutter(options, source, sample_base, any_spans, fates);
+        Cutter cutter(options, source, sample_base, rows, any_spans, fates);
         for (std::uint64_t sample = 0; sample < source.sample_tokens.size(); ++sample) {
             cutter.cut(sample, concatenate ? &pack : nullptr);
         }
@@ -293,6 +298,17 @@ Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> so
     }
     fates.segments.tokens = fates.segments.own_tokens;
     return fates;
+}
+
+}  // namespace
+
+Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> sources) {
+    return decide(options, sources, FateRows::all);
+}
+
+std::vector<Disposition> decide_dispositions(const PlanOptions& options,
+                                             std::span<const SourceLengths> sources) {
+    return decide(options, sources, FateRows::dispositions).dispositions;
 }
 
 }  // namespace lockstep

@@ -59,6 +59,9 @@ struct Fates {
 /// with a limit of 1); Error{corrupt_data} naming a sample whose loss spans are not ascending, disjoint and
 /// within it.
 Fates decide_fates(const PlanOptions& options, std::span<const SourceLengths> sources);
+/// Its rows alone, without the segments. @throws as decide_fates.
+std::vector<Disposition> decide_dispositions(const PlanOptions& options,
+                                             std::span<const SourceLengths> sources);
 
 /// Targets of a segment of a source's sample: tokens after the segment's first that lie in a loss span.
 /// @pre The segment lies within the sample, whose loss spans are sound.

@@ -441,7 +441,10 @@ PlanColumns to_columns(const BatchPlan& plan) {
 }
 
 bool is_body_column(std::string_view name) {
-    return name == "step_begin" || name.starts_with("pack_") || name.starts_with("segment_");
+    constexpr std::string_view columns[] = {"step_begin",     "pack_begin",     "pack_cost",
+                                            "pack_targets",   "pack_bucket",    "pack_pad_tokens",
+                                            "segment_sample", "segment_offset", "segment_tokens"};
+    return std::ranges::find(columns, name) != std::end(columns);
 }
 
 BatchPlan head_from_columns(const PlanColumns& columns) {

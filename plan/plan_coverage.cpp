@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <variant>
 
 #include "io/base/error.h"
@@ -33,6 +34,21 @@ namespace {
 /// of the one before.
 std::uint64_t next_offset(std::uint64_t end) {
     return end == 0 ? 0 : end - 1;
+}
+
+/// Rows do not bound the samples of a mixture or a revision: memory is not given to any number on the word of
+/// a plan alone.
+const BatchPlan& within_memory(const PlanView& plan, std::span<const SourceLengths> sources) {
+    constexpr std::uint64_t samples_max = std::uint64_t{1} << 31U, samples_a_row_max = 64;
+    const PlanSource& last = plan.head->sources.back();
+    const std::uint64_t num_samples = last.sample_base + last.num_samples;
+    const std::uint64_t rows = plan.num_segments + plan.head->dispositions.size();
+    if (!sources.empty() || num_samples <= samples_max || num_samples / samples_a_row_max <= rows)
+        return *plan.head;
+    throw Error(
+        ErrorCode::corrupt_data,
+        "plan: its sources name " + std::to_string(num_samples) + " samples for " + std::to_string(rows) +
+            " segments and dispositions, expected at most 64 a row; check it with batchplan validate -l");
 }
 
 }  // namespace
@@ -77,7 +93,7 @@ std::uint32_t SampleEnds::of(std::uint64_t sample) {
 // --- Epochs ---
 
 EpochCoverage::EpochCoverage(const PlanView& plan, std::span<const SourceLengths> sources)
-    : plan_(plan), head_(*plan.head), fates_(head_), ends_(fates_, head_, sources) {
+    : plan_(plan), head_(*plan.head), fates_(within_memory(plan, sources)), ends_(fates_, head_, sources) {
     if (!ends_.known() && head_.num_epochs() > 1) learned_end_.assign(fates_.num_samples(), 0);
 }
 
@@ -129,7 +145,7 @@ void EpochCoverage::check_end(std::uint64_t sample, std::uint32_t end, std::uint
 }
 
 void EpochCoverage::end_epoch() {
-    // A revision and drop_last (check_lazarus_tails) may leave samples out; nothing may ever come twice.
+    // A revision and drop_last (LazarusTails) may leave samples out; nothing may ever come twice.
     if (num_seen_ != fates_.num_singles() && !head_.parent && !head_.options.drop_last) name_missing_sample();
     check_pieces();
     pieces_.clear();
@@ -146,6 +162,10 @@ void EpochCoverage::check_pieces() {
         std::size_t last = i;
         for (; i < pieces_.size() && pieces_[i].sample == sample; last = i++) {
             const std::uint64_t expected = next_offset(end);
+            if (i > last && pieces_[i].offset == pieces_[last].offset) {
+                fail(plan_, pieces_[i].segment, sample,
+                     "has two pieces that begin at token " + std::to_string(pieces_[i].offset));
+            }
             if (pieces_[i].offset != expected && !(head_.parent && pieces_[i].offset > expected)) {
                 fail(plan_, pieces_[i].segment, sample,
                      "should have a piece that begins at token " + std::to_string(expected) + ", next is " +
@@ -153,7 +173,10 @@ void EpochCoverage::check_pieces() {
             }
             end = std::uint64_t{pieces_[i].offset} + pieces_[i].tokens;
         }
-        if (!head_.parent) check_end(sample, static_cast<std::uint32_t>(end), pieces_[last].segment);
+        const auto sample_end = static_cast<std::uint32_t>(end);
+        // Of a revision the last pieces may be missing.
+        const bool shorter = head_.parent && (!ends_.known() || sample_end < ends_.of(sample));
+        if (!shorter) check_end(sample, sample_end, pieces_[last].segment);
         ++samples;
     }
     if (samples != fates_.num_in_pieces() && !head_.parent) {
@@ -171,21 +194,6 @@ void EpochCoverage::name_missing_sample() const {
 }
 
 // --- Mixtures ---
-
-namespace {
-
-/// Rows do not bound the samples of a mixture.
-const BatchPlan& within_memory(const PlanView& plan, std::span<const SourceLengths> sources) {
-    constexpr std::uint64_t samples_max = std::uint64_t{1} << 31U;
-    const PlanSource& last = plan.head->sources.back();
-    const std::uint64_t num_samples = last.sample_base + last.num_samples;
-    if (!sources.empty() || num_samples <= samples_max) return *plan.head;
-    throw Error(ErrorCode::invalid_argument,
-                "plan: its sources name " + std::to_string(num_samples) +
-                    " samples; give the sources with -l to check a mixture of so many");
-}
-
-}  // namespace
 
 MixtureCoverage::MixtureCoverage(const PlanView& plan, std::span<const SourceLengths> sources)
     : plan_(plan),

@@ -8,7 +8,6 @@
 #include <compare>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "plan/batch_plan.h"
@@ -73,7 +72,10 @@ class EpochCoverage {
   public:
     /// @param plan  of sound head; outlives this, as `sources` do. Asked for a chunk to say where an error
     /// is.
+    /// @throws Error{corrupt_data} for more samples than its rows could ever account for, without `sources`.
     EpochCoverage(const PlanView& plan, std::span<const SourceLengths> sources);
+    EpochCoverage(const EpochCoverage&) = delete;
+    EpochCoverage& operator=(const EpochCoverage&) = delete;
 
     /// All chunks of the plan, in order, each of sound structure.
     /// @throws Error{corrupt_data} naming step, segment and sample, or the sample that is missing.
@@ -105,9 +107,10 @@ class EpochCoverage {
 /// come equally often and tile it. Memory: 8 bytes a sample, a byte if any has a disposition, 24 a piece.
 class MixtureCoverage {
   public:
-    /// As EpochCoverage. @throws Error{invalid_argument} for more samples than memory should be given to on
-    /// the word of a plan alone.
+    /// As EpochCoverage.
     MixtureCoverage(const PlanView& plan, std::span<const SourceLengths> sources);
+    MixtureCoverage(const MixtureCoverage&) = delete;
+    MixtureCoverage& operator=(const MixtureCoverage&) = delete;
 
     void add(const PlanChunkColumns& chunk);
     void finish();

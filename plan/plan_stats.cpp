@@ -54,6 +54,7 @@ std::vector<std::uint32_t> arrivals_of(const PlanView& plan) {
         std::erase(tokens, 0U);
         return tokens;
     }
+    tokens = {};
     // Counted into place: segments of one sample alone need sorting.
     struct Arrival {
         std::uint32_t offset;

@@ -44,8 +44,8 @@ class PlanStatsBuilder {
     std::vector<double> weight_share_;  ///< (sources)
 };
 
-/// Of a whole plan of sound structure. Memory: 4 bytes a sample, 16 a segment of the first epoch where
-/// samples are split.
+/// Of a whole plan of sound structure. Memory: 4 bytes a sample; where the first epoch holds some more than
+/// once, 8 a sample and 12 a segment.
 PlanStats plan_stats(const PlanView& plan);
 PlanStats plan_stats(const BatchPlan& plan);
 

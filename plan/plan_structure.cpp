@@ -125,12 +125,16 @@ void check_head_structure(const BatchPlan& head, std::uint64_t num_steps) {
     check_tree_shape(head, num_steps);
 }
 
-void check_structure(const BatchPlan& plan) {
+void check_rows(const BatchPlan& plan) {
     const bool may_be_empty = plan.parent.has_value();
     check_offsets("pack_begin", plan.pack_begin, plan.num_segments(), may_be_empty);
     check_offsets("step_begin", plan.step_begin, plan.num_packs(), may_be_empty);
     check_offsets("epoch_begin", plan.epoch_begin, plan.num_steps(), false);
     check_sizes(plan);
+}
+
+void check_structure(const BatchPlan& plan) {
+    check_rows(plan);
     const PlanView view = view_of(plan);
     StructureCheck check(view);
     for (std::size_t chunk = 0; chunk < view.num_chunks(); ++chunk) check.add(view.chunk(chunk));

@@ -26,6 +26,9 @@ namespace lockstep {
 /// O(rows) time, O(1) memory.
 void check_structure(const BatchPlan& plan);
 
+/// Its first part: offsets ascend and columns agree in length, so that chunks may be cut.
+void check_rows(const BatchPlan& plan);
+
 /// The same for a plan of `num_steps` steps without its body columns (head_from_columns).
 void check_head_structure(const BatchPlan& head, std::uint64_t num_steps);
 

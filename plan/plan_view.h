@@ -20,8 +20,8 @@ struct PlanView {
     const BatchPlan* head = nullptr;  ///< Fingerprints, epochs, options, sources; body columns unused.
     std::uint64_t num_packs = 0;
     std::uint64_t num_segments = 0;
-    /// Chunk `index` of head->fingerprints.chunk_begin, with the plan's own offsets. What it borrows may be
-    /// gone with the next call.
+    /// Chunk `index` of head->fingerprints.chunk_begin. What it borrows may be gone with the next call. Its
+    /// offsets are the plan's own, which all but first_difference rely on.
     std::function<PlanChunkColumns(std::size_t index)> chunk;
 
     std::uint64_t num_steps() const { return head->fingerprints.chunk_begin.back(); }

@@ -53,7 +53,7 @@ void check_sources(const BatchPlan& head, std::span<const SourceLengths> sources
 void check_dispositions(const BatchPlan& head, std::span<const SourceLengths> sources) {
     std::vector<Disposition> expected;
     try {
-        expected = decide_fates(head.options, sources).dispositions;
+        expected = decide_dispositions(head.options, sources);
     } catch (const Error& error) {
         refuse(ErrorCode::corrupt_data,
                std::string("these samples could not have been planned: ") + error.what());
@@ -157,7 +157,7 @@ void PlanValidation::check_fingerprints() {
     for (std::size_t c = 0; c < expected.chunks.size(); ++c) {
         if (found.chunks[c] == expected.chunks[c]) continue;
         differ("steps " + std::to_string(expected.chunk_begin[c]) + " to " +
-                   std::to_string(expected.chunk_begin[c + 1]) + " (chunk " + std::to_string(c) + ")",
+                   std::to_string(expected.chunk_begin[c + 1] - 1) + " (chunk " + std::to_string(c) + ")",
                found.chunks[c], expected.chunks[c]);
     }
     for (std::size_t e = 0; e < expected.epochs.size(); ++e) {
@@ -172,7 +172,7 @@ void PlanValidation::check_fingerprints() {
 }
 
 void validate_plan(const BatchPlan& plan, std::span<const SourceLengths> sources) {
-    check_structure(plan);  // Offsets first: chunks are cut by them.
+    check_rows(plan);
     const PlanView view = view_of(plan);
     PlanValidation validation(view, sources);
     for (std::size_t chunk = 0; chunk < view.num_chunks(); ++chunk) validation.add(view.chunk(chunk));

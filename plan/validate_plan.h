@@ -1,7 +1,8 @@
 // plan/validate_plan.h
 //
 // The proof that a plan is sound: structure, coverage, targets, fingerprints, a chunk at
-// a time, so that what it needs is bits a sample, not the plan (docs/scale.md).
+// a time, so that what it holds is a few bits or bytes a sample, not the plan
+// (docs/scale.md).
 
 #pragma once
 

@@ -6,8 +6,11 @@
 namespace lockstep {
 
 void MergeQueue::begin(std::uint32_t num_ranks) {
-    // All lists are empty between words: whoever begins has taken everything.
     if (lists_.size() < num_ranks) lists_.resize(num_ranks);
+    // Whoever ended before everything was taken, by an exception, has left something.
+    for (const std::uint32_t rank : waiting_) lists_[rank] = {};
+    waiting_.clear();
+    early_.clear();
     // Blocks are given out in their order again: used over and over, free ones would lie all over memory.
     blocks_.clear();
     free_ = none;

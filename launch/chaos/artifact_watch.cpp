@@ -288,7 +288,13 @@ std::string ArtifactWatch::replayed(const PlanInForce& plan) const {
     const BatchPlan& head = file.head();
     require_same_tokenizers(plan.path, head.sources, inputs_);
     ServedPlan served{file.view(), {}, bind_sources(head, inputs_), {}};
-    served.totals = plan.totals ? *plan.totals : totals_of(load_plan(plan.path, PlanCheck::content));
+    if (plan.totals) {
+        served.totals = *plan.totals;
+    } else {
+        PlanTotalsCount count;
+        file.validate({}, [&](const PlanChunkColumns& chunk) { count.add(chunk); });
+        served.totals = count.totals();
+    }
     if (!file.has_targets()) served.targets = TargetCount(head.sources, inputs_);
     return windows_of(served);
 }

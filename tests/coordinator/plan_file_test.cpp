@@ -379,7 +379,7 @@ TEST_F(PlanFileTest, AFingerprintIsBlamedOnlyWhereNothingElseIsWrong) {
     const PlanFile file = PlanFile::open(directory_ / "swapped");
     const Error error = error_of([&] { file.validate({}); });
     EXPECT_EQ(error.code(), ErrorCode::fingerprint_mismatch);
-    EXPECT_THAT(error.what(), HasSubstr("steps 0 to 1024 (chunk 0)"));
+    EXPECT_THAT(error.what(), HasSubstr("steps 0 to 1023 (chunk 0)"));
     EXPECT_EQ(error_of([&] { file.check_structure(); }).code(), ErrorCode::fingerprint_mismatch);
 }
 
@@ -390,12 +390,17 @@ TEST_F(PlanFileTest, TheProofHoldsColumnsAgainstTheFormat) {
         edit_columns(directory_ / name, change);
         const Error error = error_of([&] { PlanFile::open(directory_ / name).validate({}); });
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << name;
+        EXPECT_THAT(error.what(), HasSubstr("plan.h5': ")) << name;
         EXPECT_THAT(error.what(), HasSubstr(noun)) << name;
     };
     refused("surplus", "expected the",
             [](PlanColumns& c) { c.columns["surplus"] = std::vector<std::uint8_t>{1}; });
-    refused("surplus-body", "'/pack_surplus' does not belong to a plan",
+    refused("surplus-body", "expected the",
             [](PlanColumns& c) { c.columns["pack_surplus"] = std::vector<std::uint8_t>{1}; });
+    refused("dispositions", "dispositions, row 0: unknown kind 9",
+            [](PlanColumns& c) { rows_of<std::uint8_t>(c, "disposition_kind")[0] = 9; });
+    refused("chunks", "chunk_begin", [](PlanColumns& c) { ++rows_of<std::uint64_t>(c, "chunk_begin")[1]; });
+    refused("version", "format version 0", [](PlanColumns& c) { c.texts["format_version"] = "0"; });
     refused("wide", "'segment_sample' has another type: expected u32", [](PlanColumns& c) {
         const std::vector<std::uint32_t> narrow = rows_of<std::uint32_t>(c, "segment_sample");
         c.columns["segment_sample"] = std::vector<std::uint64_t>(narrow.begin(), narrow.end());

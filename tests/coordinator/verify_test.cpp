@@ -103,6 +103,26 @@ TEST_F(RevisedRunTest, AWrongChainIsFound) {
     expect_chain_problem("were trained from plan", {{0, view_of(plan())}, {change_ + 1, view_of(revision_)}});
 }
 
+TEST_F(RevisedRunTest, APlanThatEndsBeforeItsStepsAreTrainedIsFound) {
+    PlanOptions options = small_options();
+    options.epochs = 1;
+    const BatchPlan shorter = plan_of(options, small_.inputs);
+    ASSERT_LT(shorter.num_steps() + 1, plan().num_steps());
+    expect_chain_problem("in force there ends at " + std::to_string(shorter.num_steps()),
+                         {{0, view_of(shorter)}, {plan().num_steps() - 1, view_of(plan())}});
+}
+
+/// Sound by itself: only the corpus tells that there are no such tokens.
+TEST_F(RevisedRunTest, ASegmentLongerThanItsSampleIsRefusedBeforeItIsRead) {
+    BatchPlan longer = plan();
+    for (std::uint32_t& offset : longer.segment_offset) offset += 1'000'000;
+    const fs::path run = directory_ / "longer";
+    write_run(run, *history_);
+    const Error error = error_of([&] { verify_run(run, longer, small_.inputs); });
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(error.what(), HasSubstr("ends at token 10000"));
+}
+
 TEST_F(RevisedRunTest, ARevisionThatRewritesThePastIsFound) {
     const BatchPlan rewriting = revise_plan(plan(), {1, {}, {1}}, {}).plan;
     expect_chain_problem("in steps trained before: epoch 0, step 1",

@@ -16,7 +16,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view text = fuzz::text_of(data + 1, size - 1);
     fuzz::memory_file(std::filesystem::relative(file, fuzz::memory_folder()),
                       which < 2 ? fuzz::sealed_again(text) : std::string(text));
-    fuzz::read_or_refuse([&] { check_plan_files(PlanFile::open(folder)); });
+    fuzz::read_or_refuse([&] {
+        const PlanFile plan = PlanFile::open(folder);
+        plan.check_structure();
+        check_plan_files(plan);
+    });
     fuzz::memory_file(std::filesystem::relative(file, fuzz::memory_folder()), before);
     return 0;
 }

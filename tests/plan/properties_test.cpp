@@ -430,6 +430,8 @@ TEST(PlanPropertiesTest, EveryTokenIsFedAndPredictedAsOftenAsItShould) {
         check_chunks(input, views, *plan);
         validate_plan(*plan, views);
         validate_plan(*plan, std::span<const SourceLengths>{});
+        if (input.options.compat == PlanCompat::none)
+            RC_ASSERT(decide_dispositions(plan->options, views) == plan->dispositions);
         RC_ASSERT(build_plan(input.options, views) == *plan);
     });
     EXPECT_GT(built, cases / 2) << "most inputs should give plans";

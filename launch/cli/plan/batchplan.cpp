@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <span>
 
 #include "coordinator/distribution.h"
 #include "coordinator/plan_file.h"

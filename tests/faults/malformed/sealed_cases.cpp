@@ -165,7 +165,9 @@ void add_sealed_cases(const MalformedWorld& world, MalformedCases& cases) {
             fs::remove_all(folder);
             fs::copy(world.sound.plan_folder(), folder);
             world.scratch.write(fs::path("plan") / name, text);
-            check_plan_files(PlanFile::open(folder));
+            const PlanFile file = PlanFile::open(folder);
+            file.check_structure();
+            check_plan_files(file);
         };
         // Plans of older builds have no tokenizers; those that are there are looked at below.
         const std::set<std::string> free = {"tool_version",   "created_at",  "plan_format_version", "format",

@@ -121,6 +121,9 @@ TEST(MergeTableTest, RunsOfOneSymbolAreCutAlikeInEveryWindow) {
             Symbols merged = symbols;
             table.merge(merged, scratch);
             EXPECT_EQ(merged, expected) << length << " in windows of " << window;
+            if (window > 64) {
+                EXPECT_LE(scratch.places.size(), window) << "merged in one";
+            }
         }
     }
 }

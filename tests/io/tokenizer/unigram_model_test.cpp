@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,15 +49,23 @@ void expect_equal(const Spelling& a, const Spelling& b, const std::string& what)
     }
 }
 
-/// Pieces over a few letters; some letters are in none, some scores are equal.
-std::vector<UnigramPiece> random_pieces(Dice& dice, std::string_view letters) {
+using Letters = std::vector<std::string>;
+const Letters all_letters = {"a", "b", "\u00e9", "\u2603"};
+
+/// Pieces over some letters, with equal scores among them; bytes for all characters, for some or for none.
+std::vector<UnigramPiece> random_pieces(Dice& dice, const Letters& letters, bool whole_alphabet) {
     std::vector<UnigramPiece> pieces = {{"<unk>", 0}};
+    if (whole_alphabet)
+        for (const std::string& letter : letters) pieces.push_back({letter, -6});
     for (std::uint32_t i = 2 + dice.below(20); i > 0; --i) {
         std::string text;
         for (std::uint32_t length = 1 + dice.below(6); length > 0; --length)
             text += letters[dice.below(static_cast<std::uint32_t>(letters.size()))];
         pieces.push_back({text, -1.0 - 0.25 * dice.below(20)});
     }
+    const std::uint32_t bytes_missing = dice.below(3);
+    for (unsigned byte = 0; byte < 256 && bytes_missing < 2; ++byte)
+        if (bytes_missing == 0 || dice.below(9) > 0) pieces.push_back({byte_token(byte), -20});
     return pieces;
 }
 
@@ -64,11 +73,18 @@ TEST(UnigramModelTest, LongPiecesGoneThroughByPartsGiveTheSame) {
     constexpr std::size_t whole = std::numeric_limits<std::size_t>::max() / 2;
     Dice dice;
     for (int round = 0; round < 2000; ++round) {
-        const std::string_view letters = std::string_view("abcd").substr(0, 1 + dice.below(4));
-        const auto model = make_unigram_model(random_pieces(dice, letters), 0, round % 2 == 0);
+        const bool knows_unknown = round % 5 != 0;
+        const Letters letters(all_letters.begin(),
+                              all_letters.begin() + (knows_unknown ? 1 + dice.below(4) : 4));
+        const auto model = make_unigram_model(random_pieces(dice, letters, !knows_unknown),
+                                              knows_unknown ? std::optional<std::uint32_t>(0) : std::nullopt,
+                                              round % 2 == 0);
         std::string text;
-        for (std::uint32_t length = 1 + dice.below(300); length > 0; --length)
-            text += dice.below(30) == 0 ? "\u00e9" : std::string(1, "abcd"[dice.below(4)]);
+        for (std::uint32_t length = 1 + dice.below(300); length > 0; --length) {
+            text += all_letters[dice.below(4)];
+            // Bytes that are no character, alone and in runs.
+            if (knows_unknown && dice.below(20) == 0) text.append(1 + dice.below(5), '\x80');
+        }
         const Spelling expected = spelling_of(*model, text, whole);
         for (const std::size_t window : {1U, 2U, 7U, 50U}) {
             expect_equal(spelling_of(*model, text, window), expected,
