@@ -238,7 +238,7 @@ void MixtureCoverage::check_pieces() {
         std::uint64_t end = 0;
         while (i < pieces_.size() && pieces_[i].sample == sample) {
             const SamplePiece& piece = pieces_[i];
-            if (piece.offset != next_offset(end)) {
+            if (piece.offset != next_offset(end) && !(head_.parent && piece.offset > next_offset(end))) {
                 fail(plan_, piece.segment, sample,
                      "has a piece at token " + std::to_string(piece.offset) + " where " +
                          std::to_string(next_offset(end)) + " should follow");
@@ -252,8 +252,9 @@ void MixtureCoverage::check_pieces() {
                 ++times;
             }
             if (piece.offset == 0) passes_[sample] = times;
-            if (times != passes_[sample])
+            if (times != passes_[sample] && !head_.parent)
                 fail(plan_, piece.segment, sample, "has pieces that come less often than its first");
+            passes_[sample] = std::max(passes_[sample], times);
         }
         end_[sample] = static_cast<std::uint32_t>(end);
     }
@@ -268,16 +269,19 @@ void MixtureCoverage::check_source(std::size_t index) {
         if (!fates_.is_single(sample) && !fates_.is_in_pieces(sample)) continue;
         least = std::min(least, passes_[sample]);
         most = std::max(most, passes_[sample]);
-        if (ends_.known() && end_[sample] > 0 && end_[sample] != ends_.of(sample)) {
+        if (!ends_.known() || end_[sample] == 0) continue;
+        // Of a revision the last pieces may be missing.
+        const bool may_be_shorter = head_.parent && fates_.is_in_pieces(sample);
+        if (end_[sample] > ends_.of(sample) || (end_[sample] < ends_.of(sample) && !may_be_shorter)) {
             refuse("sample " + std::to_string(sample) + " should be trained up to token " +
                    std::to_string(ends_.of(sample)) + ", ends at " + std::to_string(end_[sample]));
         }
     }
     if (most == 0) return;
-    const std::uint64_t cap = source.passes_max > 0 ? source.passes_max : head_.options.epochs;
-    const bool sound = source.passes > 0 ? least == source.passes && most == source.passes
-                                         : most - least <= 1 && most <= cap;
-    if (sound) return;
+    const std::uint64_t passes_max = source.passes_max > 0 ? source.passes_max : head_.options.epochs;
+    const std::uint64_t cap = source.passes > 0 ? source.passes : passes_max;
+    const bool evenly = source.passes > 0 ? least == most && most == cap : most - least <= 1;
+    if (most <= cap && (evenly || head_.parent)) return;
     refuse("source " + std::to_string(index) + " '" + source.name + "': its samples come " +
            std::to_string(least) + " to " + std::to_string(most) + " times in the run, expected " +
            (source.passes > 0 ? std::to_string(source.passes)

@@ -104,7 +104,8 @@ class EpochCoverage {
 
 /// Over the run, every sample of a source with passes comes as often as it has passes; those of a source with
 /// a weight come as often as each other, give or take one, and at most passes_max times. Pieces of a sample
-/// come equally often and tile it. Memory: 8 bytes a sample, a byte if any has a disposition, 24 a piece.
+/// come equally often and tile it. Of a revision, none comes more often or is longer. Memory: 8 bytes a
+/// sample, a byte if any has a disposition, 24 a piece.
 class MixtureCoverage {
   public:
     /// As EpochCoverage.

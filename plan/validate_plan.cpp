@@ -78,7 +78,7 @@ PlanValidation::PlanValidation(PlanView plan, std::span<const SourceLengths> sou
     }
     if (!is_mixture(head_.sources)) {
         epochs_.emplace(plan_, sources);
-    } else if (!head_.parent) {  // A revision may leave samples out.
+    } else {
         mixture_.emplace(plan_, sources);
     }
 }

@@ -54,7 +54,7 @@ class PlanValidation {
     StructureCheck structure_;
     LazarusTails tails_;
     std::optional<EpochCoverage> epochs_;     ///< Of plans that are no mixture,
-    std::optional<MixtureCoverage> mixture_;  ///< and of those that are one, but revised ones.
+    std::optional<MixtureCoverage> mixture_;  ///< and of those that are one.
     std::vector<Fingerprint> leaves_;
     std::uint64_t epoch_ = 0, epoch_targets_ = 0;  ///< The epoch of the next chunk.
     std::optional<std::uint64_t> first_epoch_targets_;

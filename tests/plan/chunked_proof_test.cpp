@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "plan/lazarus/plan.h"
+#include "plan/plan_revision.h"
 #include "plan/plan_structure.h"
 #include "plan/plan_view.h"
 #include "tests/plan/plan_support.h"
@@ -180,6 +181,28 @@ TEST(ChunkedProofTest, PiecesOfAMixtureAreFoundInAllChunksOfTheRun) {
     plan.fingerprints = fingerprint_plan(plan);
     expect_error(ErrorCode::corrupt_data, "its samples come 1 to 3 times in the run",
                  [&] { validate_plan(plan, views); });
+}
+
+TEST(ChunkedProofTest, ARevisedMixtureMayLackSamplesButHasNoneTooOften) {
+    std::vector<TestSource> sources = sources_in_pieces();
+    sources[0].passes = sources[1].passes = 1;
+    const auto views = views_of(sources);
+    const BatchPlan plan = build_plan(one_pack_a_step(4), views);
+    const std::uint64_t piece = late_piece(plan);
+    std::uint64_t first = 0;
+    while (plan.segment_sample[first] >= 1200) ++first;
+    // Steps without a whole sample, and without the last piece of another.
+    BatchPlan revised = revise_plan(plan, {0, {}, {first, piece}}, {}).plan;
+    validate_plan(revised, views);
+    validate_plan(revised, std::span<const SourceLengths>{});
+    std::uint64_t second = 0;
+    while (revised.segment_sample[second] >= 1200) ++second;
+    std::uint64_t third = second + 1;
+    while (revised.segment_sample[third] >= 1200) ++third;
+    revised.segment_sample[third] = revised.segment_sample[second];
+    revised.fingerprints = fingerprint_plan(revised);
+    expect_error(ErrorCode::corrupt_data, "its samples come 0 to 2 times in the run",
+                 [&] { validate_plan(revised, views); });
 }
 
 /// No memory on the word of a plan alone: only a mixture or a revision may name more samples than it has
