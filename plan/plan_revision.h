@@ -41,9 +41,9 @@ class PlanRevision {
     /// Goes through the plan once.
     /// @param plan     of sound structure; like `targets`, what it borrows outlives this.
     /// @param targets  may be empty if no pack needs it.
-    /// @throws Error{invalid_argument} naming a sample that does not exist or has no segment from there on, a
-    ///         step outside [from_step, steps) or already empty, a sample or step given twice, an exclusion of
-    ///         nothing, or a pack whose targets cannot be told without `targets`.
+    /// @throws Error{invalid_argument} naming a sample that does not exist or has no segment from there on,
+    ///         a step outside [from_step, steps) or already empty, a sample or step given twice, an
+    ///         exclusion of nothing, or a pack whose targets cannot be told without `targets`.
     PlanRevision(PlanView plan, const Exclusion& exclusion, const SegmentTargets& targets);
     ~PlanRevision();
     PlanRevision(const PlanRevision&) = delete;
