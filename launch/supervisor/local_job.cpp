@@ -9,9 +9,9 @@
 #include "io/base/error.h"
 #include "io/files/atomic_file.h"
 #include "io/files/directory.h"
+#include "io/files/folder_lock.h"
 #include "io/run/checkpoint.h"
 #include "io/run/generation_files.h"
-#include "io/files/folder_lock.h"
 #include "launch/launchers/open_mpi_keepalive.h"
 
 namespace lockstep {
