@@ -146,13 +146,13 @@ struct PlanFile::State {
         return "steps " + std::to_string(begin[index]) + " to " + std::to_string(begin[index + 1] - 1);
     }
 
-    std::span<const std::uint64_t> offsets(const char* column, std::uint64_t begin, std::uint64_t end,
-                                           std::uint64_t rows) const {
-        const auto values = file.column_range<std::uint64_t>(std::string("/") + column, begin, end + 1);
-        named([&] { check_ascending(column, values, begin, head.parent.has_value()); });
+    std::span<const std::uint64_t> offsets(const std::string& steps, const std::string& column,
+                                           std::uint64_t begin, std::uint64_t end, std::uint64_t rows) const {
+        const auto values = file.column_range<std::uint64_t>("/" + column, begin, end + 1);
+        named([&] { check_ascending(steps + ", " + column, values, begin, head.parent.has_value()); });
         if (values.back() > rows) {
-            refuse("row " + std::to_string(end) + " of " + column + " is " + std::to_string(values.back()) +
-                   ", expected at most " + std::to_string(rows));
+            refuse(steps + ": row " + std::to_string(end) + " of " + column + " is " +
+                   std::to_string(values.back()) + ", expected at most " + std::to_string(rows));
         }
         return values;
     }
@@ -163,11 +163,12 @@ struct PlanFile::State {
         const std::uint64_t end = head.fingerprints.chunk_begin[index + 1];
         PlanChunkColumns chunk;
         chunk.first_step = begin;
-        chunk.step_begin = offsets("step_begin", begin, end, num_packs);
+        const std::string steps = steps_of_chunk(index);
+        chunk.step_begin = offsets(steps, "step_begin", begin, end, num_packs);
         const std::uint64_t pack_begin = chunk.step_begin.front();
         const std::uint64_t pack_end = chunk.step_begin.back();
         chunk.first_pack = pack_begin;
-        chunk.pack_begin = offsets("pack_begin", pack_begin, pack_end, num_segments);
+        chunk.pack_begin = offsets(steps, "pack_begin", pack_begin, pack_end, num_segments);
         const std::uint64_t segment_begin = chunk.pack_begin.front();
         const std::uint64_t segment_end = chunk.pack_begin.back();
         if (wide_samples) {

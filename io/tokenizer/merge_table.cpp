@@ -97,10 +97,11 @@ void MergeTable::merge_long(std::vector<std::uint32_t>& symbols, Scratch& scratc
     symbols.swap(scratch.merged);
 }
 
-/// Two parts of a word merge as they do alone if no merge ever reaches over the border between them. What
-/// comes next is always the least rank and, of these, the leftmost, so what happens in a part does not depend
-/// on what happens elsewhere; and the first merge over a border would happen just so between the two symbols
-/// beside it alone. Hence symbols that do not touch over any border between neighbours are the result.
+/// Two parts of a word merge as they do alone if no merge ever reaches over the border between them: what
+/// comes next is always the least rank and, of these, the leftmost, so each part goes on from its own least,
+/// and in which order two parts take turns depends on these two alone. Hence the first merge over a border
+/// would happen just so if the two symbols beside it were all there is; and symbols of which no two
+/// neighbours, alone, merge any further are the result.
 /// @return false if two parts did not meet; `merged` is then of no use.
 template <MergeTable::Begins begins>
 bool MergeTable::merge_by_windows(std::span<const std::uint32_t> symbols, std::size_t window,
