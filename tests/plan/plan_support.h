@@ -9,28 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "io/base/philox.h"
 #include "plan/batch_plan.h"
 #include "plan/plan_stats.h"
 #include "plan/validate_plan.h"
+#include "tests/support/dice.h"
 #include "tests/support/error_of.h"
 
 namespace lockstep {
-
-/// Random numbers of a test, drawn one after another.
-class Dice {
-  public:
-    explicit Dice(std::uint64_t seed) : philox_(seed, "test-dice") {}
-    /// Uniform in [low, high].
-    std::uint64_t roll(std::uint64_t low, std::uint64_t high) {
-        return low + philox_.below(next_++, high - low + 1);
-    }
-    bool coin() { return roll(0, 1) == 1; }
-
-  private:
-    Philox philox_;
-    std::uint64_t next_ = 0;
-};
 
 /// A source that owns its columns.
 struct TestSource {

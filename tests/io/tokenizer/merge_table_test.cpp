@@ -5,24 +5,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "io/base/philox.h"
+#include "tests/support/dice.h"
 
 namespace lockstep {
 namespace {
 
 using Symbols = std::vector<std::uint32_t>;
-
-/// Draws of one test.
-class Dice {
-  public:
-    std::uint32_t below(std::uint32_t bound) {
-        return static_cast<std::uint32_t>(random_.below(next_++, bound));
-    }
-
-  private:
-    Philox random_{1, "merge-table-test"};
-    std::uint64_t next_ = 0;
-};
 
 struct Merged {
     Symbols symbols, begins;
@@ -88,7 +76,7 @@ Symbols random_symbols(Dice& dice, const std::vector<MergeRule>& rules) {
 }
 
 TEST(MergeTableTest, LongWordsMergeAsTheRuleIsTold) {
-    Dice dice;
+    Dice dice(1);
     for (int round = 0; round < 4000; ++round) {
         const std::vector<MergeRule> rules =
             random_rules(dice, round % 2 == 0 ? Ranks::ascending : Ranks::any);

@@ -7,22 +7,11 @@
 #include <string_view>
 #include <vector>
 
-#include "io/base/philox.h"
 #include "io/tokenizer/model/token_model.h"
+#include "tests/support/dice.h"
 
 namespace lockstep {
 namespace {
-
-class Dice {
-  public:
-    std::uint32_t below(std::uint32_t bound) {
-        return static_cast<std::uint32_t>(random_.below(next_++, bound));
-    }
-
-  private:
-    Philox random_{1, "unigram-model-test"};
-    std::uint64_t next_ = 0;
-};
 
 struct Spelling {
     std::vector<std::uint32_t> ids;
@@ -71,7 +60,7 @@ std::vector<UnigramPiece> random_pieces(Dice& dice, const Letters& letters, bool
 
 TEST(UnigramModelTest, LongPiecesGoneThroughByPartsGiveTheSame) {
     constexpr std::size_t whole = std::numeric_limits<std::size_t>::max() / 2;
-    Dice dice;
+    Dice dice(1);
     for (int round = 0; round < 2000; ++round) {
         const bool knows_unknown = round % 5 != 0;
         const Letters letters(all_letters.begin(),
