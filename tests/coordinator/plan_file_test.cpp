@@ -50,33 +50,23 @@ class PlanFileTest : public testing::Test {
 
 /// Many samples of a few tokens: columns of more than a MiB, so that they carry block digests.
 BatchPlan large_plan() {
-    const std::vector<std::uint32_t> lengths(600'000, 3);
-    SourceLengths source;
-    source.source.name = "large";
-    source.source.lengths.bytes[0] = 1;
-    source.sample_tokens = lengths;
-    source.lengths_only = true;
+    const EqualLengths equal(600'000, 3);
     PlanOptions options;
     options.token_budget = 12;
     options.packs_per_step = 8;
     options.balance = false;
-    return build_plan(options, std::span(&source, 1));
+    return build_plan(options, equal.sources());
 }
 
 /// Two epochs of 1,500 steps, each a pack of one sample of three tokens: chunks begin at steps 0, 1024, 1500
 /// and 2524.
 BatchPlan plan_of_many_chunks() {
-    const std::vector<std::uint32_t> lengths(1500, 3);
-    SourceLengths source;
-    source.source.name = "chunks";
-    source.source.lengths.bytes[0] = 1;
-    source.sample_tokens = lengths;
-    source.lengths_only = true;
+    const EqualLengths equal(1500, 3);
     PlanOptions options;
     options.token_budget = 4;
     options.packs_per_step = 1;
     options.epochs = 2;
-    return build_plan(options, std::span(&source, 1));
+    return build_plan(options, equal.sources());
 }
 
 /// Change the rows of a saved plan's file, whose texts and digests stay sound: what only a program with an

@@ -434,17 +434,12 @@ TEST_F(PlanStoreTest, APlanFromLengthsAloneRefusesOtherLengthsAndTokenizers) {
 
 // A folder is written chunk by chunk; what is numbered through the plan must not begin anew with a chunk.
 TEST_F(PlanStoreTest, PlansOfSeveralChunksAndEpochsAreNumberedThrough) {
-    const std::vector<std::uint32_t> lengths(2500, 4);
-    SourceLengths source;
-    source.source.name = "many";
-    source.source.lengths.bytes[0] = 1;
-    source.sample_tokens = lengths;
-    source.lengths_only = true;
+    const EqualLengths equal(2500, 4);
     PlanOptions options;
     options.token_budget = 4;
     options.packs_per_step = 2;
     options.epochs = 2;
-    const std::span<const SourceLengths> sources(&source, 1);
+    const std::span<const SourceLengths> sources = equal.sources();
     const BatchPlan plan = build_plan(options, sources);
     ASSERT_GT(plan.fingerprints.chunks.size(), 3U);
     save(directory_ / "value", plan, {}, WriteJsonl::always);

@@ -52,6 +52,22 @@ inline BatchPlan plan_of(const PlanOptions& options, const std::vector<PlanInput
     return build_plan(options, lengths);
 }
 
+/// Lengths alone, all the same.
+struct EqualLengths {
+    EqualLengths(std::size_t samples, std::uint32_t tokens) : lengths(samples, tokens) {
+        source.source.name = "equal";
+        source.source.lengths.bytes[0] = 1;
+        source.sample_tokens = lengths;
+        source.lengths_only = true;
+    }
+    EqualLengths(const EqualLengths&) = delete;
+    EqualLengths& operator=(const EqualLengths&) = delete;
+    std::span<const SourceLengths> sources() const { return {&source, 1}; }
+
+    std::vector<std::uint32_t> lengths;
+    SourceLengths source;
+};
+
 struct SmallPlan {
     std::vector<PlanInput> inputs;
     BatchPlan plan;
