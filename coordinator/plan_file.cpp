@@ -315,9 +315,7 @@ std::uint64_t PlanFile::epoch_of(std::uint64_t step) const {
 }
 
 std::size_t PlanFile::chunk_of_step(std::uint64_t step) const {
-    LOCKSTEP_EXPECTS(step < num_steps());
-    const std::vector<std::uint64_t>& begin = state_->head.fingerprints.chunk_begin;
-    return static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), step) - begin.begin()) - 1;
+    return lockstep::chunk_of_step(state_->head.fingerprints, step);
 }
 
 PlanChunkColumns PlanFile::chunk(std::size_t index) const {

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -58,6 +59,9 @@ Fingerprint fingerprint_settings(const BatchPlan& plan);
 /// First step of each chunk, and the end: every epoch is cut from its first step on.
 /// @param epoch_begin  (epochs + 1) first step of each epoch.
 std::vector<std::uint64_t> chunk_bounds(std::span<const std::uint64_t> epoch_begin);
+
+/// The chunk that holds a step. @pre step < tree.chunk_begin.back().
+std::size_t chunk_of_step(const PlanFingerprints& tree, std::uint64_t step);
 
 /// The whole tree from its leaves.
 /// @param chunks  one for each of chunk_bounds(epoch_begin).

@@ -215,6 +215,12 @@ std::vector<std::uint64_t> chunk_bounds(std::span<const std::uint64_t> epoch_beg
     return bounds;
 }
 
+std::size_t chunk_of_step(const PlanFingerprints& tree, std::uint64_t step) {
+    LOCKSTEP_EXPECTS(step < tree.chunk_begin.back());
+    const auto after = std::ranges::upper_bound(tree.chunk_begin, step);
+    return static_cast<std::size_t>(after - tree.chunk_begin.begin()) - 1;
+}
+
 PlanFingerprints fingerprint_tree(const Fingerprint& settings, std::span<const std::uint64_t> epoch_begin,
                                   std::vector<Fingerprint> chunks, const std::optional<Fingerprint>& parent,
                                   std::uint64_t from_step) {

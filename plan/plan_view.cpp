@@ -1,9 +1,6 @@
 #include "plan/plan_view.h"
 
-#include <algorithm>
 #include <variant>
-
-#include "io/base/contract.h"
 
 namespace lockstep {
 
@@ -35,11 +32,8 @@ BatchPlan plan_of(const PlanView& view) {
 }
 
 PlanChunkColumns PlanSteps::at(std::uint64_t step) {
-    LOCKSTEP_EXPECTS(step < plan_.num_steps());
     if (!fetched_ || step < chunk_.first_step || step >= chunk_.first_step + chunk_.num_steps()) {
-        const std::vector<std::uint64_t>& begin = plan_.head->fingerprints.chunk_begin;
-        const auto after = std::upper_bound(begin.begin(), begin.end(), step);
-        chunk_ = plan_.chunk(static_cast<std::size_t>(after - begin.begin()) - 1);
+        chunk_ = plan_.chunk(chunk_of_step(plan_.head->fingerprints, step));
         fetched_ = true;
     }
     return steps_of(chunk_, step, step + 1);
