@@ -85,9 +85,8 @@ std::uint32_t SampleFates::tokens_lost(std::uint64_t sample) const {
 }
 
 std::uint32_t SampleEnds::of(std::uint64_t sample) {
-    while (sample < planned_[source_].sample_base) --source_;
-    while (sample >= planned_[source_].sample_base + planned_[source_].num_samples) ++source_;
-    return given_[source_].sample_tokens[sample - planned_[source_].sample_base] - fates_.tokens_lost(sample);
+    const std::size_t source = source_.of(sample);
+    return given_[source].sample_tokens[sample - planned_[source].sample_base] - fates_.tokens_lost(sample);
 }
 
 // --- Epochs ---

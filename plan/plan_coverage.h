@@ -41,12 +41,28 @@ class SampleFates {
     std::vector<std::uint8_t> kind_;  ///< (samples) DispositionKind, 0 for whole ones; or empty.
 };
 
+/// The source of one sample after another: the next is likely to be of the same.
+class SourceCursor {
+  public:
+    explicit SourceCursor(std::span<const PlanSource> sources) : sources_(sources) {}
+    /// @pre The sample is of one of them.
+    std::size_t of(std::uint64_t sample) {
+        while (sample < sources_[at_].sample_base) --at_;
+        while (sample >= sources_[at_].sample_base + sources_[at_].num_samples) ++at_;
+        return at_;
+    }
+
+  private:
+    std::span<const PlanSource> sources_;
+    std::size_t at_ = 0;
+};
+
 /// Where each sample is to end, by its source's length.
 class SampleEnds {
   public:
     /// @param sources  all of the plan's, or none: then nothing is known.
     SampleEnds(const SampleFates& fates, const BatchPlan& head, std::span<const SourceLengths> sources)
-        : fates_(fates), planned_(head.sources), given_(sources) {}
+        : fates_(fates), planned_(head.sources), given_(sources), source_(head.sources) {}
     bool known() const { return !given_.empty(); }
     std::uint32_t of(std::uint64_t sample);
 
@@ -54,7 +70,7 @@ class SampleEnds {
     const SampleFates& fates_;
     std::span<const PlanSource> planned_;
     std::span<const SourceLengths> given_;
-    std::size_t source_ = 0;  ///< Of the last sample asked for: the next is likely to be of the same.
+    SourceCursor source_;
 };
 
 /// A piece of a split sample.

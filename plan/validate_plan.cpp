@@ -71,7 +71,12 @@ void check_dispositions(const BatchPlan& head, std::span<const SourceLengths> so
 }  // namespace
 
 PlanValidation::PlanValidation(PlanView plan, std::span<const SourceLengths> sources)
-    : plan_(std::move(plan)), head_(*plan_.head), sources_(sources), structure_(plan_), tails_(head_) {
+    : plan_(std::move(plan)),
+      head_(*plan_.head),
+      sources_(sources),
+      structure_(plan_),
+      tails_(head_),
+      source_(head_.sources) {
     if (!sources.empty()) {
         check_sources(head_, sources);
         check_dispositions(head_, sources);
@@ -105,7 +110,6 @@ void PlanValidation::finish() {
 void PlanValidation::check_targets_of_packs(const PlanChunkColumns& chunk) {
     const auto uncounted = [](const SourceLengths& source) { return source.lengths_only; };
     if (sources_.empty() || std::ranges::any_of(sources_, uncounted)) return;
-    std::size_t source = 0;
     std::uint64_t pack = 0;
     for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
         for (; pack < chunk.step_begin[step + 1] - chunk.step_begin.front(); ++pack) {
@@ -113,9 +117,7 @@ void PlanValidation::check_targets_of_packs(const PlanChunkColumns& chunk) {
             for (std::uint64_t row = chunk.pack_begin[pack]; row < chunk.pack_begin[pack + 1]; ++row) {
                 const std::uint64_t segment = row - chunk.pack_begin.front();
                 const std::uint64_t sample = chunk.sample(segment);
-                while (sample < head_.sources[source].sample_base) --source;
-                while (sample >= head_.sources[source].sample_base + head_.sources[source].num_samples)
-                    ++source;
+                const std::size_t source = source_.of(sample);
                 targets += segment_targets(sources_[source], sample - head_.sources[source].sample_base,
                                            chunk.segment_offset[segment], chunk.segment_tokens[segment]);
             }

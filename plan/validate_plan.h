@@ -53,6 +53,7 @@ class PlanValidation {
     const std::span<const SourceLengths> sources_;
     StructureCheck structure_;
     LazarusTails tails_;
+    SourceCursor source_;
     std::optional<EpochCoverage> epochs_;     ///< Of plans that are no mixture,
     std::optional<MixtureCoverage> mixture_;  ///< and of those that are one.
     std::vector<Fingerprint> leaves_;
