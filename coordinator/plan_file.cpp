@@ -373,6 +373,12 @@ void PlanFile::validate(std::span<const SourceLengths> sources,
     state_->checked.assign(view.num_chunks(), true);
 }
 
+PlanTotals prove_and_count(const PlanFile& plan) {
+    PlanTotalsCount count;
+    plan.validate({}, [&](const PlanChunkColumns& chunk) { count.add(chunk); });
+    return count.totals();
+}
+
 void PlanFile::check_structure() const {
     const PlanView view = this->view();
     std::optional<StructureCheck> structure;

@@ -23,6 +23,7 @@
 #include "plan/batch_plan.h"
 #include "plan/plan_chunk.h"
 #include "plan/plan_columns.h"
+#include "plan/plan_slice.h"
 #include "plan/plan_view.h"
 
 namespace lockstep {
@@ -91,5 +92,8 @@ class PlanFile {
     struct State;
     std::unique_ptr<State> state_;
 };
+
+/// plan.validate without sources, and what only a walk over the whole plan tells.
+PlanTotals prove_and_count(const PlanFile& plan);
 
 }  // namespace lockstep

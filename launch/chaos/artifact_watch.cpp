@@ -288,13 +288,7 @@ std::string ArtifactWatch::replayed(const PlanInForce& plan) const {
     const BatchPlan& head = file.head();
     require_same_tokenizers(plan.path, head.sources, inputs_);
     ServedPlan served{file.view(), {}, bind_sources(head, inputs_), {}};
-    if (plan.totals) {
-        served.totals = *plan.totals;
-    } else {
-        PlanTotalsCount count;
-        file.validate({}, [&](const PlanChunkColumns& chunk) { count.add(chunk); });
-        served.totals = count.totals();
-    }
+    served.totals = plan.totals ? *plan.totals : prove_and_count(file);
     if (!file.has_targets()) served.targets = TargetCount(head.sources, inputs_);
     return windows_of(served);
 }

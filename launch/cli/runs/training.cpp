@@ -396,9 +396,8 @@ PlanAtHand at_hand_of(PlanFile plan, const PlanTotals& totals, const std::vector
 
 PlanAtHand load_plan_at_hand(const std::string& plan_path, const std::vector<std::string>& corpora) {
     PlanFile plan = PlanFile::open(plan_path);
-    PlanTotalsCount count;
-    plan.validate({}, [&](const PlanChunkColumns& chunk) { count.add(chunk); });
-    return at_hand_of(std::move(plan), count.totals(), corpora);
+    const PlanTotals totals = prove_and_count(plan);
+    return at_hand_of(std::move(plan), totals, corpora);
 }
 
 std::vector<std::string> corpora_of_run(const RunRecord& record, const std::vector<std::string>& corpora) {
