@@ -29,7 +29,7 @@ PlanOptions one_pack_a_step(std::uint32_t token_budget) {
     return options;
 }
 
-/// Every chunk but the first one's last step is that of a plan of two epochs and four chunks.
+/// Two epochs; of 1,500 samples four chunks.
 BatchPlan plan_of_pairs(const TestSource& source) {
     PlanOptions options = one_pack_a_step(4);
     options.epochs = 2;
@@ -135,6 +135,12 @@ std::uint64_t late_piece(const BatchPlan& plan) {
     return segment;
 }
 
+/// The first segment from `segment` on of a sample that is planned whole.
+std::uint64_t whole_from(const BatchPlan& plan, std::uint64_t segment) {
+    while (plan.segment_sample[segment] >= plan.sources[1].sample_base) ++segment;
+    return segment;
+}
+
 TEST(ChunkedProofTest, PiecesOfASampleAreFoundInAllChunksOfAnEpoch) {
     const std::vector<TestSource> sources = sources_in_pieces();
     const auto views = views_of(sources);
@@ -175,8 +181,7 @@ TEST(ChunkedProofTest, PiecesOfAMixtureAreFoundInAllChunksOfTheRun) {
                  [&] { validate_plan(plan, views); });
     --plan.segment_offset[segment];
     // A whole sample twice in one pass, another not: both come otherwise than twice in the run.
-    std::uint64_t whole = 0;
-    while (plan.segment_sample[whole] >= 1200) ++whole;
+    const std::uint64_t whole = whole_from(plan, 0);
     plan.segment_sample[whole] = plan.segment_sample[whole] == 0 ? 1 : 0;
     plan.fingerprints = fingerprint_plan(plan);
     expect_error(ErrorCode::corrupt_data, "its samples come 1 to 3 times in the run",
@@ -189,16 +194,13 @@ TEST(ChunkedProofTest, ARevisedMixtureMayLackSamplesButHasNoneTooOften) {
     const auto views = views_of(sources);
     const BatchPlan plan = build_plan(one_pack_a_step(4), views);
     const std::uint64_t piece = late_piece(plan);
-    std::uint64_t first = 0;
-    while (plan.segment_sample[first] >= 1200) ++first;
+    const std::uint64_t first = whole_from(plan, 0);
     // Steps without a whole sample, and without the last piece of another.
     BatchPlan revised = revise_plan(plan, {0, {}, {first, piece}}, {}).plan;
     validate_plan(revised, views);
     validate_plan(revised, std::span<const SourceLengths>{});
-    std::uint64_t second = 0;
-    while (revised.segment_sample[second] >= 1200) ++second;
-    std::uint64_t third = second + 1;
-    while (revised.segment_sample[third] >= 1200) ++third;
+    const std::uint64_t second = whole_from(revised, 0);
+    const std::uint64_t third = whole_from(revised, second + 1);
     revised.segment_sample[third] = revised.segment_sample[second];
     revised.fingerprints = fingerprint_plan(revised);
     expect_error(ErrorCode::corrupt_data, "its samples come 0 to 2 times in the run",

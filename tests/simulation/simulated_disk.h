@@ -40,8 +40,8 @@ struct Inode {
     bool directory = false;
     // A file. What is shared is never changed.
     std::shared_ptr<const std::string> bytes, durable_bytes;
-    bool lost =
-        false;  ///< A sync failed: what was written before, up to a truncation, never reaches the disk.
+    /// A sync failed: what was written before never reaches the disk, unless the file is emptied.
+    bool lost = false;
     const void* locked_by = nullptr;
     // A directory.
     std::map<std::string, InodePointer, std::less<>> names, durable_names;
