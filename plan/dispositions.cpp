@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "io/base/error.h"
@@ -215,24 +216,48 @@ std::uint32_t segment_targets(const SourceLengths& source, std::uint64_t sample_
 
 namespace {
 
-/// Whether every sample is one whole segment, as most are.
-bool all_whole(const PlanOptions& options, std::span<const SourceLengths> sources) {
-    if (options.packing == PackingPolicy::concatenate) return false;
-    const std::uint32_t limit = segment_tokens_max(options);
-    for (const SourceLengths& source : sources) {
-        std::uint32_t least = 1;
-        std::uint32_t most = 0;
-        for (const std::uint32_t tokens : source.sample_tokens) {
-            least = std::min(least, tokens);
-            most = std::max(most, tokens);
+/// What a source's lengths allow, learned in one pass over them.
+struct LengthScan {
+    bool all_whole = true;                 ///< None is 0 or over the limit.
+    std::vector<std::uint64_t> one_token;  ///< The samples of a single token; all, if all_whole.
+};
+
+LengthScan scan_lengths(std::span<const std::uint32_t> sample_tokens, std::uint32_t limit) {
+    constexpr std::size_t block = 4096;
+    LengthScan scan;
+    for (std::size_t begin = 0; begin < sample_tokens.size() && scan.all_whole; begin += block) {
+        const auto lengths = sample_tokens.subspan(begin, std::min(block, sample_tokens.size() - begin));
+        std::uint32_t most_beyond_one = 0;  // 0 tokens are 2^32 - 1 beyond 1.
+        std::uint32_t ones = 0;
+        for (const std::uint32_t tokens : lengths) {
+            most_beyond_one = std::max(most_beyond_one, tokens - 1);
+            ones += tokens == 1 ? 1 : 0;
         }
-        if (least == 0 || most > limit) return false;
+        scan.all_whole = most_beyond_one < limit;
+        for (std::size_t i = 0; ones > 0; ++i) {
+            if (lengths[i] != 1) continue;
+            scan.one_token.push_back(begin + i);
+            --ones;
+        }
     }
-    return true;
+    return scan;
+}
+
+/// Of each source; nothing unless every sample is one whole segment, as most are.
+std::optional<std::vector<LengthScan>> scans_of_whole_samples(const PlanOptions& options,
+                                                              std::span<const SourceLengths> sources) {
+    if (options.packing == PackingPolicy::concatenate) return std::nullopt;
+    std::vector<LengthScan> scans;
+    for (const SourceLengths& source : sources) {
+        scans.push_back(scan_lengths(source.sample_tokens, segment_tokens_max(options)));
+        if (!scans.back().all_whole) return std::nullopt;
+    }
+    return scans;
 }
 
 /// One whole segment a sample: lengths are the table.
-Fates fates_of_whole_samples(std::span<const SourceLengths> sources, FateRows rows, bool any_spans) {
+Fates fates_of_whole_samples(std::span<const SourceLengths> sources, std::span<const LengthScan> scans,
+                             FateRows rows, bool any_spans) {
     Fates fates;
     SegmentTable& table = fates.segments;
     if (rows == FateRows::dispositions) {
@@ -247,20 +272,21 @@ Fates fates_of_whole_samples(std::span<const SourceLengths> sources, FateRows ro
         table.tokens = table.own_tokens;
     }
     std::uint64_t sample_base = 0;
-    for (const SourceLengths& source : sources) {
-        const bool has_spans = !source.loss_span_begin.empty();
-        if (!any_spans && std::ranges::find(source.sample_tokens, 1U) == source.sample_tokens.end()) {
-            sample_base += source.sample_tokens.size();
-            continue;
-        }
-        for (std::uint64_t sample = 0; sample < source.sample_tokens.size(); ++sample) {
-            const std::uint32_t tokens = source.sample_tokens[sample];
-            if (has_spans) check_spans(source, sample);
-            const std::uint32_t targets = has_spans ? segment_targets(source, sample, 0, tokens) : tokens - 1;
-            if (any_spans && rows == FateRows::all) table.targets.push_back(targets);
-            if (targets == 0) {
-                fates.dispositions.push_back({sample_base + sample, DispositionKind::no_target, 0});
+    const auto has_no_target = [&](std::uint64_t sample) {
+        fates.dispositions.push_back({sample_base + sample, DispositionKind::no_target, 0});
+    };
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        const SourceLengths& source = sources[i];
+        if (any_spans) {
+            for (std::uint64_t sample = 0; sample < source.sample_tokens.size(); ++sample) {
+                if (!source.loss_span_begin.empty()) check_spans(source, sample);
+                const std::uint32_t targets =
+                    segment_targets(source, sample, 0, source.sample_tokens[sample]);
+                if (rows == FateRows::all) table.targets.push_back(targets);
+                if (targets == 0) has_no_target(sample);
             }
+        } else {
+            for (const std::uint64_t sample : scans[i].one_token) has_no_target(sample);
         }
         sample_base += source.sample_tokens.size();
     }
@@ -275,7 +301,9 @@ Fates decide(const PlanOptions& options, std::span<const SourceLengths> sources,
         num_samples += source.sample_tokens.size();
         any_spans = any_spans || !source.loss_span_begin.empty();
     }
-    if (all_whole(options, sources)) return fates_of_whole_samples(sources, rows, any_spans);
+    if (const auto scans = scans_of_whole_samples(options, sources)) {
+        return fates_of_whole_samples(sources, *scans, rows, any_spans);
+    }
 
     Fates fates;
     if (rows == FateRows::all) {

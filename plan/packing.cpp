@@ -14,11 +14,25 @@ namespace lockstep {
 
 namespace {
 
+/// How many segments there are of each length, up to the longest; empty if that is over the limit.
+template <class Index>
+std::vector<Index> count_lengths(std::span<const std::uint32_t> segment_tokens, std::uint64_t limit) {
+    constexpr std::size_t block = 4096;  // Looked at twice while it is in the cache.
+    std::vector<Index> count;
+    for (std::size_t begin = 0; begin < segment_tokens.size(); begin += block) {
+        const auto lengths = segment_tokens.subspan(begin, std::min(block, segment_tokens.size() - begin));
+        std::uint32_t longest = 0;
+        for (const std::uint32_t tokens : lengths) longest = std::max(longest, tokens);
+        if (longest > limit) return {};
+        if (longest >= count.size()) count.resize(std::size_t{longest} + 1, 0);
+        for (const std::uint32_t tokens : lengths) ++count[tokens];
+    }
+    return count;
+}
+
 template <class Index>
 LengthClasses<Index> classify_by_counting(std::span<const std::uint32_t> segment_tokens,
-                                          std::uint32_t longest) {
-    std::vector<Index> count(std::size_t{longest} + 1, 0);
-    for (const std::uint32_t tokens : segment_tokens) ++count[tokens];
+                                          std::vector<Index> count) {
     LengthClasses<Index> classes;
     for (std::size_t tokens = count.size(); tokens-- > 0;) {
         if (count[tokens] == 0) continue;
@@ -63,11 +77,10 @@ template <class Index>
 LengthClasses<Index> classify_lengths(std::span<const std::uint32_t> segment_tokens) {
     LOCKSTEP_EXPECTS(segment_tokens.size() <= std::numeric_limits<Index>::max());
     if (segment_tokens.empty()) return {};
-    const std::uint32_t longest = *std::max_element(segment_tokens.begin(), segment_tokens.end());
-    if (longest <= std::max<std::uint64_t>(1U << 16U, 4 * std::uint64_t{segment_tokens.size()})) {
-        return classify_by_counting<Index>(segment_tokens, longest);
-    }
-    return classify_by_sorting<Index>(segment_tokens);
+    const std::uint64_t counted_max = std::max<std::uint64_t>(1U << 16U, 4 * segment_tokens.size());
+    std::vector<Index> count = count_lengths<Index>(segment_tokens, counted_max);
+    return count.empty() ? classify_by_sorting<Index>(segment_tokens)
+                         : classify_by_counting<Index>(segment_tokens, std::move(count));
 }
 
 template <class Index>

@@ -85,9 +85,9 @@ void LengthCache::check_columns() const {
         corrupt(path, "'/key_begin' falls after row " + std::to_string(fall - state.key_begin.begin()));
     }
     std::uint64_t num_tokens = 0;
-    for (std::size_t i = 0; i < state.sample_tokens.size(); ++i) {
-        num_tokens += state.sample_tokens[i];
-        if (!state.loss_tokens.empty() && state.loss_tokens[i] > state.sample_tokens[i]) {
+    for (const std::uint32_t tokens : state.sample_tokens) num_tokens += tokens;
+    for (std::size_t i = 0; i < state.loss_tokens.size(); ++i) {
+        if (state.loss_tokens[i] > state.sample_tokens[i]) {
             corrupt(path, "'/loss_tokens' of sample " + std::to_string(i) + " is " +
                               std::to_string(state.loss_tokens[i]) + ", more than its " +
                               std::to_string(state.sample_tokens[i]) + " tokens");
