@@ -8,30 +8,19 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "io/files/atomic_file.h"
 #include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/training/tokenizer_training.h"
+#include "tests/bench/bench_texts.h"
 
 namespace {
 
 using namespace lockstep;
-
-std::vector<std::string> texts_to_tokenize() {
-    if (const char* const named = std::getenv("LOCKSTEP_BENCH_TEXT")) return {read_file(named)};
-    std::vector<std::string> texts;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(LOCKSTEP_DOCS)) {
-        if (entry.path().extension() == ".md") texts.push_back(read_file(entry.path()));
-    }
-    return texts;
-}
 
 /// Texts as documents come, and a tokenizer of their own.
 struct Material {
