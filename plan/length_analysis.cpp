@@ -28,44 +28,9 @@ std::uint64_t total_samples(std::span<const LengthCount> lengths) {
     return samples;
 }
 
-std::uint64_t samples_above(std::span<const LengthCount> lengths, std::uint32_t tokens) {
-    std::uint64_t samples = 0;
-    for (const LengthCount& row : lengths) samples += row.tokens > tokens ? row.samples : 0;
-    return samples;
-}
-
-/// Counts of the segments that samples are cut into, ascending.
-std::vector<LengthCount> split_long(std::span<const LengthCount> lengths, std::uint32_t budget,
-                                    WasteComparison& waste) {
-    std::vector<LengthCount> pieces;
-    for (const LengthCount& row : lengths) {
-        if (row.tokens == 0) continue;
-        if (row.tokens <= budget) {
-            pieces.push_back(row);
-            continue;
-        }
-        if (budget < 2) {
-            throw Error(ErrorCode::invalid_argument, "a sample of " + std::to_string(row.tokens) +
-                                                         " tokens cannot be split under a budget of 1; "
-                                                         "raise -b");
-        }
-        const std::uint32_t stride = budget - 1;
-        const std::uint32_t full = (row.tokens - 2) / stride;  // All but the last piece.
-        pieces.push_back({budget, full * row.samples});
-        pieces.push_back({row.tokens - full * stride, row.samples});
-        waste.long_samples += row.samples;
-        waste.overlap_tokens += full * row.samples;
-    }
-    std::ranges::sort(pieces, {}, &LengthCount::tokens);
-    std::vector<LengthCount> joined;
-    for (const LengthCount& row : pieces) {
-        if (!joined.empty() && joined.back().tokens == row.tokens) {
-            joined.back().samples += row.samples;
-        } else {
-            joined.push_back(row);
-        }
-    }
-    return joined;
+/// Of a sample that is cut: its pieces but the last, each of which repeats one token.
+std::uint64_t pieces_before_last(std::uint32_t tokens, std::uint32_t tokens_max) {
+    return (tokens - 2) / (tokens_max - 1);
 }
 
 }  // namespace
@@ -160,6 +125,42 @@ std::vector<LengthBin> doubling_bins(std::span<const LengthCount> lengths) {
     return bins;
 }
 
+std::uint64_t samples_above(std::span<const LengthCount> lengths, std::uint32_t tokens) {
+    std::uint64_t samples = 0;
+    for (const LengthCount& row : lengths) samples += row.tokens > tokens ? row.samples : 0;
+    return samples;
+}
+
+std::vector<LengthCount> cut_long_samples(std::span<const LengthCount> lengths, std::uint32_t tokens_max) {
+    std::vector<LengthCount> pieces;
+    for (const LengthCount& row : lengths) {
+        if (row.tokens == 0) continue;
+        if (row.tokens <= tokens_max) {
+            pieces.push_back(row);
+            continue;
+        }
+        if (tokens_max < 2) {
+            throw Error(
+                ErrorCode::invalid_argument,
+                "a sample of " + std::to_string(row.tokens) +
+                    " tokens cannot be cut into pieces of 1; raise -b or the length of the last bucket");
+        }
+        const std::uint64_t full = pieces_before_last(row.tokens, tokens_max);
+        pieces.push_back({tokens_max, full * row.samples});
+        pieces.push_back({static_cast<std::uint32_t>(row.tokens - full * (tokens_max - 1)), row.samples});
+    }
+    std::ranges::sort(pieces, {}, &LengthCount::tokens);
+    std::vector<LengthCount> joined;
+    for (const LengthCount& row : pieces) {
+        if (!joined.empty() && joined.back().tokens == row.tokens) {
+            joined.back().samples += row.samples;
+        } else {
+            joined.push_back(row);
+        }
+    }
+    return joined;
+}
+
 double BucketUse::efficiency() const {
     return ratio(tokens, padded_tokens);
 }
@@ -193,7 +194,6 @@ BucketUses use_of_buckets(std::span<const LengthCount> lengths, std::span<const 
         bucket.samples += row.samples;
         bucket.tokens += row.samples * row.tokens;
         bucket.padded_tokens += row.samples * bucket.upper;
-        if (row.tokens > overflow_max) uses.longer_samples += row.samples;
     }
     for (const BucketUse& bucket : uses.buckets) {
         uses.samples += bucket.samples;
@@ -211,18 +211,20 @@ WasteComparison compare_waste(std::span<const LengthCount> lengths, std::span<co
     }
     WasteComparison waste;
     waste.token_budget = token_budget;
-    const std::vector<LengthCount> segments = split_long(lengths, token_budget, waste);
+    const std::vector<LengthCount> segments = cut_long_samples(lengths, token_budget);
+    for (const LengthCount& row : lengths) {
+        if (row.tokens <= token_budget) continue;
+        waste.long_samples += row.samples;
+        waste.overlap_tokens += row.samples * pieces_before_last(row.tokens, token_budget);
+    }
     for (const LengthCount& row : segments) {
         waste.segments += row.samples;
         waste.tokens += row.samples * row.tokens;
     }
     if (segments.empty()) return waste;
     waste.padded_to_longest = waste.segments * segments.back().tokens;
-    // Longer than the last bucket means: in pieces of its size, as a plan in bucket mode cuts them.
-    WasteComparison ignored;
     waste.padded_to_bucket =
-        use_of_buckets(split_long(lengths, std::min(token_budget, overflow_max), ignored), edges,
-                       overflow_max)
+        use_of_buckets(cut_long_samples(lengths, std::min(token_budget, overflow_max)), edges, overflow_max)
             .padded_tokens;
     std::vector<std::uint32_t> class_tokens;
     std::vector<std::uint64_t> class_segments;
@@ -242,33 +244,33 @@ std::vector<LengthAdvice> advise_on_lengths(std::span<const LengthCount> lengths
                                             std::uint32_t token_budget) {
     std::vector<LengthAdvice> advice;
     const WasteComparison waste = compare_waste(lengths, edges, overflow_max, token_budget);
-    const BucketUses uses = use_of_buckets(lengths, edges, overflow_max);
+    const std::vector<LengthCount> pieces = cut_long_samples(lengths, std::min(token_budget, overflow_max));
+    const BucketUses uses = use_of_buckets(pieces, edges, overflow_max);
+    const std::uint64_t longer_samples = samples_above(lengths, overflow_max);
     if (waste.packed < waste.padded_to_bucket) {
         const std::uint64_t saved = waste.padded_to_bucket - waste.packed;
         advice.push_back(
             {"packing",
              "pack instead of padding to buckets: " + percent_text(ratio(waste.tokens, waste.packed)) +
-                 " of the computed tokens are real instead of " +
-                 percent_text(ratio(waste.tokens, waste.padded_to_bucket)) + "; saves " +
-                 std::to_string(saved) + " tokens an epoch",
+                 " of the computed tokens are real instead of " + percent_text(uses.efficiency()) +
+                 "; saves " + std::to_string(saved) + " tokens an epoch",
              saved});
     }
-    if (uses.samples > uses.longer_samples) {
+    if (uses.samples > 0) {
         const auto num_buckets =
             static_cast<std::uint32_t>(std::min<std::size_t>(uses.buckets.size(), bucket_count_max));
-        const BucketEdges best = optimal_bucket_edges(lengths, num_buckets, overflow_max);
-        // Both without what is longer than the last bucket.
-        const std::uint64_t padded = uses.padded_tokens - uses.longer_samples * overflow_max;
-        if (best.padded_tokens < padded) {
+        const BucketEdges best = optimal_bucket_edges(pieces, num_buckets, overflow_max);
+        if (best.padded_tokens < uses.padded_tokens) {
+            const std::uint64_t saved = uses.padded_tokens - best.padded_tokens;
             std::string list;
             for (const std::uint32_t edge : best.edges)
                 list += (list.empty() ? "" : ",") + std::to_string(edge);
             advice.push_back({"edges",
                               "with buckets, use --bucket-edges " + list + ": efficiency " +
                                   percent_text(best.efficiency()) + " instead of " +
-                                  percent_text(ratio(best.tokens, padded)) + "; saves " +
-                                  std::to_string(padded - best.padded_tokens) + " tokens an epoch",
-                              padded - best.padded_tokens});
+                                  percent_text(uses.efficiency()) + "; saves " + std::to_string(saved) +
+                                  " tokens an epoch",
+                              saved});
         }
     }
     std::string empty;
@@ -290,10 +292,10 @@ std::vector<LengthAdvice> advise_on_lengths(std::span<const LengthCount> lengths
                               std::to_string(least) + "; steps of the small one are rare",
                           0});
     }
-    if (uses.longer_samples > 0) {
+    if (longer_samples > 0) {
         advice.push_back({"overflow",
-                          std::to_string(uses.longer_samples) +
-                              " samples are longer than the last bucket's " + std::to_string(overflow_max) +
+                          std::to_string(longer_samples) + " samples are longer than the last bucket's " +
+                              std::to_string(overflow_max) +
                               " tokens and fall to --long; raise --bucket-overflow-max to " +
                               std::to_string(lengths.back().tokens) + " to keep them whole",
                           0});

@@ -48,8 +48,16 @@ std::vector<LengthBin> equal_bins(std::span<const LengthCount> lengths, std::uin
 /// Bins that end at powers of two: lengths spread over decades.
 std::vector<LengthBin> doubling_bins(std::span<const LengthCount> lengths);
 
+/// How many samples are longer than that.
+std::uint64_t samples_above(std::span<const LengthCount> lengths, std::uint32_t tokens);
+
+/// Lengths of what samples are trained as: those longer than `tokens_max` in pieces of it, each repeating one
+/// token, as `--long split` cuts them. Ascending, without those of 0.
+/// @throws Error{invalid_argument} if tokens_max is below 2 and a sample is longer.
+std::vector<LengthCount> cut_long_samples(std::span<const LengthCount> lengths, std::uint32_t tokens_max);
+
 struct BucketUse {
-    std::uint32_t low = 0, upper = 0;  ///< Lengths in [low, upper]; the last one also what is longer.
+    std::uint32_t low = 0, upper = 0;  ///< Lengths in [low, upper].
     std::uint64_t samples = 0, tokens = 0, padded_tokens = 0;
 
     double efficiency() const;  ///< 1 when empty.
@@ -58,23 +66,23 @@ struct BucketUse {
 struct BucketUses {
     std::vector<BucketUse> buckets;
     std::uint64_t samples = 0, tokens = 0, padded_tokens = 0;
-    std::uint64_t longer_samples = 0;  ///< Beyond the last bucket; counted in it at its upper edge.
 
     double efficiency() const;
 };
 
-/// Samples of length 0 take no part. @throws Error{invalid_argument} unless edges ascend below overflow_max.
+/// Samples of length 0 take no part. What is longer than the last bucket counts there, with all its tokens
+/// and padded to the upper edge, as in Lazarus: cut_long_samples first for what a plan makes of it.
+/// @throws Error{invalid_argument} unless edges ascend below overflow_max.
 BucketUses use_of_buckets(std::span<const LengthCount> lengths, std::span<const std::uint32_t> edges,
                           std::uint32_t overflow_max);
 
-/// What computing on these samples costs, padded and packed. Samples over the budget are split first, as
-/// `--long split` does, each piece repeating one token.
+/// What computing on these samples costs, padded and packed. Samples over the budget are cut first.
 struct WasteComparison {
     std::uint64_t token_budget = 0;
     std::uint64_t segments = 0, tokens = 0;
     std::uint64_t long_samples = 0, overlap_tokens = 0;
     std::uint64_t padded_to_longest = 0;  ///< Every segment at the longest's length.
-    std::uint64_t padded_to_bucket = 0;   ///< At its bucket's edge.
+    std::uint64_t padded_to_bucket = 0;   ///< At its bucket's edge, nothing longer than the last.
     std::uint64_t packs = 0, packs_lower_bound = 0;
     std::uint64_t packed = 0;  ///< packs · token_budget
 };

@@ -224,6 +224,22 @@ TEST(LengthAnalysisTest, WasteIsThatOfThePlan) {
     }
 }
 
+TEST(LengthAnalysisTest, LongSamplesAreCutAsAPlanCutsThem) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(9, 3000, 700);
+    source.sample_tokens.push_back(0);
+    for (const std::uint32_t most : {2U, 3U, 100U, 256U, 5000U}) {
+        PlanOptions options;
+        options.token_budget = most;
+        options.long_policy = LongPolicy::split;
+        const auto lengths = counts_of(source.sample_tokens);
+        const auto pieces = cut_long_samples(lengths, most);
+        EXPECT_EQ(pieces, counts_of(build_plan(options, source).segment_tokens)) << most;
+        EXPECT_LE(use_of_buckets(pieces, {}, most).efficiency(), 1.0) << most;
+    }
+    expect_error(ErrorCode::invalid_argument, "pieces of 1", [&] { cut_long_samples(counts_of({5}), 1); });
+}
+
 TEST(LengthAnalysisTest, AdviceNamesWhatItSaves) {
     std::vector<std::uint32_t> samples(1000, 100);
     samples.push_back(1);
@@ -235,7 +251,9 @@ TEST(LengthAnalysisTest, AdviceNamesWhatItSaves) {
     for (const LengthAdvice& item : advice) by_subject[item.subject] = item;
     const WasteComparison waste = compare_waste(lengths, edges, 1024, 4096);
     EXPECT_EQ(by_subject.at("packing").tokens_saved, waste.padded_to_bucket - waste.packed);
-    EXPECT_EQ(by_subject.at("edges").tokens_saved, 128 * 1001U - 1 - 100 * 1000U);
+    // The long one is four pieces of 1024 and one of 908.
+    EXPECT_EQ(by_subject.at("edges").tokens_saved,
+              128 * 1001U + 5 * 1024U - (1 + 100 * 1000U + 908 + 4 * 1024U));
     EXPECT_NE(by_subject.at("empty_buckets").text.find("129-256, 257-512"), std::string::npos);
     EXPECT_NE(by_subject.at("overflow").text.find("1 samples"), std::string::npos);
     EXPECT_TRUE(by_subject.contains("budget") && by_subject.contains("no_target"));
@@ -252,7 +270,7 @@ TEST(LengthAnalysisTest, BadBucketsAndNoSamplesAreRefused) {
                  [&] { use_of_buckets(lengths, std::vector<std::uint32_t>{0}, 10); });
     expect_error(ErrorCode::invalid_argument, "no samples", [] { summarize_lengths({}); });
     expect_error(ErrorCode::invalid_argument, "budget", [&] { compare_waste(lengths, {}, 10, 0); });
-    expect_error(ErrorCode::invalid_argument, "budget", [&] { compare_waste(lengths, {}, 10, 1); });
+    expect_error(ErrorCode::invalid_argument, "pieces of 1", [&] { compare_waste(lengths, {}, 10, 1); });
 }
 
 }  // namespace

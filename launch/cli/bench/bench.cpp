@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::uint64_t bench_version = 1;
+constexpr std::uint64_t bench_version = 2;
 
 struct BenchArguments {
     std::string lengths;
@@ -93,17 +93,19 @@ ordered_json measure(const Invocation& invocation, const BenchArguments& a) {
     const double counting = best_seconds(repeats, [&] { lengths = count_lengths(samples); });
     stages["count_lengths"] = stage(counting, copy_seconds, samples.size());
     const LengthSummary summary = summarize_lengths(lengths);
-    const BucketUses uses = use_of_buckets(lengths, a.buckets.edges, a.buckets.overflow_max);
+    const std::vector<LengthCount> pieces =
+        cut_long_samples(lengths, std::min(a.buckets.overflow_max, a.budget));
+    const BucketUses uses = use_of_buckets(pieces, a.buckets.edges, a.buckets.overflow_max);
     const WasteComparison waste = compare_waste(lengths, a.buckets.edges, a.buckets.overflow_max, a.budget);
     say_summary(invocation, summary);
     object["summary"] = summary_json(summary);
     object["histogram"] = say_histogram(invocation, equal_bins(lengths, 10), 50);
-    object["bucketing"] = say_buckets(invocation, uses);
+    object["bucketing"] = say_buckets(invocation, uses, samples_above(lengths, a.buckets.overflow_max));
     const auto num_buckets =
         static_cast<std::uint32_t>(std::min<std::size_t>(a.buckets.edges.size() + 1, bucket_count_max));
     BucketEdges best;
     const double edges = best_seconds(
-        repeats, [&] { best = optimal_bucket_edges(lengths, num_buckets, a.buckets.overflow_max); });
+        repeats, [&] { best = optimal_bucket_edges(pieces, num_buckets, a.buckets.overflow_max); });
     stages["optimal_edges"] = stage(edges, copy_seconds, samples.size());
     object["optimal_edges"] = {{"edges", best.edges}, {"efficiency", best.efficiency()}};
     object["waste"] = say_waste(invocation, waste);

@@ -42,13 +42,14 @@ int run_analyze(const Invocation& invocation, const BatchingArguments& arguments
     require_one_rank("batching analyze");
     const std::vector<LengthCount> lengths = counts_of(arguments.lengths);
     const auto& [edges, overflow_max] = arguments.buckets;
-    const BucketUses uses = use_of_buckets(lengths, edges, overflow_max);
+    const BucketUses uses = use_of_buckets(
+        cut_long_samples(lengths, std::min(overflow_max, arguments.budget)), edges, overflow_max);
     const WasteComparison waste = compare_waste(lengths, edges, overflow_max, arguments.budget);
     const LengthSummary summary = summarize_lengths(lengths);
     say_summary(invocation, summary);
     nlohmann::ordered_json object = {{"summary", summary_json(summary)}};
     object["histogram"] = say_bins(invocation, lengths, arguments);
-    object["bucketing"] = say_buckets(invocation, uses);
+    object["bucketing"] = say_buckets(invocation, uses, samples_above(lengths, overflow_max));
     object["waste"] = say_waste(invocation, waste);
     object["recommendations"] =
         say_advice(invocation, advise_on_lengths(lengths, edges, overflow_max, arguments.budget));
@@ -72,7 +73,8 @@ int run_suggest(const Invocation& invocation, const BatchingArguments& arguments
     const std::vector<LengthCount> lengths = counts_of(arguments.lengths);
     const std::uint32_t overflow_max =
         arguments.max_length > 0 ? arguments.max_length : std::max(lengths.back().tokens, 1U);
-    const BucketEdges best = optimal_bucket_edges(lengths, arguments.num_buckets, overflow_max);
+    const std::vector<LengthCount> pieces = cut_long_samples(lengths, overflow_max);
+    const BucketEdges best = optimal_bucket_edges(pieces, arguments.num_buckets, overflow_max);
     invocation.say("--bucket-edges " + edges_text(best.edges) + " --bucket-overflow-max " +
                    std::to_string(best.overflow_max));
     if (best.granularity > 1) {
@@ -80,20 +82,22 @@ int run_suggest(const Invocation& invocation, const BatchingArguments& arguments
                        " distinct lengths: edges were looked for " + std::to_string(best.granularity) +
                        " tokens apart, and may not be the very best");
     }
-    const BucketUses uses = use_of_buckets(lengths, best.edges, overflow_max);
+    const BucketUses uses = use_of_buckets(pieces, best.edges, overflow_max);
+    const std::uint64_t longer_samples = samples_above(lengths, overflow_max);
     nlohmann::ordered_json object = {
         {"edges", best.edges},   {"overflow_max", best.overflow_max},   {"efficiency", best.efficiency()},
         {"tokens", best.tokens}, {"padded_tokens", best.padded_tokens}, {"granularity", best.granularity}};
-    object["bucketing"] = say_buckets(invocation, uses);
-    if (uses.longer_samples > 0) {
-        invocation.say("  " + with_commas(uses.longer_samples) +
-                       " samples are longer than the last bucket and fall to --long");
+    object["bucketing"] = say_buckets(invocation, uses, longer_samples);
+    if (longer_samples > 0) {
+        invocation.say("  " + with_commas(longer_samples) +
+                       " samples are longer than the last bucket; counted here in pieces, as --long split "
+                       "cuts them");
     }
     auto others = nlohmann::ordered_json::array();
     invocation.say("the best with other numbers of buckets:");
     for (std::uint32_t count = 1; count <= std::min(2 * arguments.num_buckets, bucket_count_max);
          count *= 2) {
-        const BucketEdges other = optimal_bucket_edges(lengths, count, overflow_max);
+        const BucketEdges other = optimal_bucket_edges(pieces, count, overflow_max);
         invocation.say("  " + std::to_string(count) + ": efficiency " + percent(other.efficiency()) +
                        (other.edges.empty() ? "" : "  " + edges_text(other.edges)));
         others.push_back({{"buckets", count}, {"efficiency", other.efficiency()}, {"edges", other.edges}});

@@ -74,7 +74,7 @@ ordered_json say_histogram(const Invocation& invocation, const std::vector<Lengt
     return list;
 }
 
-ordered_json say_buckets(const Invocation& invocation, const BucketUses& uses) {
+ordered_json say_buckets(const Invocation& invocation, const BucketUses& uses, std::uint64_t longer_samples) {
     auto list = ordered_json::array();
     invocation.say("buckets (padded to the upper edge): efficiency " + percent(uses.efficiency()));
     for (const BucketUse& bucket : uses.buckets) {
@@ -92,7 +92,7 @@ ordered_json say_buckets(const Invocation& invocation, const BucketUses& uses) {
     return {{"efficiency", uses.efficiency()},
             {"tokens", uses.tokens},
             {"padded_tokens", uses.padded_tokens},
-            {"longer_samples", uses.longer_samples},
+            {"longer_samples", longer_samples},
             {"buckets", list}};
 }
 

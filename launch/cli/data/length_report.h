@@ -29,7 +29,8 @@ void say_summary(const Invocation& invocation, const LengthSummary& summary);
 nlohmann::ordered_json say_histogram(const Invocation& invocation, const std::vector<LengthBin>& bins,
                                      std::size_t width);
 
-nlohmann::ordered_json say_buckets(const Invocation& invocation, const BucketUses& uses);
+nlohmann::ordered_json say_buckets(const Invocation& invocation, const BucketUses& uses,
+                                   std::uint64_t longer_samples);
 nlohmann::ordered_json say_waste(const Invocation& invocation, const WasteComparison& waste);
 nlohmann::ordered_json say_advice(const Invocation& invocation, const std::vector<LengthAdvice>& advice);
 

@@ -93,6 +93,8 @@ int run_convert(const Invocation& invocation, const ConvertArguments& arguments)
 
 int run_stats(const Invocation& invocation, const std::string& path) {
     require_one_rank("lengths stats");
+    if (path.empty())
+        throw Error(ErrorCode::invalid_argument, "lengths stats needs a corpus or a lengths file");
     const LengthCache cache = open_lengths(path);
     const std::vector<LengthCount> lengths = count_lengths(cache.sample_tokens());
     if (lengths.empty()) throw Error(ErrorCode::invalid_argument, "'" + path + "' holds no samples");
@@ -147,7 +149,7 @@ void add_lengths(CLI::App& app, Invocation& invocation) {
                                     "  lockstep lengths stats lengths.jsonl\n"
                                     "  lockstep lengths stats -l corpus.h5",
                                     [&invocation, file] { return run_stats(invocation, *file); });
-    stats_verb->add_option("file,-l,--lengths", *file, "A corpus or a lengths file")->required();
+    stats_verb->add_option("file,-l,--lengths", *file, "A corpus or a lengths file");
 }
 
 }  // namespace lockstep
