@@ -221,4 +221,86 @@ Revision revise_plan(const BatchPlan& plan, const Exclusion& exclusion, const Se
     return {revision.counts(), plan_of(revision.view())};
 }
 
+namespace {
+
+[[noreturn]] void refuse_rows(std::uint64_t step, std::uint64_t pack, const std::string& what) {
+    throw Error(ErrorCode::corrupt_data, "step " + std::to_string(step) + ", pack " + std::to_string(pack) +
+                                             ": " + what + " in the plan it is a revision of");
+}
+
+/// A pack of the parent and what the revision left of it; `pack` counts from the chunk's first.
+void check_revised_pack(const PlanChunkColumns& before, const PlanChunkColumns& after, std::uint64_t step,
+                        std::uint64_t pack, std::uint64_t from_step, RevisionCounts& counts) {
+    std::uint64_t kept = after.pack_begin[pack] - after.pack_begin.front();
+    const std::uint64_t kept_end = after.pack_begin[pack + 1] - after.pack_begin.front();
+    const std::uint64_t first_kept = kept;
+    const std::uint64_t at_pack = before.first_pack + pack;
+    std::uint64_t removed = 0;
+    for (std::uint64_t row = before.pack_begin[pack]; row < before.pack_begin[pack + 1]; ++row) {
+        const std::uint64_t s = row - before.pack_begin.front();
+        const bool same = kept < kept_end && after.sample(kept) == before.sample(s) &&
+                          after.segment_offset[kept] == before.segment_offset[s] &&
+                          after.segment_tokens[kept] == before.segment_tokens[s];
+        if (same) {
+            ++kept;
+        } else {
+            ++removed;
+            counts.tokens_removed += before.segment_tokens[s];
+        }
+    }
+    if (kept < kept_end) {
+        refuse_rows(step, at_pack,
+                    "tokens " + std::to_string(after.segment_offset[kept]) + " on of sample " +
+                        std::to_string(after.sample(kept)) + " are not, or not in this order,");
+    }
+    if (removed == 0) {
+        const auto same_value = [&](const auto& a, const auto& b) { return !a || (*a)[pack] == (*b)[pack]; };
+        if (before.pack_cost[pack] != after.pack_cost[pack] ||
+            !same_value(before.pack_targets, after.pack_targets) ||
+            !same_value(before.pack_bucket, after.pack_bucket) ||
+            !same_value(before.pack_pad_tokens, after.pack_pad_tokens))
+            refuse_rows(step, at_pack,
+                        "nothing is left out but its cost, targets or padding are others than");
+        return;
+    }
+    if (step < from_step)
+        refuse_rows(step, at_pack, "it comes before the revision's first step and is other than");
+    counts.segments_removed += removed;
+    ++counts.packs_changed;
+    if (kept == first_kept) ++counts.packs_emptied;
+}
+
+}  // namespace
+
+RevisionCounts check_revision(const PlanView& parent, const PlanView& revision) {
+    const BatchPlan& before = *parent.head;
+    const BatchPlan& after = *revision.head;
+    if (!after.parent) refuse("the plan is no revision, it names no parent; leave --parent out");
+    if (*after.parent != before.fingerprints.plan) {
+        throw Error(ErrorCode::fingerprint_mismatch,
+                    "the plan is a revision of " + after.parent->brief() + "…, --parent is " +
+                        before.fingerprints.plan.brief() + "…; give the plan it was made from");
+    }
+    if (fingerprint_settings(after) != fingerprint_settings(before) ||
+        after.epoch_begin != before.epoch_begin || revision.num_packs != parent.num_packs) {
+        throw Error(ErrorCode::corrupt_data,
+                    "the revision's settings, epochs or number of packs are not those of its parent");
+    }
+    RevisionCounts counts;
+    for (std::size_t index = 0; index < parent.num_chunks(); ++index) {
+        if (after.fingerprints.chunks[index] == before.fingerprints.chunks[index]) continue;
+        const PlanChunkColumns old_rows = parent.chunk(index);
+        const PlanChunkColumns new_rows = revision.chunk(index);
+        std::uint64_t pack = 0;
+        for (std::uint64_t i = 0; i < old_rows.num_steps(); ++i) {
+            const std::uint64_t step = old_rows.first_step + i;
+            if (old_rows.step_begin[i + 1] != new_rows.step_begin[i + 1])
+                refuse_rows(step, old_rows.first_pack + pack, "the step has another number of packs than");
+            for (; pack < old_rows.step_begin[i + 1] - old_rows.step_begin.front(); ++pack)
+                check_revised_pack(old_rows, new_rows, step, pack, after.from_step, counts);
+        }
+    }
+    return counts;
+}
+
 }  // namespace lockstep

@@ -57,6 +57,12 @@ class PlanRevision {
     std::unique_ptr<Rows> rows_;
 };
 
+/// Proves that a plan is its parent less whole segments from its from_step on, and nothing else: pack by pack,
+/// what is kept in its order. That what follows from it was counted right is validate_plan's to prove.
+/// @throws Error{invalid_argument} if the plan is no revision; Error{fingerprint_mismatch} if it is one of
+///         another plan; Error{corrupt_data} naming the first step and pack that is more or other than that.
+RevisionCounts check_revision(const PlanView& parent, const PlanView& revision);
+
 /// The same of a plan in memory. @throws as PlanRevision.
 struct Revision : RevisionCounts {
     BatchPlan plan;

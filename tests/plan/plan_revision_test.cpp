@@ -96,6 +96,11 @@ TEST(PlanRevisionTest, LeavesOutWhatIsNamedAndNothingElse) {
         EXPECT_FALSE(first_difference(view_of(plan), view_of(revision.plan), exclusion.from_step));
         EXPECT_NE(revision.plan.fingerprints.plan, plan.fingerprints.plan);
         EXPECT_EQ(revision.plan.fingerprints.settings, plan.fingerprints.settings);
+        const RevisionCounts proven = check_revision(view_of(plan), view_of(revision.plan));
+        EXPECT_EQ(proven.segments_removed, revision.segments_removed);
+        EXPECT_EQ(proven.tokens_removed, revision.tokens_removed);
+        EXPECT_EQ(proven.packs_changed, revision.packs_changed);
+        EXPECT_EQ(proven.packs_emptied, revision.packs_emptied);
     }
 }
 
@@ -135,6 +140,31 @@ TEST_F(SmallRevisionTest, ChunksWithoutAnythingExcludedKeepTheirFingerprint) {
     const Revision revision = revise_plan(plan_, {plan_.epoch_begin[1], {}, {plan_.epoch_begin[1]}}, {});
     EXPECT_EQ(revision.plan.fingerprints.epochs[0], plan_.fingerprints.epochs[0]);
     EXPECT_NE(revision.plan.fingerprints.epochs[1], plan_.fingerprints.epochs[1]);
+}
+
+TEST_F(SmallRevisionTest, WhatWasNotLeftOutIsProvenUnchanged) {
+    const std::uint64_t from_step = plan_.num_steps() - 2;
+    const BatchPlan revised = revise_plan(plan_, {from_step, {}, {from_step}}, {}).plan;
+    const auto expect_found = [&](const char* noun, const auto& change) {
+        BatchPlan other = revised;
+        change(other);
+        other.fingerprints = fingerprint_plan(other);
+        expect_error(ErrorCode::corrupt_data, noun, [&] { check_revision(view_of(plan_), view_of(other)); });
+    };
+    expect_found("step 0, pack 0", [](BatchPlan& other) { ++other.segment_tokens[0]; });
+    expect_found("tokens 0 on of sample", [](BatchPlan& other) {
+        std::swap(other.segment_sample[0], other.segment_sample[other.num_segments() - 1]);
+    });
+    expect_found("cost, targets", [](BatchPlan& other) { ++other.pack_cost[1]; });
+    expect_found("before the revision's first step",
+                 [&](BatchPlan& other) { other.from_step = plan_.num_steps() - 1; });
+    expect_found("number of packs than", [](BatchPlan& other) { ++other.step_begin[1]; });
+    expect_found("settings", [](BatchPlan& other) { ++other.options.seed; });
+    expect_error(ErrorCode::invalid_argument, "no revision",
+                 [&] { check_revision(view_of(plan_), view_of(plan_)); });
+    const BatchPlan third = revise_plan(revised, {from_step + 1, {}, {from_step + 1}}, {}).plan;
+    expect_error(ErrorCode::fingerprint_mismatch, "give the plan it was made from",
+                 [&] { check_revision(view_of(plan_), view_of(third)); });
 }
 
 TEST_F(SmallRevisionTest, AbsentThingsAreRefused) {
