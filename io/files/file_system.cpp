@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -86,6 +87,12 @@ class KernelFileSystem : public FileSystem {
         }
         status = {};
         return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+    }
+    int free_bytes(const char* path, std::uint64_t& bytes) override {
+        struct statvfs found {};
+        if (::statvfs(path, &found) != 0) return -1;
+        bytes = std::uint64_t{found.f_bavail} * found.f_frsize;
+        return 0;
     }
     int list(const char* directory, std::vector<std::string>& names) override {
         DIR* const stream = ::opendir(directory);

@@ -57,6 +57,8 @@ class FileSystem {
     virtual int status(const char* path, Status& status) = 0;
     /// Names in a directory, in any order.
     virtual int list(const char* directory, std::vector<std::string>& names) = 0;
+    /// Room for files of this user where `path` lies.
+    virtual int free_bytes(const char* path, std::uint64_t& bytes) = 0;
 };
 
 /// The kernel's, unless a test has put another in its place.

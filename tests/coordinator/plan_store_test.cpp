@@ -17,6 +17,7 @@
 #include "tests/coordinator/small_plan.h"
 #include "tests/support/error_of.h"
 #include "tests/support/failing_calls.h"
+#include "tests/support/forwarding_files.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -430,6 +431,26 @@ TEST_F(PlanStoreTest, APlanFromLengthsAloneRefusesOtherLengthsAndTokenizers) {
          {corpus("other-lengths.h5", samples), corpus("other-tokenizer.h5", answered_samples(), "another")}) {
         EXPECT_EQ(error_of([&] { bind_sources(built, {other}); }).code(), ErrorCode::fingerprint_mismatch);
     }
+}
+
+/// Room for a kilobyte.
+class FullDisk : public ForwardingFiles {
+  public:
+    int free_bytes(const char*, std::uint64_t& bytes) override {
+        bytes = 1000;
+        return 0;
+    }
+};
+
+TEST_F(PlanStoreTest, APlanLargerThanTheDiskIsNotBegun) {
+    const EqualLengths equal(2500, 4);
+    PlanOptions options;
+    options.token_budget = 4;
+    const BatchPlan plan = build_plan(options, equal.sources());
+    const FullDisk full;
+    expect_error(ErrorCode::io_failure, "bytes, the disk has 1000 free",
+                 [&] { save(directory_ / "large", plan, {}, WriteJsonl::never); });
+    EXPECT_FALSE(std::filesystem::exists(directory_ / "large"));
 }
 
 // A folder is written chunk by chunk; what is numbered through the plan must not begin anew with a chunk.

@@ -66,6 +66,10 @@ class SimulatedFiles : public FileSystem {
     int remove_directory(const char* path) override;
     int status(const char* path, Status& status) override;
     int list(const char* directory, std::vector<std::string>& names) override;
+    int free_bytes(const char*, std::uint64_t& bytes) override {
+        bytes = std::uint64_t{1} << 40U;
+        return 0;
+    }
 
   private:
     struct Open {

@@ -53,6 +53,9 @@ class ForwardingFiles : public FileSystem {
     int list(const char* directory, std::vector<std::string>& names) override {
         return kernel_.list(directory, names);
     }
+    int free_bytes(const char* path, std::uint64_t& bytes) override {
+        return kernel_.free_bytes(path, bytes);
+    }
 
   private:
     FileSystem& kernel_;
