@@ -274,10 +274,7 @@ PlanFile::PlanFile(PlanFile&&) noexcept = default;
 PlanFile& PlanFile::operator=(PlanFile&&) noexcept = default;
 
 PlanFile PlanFile::open(const std::filesystem::path& directory) {
-    if (!std::filesystem::is_directory(directory)) {
-        throw Error(ErrorCode::not_found, "plan folder '" + directory.string() +
-                                              "' does not exist; build it with lockstep batchplan build");
-    }
+    require_plan_folder(directory);
     const std::filesystem::path path = directory / "plan.h5";
     ColumnFile file = ColumnFile::open(path, plan_format, plan_format_version, VerifyAtOpen::touched_blocks);
     PlanFile plan;

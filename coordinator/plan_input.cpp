@@ -39,6 +39,14 @@ PlanInput PlanInput::open(const std::filesystem::path& path, std::string name, D
     return input;
 }
 
+void PlanInput::verify_everything() const {
+    if (corpus_) {
+        corpus_->verify_everything();
+    } else {
+        cache_->verify_everything();
+    }
+}
+
 SourceLengths PlanInput::lengths() const {
     SourceLengths lengths;
     lengths.source.name = name_;

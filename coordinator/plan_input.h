@@ -33,6 +33,9 @@ class PlanInput {
     const std::shared_ptr<const Corpus>& corpus() const { return corpus_; }  ///< Null: lengths alone.
     const std::string& name() const { return name_; }
     std::string key(std::uint64_t sample) const;  ///< The user's id; empty without keys.
+    /// What opening a large file leaves for later: every block, ids, fingerprints.
+    /// @throws Error{corrupt_data, fingerprint_mismatch} naming the file.
+    void verify_everything() const;
     /// (num_samples) targets when samples are kept whole, or empty: not recorded, or a corpus.
     std::span<const std::uint32_t> loss_tokens() const;
 

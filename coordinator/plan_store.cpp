@@ -2,11 +2,15 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <vector>
 
 #include "coordinator/plan_documents.h"
+#include "coordinator/plan_export.h"
 #include "coordinator/plan_tokenizers.h"
 #include "io/base/digest.h"
 #include "io/base/error.h"
@@ -30,46 +34,129 @@ Digest digest_of_file(const std::filesystem::path& path) {
     return digest.value();
 }
 
-/// fingerprints.json and its record of the other files; @throws Error{corrupt_data}.
-json read_fingerprints(const std::filesystem::path& directory) {
-    const std::filesystem::path path = directory / "fingerprints.json";
-    return unseal_json_object(read_file(path), path.string());
-}
-
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what) {
     throw Error(ErrorCode::corrupt_data, "'" + path.string() + "': " + what +
                                              "; build the plan again or restore the folder from a copy");
 }
 
+/// A file that no plan folder lacks.
+std::string read_member(const std::filesystem::path& path) {
+    std::error_code unknown;
+    if (!std::filesystem::exists(path, unknown) && !unknown)
+        refuse(path, "the file is missing, expected in every plan folder");
+    return read_file(path);
+}
+
+/// fingerprints.json and its record of the other files; @throws Error{corrupt_data}.
+json read_fingerprints(const std::filesystem::path& directory) {
+    const std::filesystem::path path = directory / "fingerprints.json";
+    return unseal_json_object(read_member(path), path.string());
+}
+
 /// The first place where two texts part, with a little before it: what differs may come late.
-[[noreturn]] void refuse_field(const std::filesystem::path& path, const std::string& field,
-                               const json& object, const json& expected) {
+/// @param found  null: missing.
+[[noreturn]] void refuse_field(const std::filesystem::path& path, const std::string& field, const json* found,
+                               const json& expected) {
     constexpr std::size_t shown = 80, before = 20;
     const auto dumped = [](const json& value) {
         return value.dump(-1, ' ', true, json::error_handler_t::replace);
     };
-    const std::string found = object.contains(field) ? dumped(object[field]) : "missing";
+    const std::string is = found != nullptr ? dumped(*found) : "missing";
     const std::string wanted = dumped(expected);
     std::size_t at = 0;
-    while (at < found.size() && at < wanted.size() && found[at] == wanted[at]) ++at;
+    while (at < is.size() && at < wanted.size() && is[at] == wanted[at]) ++at;
     const std::size_t begin = at > before ? at - before : 0;
     const auto part = [&](const std::string& text) {
         return (begin > 0 ? "…" : "") + text.substr(std::min(begin, text.size()), shown);
     };
-    refuse(path,
-           "field '" + field + "' is " + part(found) + ", expected " + part(wanted) + " as plan.h5 says");
+    refuse(path, "field '" + field + "' is " + part(is) + ", expected " + part(wanted) + " as plan.h5 says");
+}
+
+/// The first field that is not as expected. @param steps  what row i of the field 'chunks' is about.
+void require_fields(const std::filesystem::path& path, const json& object, const json& expected,
+                    const std::function<std::string(std::size_t)>& steps = {}) {
+    for (const auto& [field, value] : expected.items()) {
+        const json* const found = object.contains(field) ? &object[field] : nullptr;
+        if (found != nullptr && *found == value) continue;
+        if (found == nullptr || !found->is_array() || !value.is_array() || found->size() != value.size())
+            refuse_field(path, field, found, value);
+        std::size_t row = 0;
+        while ((*found)[row] == value[row]) ++row;
+        const std::string about = field == "chunks" && steps ? ", " + steps(row) : "";
+        refuse_field(path, field + "[" + std::to_string(row) + "]" + about, &(*found)[row], value[row]);
+    }
+}
+
+/// All that is in it is right, but these are other bytes than were written.
+void require_text(const std::filesystem::path& path, const std::string& found, const std::string& expected) {
+    if (found == expected) return;
+    std::size_t at = 0;
+    while (at < found.size() && at < expected.size() && found[at] == expected[at]) ++at;
+    const auto line = 1 + std::count(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+    refuse(path, "its fields are right but its text is not as it was written, from line " +
+                     std::to_string(line) + " on: it has " + std::to_string(found.size()) +
+                     " bytes, expected " + std::to_string(expected.size()));
+}
+
+/// Where plan.jsonl first says something else than the plan; sample ids are not looked at.
+std::string first_difference_in_lines(const PlanFile& plan, const std::filesystem::path& path) {
+    std::ifstream lines(path);
+    std::string line;
+    std::uint64_t number = 0;
+    const BatchPlan& head = plan.head();
+    for (std::size_t index = 0; index < head.fingerprints.chunks.size(); ++index) {
+        const PlanChunkColumns chunk = plan.chunk(index);
+        const std::uint64_t epoch = head.epoch_of(chunk.first_step);
+        for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
+            const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
+            const std::uint64_t end = chunk.step_begin[step + 1] - chunk.step_begin[0];
+            for (std::uint64_t pack = begin; pack < end; ++pack) {
+                const std::uint64_t at_step = chunk.first_step + step;
+                const std::uint64_t at_pack = chunk.first_pack + pack;
+                const std::string here =
+                    "step " + std::to_string(at_step) + ", pack " + std::to_string(at_pack);
+                if (!std::getline(lines, line)) return "it ends before " + here;
+                ++number;
+                json found = json::parse(line, nullptr, false);
+                if (found.is_object()) found.erase("keys");
+                if (found != json::parse(jsonl_line_of_pack(head, chunk, epoch, at_step, at_pack, {})))
+                    return "line " + std::to_string(number) + " is not the plan's " + here;
+            }
+        }
+    }
+    if (std::getline(lines, line)) return "it goes on after the plan's last step";
+    return "steps and samples are the plan's, ids or spelling are not";
 }
 
 }  // namespace
 
-void check_fingerprints_file(const std::filesystem::path& directory, const BatchPlan& plan) {
-    const json found = read_fingerprints(directory);
-    const json expected = fingerprints_of(plan);
-    for (const auto& [field, value] : expected.items()) {
-        if (!found.contains(field) || found[field] != value) {
-            refuse_field(directory / "fingerprints.json", field, found, value);
-        }
+void require_plan_folder(const std::filesystem::path& directory) {
+    const std::string name = "'" + directory.string() + "'";
+    std::error_code unknown;
+    if (!std::filesystem::exists(directory, unknown)) {
+        throw Error(ErrorCode::not_found,
+                    "plan folder " + name + " does not exist; build it with lockstep batchplan build");
     }
+    if (!std::filesystem::is_directory(directory, unknown)) {
+        throw Error(ErrorCode::not_found,
+                    name + " is no folder, expected a plan folder as lockstep batchplan build writes it");
+    }
+    if (std::filesystem::exists(directory / "plan.h5", unknown) || unknown) return;
+    const auto holds = [&](const char* file) { return std::filesystem::exists(directory / file, unknown); };
+    throw Error(ErrorCode::not_found,
+                name + " is no plan folder, it has no plan.h5" +
+                    (holds("run.json")    ? ": it is a run, give the plan it was started with"
+                     : holds("meta.json") ? ": Lazarus' plans are taken over by lockstep batchplan import"
+                                          : "; build one with lockstep batchplan build"));
+}
+
+void check_fingerprints_file(const std::filesystem::path& directory, const BatchPlan& plan) {
+    const std::vector<std::uint64_t>& begin = plan.fingerprints.chunk_begin;
+    require_fields(directory / "fingerprints.json", read_fingerprints(directory), fingerprints_of(plan),
+                   [&](std::size_t chunk) {
+                       return "steps " + std::to_string(begin[chunk]) + " to " +
+                              std::to_string(begin[chunk + 1] - 1);
+                   });
 }
 
 WriteJsonl parse_write_jsonl(std::string_view text) {
@@ -81,10 +168,7 @@ WriteJsonl parse_write_jsonl(std::string_view text) {
 }
 
 BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check) {
-    if (!std::filesystem::is_directory(directory)) {
-        throw Error(ErrorCode::not_found, "plan folder '" + directory.string() +
-                                              "' does not exist; build it with lockstep batchplan build");
-    }
+    require_plan_folder(directory);
     const std::filesystem::path path = directory / "plan.h5";
     const ColumnFile file = ColumnFile::open(path, plan_format, plan_format_version);
     BatchPlan plan;
@@ -123,29 +207,30 @@ void check_plan_files(const PlanFile& plan) {
     if (files.contains("plan.jsonl")) {
         const std::string found = digest_of_file(jsonl).hex();
         if (files["plan.jsonl"] != found) {
-            refuse(jsonl, "its digest is " + found + ", expected " + files["plan.jsonl"].dump() +
-                              " as fingerprints.json says");
+            refuse(jsonl, first_difference_in_lines(plan, jsonl) + "; its digest is " + found +
+                              ", expected " + files["plan.jsonl"].dump() + " as fingerprints.json says");
         }
     }
+    json whole_fingerprints = fingerprints_of(plan.head());
+    whole_fingerprints["files"] = files;
+    require_text(directory / "fingerprints.json", read_member(directory / "fingerprints.json"),
+                 seal_json(whole_fingerprints.dump()));
     const std::filesystem::path metadata = directory / "metadata.json";
-    const json meta = unseal_json_object(read_file(metadata), metadata.string());
-    const json expected = metadata_of(plan.head(), {plan.num_segments(), plan.num_packs(), plan.num_steps()});
-    for (const char* field :
-         {"format", "plan_format_version", "options", "algorithms", "counts", "seed", "sources"}) {
-        if (!meta.contains(field) || meta[field] != expected[field]) {
-            refuse_field(metadata, field, meta, expected[field]);
-        }
-    }
+    const std::string metadata_text = read_member(metadata);
+    const json meta = unseal_json_object(metadata_text, metadata.string());
+    json expected_meta = metadata_of(plan.head(), {plan.num_segments(), plan.num_packs(), plan.num_steps()});
+    for (const char* of_the_build : {"tool_version", "created_at"}) expected_meta.erase(of_the_build);
+    require_fields(metadata, meta, expected_meta);
     const std::string problem = problem_of_tokenizer_records(meta, plan.head().sources.size());
     if (!problem.empty()) refuse(metadata, problem);
+    require_text(metadata, metadata_text, seal_json(meta.dump()));
     const std::filesystem::path stats = directory / "stats.json";
-    const json found_stats = json::parse(read_file(stats), nullptr, false);
+    const std::string stats_text = read_member(stats);
+    const json found_stats = json::parse(stats_text, nullptr, false);
     const json expected_stats = stats_json(plan_stats(plan.view()));
     if (!found_stats.is_object()) refuse(stats, "it is no JSON, expected an object");
-    for (const auto& [field, value] : expected_stats.items()) {
-        if (!found_stats.contains(field) || found_stats[field] != value)
-            refuse_field(stats, field, found_stats, value);
-    }
+    require_fields(stats, found_stats, expected_stats);
+    require_text(stats, stats_text, expected_stats.dump(2) + "\n");
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         const std::string name = entry.path().filename().string();
         if (name != "plan.h5" && name != "plan.jsonl" && name != "fingerprints.json" &&

@@ -50,8 +50,11 @@ BatchPlan load_plan(const std::filesystem::path& directory, PlanCheck check);
 /// @pre plan.validate or plan.check_structure passed.
 void check_plan_files(const PlanFile& plan);
 
+/// @throws Error{not_found} saying what is there instead of a plan folder.
+void require_plan_folder(const std::filesystem::path& directory);
+
 /// fingerprints.json against the plan's tree and sources. @param plan  may be a head (plan_columns.h).
-/// @throws Error{corrupt_data, not_found} naming the field.
+/// @throws Error{corrupt_data} naming the field.
 void check_fingerprints_file(const std::filesystem::path& directory, const BatchPlan& plan);
 
 /// The plan's sources must be these corpora: lengths, tokenizer, content.

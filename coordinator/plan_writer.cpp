@@ -23,6 +23,7 @@
 #include "io/columns/column_file.h"
 #include "io/comm/agreement.h"
 #include "io/files/atomic_file.h"
+#include "io/files/file_system.h"
 #include "io/files/posix_file.h"
 #include "io/files/sealed_json.h"
 #include "io/files/staged_folder.h"
@@ -73,6 +74,7 @@ class BodyColumns {
             begin("pack_pad_tokens", ColumnType::u32, total.packs);
         }
         begin("step_begin", ColumnType::u64, total.steps + 1);
+        require_room(path);
         narrow_ = narrow;
         const std::uint64_t first = 0;
         append("pack_begin", std::span(&first, 1));
@@ -110,6 +112,16 @@ class BodyColumns {
   private:
     void begin(const std::string& name, ColumnType type, std::uint64_t rows) {
         writer_.begin_column("/" + name, type, rows);
+        bytes_ += rows * column_type_bytes(type);
+    }
+    /// Hours of planning are not begun for a disk that is too small.
+    void require_room(const std::filesystem::path& path) const {
+        std::uint64_t free = 0;
+        if (file_system().free_bytes(path.parent_path().c_str(), free) != 0 || bytes_ <= free) return;
+        throw Error(ErrorCode::io_failure,
+                    "'" + path.string() + "' would have " + std::to_string(bytes_) + " bytes, the disk has " +
+                        std::to_string(free) +
+                        " free; plan fewer epochs, free some space or write elsewhere");
     }
     template <class T>
     void append(const std::string& name, std::span<const T> values) {
@@ -139,6 +151,7 @@ class BodyColumns {
 
     ColumnFileWriter writer_;
     bool narrow_ = true;
+    std::uint64_t bytes_ = 0;  ///< Of the body.
     std::uint64_t segments_ = 0, packs_ = 0;
     std::vector<std::uint32_t> samples_;
     std::vector<std::uint64_t> ends_;

@@ -175,8 +175,8 @@ void check_options(const PlanOptions& options) {
         refuse("the token budget", options.token_budget, "1 to 2147483647 tokens");
     }
     if (options.packs_per_step < 1) refuse("packs per step", options.packs_per_step, "at least 1");
-    if (options.epochs < 1 || options.epochs > 0xFFFFFFFFU) {
-        refuse("the number of epochs", options.epochs, "1 to 4294967295");
+    if (options.epochs < 1 || options.epochs > epochs_max) {
+        refuse("the number of epochs", options.epochs, "1 to " + std::to_string(epochs_max));
     }
     // A pack of one sample may be over the budget in Lazarus mode.
     const bool lazarus = options.compat == PlanCompat::lazarus;

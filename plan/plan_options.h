@@ -90,6 +90,8 @@ void check_options(const PlanOptions& options);
 
 /// Seed recorded by `predictable` plans, whose order draws nothing.
 inline constexpr std::uint64_t predictable_seed = 42;
+/// A plan's head, its fingerprints among it, has rows for every epoch.
+inline constexpr std::uint64_t epochs_max = std::uint64_t{1} << 20U;
 
 /// The options as they take effect and are stored: `predictable` sets order in order and the seed above;
 /// order in order implies packing in order and no balancing, short to long no balancing; pack mode clears the

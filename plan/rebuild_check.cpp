@@ -72,6 +72,8 @@ class RebuiltPlan {
 std::string check_rebuilt_plan(const PlanView& plan, std::span<const SourceLengths> sources) {
     const BatchPlan& head = *plan.head;
     if (head.parent) return "it is a revision";
+    if (std::ranges::any_of(head.algorithms, [](const auto& name) { return name.starts_with("import="); }))
+        return "it was imported, its order read and not made";
     if (sources.size() != head.sources.size()) return "not all its sources are given";
     std::vector<SourceLengths> shared(sources.begin(), sources.end());
     const bool has_targets = plan.num_chunks() > 0 && plan.chunk(0).pack_targets.has_value();

@@ -191,6 +191,11 @@ LengthCache open_lengths(const std::filesystem::path& path) {
 }
 
 bool is_column_file(const std::filesystem::path& path) {
+    // A pipe can be read once, so it is not looked into.
+    std::error_code absent;
+    if (const auto kind = std::filesystem::status(path, absent).type();
+        kind == std::filesystem::file_type::fifo || kind == std::filesystem::file_type::character)
+        return false;
     PosixFile file(path, O_RDONLY);
     std::array<std::byte, 512> head;
     const std::size_t bytes = file.read(head);

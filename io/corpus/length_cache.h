@@ -104,7 +104,7 @@ void write_lengths_columns(const std::filesystem::path& path, const LengthCache&
 /// Columns when `path` ends in .h5, lines otherwise.
 void write_lengths(const std::filesystem::path& path, const LengthCache& lengths, Overwrite overwrite);
 
-/// A column file (lengths.h5, a corpus) and not text; told from the first bytes.
+/// A column file (lengths.h5, a corpus) and not text; told from the first bytes. A pipe holds text.
 /// @throws Error{not_found, io_failure}.
 bool is_column_file(const std::filesystem::path& path);
 

@@ -2,8 +2,10 @@
 // code, and good input the same bytes however many ranks and threads make them.
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
 
 #include "io/base/digest.h"
@@ -167,7 +169,7 @@ TEST(PlannerVerbsTest, ADamagedPlanFolderIsFound) {
         SCOPED_TRACE(file);
         std::string folder = copy();
         std::filesystem::remove(folder + "/" + file);
-        expect_refused(strict(folder), file == "plan.jsonl" ? 65 : 66, file);
+        expect_refused(strict(folder), file == "plan.h5" ? 66 : 65, file);
         folder = copy();
         std::filesystem::resize_file(folder + "/" + file,
                                      std::filesystem::file_size(folder + "/" + file) / 2);
@@ -186,7 +188,77 @@ TEST(PlannerVerbsTest, ADamagedPlanFolderIsFound) {
     std::string reordered;
     for (auto row = rows.rbegin(); row != rows.rend(); ++row) reordered += *row + "\n";
     write_file(folder + "/plan.jsonl", reordered);
-    expect_refused(strict(folder), 65, "plan.jsonl");
+    expect_refused(strict(folder), 65, "plan.jsonl': line 1 is not the plan's step 0, pack 0");
+    folder = copy();
+    write_file(folder + "/plan.jsonl", read_file(plan + "/plan.jsonl") + "{}\n");
+    expect_refused(strict(folder), 65, "goes on after the plan's last step");
+    // The same content in other bytes.
+    for (const std::string file : {"fingerprints.json", "metadata.json", "stats.json"}) {
+        SCOPED_TRACE(file);
+        const std::string text = read_file(plan + "/" + file);
+        for (const std::string& other_text : {text + "\n", text.substr(0, text.size() - 1)}) {
+            folder = copy();
+            write_file(folder + "/" + file, other_text);
+            expect_refused(strict(folder), 65, file + "': its fields are right but its text");
+        }
+    }
+    // What is given in a plan's place is told.
+    expect_refused(lockstep_here({"batchplan", "info", "-p", lengths}), 66, "is no folder");
+    std::filesystem::remove(folder + "/plan.h5");
+    expect_refused(strict(folder), 66, "is no plan folder, it has no plan.h5");
+}
+
+TEST(PlannerVerbsTest, SourcesAreMatchedByNameAndBlamedThemselves) {
+    const std::string a = many_lengths("a", 100), b = many_lengths("b", 150);
+    const std::string plan = built({"a=" + a, "b=" + b});
+    const auto validate = [&](const Words& sources) {
+        Words arguments = {"batchplan", "validate", "-p", plan, "--strict", "-l"};
+        arguments.insert(arguments.end(), sources.begin(), sources.end());
+        return lockstep_here(arguments);
+    };
+    EXPECT_EQ(validate({"b=" + b, "a=" + a}).exit_code, 0);
+    expect_refused(validate({"b=" + b, "c=" + a}), 2, "the plan has no source 'c'");
+    expect_refused(validate({a}), 2, "the plan has 2 source(s), 1 were given");
+    expect_refused(validate({"a=" + b, "b=" + a}), 65, "give the file the plan was built from");
+}
+
+TEST(PlannerVerbsTest, LengthsComeThroughAPipe) {
+    const std::string lengths = many_lengths("s", 100), pipe = SmallWorld::get().fresh("pipe");
+    ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+    std::thread writer([&] { write_file(pipe, read_file(lengths)); });
+    const std::string piped = built({"s=" + pipe}), plain = built({"s=" + lengths});
+    writer.join();
+    EXPECT_EQ(read_file(piped + "/plan.h5"), read_file(plain + "/plan.h5"));
+}
+
+TEST(PlannerVerbsTest, WhatWouldHaveNoEffectIsRefused) {
+    const std::string a = many_lengths("a", 100), b = many_lengths("b", 150);
+    expect_no_plan({"a=" + a, "b=" + b}, {"--repeat-max", "a=2"}, 2, "which has no weight");
+    expect_no_plan({a}, {"--order", "in-order", "--packing", "first-fit"}, 2,
+                   "--packing first-fit does not go with --order in-order");
+    expect_no_plan({a}, {"--order", "short-to-long", "--packing", "patterns"}, 2, "--order short-to-long");
+    expect_no_plan({a}, {"--mode", "bucket", "--packing", "best-fit"}, 2, "--mode bucket");
+    expect_no_plan({a}, {"--predictable", "--packing", "best-fit"}, 2, "--predictable");
+    expect_no_plan({a}, {"--cost", "1"}, 2, "two whole numbers A,B");
+    expect_no_plan({a}, {"-e", "1048577"}, 2, "1 to 1048576");
+}
+
+TEST(PlannerVerbsTest, ARevisionIsProvenAgainstItsParent) {
+    const std::string plan = built({many_lengths("s", 200)}, {"-b", "512"});
+    const std::string revision = SmallWorld::get().fresh("r"), second = SmallWorld::get().fresh("r");
+    const auto exclude = [&](const std::string& from, const std::string& step, const std::string& to) {
+        return lockstep_here(
+            {"batchplan", "exclude", "-p", from, "--step", step, "--from-step", step, "-o", to, "--force"});
+    };
+    ASSERT_EQ(exclude(plan, "1", revision).exit_code, 0);
+    ASSERT_EQ(exclude(revision, "2", second).exit_code, 0);
+    const auto proof = lockstep_here({"batchplan", "validate", "-p", revision, "--parent", plan, "--json"});
+    ASSERT_EQ(proof.exit_code, 0) << proof.err;
+    EXPECT_GT(nlohmann::json::parse(proof.out)["revision"]["segments_removed"], 0);
+    expect_refused(lockstep_here({"batchplan", "validate", "-p", second, "--parent", plan}), 65,
+                   "give the plan it was made from");
+    expect_refused(lockstep_here({"batchplan", "validate", "-p", plan, "--parent", plan}), 2, "no revision");
+    expect_refused(exclude(plan, "1", plan), 2, "a revision needs its parent");
 }
 
 TEST(PlannerVerbsTest, RanksAndThreadsMakeTheSameBytes) {
@@ -287,7 +359,7 @@ TEST(PlannerVerbsTest, LengthsOfAnotherTokenizerAreRefused) {
     // The same lengths, said to be of another tokenizer.
     const std::string other = of_tokenizer("a", "two");
     expect_refused(lockstep_here({"batchplan", "validate", "-p", plan, "--strict", "-l", other}), 65,
-                   "tokenizer hash, expected 'one', found 'two'");
+                   "was built for tokenizer 'one'");
     expect_refused(lockstep_here({"batchplan", "where", "--key", "a3", "-p", plan, "-l", other}), 65,
                    "made by 'two'");
 }

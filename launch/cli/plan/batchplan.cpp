@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <span>
 
 #include "coordinator/distribution.h"
@@ -13,6 +14,7 @@
 #include "launch/cli/plan/plan_verbs.h"
 #include "launch/cli/runs/training.h"
 #include "launch/cli/world.h"
+#include "plan/plan_revision.h"
 #include "plan/shard.h"
 #include "plan/validate_plan.h"
 
@@ -186,19 +188,10 @@ int run_info(const Invocation& invocation, const InfoArguments& arguments) {
 }
 
 struct ValidateArguments {
-    std::string plan;
+    std::string plan, parent;
     std::vector<std::string> inputs;
     bool strict = false;
 };
-
-/// What opening a large file leaves for later: every block, ids, fingerprints.
-void verify_source(const std::string& file, const PlanInput& input) {
-    if (input.corpus()) {
-        input.corpus()->verify_everything();
-    } else if (is_column_file(file)) {
-        LengthCache::open_columns(file).verify_everything();
-    }
-}
 
 int run_validate(const Invocation& invocation, const ValidateArguments& arguments) {
     require_one_rank("batchplan validate");
@@ -206,16 +199,24 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
     const PlanFile file = PlanFile::open(arguments.plan);
     const BatchPlan& plan = file.head();
     std::vector<PlanInput> inputs;
-    for (const std::string& argument : arguments.inputs) {
-        const auto [name, path] = split_named(argument);
-        inputs.push_back(PlanInput::open(path, name, duplicates_allowed(plan.options.compat)));
-        if (arguments.strict) verify_source(path, inputs.back());
-    }
-    if (!inputs.empty()) require_same_tokenizers(arguments.plan, plan.sources, inputs);
+    if (!arguments.inputs.empty()) inputs = open_plan_sources(file, arguments.inputs, false);
     std::vector<SourceLengths> lengths;
-    for (const PlanInput& input : inputs) lengths.push_back(input.lengths());
+    for (const PlanInput& input : inputs) {
+        lengths.push_back(input.lengths());
+        if (arguments.strict) input.verify_everything();
+    }
     file.validate(lengths);
     if (arguments.strict) check_plan_files(file);
+    std::optional<RevisionCounts> left_out;
+    if (!arguments.parent.empty()) {
+        const PlanFile parent = PlanFile::open(arguments.parent);
+        parent.validate({});
+        try {
+            left_out = check_revision(parent.view(), file.view());
+        } catch (const Error& error) {
+            throw Error(error.code(), "'" + arguments.plan + "': " + error.what());
+        }
+    }
     std::string not_rebuilt = "its sources are not given";
     if (!inputs.empty()) {
         not_rebuilt = arguments.strict ? check_rebuilt_plan(file.view(), lengths) : "--strict does it";
@@ -231,12 +232,25 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
     invocation.say("plan " + plan.fingerprints.plan.hex() + " is sound: " + checked + " (" +
                    fixed(seconds, 2) + " s)");
     if (!rebuilt) invocation.say("  not built again: " + not_rebuilt);
-    invocation.give({{"plan_fingerprint", plan.fingerprints.plan.hex()},
-                     {"valid", true},
-                     {"strict", arguments.strict},
-                     {"sources_checked", inputs.size()},
-                     {"rebuilt", rebuilt},
-                     {"seconds", seconds}});
+    nlohmann::ordered_json object = {{"plan_fingerprint", plan.fingerprints.plan.hex()},
+                                     {"valid", true},
+                                     {"strict", arguments.strict},
+                                     {"sources_checked", inputs.size()},
+                                     {"rebuilt", rebuilt},
+                                     {"seconds", seconds}};
+    if (left_out) {
+        invocation.say("  it is plan " + plan.parent->brief() + "… less " +
+                       with_commas(left_out->segments_removed) + " segments (" +
+                       with_commas(left_out->tokens_removed) + " tokens) from step " +
+                       with_commas(plan.from_step) + " on; all else is the same");
+        object["revision"] = {{"parent", plan.parent->hex()},
+                              {"from_step", plan.from_step},
+                              {"segments_removed", left_out->segments_removed},
+                              {"tokens_removed", left_out->tokens_removed},
+                              {"packs_changed", left_out->packs_changed},
+                              {"packs_emptied", left_out->packs_emptied}};
+    }
+    invocation.give(object);
     return 0;
 }
 
@@ -272,10 +286,13 @@ void add_batchplan(CLI::App& app, Invocation& invocation) {
     auto validate = std::make_shared<ValidateArguments>();
     CLI::App* validate_verb =
         add_verb(*noun, invocation, "validate", "Recompute a plan's fingerprints and check it",
-                 "  lockstep batchplan validate -p plan/ --strict -l corpus.h5",
+                 "  lockstep batchplan validate -p plan/ --strict -l corpus.h5\n"
+                 "  lockstep batchplan validate -p revision/ --parent plan/",
                  [&invocation, validate] { return run_validate(invocation, *validate); });
     validate_verb->add_option("-p,--plan", validate->plan, "Plan folder")->required();
     validate_verb->add_option("-l,--lengths", validate->inputs, "[NAME=]FILE: the sources, to check against");
+    validate_verb->add_option("--parent", validate->parent,
+                              "The plan that this one revises: proves that only what was excluded is gone");
     validate_verb->add_flag("--strict", validate->strict, "Every file of the folder and of the sources too");
 
     add_plan_step(*noun, invocation);

@@ -21,8 +21,11 @@ bool whole_number(std::string_view text, std::uint64_t& value) {
 CostModel parse_cost(const std::string& text) {
     CostModel cost;
     const std::size_t comma = text.find(',');
-    if (comma == std::string::npos) return cost_of_model(load_model_config(text, 50257).config);
-    if (!whole_number(std::string_view(text).substr(0, comma), cost.token_cost) ||
+    std::uint64_t alone = 0;
+    if (comma == std::string::npos && !whole_number(text, alone))
+        return cost_of_model(load_model_config(text, 50257).config);
+    if (comma == std::string::npos ||
+        !whole_number(std::string_view(text).substr(0, comma), cost.token_cost) ||
         !whole_number(std::string_view(text).substr(comma + 1), cost.square_cost)) {
         throw Error(
             ErrorCode::invalid_argument,
@@ -68,6 +71,19 @@ PlanOptions options_from(const PlanBuildArguments& a) {
                                                      " and in order; leave out --seed and --order");
     }
     return options;
+}
+
+/// A packing that was asked for is that of the plan. @pre check_options(options).
+void refuse_other_packing(const PlanBuildArguments& a, const PlanOptions& options) {
+    const PackingPolicy packing = effective_options(options).packing;
+    if (options.packing == PackingPolicy::automatic || packing == options.packing) return;
+    const bool by_mode = options.mode == PlanMode::bucket;
+    throw Error(ErrorCode::invalid_argument, "--packing " + a.packing + " does not go with " +
+                                                 (by_mode         ? "--mode bucket"
+                                                  : a.predictable ? "--predictable"
+                                                                  : "--order " + a.order) +
+                                                 ", which packs " + std::string(name_of(packing)) +
+                                                 "; leave it out");
 }
 
 /// A source as given: [NAME=]FILE[:WEIGHT].
@@ -189,6 +205,12 @@ std::vector<SourceLengths> lengths_of(const PlanBuildArguments& arguments,
     }
     apply_counts(arguments.source_passes, "--source-epochs", inputs, lengths, &PlanSource::passes);
     apply_counts(arguments.repeat_max, "--repeat-max", inputs, lengths, &PlanSource::passes_max);
+    for (const SourceLengths& source : lengths) {
+        if (source.source.passes_max == 0 || source.source.weight > 0) continue;
+        throw Error(ErrorCode::invalid_argument,
+                    "--repeat-max names '" + source.source.name +
+                        "', which has no weight; it caps a source with a share: -l NAME=FILE:WEIGHT");
+    }
     return lengths;
 }
 
@@ -328,6 +350,7 @@ BuiltPlanFolder build_and_save_plan(const Invocation& invocation, const PlanBuil
     const PlanOptions options = options_from(arguments);
     const WriteJsonl jsonl = parse_write_jsonl(arguments.jsonl);
     check_options(options);
+    refuse_other_packing(arguments, options);
     const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
     const bool is_root = comm == nullptr || comm->rank().value == 0;
     std::vector<PlanInput> inputs;

@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "coordinator/plan_writer.h"
 #include "io/base/error.h"
 #include "launch/cli/plan/plan_verbs.h"
@@ -36,10 +38,16 @@ int run_exclude(const Invocation& invocation, const ExcludeArguments& arguments)
     const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
     require_plan_output(arguments.output, overwrite);
     const PlanFile file = PlanFile::open(arguments.plan);
+    std::error_code absent;
+    if (std::filesystem::equivalent(arguments.plan, arguments.output, absent)) {
+        throw Error(ErrorCode::invalid_argument,
+                    "'" + arguments.output +
+                        "' is the plan that is revised; a revision needs its parent, write it elsewhere");
+    }
     file.validate({});
     const BatchPlan& plan = file.head();
     std::vector<PlanInput> inputs;
-    if (!arguments.sources.empty()) inputs = open_plan_sources(plan, arguments.sources, false);
+    if (!arguments.sources.empty()) inputs = open_plan_sources(file, arguments.sources, false);
     if (!arguments.keys.empty() && inputs.empty()) {
         throw Error(ErrorCode::invalid_argument, "--key needs the file that holds the keys: pass -d SOURCE");
     }

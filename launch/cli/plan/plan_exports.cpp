@@ -26,7 +26,7 @@ int run_shard(const Invocation& invocation, const ShardArguments& arguments) {
     }
     const PlanFile plan = PlanFile::open(arguments.plan);
     std::vector<PlanInput> inputs;
-    if (!arguments.sources.empty()) inputs = open_plan_sources(plan.head(), arguments.sources, false);
+    if (!arguments.sources.empty()) inputs = open_plan_sources(plan, arguments.sources, false);
     const auto counts = export_shards(plan, inputs, WorldSize{arguments.world_size}, arguments.output,
                                       arguments.force ? Overwrite::yes : Overwrite::no);
     auto ranks = nlohmann::ordered_json::array();
@@ -64,7 +64,7 @@ struct ExportForm {
 
 std::vector<PlanInput> sources_if_given(const PlanFile& plan, const ExportArguments& arguments) {
     if (arguments.sources.empty()) return {};
-    return open_plan_sources(plan.head(), arguments.sources, false);
+    return open_plan_sources(plan, arguments.sources, false);
 }
 
 Exported to_jsonl(const PlanFile& plan, const ExportArguments& arguments, Overwrite overwrite) {
@@ -92,7 +92,7 @@ Exported to_npz(const PlanFile& plan, const ExportArguments& arguments, Overwrit
                     "steps " + std::to_string(begin) + " to " + std::to_string(end) +
                         " are not in the plan, which ends at " + std::to_string(plan.num_steps()));
     }
-    const std::vector<PlanInput> inputs = open_plan_sources(plan.head(), arguments.sources, true);
+    const std::vector<PlanInput> inputs = open_plan_sources(plan, arguments.sources, true);
     return export_batches(plan, inputs, begin, end, arguments.output, overwrite);
 }
 

@@ -237,7 +237,7 @@ int run_step(const Invocation& invocation, const StepArguments& arguments) {
     std::vector<PlanInput> inputs;
     std::optional<SegmentReader> reader;
     if (!arguments.corpora.empty()) {
-        inputs = open_plan_sources(plan.head(), arguments.corpora, true);
+        inputs = open_plan_sources(plan, arguments.corpora, true);
         reader.emplace(inputs);
     }
     const std::uint64_t epoch = plan.epoch_of(arguments.step);

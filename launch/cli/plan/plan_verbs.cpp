@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "coordinator/plan_tokenizers.h"
 #include "io/base/error.h"
 #include "launch/cli/runs/training.h"
 
@@ -26,14 +27,18 @@ SamplePlace place_of_sample(const BatchPlan& head, std::uint64_t sample) {
     return {source - 1, sample - head.sources[source - 1].sample_base};
 }
 
-std::vector<PlanInput> open_plan_sources(const BatchPlan& head, const std::vector<std::string>& arguments,
+std::vector<PlanInput> open_plan_sources(const PlanFile& plan, const std::vector<std::string>& arguments,
                                          bool need_corpora) {
+    const BatchPlan& head = plan.head();
     const std::vector<std::string> paths = corpus_paths(arguments, head.sources);
     std::vector<PlanInput> inputs;
     for (std::size_t i = 0; i < paths.size(); ++i) {
         inputs.push_back(
             PlanInput::open(paths[i], head.sources[i].name, duplicates_allowed(head.options.compat)));
-        const PlanSource found = inputs.back().lengths().source;
+    }
+    require_same_tokenizers(plan.directory(), head.sources, inputs);
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+        const PlanSource found = inputs[i].lengths().source;
         const std::string& planned_hash = head.sources[i].tokenizer_hash;
         if (!planned_hash.empty() && !found.tokenizer_hash.empty() && planned_hash != found.tokenizer_hash) {
             throw Error(ErrorCode::fingerprint_mismatch,

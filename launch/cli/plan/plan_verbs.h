@@ -30,7 +30,7 @@ SamplePlace place_of_sample(const BatchPlan& head, std::uint64_t sample);
 /// The plan's sources, opened: [NAME=]FILE arguments in any order, checked to be those the plan was built
 /// from. @param need_corpora  lengths files will not do.
 /// @throws Error{invalid_argument, fingerprint_mismatch} naming the source.
-std::vector<PlanInput> open_plan_sources(const BatchPlan& head, const std::vector<std::string>& arguments,
+std::vector<PlanInput> open_plan_sources(const PlanFile& plan, const std::vector<std::string>& arguments,
                                          bool need_corpora);
 
 /// "17" is a global sample id, "web:17" the sample 17 of source 'web'.

@@ -83,7 +83,7 @@ int run_where(const Invocation& invocation, const WhereArguments& arguments) {
     if (plan_path.empty()) throw Error(ErrorCode::invalid_argument, "where needs -p PLAN or --run RUN");
     const PlanFile plan = PlanFile::open(plan_path);
     std::vector<PlanInput> inputs;
-    if (!arguments.sources.empty()) inputs = open_plan_sources(plan.head(), arguments.sources, false);
+    if (!arguments.sources.empty()) inputs = open_plan_sources(plan, arguments.sources, false);
     if (!arguments.key.empty() && inputs.empty()) {
         throw Error(ErrorCode::invalid_argument, "--key needs the file that holds the keys: pass -d SOURCE");
     }

@@ -335,7 +335,7 @@ std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,
     if (arguments.size() != sources.size()) {
         throw Error(ErrorCode::invalid_argument, "the plan has " + std::to_string(sources.size()) +
                                                      " source(s), " + std::to_string(arguments.size()) +
-                                                     " corpora were given; pass one -d for each");
+                                                     " were given; give each once, as [NAME=]FILE");
     }
     std::vector<std::string> paths(sources.size());
     std::vector<std::string> unnamed;
@@ -352,7 +352,7 @@ std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,
             std::string known;
             for (const PlanSource& s : sources) known += (known.empty() ? "'" : ", '") + s.name + "'";
             throw Error(ErrorCode::invalid_argument,
-                        "-d " + argument + ": the plan has no source '" + name + "'; it has " + known);
+                        "'" + argument + "': the plan has no source '" + name + "'; it has " + known);
         }
         paths[static_cast<std::size_t>(source - sources.begin())] = file;
     }
@@ -360,7 +360,8 @@ std::vector<std::string> corpus_paths(const std::vector<std::string>& arguments,
     for (std::string& path : paths) {
         if (!path.empty()) continue;
         if (next == unnamed.end())
-            throw Error(ErrorCode::invalid_argument, "two -d name the same source of the plan");
+            throw Error(ErrorCode::invalid_argument,
+                        "a source of the plan is given twice; give each once, as [NAME=]FILE");
         path = *next++;
     }
     return paths;
