@@ -15,6 +15,7 @@ class ChatTokens {
     ChatTokens(const Tokenizer& tokenizer, const SpecialsPolicy& policy, std::vector<std::uint32_t>& ids)
         : tokenizer_(tokenizer), policy_(policy), ids_(ids) {
         append_ids_before(tokenizer, policy, ids_);
+        if (!ids_.empty()) place_ = TextPlace::after_special;
     }
 
     std::vector<LossSpan> take(const Document& document) {
@@ -54,13 +55,13 @@ class ChatTokens {
             return;
         }
         flush_text();
-        ids_.push_back(*id);
+        add_id(*id);
     }
 
     void add_own(ChatPartKind kind) {
         if (kind == ChatPartKind::begin_of_text) {
             const auto bos = tokenizer_.bos_id();
-            if (bos && policy_.bos == AddSpecial::automatic) ids_.push_back(*bos);
+            if (bos && policy_.bos == AddSpecial::automatic) add_id(*bos);
             return;
         }
         const auto eos = tokenizer_.eos_id();
@@ -69,11 +70,18 @@ class ChatTokens {
                         "the chat format ends responses in EOS, which the tokenizer does not have; choose "
                         "another format or tokenizer");
         }
-        ids_.push_back(*eos);
+        add_id(*eos);
+    }
+
+    void add_id(std::uint32_t id) {
+        ids_.push_back(id);
+        place_ = TextPlace::after_special;
     }
 
     void flush_text() {
-        if (!pending_.empty()) tokenizer_.encode(pending_, ids_);
+        if (pending_.empty()) return;
+        tokenizer_.encode_part(pending_, place_, ids_);
+        place_ = TextPlace::after_text;
         pending_ = {};
     }
 
@@ -88,6 +96,7 @@ class ChatTokens {
     const Tokenizer& tokenizer_;
     const SpecialsPolicy& policy_;
     std::vector<std::uint32_t>& ids_;
+    TextPlace place_ = TextPlace::document_start;
     std::string_view pending_;
     bool trained_ = false;
     std::size_t span_begin_ = 0;
@@ -116,7 +125,8 @@ TokenizedDocument tokenize_document(const Tokenizer& tokenizer, const SpecialsPo
     if (begins) ids.push_back(specials.front());
     tokenizer.encode(document.prompt, ids);
     const auto begin = static_cast<std::uint32_t>(ids.size());
-    tokenizer.encode(document.text.substr(document.prompt.size()), ids);
+    tokenizer.encode_part(document.text.substr(document.prompt.size()),
+                          document.prompt.empty() ? TextPlace::document_start : TextPlace::after_text, ids);
     if (ends) ids.push_back(specials.back());
     const auto end = static_cast<std::uint32_t>(ids.size());
     std::vector<LossSpan> spans;

@@ -217,8 +217,16 @@ std::string place_in_json(std::string_view text, std::span<const std::string> pa
 
 SavedConfig saved_config_of(std::string_view text, std::string_view chat_template) {
     const json config = text.empty() ? json() : parse_saved_json(text, "tokenizer_config.json");
-    SavedConfig saved{
-        token_of(config, "bos_token"), token_of(config, "eos_token"), token_of(config, "pad_token"), {}, {}};
+    const auto is_null = [&](const char* name) {
+        return config.is_object() && config.contains(name) && config.at(name).is_null();
+    };
+    SavedConfig saved;
+    saved.bos = token_of(config, "bos_token");
+    saved.eos = token_of(config, "eos_token");
+    saved.pad = token_of(config, "pad_token");
+    saved.without_bos = is_null("bos_token");
+    saved.without_eos = is_null("eos_token");
+    saved.without_pad = is_null("pad_token");
     read_templates(config, saved);
     if (!chat_template.empty()) saved.chat_template = chat_template;
     return saved;

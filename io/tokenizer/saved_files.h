@@ -33,6 +33,7 @@ std::string place_in_json(std::string_view text, std::span<const std::string> pa
 /// Tokens by their texts.
 struct SavedConfig {
     std::optional<std::string> bos, eos, pad;
+    bool without_bos = false, without_eos = false, without_pad = false;  ///< It says that there is none.
     std::string chat_template;                           ///< The one of no name, or named "default".
     std::map<std::string, std::string> named_templates;  ///< The others.
 };

@@ -3,6 +3,7 @@
 #include <sentencepiece_processor.h>
 
 #include <exception>
+#include <mutex>
 #include <new>
 
 #include "io/base/error.h"
@@ -48,11 +49,18 @@ class SentencePieceTokenizer : public Tokenizer {
     std::map<std::string, std::string> named_chat_templates() const override { return named_templates_; }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
+        encode_part(text, TextPlace::document_start, ids);
+    }
+
+    void encode_part(std::string_view text, TextPlace place, std::vector<std::uint32_t>& ids) const override {
         for (const TextSegment& segment : segments_of(text)) {
+            const std::string_view stretch = text.substr(segment.begin, segment.end - segment.begin);
             if (segment.is_token) {
                 ids.push_back(segment.id);
+            } else if (segment.begin == 0 && place == TextPlace::after_text) {
+                encode_stretch(continuing_for(stretch), stretch, ids);
             } else {
-                encode_stretch(text.substr(segment.begin, segment.end - segment.begin), ids);
+                encode_stretch(processor_, stretch, ids);
             }
         }
     }
@@ -67,7 +75,7 @@ class SentencePieceTokenizer : public Tokenizer {
             }
             const std::string_view stretch = text.substr(segment.begin, segment.end - segment.begin);
             // The call that gives offsets does not say when it fails.
-            encode_stretch(stretch, ids);
+            encode_stretch(processor_, stretch, ids);
             const auto pieces = processor_.EncodeAsImmutableProto(stretch);
             for (const auto& piece : pieces.pieces())
                 offsets.push_back({segment.begin + piece.begin(), segment.begin + piece.end()});
@@ -149,9 +157,31 @@ class SentencePieceTokenizer : public Tokenizer {
         return controls_.find(text, LiteralSpecials::parse);
     }
 
-    void encode_stretch(std::string_view text, std::vector<std::uint32_t>& ids) const {
+    /// What encodes a text that goes on: without the space that the library puts in front.
+    const sentencepiece::SentencePieceProcessor& continuing_for(std::string_view text) const {
+        std::call_once(continuing_made_, [&] {
+            // A message that comes twice is merged: normalizer_spec (3) { add_dummy_prefix (3): false }.
+            constexpr std::string_view no_dummy_prefix("\x1A\x02\x18\x00", 4);
+            const auto status = continuing_.LoadFromSerializedProto(model_ + std::string(no_dummy_prefix));
+            if (!status.ok()) throw Error(ErrorCode::bug, "SentencePiece: " + std::string(status.message()));
+        });
+        return loses_its_first(text) ? processor_ : continuing_;
+    }
+
+    /// Whether the model takes away the white space that a text begins with. Then the library's own space
+    /// stands for it.
+    bool loses_its_first(std::string_view text) const {
+        const auto first = static_cast<unsigned char>(text.empty() ? 'a' : text.front());
+        if (first > ' ' && first < 0x7F) return false;
+        std::size_t end = 0;
+        take_code_point(text, end);
+        return processor_.EncodeAsIds(std::string(text.substr(0, end)) + "a") == processor_.EncodeAsIds("a");
+    }
+
+    static void encode_stretch(const sentencepiece::SentencePieceProcessor& processor, std::string_view text,
+                               std::vector<std::uint32_t>& ids) {
         std::vector<int> pieces;
-        const auto status = processor_.Encode(text, &pieces);
+        const auto status = processor.Encode(text, &pieces);
         if (!status.ok())
             throw Error(ErrorCode::corrupt_data, "SentencePiece: " + std::string(status.message()));
         for (const int id : pieces) ids.push_back(static_cast<std::uint32_t>(id));
@@ -183,6 +213,8 @@ class SentencePieceTokenizer : public Tokenizer {
     std::map<std::string, std::string> named_templates_;
     SpecialsPolicy policy_;
     sentencepiece::SentencePieceProcessor processor_;
+    mutable std::once_flag continuing_made_;
+    mutable sentencepiece::SentencePieceProcessor continuing_;
     std::optional<std::uint32_t> bos_, eos_, pad_;
     std::string effective_template_;
     AddedTokenFinder controls_;  ///< Empty unless special tokens are parsed.

@@ -61,13 +61,16 @@ class TextTokenizer : public Tokenizer {
     }
 
     void encode(std::string_view text, std::vector<std::uint32_t>& ids) const override {
-        encode_whole(text, ids, nullptr);
+        encode_whole(text, TextPlace::document_start, ids, nullptr);
+    }
+    void encode_part(std::string_view text, TextPlace place, std::vector<std::uint32_t>& ids) const override {
+        encode_whole(text, place, ids, nullptr);
     }
 
     void encode_with_offsets(std::string_view text, std::vector<std::uint32_t>& ids,
                              std::vector<TokenOffsets>& offsets) const override {
         OffsetSink sink{text, offsets, offsets.size()};
-        encode_whole(text, ids, &sink);
+        encode_whole(text, TextPlace::document_start, ids, &sink);
     }
 
     std::string decode(std::span<const std::uint32_t> ids) const override {
@@ -90,7 +93,8 @@ class TextTokenizer : public Tokenizer {
 
     std::string token_bytes(std::uint32_t id) const override {
         const std::string& token = token_text(id);
-        if (parts_.raw_tokens || kind_[id] != Kind::plain || !parts_.pre_tokenizer.byte_level) return token;
+        if (parts_.raw_tokens || kind_[id] != Kind::plain || !parts_.pipeline.pre_tokenizer.byte_level)
+            return token;
         return unmapped_bytes(token).value_or(token);
     }
     bool is_special(std::uint32_t id) const override {
@@ -200,7 +204,8 @@ class TextTokenizer : public Tokenizer {
         std::vector<std::string> raw_patterns, late_patterns;
         for (const AddedToken& token : ordered) {
             std::string pattern = token.content;
-            if (token.normalized && parts_.normalizer) parts_.normalizer->apply(pattern);
+            if (const auto& normalizer = parts_.pipeline.normalizer; token.normalized && normalizer)
+                normalizer->apply(pattern);
             // The reference decodes such a token to what it was found as.
             decoded_[token.id] = pattern;
             (token.normalized ? late : raw).push_back(token);
@@ -210,11 +215,12 @@ class TextTokenizer : public Tokenizer {
         normalized_ = AddedTokenFinder(late, late_patterns);
     }
 
-    void encode_whole(std::string_view text, std::vector<std::uint32_t>& ids, OffsetSink* sink) const {
+    void encode_whole(std::string_view text, TextPlace place, std::vector<std::uint32_t>& ids,
+                      OffsetSink* sink) const {
         expect_valid_utf8(text);
         std::unique_ptr<Scratch> scratch = take_scratch();
         if (raw_.empty()) {
-            encode_segment(text, 0, *scratch, ids, sink);
+            encode_segment(text, 0, place, *scratch, ids, sink);
         } else {
             for (const TextSegment& segment : raw_.find(text, parts_.policy.literal)) {
                 const std::string_view part = text.substr(segment.begin, segment.end - segment.begin);
@@ -222,7 +228,8 @@ class TextTokenizer : public Tokenizer {
                     ids.push_back(segment.id);
                     if (sink != nullptr) give(*sink, part, {segment.begin, segment.end});
                 } else {
-                    encode_segment(part, segment.begin, *scratch, ids, sink);
+                    encode_segment(part, segment.begin, segment.begin == 0 ? place : TextPlace::after_special,
+                                   *scratch, ids, sink);
                 }
             }
         }
@@ -238,48 +245,50 @@ class TextTokenizer : public Tokenizer {
     }
 
     /// @param begin  where `text` begins in the document.
-    void encode_segment(std::string_view text, std::size_t begin, Scratch& scratch,
+    void encode_segment(std::string_view text, std::size_t begin, TextPlace place, Scratch& scratch,
                         std::vector<std::uint32_t>& ids, OffsetSink* sink) const {
         if (text.empty()) return;
-        TextPiece whole{text, begin == 0};
-        if (parts_.normalizer && parts_.pre_tokenizer.looks_at_start)
-            whole.at_start = whole.at_start && !first_vanishes(text);
+        const TextPipeline& pipeline =
+            place == TextPlace::after_text && parts_.continuing ? *parts_.continuing : parts_.pipeline;
+        const auto& normalizer = pipeline.normalizer;
+        TextPiece whole{text, place == TextPlace::document_start};
+        if (whole.at_start && normalizer && pipeline.pre_tokenizer.looks_at_start)
+            whole.at_start = !first_vanishes(text, *normalizer);
         std::optional<AlignedText> aligned;
         if (sink != nullptr) {
             aligned.emplace(text, begin);
-            if (parts_.normalizer) parts_.normalizer->apply(*aligned);
+            if (normalizer) normalizer->apply(*aligned);
             whole.text = aligned->text;
             whole.origins = aligned->origins.data();
-        } else if (parts_.normalizer) {
+        } else if (normalizer) {
             scratch.normalized.assign(text);
-            parts_.normalizer->apply(scratch.normalized);
+            normalizer->apply(scratch.normalized);
             whole.text = scratch.normalized;
         }
         if (whole.text.empty()) return;
-        if (normalized_.empty()) return encode_text(whole, scratch, ids, sink);
+        if (normalized_.empty()) return encode_text(whole, pipeline.pre_tokenizer, scratch, ids, sink);
         for (const TextSegment& segment : normalized_.find(whole.text, parts_.policy.literal)) {
             const TextPiece part = whole.part(segment.begin, segment.end);
             if (segment.is_token) {
                 ids.push_back(segment.id);
                 if (sink != nullptr) give(*sink, part.text, origin_of({part.origins, part.text.size()}));
             } else {
-                encode_text(part, scratch, ids, sink);
+                encode_text(part, pipeline.pre_tokenizer, scratch, ids, sink);
             }
         }
     }
 
     /// True if nothing is left of the first character: what follows then does not begin the document.
-    bool first_vanishes(std::string_view text) const {
+    static bool first_vanishes(std::string_view text, const Normalizer& normalizer) {
         std::size_t end = 0;
         take_code_point(text, end);
         std::string first(text.substr(0, end));
-        parts_.normalizer->apply(first);
+        normalizer.apply(first);
         return first.empty();
     }
 
-    void encode_text(const TextPiece& text, Scratch& scratch, std::vector<std::uint32_t>& ids,
-                     OffsetSink* sink) const {
-        const PreTokenizerPlan& plan = parts_.pre_tokenizer;
+    void encode_text(const TextPiece& text, const PreTokenizerPlan& plan, Scratch& scratch,
+                     std::vector<std::uint32_t>& ids, OffsetSink* sink) const {
         if (plan.splitter && !plan.model_maps) {
             std::size_t begin = 0;
             plan.splitter->split(text.text, [&](std::span<const std::size_t> ends) {

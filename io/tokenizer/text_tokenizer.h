@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,13 +24,19 @@
 
 namespace lockstep {
 
+/// Text to the pieces that a model sees.
+struct TextPipeline {
+    std::unique_ptr<Normalizer> normalizer;  ///< May be null.
+    PreTokenizerPlan pre_tokenizer;
+};
+
 struct TokenizerParts {
     std::string name;
     SpecialsPolicy policy;
     std::vector<VocabularyEntry> vocabulary;  ///< As the file spells it (byte-level tokens mapped).
     std::vector<AddedToken> added;
-    std::unique_ptr<Normalizer> normalizer;  ///< May be null.
-    PreTokenizerPlan pre_tokenizer;
+    TextPipeline pipeline;
+    std::optional<TextPipeline> continuing;  ///< Where text goes on, if that makes a difference.
     std::unique_ptr<TokenModel> model;
     std::unique_ptr<Decoder> decoder;
     std::vector<std::uint32_t> before, after;  ///< What the post-processor adds.

@@ -179,8 +179,8 @@ std::unique_ptr<Tokenizer> make_tiktoken_tokenizer(std::string_view ranks, std::
     parts.name = encoding.name;
     parts.policy = policy;
     parts.raw_tokens = true;
-    parts.pre_tokenizer.byte_level = true;
-    parts.pre_tokenizer.splitter = make_splitter(encoding.pattern);
+    parts.pipeline.pre_tokenizer.byte_level = true;
+    parts.pipeline.pre_tokenizer.splitter = make_splitter(encoding.pattern);
     BytePairOptions options;
     options.bytes = true;
     options.ignore_merges = true;

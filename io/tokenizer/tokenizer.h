@@ -26,6 +26,10 @@ struct TokenOffsets {
     friend bool operator==(const TokenOffsets&, const TokenOffsets&) = default;
 };
 
+/// What stands before a text that is encoded. Some tokenizers put a space in front of a document's first
+/// word, some in front of every text after a special token; none puts one where text goes on.
+enum class TextPlace : std::uint8_t { document_start, after_special, after_text };
+
 class Tokenizer {
   public:
     virtual ~Tokenizer() = default;
@@ -64,6 +68,10 @@ class Tokenizer {
     /// @throws Error{corrupt_data} if the text is not valid UTF-8 (byte offset named) or, for `chars`, has an
     /// unknown character.
     virtual void encode(std::string_view text, std::vector<std::uint32_t>& ids) const = 0;
+    /// The same of a part of a document: an answer goes on after its prompt without a space of its own.
+    virtual void encode_part(std::string_view text, TextPlace, std::vector<std::uint32_t>& ids) const {
+        encode(text, ids);
+    }
     /// The same ids, and the offsets of each, appended; slower, with 16 to 32 bytes of memory a byte of text.
     ///
     /// A token that holds part of a character has the whole of it, so that neighbours may share one. A

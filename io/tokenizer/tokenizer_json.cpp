@@ -360,12 +360,17 @@ void find_specials(TokenizerParts& parts, const IdMap& vocabulary, const SavedCo
     parts.pad = configured(config.pad, ids);
     if (!parts.bos && !parts.before.empty()) parts.bos = parts.before.back();
     if (!parts.eos && !parts.after.empty()) parts.eos = parts.after.front();
-    if (!parts.bos)
-        parts.bos = first_named(ids, {"<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "[CLS]"});
-    if (!parts.eos)
-        parts.eos =
-            first_named(ids, {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]"});
-    if (!parts.pad) parts.pad = first_named(ids, {"<pad>", "[PAD]", "<|pad|>"});
+    // By name only what the file calls special: a vocabulary may have learned "<s>" from its texts.
+    IdMap specials;
+    for (const AddedToken& token : parts.added)
+        if (token.special) specials[token.content] = token.id;
+    if (!parts.bos && !config.without_bos)
+        parts.bos = first_named(specials, {"<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "[CLS]"});
+    if (!parts.eos && !config.without_eos) {
+        parts.eos = first_named(specials,
+                                {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]"});
+    }
+    if (!parts.pad && !config.without_pad) parts.pad = first_named(specials, {"<pad>", "[PAD]", "<|pad|>"});
 }
 
 std::string model_type(const Component& model) {
@@ -397,6 +402,38 @@ json without_nulls(const json& value) {
     return out;
 }
 
+/// A normalizer or pre_tokenizer that puts nothing in front of a text and takes nothing away there.
+json without_prefix(json component) {
+    if (!component.is_object()) return component;
+    const json type = component.value("type", json());
+    if (type == "Prepend") return nullptr;
+    if (type == "Strip") component["strip_left"] = false;
+    if (type == "ByteLevel") component["add_prefix_space"] = false;
+    if (type == "Metaspace") {
+        component.erase("add_prefix_space");
+        component["prepend_scheme"] = "never";
+    }
+    for (const char* list : {"normalizers", "pretokenizers"}) {
+        if (!component.contains(list) || !component[list].is_array()) continue;
+        json parts = json::array();
+        for (const json& part : component[list]) {
+            const json left = without_prefix(part);
+            if (!left.is_null()) parts.push_back(left);
+        }
+        component[list] = parts;
+    }
+    return component;
+}
+
+TextPipeline pipeline_of(const Component& root) {
+    TextPipeline pipeline;
+    if (root.has("normalizer")) pipeline.normalizer = make_normalizer(root.part("normalizer"));
+    std::optional<Component> pre;
+    if (root.has("pre_tokenizer")) pre.emplace(root.part("pre_tokenizer"));
+    pipeline.pre_tokenizer = plan_pre_tokenizer(pre ? &*pre : nullptr);
+    return pipeline;
+}
+
 TokenizerParts parts_of(const json& file, const SavedConfig& config) {
     const Component root{file, ""};
     if (!file.is_object()) throw Error(ErrorCode::corrupt_data, "tokenizer.json: not an object");
@@ -406,11 +443,9 @@ TokenizerParts parts_of(const json& file, const SavedConfig& config) {
 
     TokenizerParts parts;
     parts.name = "tokenizer.json";
-    if (root.has("normalizer")) parts.normalizer = make_normalizer(root.part("normalizer"));
-    std::optional<Component> pre, decoder;
-    if (root.has("pre_tokenizer")) pre.emplace(root.part("pre_tokenizer"));
+    parts.pipeline = pipeline_of(root);
+    std::optional<Component> decoder;
     if (root.has("decoder")) decoder.emplace(root.part("decoder"));
-    parts.pre_tokenizer = plan_pre_tokenizer(pre ? &*pre : nullptr);
     parts.decoder = make_decoder(decoder ? &*decoder : nullptr);
 
     const Component model = root.part("model");
@@ -418,7 +453,7 @@ TokenizerParts parts_of(const json& file, const SavedConfig& config) {
     const std::string type = model_type(model);
     if (type == "BPE") {
         parts.vocabulary = vocabulary_of(model);
-        parts.model = byte_pair_model(model, parts.vocabulary, parts.pre_tokenizer.byte_level);
+        parts.model = byte_pair_model(model, parts.vocabulary, parts.pipeline.pre_tokenizer.byte_level);
     } else if (type == "WordPiece") {
         parts.vocabulary = vocabulary_of(model);
         parts.model = word_piece_model(model, parts.vocabulary);
@@ -432,7 +467,15 @@ TokenizerParts parts_of(const json& file, const SavedConfig& config) {
     // Models over characters see byte-level pieces as the file does: mapped.
     const bool marked = type == "BPE" && !(model.text_or("continuing_subword_prefix", "").empty() &&
                                            model.text_or("end_of_word_suffix", "").empty());
-    if (parts.pre_tokenizer.byte_level && (type != "BPE" || marked)) parts.pre_tokenizer.model_maps = true;
+    PreTokenizerPlan& plan = parts.pipeline.pre_tokenizer;
+    plan.model_maps = plan.model_maps || (plan.byte_level && (type != "BPE" || marked));
+    const json continuing{{"normalizer", without_prefix(file.value("normalizer", json()))},
+                          {"pre_tokenizer", without_prefix(file.value("pre_tokenizer", json()))}};
+    if (continuing["normalizer"] != file.value("normalizer", json()) ||
+        continuing["pre_tokenizer"] != file.value("pre_tokenizer", json())) {
+        parts.continuing = pipeline_of(Component{continuing, ""});
+        parts.continuing->pre_tokenizer.model_maps = plan.model_maps;
+    }
 
     const IdMap vocabulary = map_of(parts.vocabulary);
     parts.added = added_tokens_of(file, vocabulary);

@@ -222,5 +222,22 @@ TEST_P(SentencePieceTest, AFolderBringsItsConfiguration) {
 
 INSTANTIATE_TEST_SUITE_P(Types, SentencePieceTest, testing::Values("unigram", "bpe"));
 
+TEST(SentencePieceTest, TextThatGoesOnGetsNoSpaceInFront) {
+    for (const std::string type : {"unigram", "bpe"}) {
+        const auto tokenizer = make_sentencepiece_tokenizer(trained_sentencepiece_model(type), {});
+        for (const std::string rest : {" over", "over", "\nover the", " ", "Привет"}) {
+            std::vector<std::uint32_t> whole, parts;
+            tokenizer->encode("<tool>" + rest, whole);
+            tokenizer->encode("<tool>", parts);
+            tokenizer->encode_part(rest, TextPlace::after_text, parts);
+            EXPECT_EQ(parts, whole) << type << ", '" << rest << "'";
+        }
+        std::vector<std::uint32_t> first, after_special;
+        tokenizer->encode("over", first);
+        tokenizer->encode_part("over", TextPlace::after_special, after_special);
+        EXPECT_EQ(after_special, first) << type;
+    }
+}
+
 }  // namespace
 }  // namespace lockstep

@@ -122,6 +122,56 @@ TEST(JsonTokenizerTest, TemplatesSayWhatStandsAround) {
     EXPECT_THAT(tokenizer->ids_after(), ElementsAre(2));
 }
 
+std::vector<std::uint32_t> part(const Tokenizer& tokenizer, std::string_view text, TextPlace place) {
+    std::vector<std::uint32_t> ids;
+    tokenizer.encode_part(text, place, ids);
+    return ids;
+}
+
+TEST(JsonTokenizerTest, WhatStandsInFrontOfADocumentDoesNotWhereTextGoesOn) {
+    json file = small_file();
+    const auto expect = [&](const char* text, bool start, bool special) {
+        const auto tokenizer = small(file);
+        const auto has_prefix = [&](TextPlace place) { return part(*tokenizer, text, place).size() == 2; };
+        EXPECT_EQ(has_prefix(TextPlace::document_start), start)
+            << file["normalizer"] << file["pre_tokenizer"];
+        EXPECT_EQ(has_prefix(TextPlace::after_special), special) << file["normalizer"];
+        EXPECT_FALSE(has_prefix(TextPlace::after_text)) << file["normalizer"] << file["pre_tokenizer"];
+        EXPECT_EQ(part(*tokenizer, text, TextPlace::document_start), part(*small(file), text, {}));
+    };
+    expect("hello", false, false);
+    file["normalizer"] = {{"type", "Prepend"}, {"prepend", " "}};
+    expect("hello", true, true);
+    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, file["normalizer"]}}};
+    expect("hello", true, true);
+    file["normalizer"] = nullptr;
+    file["pre_tokenizer"]["add_prefix_space"] = true;
+    expect("hello", true, true);
+    file["pre_tokenizer"] = {{"type", "Sequence"},
+                             {"pretokenizers",
+                              {{{"type", "Metaspace"}, {"replacement", " "}, {"prepend_scheme", "first"}},
+                               {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+    expect("hello", true, false);
+    file["pre_tokenizer"]["pretokenizers"][0]["prepend_scheme"] = "always";
+    expect("hello", true, true);
+}
+
+TEST(JsonTokenizerTest, OnlySpecialTokensAreTakenForBosByTheirName) {
+    json file = small_file();
+    file["model"]["vocab"]["<s>"] = 260;
+    file["added_tokens"][0]["id"] = 261;
+    EXPECT_FALSE(small(file)->bos_id());
+    EXPECT_EQ(small(file)->eos_id(), 261U);
+    file["added_tokens"].push_back({{"id", 260}, {"content", "<s>"}, {"special", true}});
+    EXPECT_EQ(small(file)->bos_id(), 260U);
+    const auto configured = [&](const char* config) {
+        return make_json_tokenizer(file.dump(), config, "", SpecialsPolicy{});
+    };
+    EXPECT_FALSE(configured(R"({"bos_token": null})")->bos_id());
+    EXPECT_EQ(configured(R"({"eos_token": null})")->bos_id(), 260U);
+    EXPECT_FALSE(configured(R"({"eos_token": null})")->eos_id());
+}
+
 TEST(JsonTokenizerTest, TruncatedTextIsRefusedWithItsLine) {
     std::string text = small_file().dump(1);
     text.resize(text.size() / 2);
