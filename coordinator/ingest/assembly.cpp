@@ -9,6 +9,7 @@
 #include "io/corpus/corpus_format.h"
 #include "io/corpus/digest_share.h"
 #include "io/files/commit_hook.h"
+#include "io/files/directory.h"
 
 namespace lockstep {
 
@@ -212,10 +213,33 @@ class Assembly {
                 bytes -= buffer_.size();
             }
         }
-        if (digest.value() != file.token_digest()) {
-            throw Error(ErrorCode::corrupt_data,
-                        "a piece of an interrupted ingest is damaged; its folder is removed, ingest again");
+        if (digest.value() != file.token_digest()) refuse_damaged_pieces();
+    }
+
+    /// What changed one piece may have changed others: all such go, so that the next start makes them anew.
+    [[noreturn]] void refuse_damaged_pieces() {
+        std::string first;
+        std::size_t count = 0;
+        for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
+            const PieceFile file(piece_path_(piece), type_);
+            DigestStream digest;
+            const std::uint64_t bytes = file.num_tokens() * column_type_bytes(type_);
+            for (std::uint64_t offset = 0; offset < bytes; offset += buffer_.size()) {
+                buffer_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(bytes - offset, copy_bytes)));
+                file.read(offset, buffer_);
+                digest.update(buffer_);
+            }
+            if (digest.value() == file.token_digest()) continue;
+            if (++count == 1) {
+                first = "'" + piece_path_(piece).string() + "': its tokens have digest " +
+                        digest.value().hex() + ", expected " + file.token_digest().hex();
+            }
+            remove_file(piece_path_(piece));
         }
+        throw Error(ErrorCode::io_failure,
+                    first + " (" + std::to_string(count) +
+                        " piece(s) of this ingest are damaged and now removed); start it "
+                        "again, the others are kept");
     }
 
     const IngestJob& job_;

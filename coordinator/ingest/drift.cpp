@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,16 +29,21 @@ bool is_unreadable(ErrorCode code) {
     return code == ErrorCode::not_found || code == ErrorCode::io_failure || code == ErrorCode::environment;
 }
 
+/// So many different ones of them, or all. Floyd's draw: each number adds itself if what it drew is there.
+std::set<std::uint64_t> chosen_samples(std::uint64_t num_samples, std::uint64_t wanted, std::uint64_t seed) {
+    const Philox random(seed, "drift-samples");
+    std::set<std::uint64_t> chosen;
+    for (std::uint64_t last = num_samples - std::min(wanted, num_samples); last < num_samples; ++last) {
+        if (!chosen.insert(random.below(last, last + 1)).second) chosen.insert(last);
+    }
+    return chosen;
+}
+
 class DriftCheck {
   public:
     DriftCheck(const Corpus& corpus, std::uint64_t samples, std::uint64_t seed)
         : corpus_(corpus), sources_(corpus.sources()) {
-        const Philox random(seed, "drift-samples");
-        std::set<std::uint64_t> chosen;
-        const std::uint64_t wanted = std::min(samples, corpus.num_samples());
-        for (std::uint64_t draw = 0; chosen.size() < wanted && draw < 4 * wanted; ++draw)
-            chosen.insert(random.below(draw, corpus.num_samples()));
-        for (const std::uint64_t sample : chosen) {
+        for (const std::uint64_t sample : chosen_samples(corpus.num_samples(), samples, seed)) {
             const Corpus::Provenance from = corpus.provenance(sample);
             by_source_[from.source_index][from.source_offset] = sample;
         }
@@ -87,7 +93,9 @@ class DriftCheck {
         const auto& recorded = corpus_.tokenizer().file;
         if (!recorded) return;
         const std::string what = "its tokenizer '" + recorded->name + "'";
-        const auto path = find(recorded->name);
+        const auto path = find(recorded->name, [&](const std::filesystem::path& candidate) {
+            return digest_of_tokenizer_files(candidate) == recorded->digest;
+        });
         if (!path) {
             note(what + " is not there, only its fingerprint was checked");
             return;
@@ -115,14 +123,30 @@ class DriftCheck {
         report_.note += (report_.note.empty() ? name() + ": " : "; ") + what;
     }
 
-    /// A file or folder as recorded, seen from here or from the corpus' folder.
-    std::optional<std::filesystem::path> find(const std::string& recorded) const {
-        const std::filesystem::path path = recorded;
-        for (const auto& candidate : {path, corpus_.path().parent_path() / path}) {
+    /// A file or folder as recorded, seen from here or from the corpus' folder. Where there are two, one that
+    /// is as it was; else the first.
+    std::optional<std::filesystem::path> find(
+        const std::string& recorded,
+        const std::function<bool(const std::filesystem::path&)>& is_as_it_was) const {
+        std::optional<std::filesystem::path> first;
+        for (const auto& candidate :
+             {std::filesystem::path(recorded), corpus_.path().parent_path() / recorded}) {
             std::error_code absent;
-            if (std::filesystem::exists(candidate, absent)) return candidate;
+            if (!std::filesystem::exists(candidate, absent)) continue;
+            try {
+                if (is_as_it_was(candidate)) return candidate;
+            } catch (const Error&) {
+                // Reading it will say what is wrong.
+            }
+            if (!first) first = candidate;
         }
-        return std::nullopt;
+        return first;
+    }
+
+    static std::uint64_t bytes_of(const std::filesystem::path& path) {
+        std::error_code absent;
+        const std::uint64_t bytes = std::filesystem::file_size(path, absent);
+        return absent ? 0 : bytes;
     }
 
     void unreadable(std::uint64_t samples, const std::string& why) {
@@ -133,7 +157,9 @@ class DriftCheck {
     void check_source(const IngestRecord& how, std::uint32_t source,
                       const std::map<std::uint64_t, std::uint64_t>& samples) {
         const SourceFile& recorded = sources_[source];
-        const auto path = find(recorded.name);
+        const auto path = find(recorded.name, [&](const std::filesystem::path& candidate) {
+            return bytes_of(candidate) == recorded.bytes;
+        });
         std::error_code absent;
         if (!path || !std::filesystem::is_regular_file(*path, absent)) {
             unreadable(samples.size(), "'" + recorded.name + "' is not there");
@@ -167,6 +193,13 @@ class DriftCheck {
             if (beyond != 0 && offset > compressed_bytes_max) continue;
             if (!seen.contains(offset))
                 changed(document_text(sample, recorded, offset) + " is gone; " + advice);
+        }
+        // What was looked at is as it was, so lines were added, or documents changed that were not drawn.
+        if (const std::uint64_t bytes = bytes_of(*path); bytes != recorded.bytes) {
+            note("'" + recorded.name + "' has " + std::to_string(bytes) + " bytes, " +
+                 std::to_string(recorded.bytes) +
+                 " when it was ingested; what the corpus lacks of it is not trained, ingest it again for "
+                 "that");
         }
     }
 

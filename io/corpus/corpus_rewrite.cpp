@@ -1,6 +1,7 @@
 #include "io/corpus/corpus_rewrite.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -36,11 +37,28 @@ bool all_have_scores(std::span<const Corpus> inputs) {
     return std::ranges::all_of(inputs, [](const Corpus& input) { return !input.sample_score().empty(); });
 }
 
-void add_samples(const Corpus& input, const std::vector<bool>& kept, bool with_scores, CorpusWriter& writer) {
+/// A source's name as it is found beside the new corpus. Names are seen from where ingest ran or from the
+/// corpus' folder; what lies there as it was is named from the new one.
+SourceFile source_beside(SourceFile source, const std::filesystem::path& old_folder,
+                         const std::filesystem::path& new_folder) {
+    namespace fs = std::filesystem;
+    const fs::path name = source.name;
+    if (name.empty() || name.is_absolute()) return source;
+    const fs::path in_old = fs::absolute(old_folder / name).lexically_normal();
+    std::error_code absent;
+    if (!fs::is_regular_file(in_old, absent) || fs::file_size(in_old, absent) != source.bytes) return source;
+    const fs::path beside = in_old.lexically_relative(fs::absolute(new_folder / ".").lexically_normal());
+    if (!beside.empty()) source.name = beside.string();
+    return source;
+}
+
+void add_samples(const Corpus& input, const std::filesystem::path& new_folder, const std::vector<bool>& kept,
+                 bool with_scores, CorpusWriter& writer) {
     std::uint32_t first_source = 0;
     bool any = false;
     for (const SourceFile& source : input.sources()) {
-        const std::uint32_t index = writer.add_source(source);
+        const std::uint32_t index =
+            writer.add_source(source_beside(source, input.path().parent_path(), new_folder));
         if (!any) first_source = index;
         any = true;
     }
@@ -77,7 +95,7 @@ PublishedCorpus rewrite_corpus(const std::filesystem::path& path, std::span<cons
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         kept.emplace_back(inputs[i].num_samples());
         for (std::uint64_t sample = 0; sample < kept[i].size(); ++sample) kept[i][sample] = keep(i, sample);
-        add_samples(inputs[i], kept[i], with_scores, writer);
+        add_samples(inputs[i], path.parent_path(), kept[i], with_scores, writer);
         for (const auto& [reason, documents] : inputs[i].left_out()) writer.count_left_out(reason, documents);
     }
     return writer.publish([&](const CorpusWriter::TokenSink& sink) {

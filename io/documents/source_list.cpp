@@ -102,7 +102,11 @@ class SourceList {
     }
 
     void add_once(const std::filesystem::path& path) {
-        if (listed_.insert(std::filesystem::canonical(path)).second) {
+        // What a pipe's name links to (/dev/stdin, /dev/fd/63) has no place in the file system.
+        std::error_code nowhere;
+        std::filesystem::path place = std::filesystem::canonical(path, nowhere);
+        if (nowhere) place = std::filesystem::absolute(path);
+        if (listed_.insert(place).second) {
             files_.push_back(path);
         } else {
             leave_out(path, "listed already");

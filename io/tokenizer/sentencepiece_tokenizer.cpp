@@ -24,7 +24,11 @@ class SentencePieceTokenizer : public Tokenizer {
                            std::string_view chat_template)
         : model_(model), config_(config), chat_template_(chat_template), policy_(policy) {
         const std::string problem = load();
-        if (!problem.empty()) throw Error(ErrorCode::corrupt_data, "not a SentencePiece model: " + problem);
+        if (!problem.empty()) {
+            throw Error(ErrorCode::corrupt_data,
+                        "not a SentencePiece model, or cut short: its library takes none of the " +
+                            std::to_string(model.size()) + " bytes (" + problem + ")");
+        }
         const SavedConfig saved = saved_config_of(config, chat_template);
         effective_template_ = saved.chat_template;
         named_templates_ = saved.named_templates;
@@ -191,12 +195,19 @@ class SentencePieceTokenizer : public Tokenizer {
     std::string load() {
         try {
             const auto status = processor_.LoadFromSerializedProto(model_);
-            return status.ok() ? "" : std::string(status.message());
+            return status.ok() ? "" : without_source_line(std::string(status.message()));
         } catch (const std::bad_alloc&) {
             throw;
         } catch (const std::exception& failure) {
             return failure.what();
         }
+    }
+    /// "src/x.cc(582) [condition] what a reader understands": the last of it.
+    static std::string without_source_line(const std::string& message) {
+        const std::size_t begin = message.find('['), end = message.rfind(']');
+        if (begin == std::string::npos || end == std::string::npos || end < begin) return message;
+        const std::string said = message.substr(std::min(end + 2, message.size()));
+        return said.empty() ? "it cannot be parsed" : said;
     }
     static std::optional<std::uint32_t> id_or_none(int id) {
         return id < 0 ? std::nullopt : std::optional(static_cast<std::uint32_t>(id));

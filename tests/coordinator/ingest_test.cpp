@@ -16,6 +16,7 @@
 #include "coordinator/ingest/drift.h"
 #include "io/base/error.h"
 #include "io/comm/serial_communicator.h"
+#include "io/corpus/corpus_rewrite.h"
 #include "io/documents/megatron.h"
 #include "io/files/commit_hook.h"
 #include "tests/support/error_of.h"
@@ -306,6 +307,62 @@ TEST_F(IngestWorkTest, ASourceThatCannotBeReadIsNoDrift) {
     }
     directory_.write("a.jsonl", "no JSON\n");
     EXPECT_EQ(error_of([&] { check_drift(corpus, 10, 1); }).code(), ErrorCode::fingerprint_mismatch);
+}
+
+TEST_F(IngestWorkTest, AsManySamplesAreCheckedAsAskedFor) {
+    ingest({write_lines(40)});
+    const Corpus corpus = Corpus::open(corpus_);
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        for (const std::uint64_t samples : {1U, 7U, 39U, 40U, 100U})
+            EXPECT_EQ(check_drift(corpus, samples, seed).samples_checked,
+                      std::min<std::uint64_t>(samples, 40));
+    }
+    EXPECT_TRUE(check_drift(corpus, 40, 1).note.empty());
+    write_lines(41);
+    EXPECT_THAT(check_drift(corpus, 40, 1).note, HasSubstr("when it was ingested"));
+}
+
+/// The working folder while it lives.
+class WorkingFolder {
+  public:
+    explicit WorkingFolder(const std::filesystem::path& folder) { std::filesystem::current_path(folder); }
+    ~WorkingFolder() { std::filesystem::current_path(before_); }
+    WorkingFolder(const WorkingFolder&) = delete;
+    WorkingFolder& operator=(const WorkingFolder&) = delete;
+
+  private:
+    std::filesystem::path before_ = std::filesystem::current_path();
+};
+
+// A name seen from where somebody stands may be another file's.
+TEST_F(IngestWorkTest, ARelativeNameMeansTheFileThatWasIngested) {
+    for (const char* folder : {"one", "two"}) {
+        std::filesystem::create_directory(directory_ / folder);
+        const WorkingFolder here(directory_ / folder);
+        std::string text;
+        for (int i = 0; i < 20; ++i)
+            text += "{\"text\": \"" + std::string(folder) + std::to_string(i) + "\"}\n";
+        directory_.write(std::string(folder) + "/a.jsonl", text + (folder[0] == 't' ? "\n" : ""));
+        corpus_ = directory_ / folder / "c.h5";
+        ingest({"a.jsonl"});
+    }
+    const std::vector<Corpus> both = [&] {
+        std::vector<Corpus> corpora;
+        for (const char* folder : {"one", "two"})
+            corpora.push_back(Corpus::open(directory_ / folder / "c.h5"));
+        return corpora;
+    }();
+    for (const char* folder : {"one", "two", "."}) {
+        const WorkingFolder here(directory_ / folder);
+        for (const Corpus& corpus : both)
+            EXPECT_EQ(check_drift(corpus, 20, 1).samples_checked, 20U) << folder;
+    }
+    // Joined in a third folder, each document still has its own source.
+    std::filesystem::create_directory(directory_ / "all");
+    const WorkingFolder here(directory_ / "two");
+    rewrite_corpus(
+        directory_ / "all/c.h5", both, [](std::size_t, std::uint64_t) { return true; }, Overwrite::no);
+    EXPECT_EQ(check_drift(Corpus::open(directory_ / "all/c.h5"), 40, 1).samples_checked, 40U);
 }
 
 }  // namespace

@@ -193,6 +193,25 @@ TEST_F(IngestTest, ADamagedPieceOfAnEarlierStartIsMadeAgain) {
     EXPECT_TRUE(directory_.read("again.h5") == directory_.read("whole.h5"));
 }
 
+TEST_F(IngestTest, PiecesWhoseTokensChangedAreRemovedAndMadeAgain) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
+    run(ingest(sources, "whole.h5"));
+    const std::vector<std::string> arguments = ingest(sources, "again.h5", {"--piece-bytes", "2000"});
+    run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", "0:piece:renamed:4"}});
+    for (const std::string piece : {"again.h5.ingest/piece-00000001", "again.h5.ingest/piece-00000003"}) {
+        std::string bytes = directory_.read(piece);
+        bytes[10] = static_cast<char>(bytes[10] ^ 1);
+        directory_.write(piece, bytes);
+    }
+    refused(arguments, 74, "piece-00000001': its tokens have digest");
+    int kept = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(path("again.h5.ingest")))
+        kept += entry.path().filename().string().starts_with("piece-") ? 1 : 0;
+    EXPECT_GT(kept, 3);
+    EXPECT_EQ(run(arguments).at("pieces_found"), kept);
+    EXPECT_TRUE(directory_.read("again.h5") == directory_.read("whole.h5"));
+}
+
 TEST_F(IngestTest, OtherSourcesOrOptionsStartAnew) {
     const std::string source = write_lines("a.jsonl", 300);
     const std::vector<std::string> arguments = ingest({source}, "c.h5", {"--piece-bytes", "2000"});

@@ -59,6 +59,15 @@ int run_merge(const Invocation& invocation, const MergeArguments& arguments) {
         invocation.say("  scores are left out: '" + without->path().string() + "' has none");
         list.front()["scores_left_out"] = true;
     }
+    const auto cut_alike = [&](const Corpus& corpus) {
+        return corpus.ingest_record() == corpora.front().ingest_record();
+    };
+    if (!std::ranges::all_of(corpora, cut_alike)) {
+        invocation.say(
+            "  their documents were cut by different rules: they cannot be compared with their sources any "
+            "more, only fingerprints");
+        list.front()["documents_comparable"] = false;
+    }
     invocation.give(list.front());
     return 0;
 }
@@ -79,22 +88,21 @@ int run_split(const Invocation& invocation, const SplitArguments& arguments) {
     const auto in_share = [&](std::size_t, std::uint64_t sample) {
         return share.contains(digest_of(corpora.front().stored_tokens(sample, sample + 1)));
     };
-    auto list = nlohmann::ordered_json::array();
-    say_written(invocation, arguments.output, rewrite_corpus(arguments.output, corpora, in_share, overwrite),
-                list);
+    const PublishedCorpus part = rewrite_corpus(arguments.output, corpora, in_share, overwrite);
+    PublishedCorpus rest;
     try {
-        say_written(
-            invocation, arguments.rest,
-            rewrite_corpus(
-                arguments.rest, corpora,
-                [&](std::size_t input, std::uint64_t sample) { return !in_share(input, sample); }, overwrite),
-            list);
+        rest = rewrite_corpus(
+            arguments.rest, corpora,
+            [&](std::size_t input, std::uint64_t sample) { return !in_share(input, sample); }, overwrite);
     } catch (...) {
         // One of two is half an output; but a file that was there before is not ours to remove.
         std::error_code ignored;
         if (!was_there) std::filesystem::remove(arguments.output, ignored);
         throw;
     }
+    auto list = nlohmann::ordered_json::array();
+    say_written(invocation, arguments.output, part, list);
+    say_written(invocation, arguments.rest, rest, list);
     invocation.give({{"corpora", list}});
     return 0;
 }

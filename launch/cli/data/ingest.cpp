@@ -161,9 +161,8 @@ std::vector<std::filesystem::path> list_sources(const DocumentArguments& argumen
     std::vector<std::string> left_out;
     std::vector<std::filesystem::path> sources = expand_sources(arguments.files, left_out);
     if (!left_out.empty()) {
-        log_root(LogLevel::info, std::to_string(left_out.size()) +
-                                     " file(s) left out as not text, the first is '" + left_out.front() +
-                                     "'");
+        log_root(LogLevel::info, std::to_string(left_out.size()) + " file(s) left out, the first is '" +
+                                     left_out.front() + "'");
     }
     for (const auto& source : sources) {
         std::error_code absent;

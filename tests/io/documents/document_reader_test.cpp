@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -405,6 +406,19 @@ class ExpandSourcesTest : public testing::Test {
     TemporaryDirectory directory_;
     std::vector<std::string> left_out_;
 };
+
+// What /dev/fd/63 links to has no place in the file system.
+TEST_F(ExpandSourcesTest, APipeWithoutANameOfItsOwnIsASource) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const std::string name = "/dev/fd/" + std::to_string(ends[0]);
+    std::vector<std::string> left_out;
+    const auto sources = expand_sources({name, name}, left_out);
+    EXPECT_EQ(sources, std::vector<std::filesystem::path>{name});
+    EXPECT_EQ(left_out.size(), 1U);
+    ::close(ends[0]);
+    ::close(ends[1]);
+}
 
 TEST_F(ExpandSourcesTest, AFolderGivesItsTextFilesSorted) {
     for (const char* name : {"b.txt", "a.txt", "sub/c.txt", "sub/deeper/d.jsonl", "empty.txt"}) {
