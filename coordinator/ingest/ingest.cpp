@@ -32,14 +32,6 @@ std::filesystem::path piece_path(const std::filesystem::path& folder, std::size_
     return folder / name;
 }
 
-void require_parent(const std::filesystem::path& output) {
-    const std::filesystem::path parent = std::filesystem::absolute(output).parent_path();
-    std::error_code absent;
-    if (std::filesystem::is_directory(parent, absent)) return;
-    throw Error(ErrorCode::not_found, "'" + parent.string() + "' is no folder, to write '" +
-                                          output.filename().string() + "' into; make it first");
-}
-
 bool keeps_work(ErrorCode code) {
     return code == ErrorCode::io_failure || code == ErrorCode::peer_lost || code == ErrorCode::stopped ||
            code == ErrorCode::environment;

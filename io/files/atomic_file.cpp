@@ -35,6 +35,14 @@ std::filesystem::path temporary_path(const std::filesystem::path& path) {
     return temporary;
 }
 
+void require_parent(const std::filesystem::path& output) {
+    const std::filesystem::path parent = std::filesystem::absolute(output).parent_path();
+    std::error_code absent;
+    if (std::filesystem::is_directory(parent, absent)) return;
+    throw Error(ErrorCode::not_found, "'" + parent.string() + "' is no folder, to write '" +
+                                          output.filename().string() + "' into; make it first");
+}
+
 void require_writable_output(const std::filesystem::path& path, Overwrite overwrite) {
     FileSystem::Status status;
     const bool known = file_system().status(path.c_str(), status) == 0;

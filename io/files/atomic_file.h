@@ -18,6 +18,10 @@ enum class Overwrite { no, yes };
 /// The temporary name used for `path`: "<path>.tmp". Stale ones are swept by the owner of the directory.
 std::filesystem::path temporary_path(const std::filesystem::path& path);
 
+/// The folder that a file is to be written into is there; said before hours of work.
+/// @throws Error{not_found}.
+void require_parent(const std::filesystem::path& output);
+
 /// Fail before the work rather than after it.
 /// @throws Error{output_exists} if `path` exists and overwriting is not allowed.
 void require_writable_output(const std::filesystem::path& path, Overwrite overwrite);

@@ -104,8 +104,16 @@ Located locate(const std::filesystem::path& path, const TokenizerFileOptions& op
     if (!std::filesystem::is_directory(path, failure)) return {path, {}};
     for (const char* name : {"tokenizer.json", "tokenizer.model"})
         if (std::filesystem::exists(path / name, failure)) return {path / name, {}};
+    std::string hint;
+    for (const char* name : {"spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt"}) {
+        if (!std::filesystem::exists(path / name, failure)) continue;
+        hint = "; its '" + std::string(name) +
+               "' does not hold all of the tokenizer, save it with transformers' AutoTokenizer, which writes "
+               "tokenizer.json";
+        break;
+    }
     throw Error(ErrorCode::not_found,
-                "folder '" + path.string() + "' has neither tokenizer.json nor tokenizer.model");
+                "folder '" + path.string() + "' has neither tokenizer.json nor tokenizer.model" + hint);
 }
 
 }  // namespace

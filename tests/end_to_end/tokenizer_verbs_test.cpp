@@ -110,6 +110,20 @@ TEST_F(TokenizerVerbsTest, WhatIsNotFollowedIsSaidOnce) {
     EXPECT_EQ(result.err.find("not followed", at + 20), std::string::npos) << result.err;
 }
 
+TEST_F(TokenizerVerbsTest, TrainRefusesBeforeItReads) {
+    const std::string text = directory_.write("t.txt", "the cat and the hat").string();
+    const auto refused = [&](const std::vector<std::string>& more, int code, const char* noun) {
+        std::vector<std::string> arguments{"tokenizer", "train", "--vocab-size", "280", "-d", text};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        const ProgramResult result = run_lockstep_program(0, arguments);
+        EXPECT_EQ(result.exit_code, code) << result.err;
+        EXPECT_THAT(result.err, HasSubstr(noun));
+    };
+    const std::string output = (directory_ / "t.json").string();
+    refused({"--type", "unigram", "--split", "cl100k", "-o", output}, 2, "--split and --count-min");
+    refused({"-o", (directory_ / "absent" / "t.json").string()}, 66, "make it first");
+}
+
 TEST_F(TokenizerVerbsTest, DecodeUndoesEncode) {
     const std::string folder = trained(), text = "the hat, 東京 🙂\tand\n<|im_end|>";
     const json ids = asked({"encode", "-t", folder, "--text", text}).at("ids");

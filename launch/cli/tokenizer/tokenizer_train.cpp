@@ -112,8 +112,15 @@ int run_train(const Invocation& invocation, TrainArguments arguments) {
     if (arguments.type != "bpe" && arguments.type != "unigram")
         throw Error(ErrorCode::invalid_argument,
                     "--type is '" + arguments.type + "'; expected bpe or unigram");
+    const TrainingOptions untouched;
+    if (arguments.type == "unigram" && (arguments.training.split != untouched.split ||
+                                        arguments.training.count_min != untouched.count_min)) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--split and --count-min are for --type bpe; SentencePiece's trainer has no such rules");
+    }
     const Outputs outputs = outputs_of(arguments);
     require_writable(outputs, arguments.force);
+    if (outputs.config.empty()) require_parent(outputs.file);
     if (arguments.training.threads == 0)
         arguments.training.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 

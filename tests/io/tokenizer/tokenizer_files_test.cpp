@@ -453,8 +453,13 @@ TEST(LoadTokenizerTest, PathsThatAreNoTokenizersAreRefused) {
     const TemporaryDirectory directory;
     const auto path = directory.path() / "x.model";
     std::ofstream(path) << "no model";
-    EXPECT_EQ(error_of([&] { load_tokenizer(path); }).code(), ErrorCode::corrupt_data);
+    const Error broken = error_of([&] { load_tokenizer(path); });
+    EXPECT_EQ(broken.code(), ErrorCode::corrupt_data);
+    EXPECT_THAT(broken.what(), HasSubstr("none of the 8 bytes"));
     EXPECT_EQ(error_of([&] { load_tokenizer(directory.path()); }).code(), ErrorCode::not_found);
+    std::ofstream(directory.path() / "vocab.json") << "{}";
+    EXPECT_THAT(error_of([&] { load_tokenizer(directory.path()); }).what(),
+                HasSubstr("'vocab.json' does not hold all"));
     EXPECT_EQ(error_of([&] { load_tokenizer(directory.path() / "absent.json"); }).code(),
               ErrorCode::not_found);
     std::ofstream(directory.path() / "x.txt") << "text";
