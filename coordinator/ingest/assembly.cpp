@@ -236,6 +236,10 @@ class Assembly {
             }
             remove_file(piece_path_(piece));
         }
+        if (count == 0)
+            throw Error(ErrorCode::io_failure,
+                        "a piece of this ingest read back as other bytes, and when read again as its own; "
+                        "check the memory and the disk, then start it again");
         throw Error(ErrorCode::io_failure,
                     first + " (" + std::to_string(count) +
                         " piece(s) of this ingest are damaged and now removed); start it "

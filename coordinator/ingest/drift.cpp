@@ -13,7 +13,9 @@
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
+#include "io/documents/document_reader.h"
 #include "io/documents/reread.h"
+#include "io/documents/source_kind.h"
 #include "io/tokenizer/tokenizer_files.h"
 
 namespace lockstep {
@@ -143,10 +145,15 @@ class DriftCheck {
         return first;
     }
 
-    static std::uint64_t bytes_of(const std::filesystem::path& path) {
-        std::error_code absent;
-        const std::uint64_t bytes = std::filesystem::file_size(path, absent);
-        return absent ? 0 : bytes;
+    /// As ingest counts them: of an index and its tokens together.
+    static std::uint64_t bytes_of(const std::filesystem::path& source) {
+        std::uint64_t bytes = 0;
+        for (const std::filesystem::path& file : files_of_source(source, source_kind_of(source))) {
+            std::error_code absent;
+            const std::uint64_t size = std::filesystem::file_size(file, absent);
+            if (!absent) bytes += size;
+        }
+        return bytes;
     }
 
     void unreadable(std::uint64_t samples, const std::string& why) {
