@@ -114,14 +114,13 @@ class BodyColumns {
         writer_.begin_column("/" + name, type, rows);
         bytes_ += rows * column_type_bytes(type);
     }
-    /// Hours of planning are not begun for a disk that is too small.
+    /// Not begun for a disk that cannot hold plan.h5; plan.jsonl, of small plans, is not counted.
     void require_room(const std::filesystem::path& path) const {
         std::uint64_t free = 0;
         if (file_system().free_bytes(path.parent_path().c_str(), free) != 0 || bytes_ <= free) return;
-        throw Error(ErrorCode::io_failure,
-                    "'" + path.string() + "' would have " + std::to_string(bytes_) + " bytes, the disk has " +
-                        std::to_string(free) +
-                        " free; plan fewer epochs, free some space or write elsewhere");
+        throw Error(ErrorCode::io_failure, "'" + path.string() + "' would have " + std::to_string(bytes_) +
+                                               " bytes, the disk has " + std::to_string(free) +
+                                               " free; free some space or write elsewhere");
     }
     template <class T>
     void append(const std::string& name, std::span<const T> values) {

@@ -275,7 +275,8 @@ std::vector<LengthAdvice> advise_on_lengths(std::span<const LengthCount> lengths
     }
     std::string empty;
     for (const BucketUse& bucket : uses.buckets) {
-        if (bucket.samples > 0) continue;
+        // Beyond the budget none can be filled.
+        if (bucket.samples > 0 || bucket.low > token_budget) continue;
         empty +=
             (empty.empty() ? "" : ", ") + std::to_string(bucket.low) + "-" + std::to_string(bucket.upper);
     }
@@ -296,7 +297,8 @@ std::vector<LengthAdvice> advise_on_lengths(std::span<const LengthCount> lengths
         advice.push_back({"overflow",
                           std::to_string(longer_samples) + " samples are longer than the last bucket's " +
                               std::to_string(overflow_max) +
-                              " tokens and fall to --long; raise --bucket-overflow-max to " +
+                              " tokens and fall to --long; raise --bucket-overflow-max " +
+                              (lengths.back().tokens > token_budget ? "and -b " : "") + "to " +
                               std::to_string(lengths.back().tokens) + " to keep them whole",
                           0});
     }

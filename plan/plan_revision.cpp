@@ -235,7 +235,7 @@ void check_revised_pack(const PlanChunkColumns& before, const PlanChunkColumns& 
     const std::uint64_t kept_end = after.pack_begin[pack + 1] - after.pack_begin.front();
     const std::uint64_t first_kept = kept;
     const std::uint64_t at_pack = before.first_pack + pack;
-    std::uint64_t removed = 0;
+    std::uint64_t removed = 0, removed_targets_max = 0;
     for (std::uint64_t row = before.pack_begin[pack]; row < before.pack_begin[pack + 1]; ++row) {
         const std::uint64_t s = row - before.pack_begin.front();
         const bool same = kept < kept_end && after.sample(kept) == before.sample(s) &&
@@ -246,6 +246,7 @@ void check_revised_pack(const PlanChunkColumns& before, const PlanChunkColumns& 
         } else {
             ++removed;
             counts.tokens_removed += before.segment_tokens[s];
+            removed_targets_max += before.segment_tokens[s] - 1;
         }
     }
     if (kept < kept_end) {
@@ -253,8 +254,8 @@ void check_revised_pack(const PlanChunkColumns& before, const PlanChunkColumns& 
                     "tokens " + std::to_string(after.segment_offset[kept]) + " on of sample " +
                         std::to_string(after.sample(kept)) + " are not, or not in this order,");
     }
+    const auto same_value = [&](const auto& a, const auto& b) { return !a || (*a)[pack] == (*b)[pack]; };
     if (removed == 0) {
-        const auto same_value = [&](const auto& a, const auto& b) { return !a || (*a)[pack] == (*b)[pack]; };
         if (before.pack_cost[pack] != after.pack_cost[pack] ||
             !same_value(before.pack_targets, after.pack_targets) ||
             !same_value(before.pack_bucket, after.pack_bucket) ||
@@ -262,6 +263,16 @@ void check_revised_pack(const PlanChunkColumns& before, const PlanChunkColumns& 
             refuse_rows(step, at_pack,
                         "nothing is left out but its cost, targets or padding are others than");
         return;
+    }
+    if (!same_value(before.pack_bucket, after.pack_bucket))
+        refuse_rows(step, at_pack, "it is in another bucket than");
+    if (before.pack_targets) {
+        // Which of a removed segment's tokens were trained only its corpus tells.
+        const std::uint64_t was = (*before.pack_targets)[pack], is = (*after.pack_targets)[pack];
+        if (is > was || was - is > removed_targets_max)
+            refuse_rows(step, at_pack,
+                        "its targets are " + std::to_string(is) + ", after " + std::to_string(was) +
+                            " less at most " + std::to_string(removed_targets_max));
     }
     if (step < from_step)
         refuse_rows(step, at_pack, "it comes before the revision's first step and is other than");
@@ -291,6 +302,10 @@ RevisionCounts check_revision(const PlanView& parent, const PlanView& revision) 
         if (after.fingerprints.chunks[index] == before.fingerprints.chunks[index]) continue;
         const PlanChunkColumns old_rows = parent.chunk(index);
         const PlanChunkColumns new_rows = revision.chunk(index);
+        if (old_rows.pack_targets.has_value() != new_rows.pack_targets.has_value() ||
+            old_rows.pack_bucket.has_value() != new_rows.pack_bucket.has_value() ||
+            old_rows.pack_pad_tokens.has_value() != new_rows.pack_pad_tokens.has_value())
+            refuse_rows(old_rows.first_step, old_rows.first_pack, "other columns (targets, buckets) than");
         std::uint64_t pack = 0;
         for (std::uint64_t i = 0; i < old_rows.num_steps(); ++i) {
             const std::uint64_t step = old_rows.first_step + i;

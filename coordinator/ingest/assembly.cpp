@@ -242,8 +242,8 @@ class Assembly {
                         "check the memory and the disk, then start it again");
         throw Error(ErrorCode::io_failure,
                     first + " (" + std::to_string(count) +
-                        " piece(s) of this ingest are damaged and now removed); start it "
-                        "again, the others are kept");
+                        " piece(s) of this ingest are damaged and now removed); start it again" +
+                        (job_.has_pipe() ? ", with the pipe" : ", the others are kept"));
     }
 
     const IngestJob& job_;

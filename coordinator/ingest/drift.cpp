@@ -15,7 +15,6 @@
 #include "io/base/philox.h"
 #include "io/documents/document_reader.h"
 #include "io/documents/reread.h"
-#include "io/documents/source_kind.h"
 #include "io/tokenizer/tokenizer_files.h"
 
 namespace lockstep {
@@ -145,17 +144,6 @@ class DriftCheck {
         return first;
     }
 
-    /// As ingest counts them: of an index and its tokens together.
-    static std::uint64_t bytes_of(const std::filesystem::path& source) {
-        std::uint64_t bytes = 0;
-        for (const std::filesystem::path& file : files_of_source(source, source_kind_of(source))) {
-            std::error_code absent;
-            const std::uint64_t size = std::filesystem::file_size(file, absent);
-            if (!absent) bytes += size;
-        }
-        return bytes;
-    }
-
     void unreadable(std::uint64_t samples, const std::string& why) {
         if (samples != 0 && why_.empty()) why_ = why;
         report_.samples_unreadable += samples;
@@ -165,7 +153,7 @@ class DriftCheck {
                       const std::map<std::uint64_t, std::uint64_t>& samples) {
         const SourceFile& recorded = sources_[source];
         const auto path = find(recorded.name, [&](const std::filesystem::path& candidate) {
-            return bytes_of(candidate) == recorded.bytes;
+            return bytes_of_source(candidate) == recorded.bytes;
         });
         std::error_code absent;
         if (!path || !std::filesystem::is_regular_file(*path, absent)) {
@@ -202,7 +190,7 @@ class DriftCheck {
                 changed(document_text(sample, recorded, offset) + " is gone; " + advice);
         }
         // What was looked at is as it was, so lines were added, or documents changed that were not drawn.
-        if (const std::uint64_t bytes = bytes_of(*path); bytes != recorded.bytes) {
+        if (const std::uint64_t bytes = bytes_of_source(*path); bytes != recorded.bytes) {
             note("'" + recorded.name + "' has " + std::to_string(bytes) + " bytes, " +
                  std::to_string(recorded.bytes) +
                  " when it was ingested; what the corpus lacks of it is not trained, ingest it again for "

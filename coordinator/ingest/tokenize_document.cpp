@@ -14,8 +14,9 @@ class ChatTokens {
   public:
     ChatTokens(const Tokenizer& tokenizer, const SpecialsPolicy& policy, std::vector<std::uint32_t>& ids)
         : tokenizer_(tokenizer), policy_(policy), ids_(ids) {
+        // Put around the text, which is encoded as if they were not there.
         append_ids_before(tokenizer, policy, ids_);
-        if (!ids_.empty()) place_ = TextPlace::after_special;
+        has_bos_ = !ids_.empty() && ids_.back() == tokenizer.bos_id();
     }
 
     std::vector<LossSpan> take(const Document& document) {
@@ -61,7 +62,12 @@ class ChatTokens {
     void add_own(ChatPartKind kind) {
         if (kind == ChatPartKind::begin_of_text) {
             const auto bos = tokenizer_.bos_id();
-            if (bos && policy_.bos == AddSpecial::automatic) add_id(*bos);
+            if (has_bos_) {
+                place_ = TextPlace::after_special;
+            } else if (bos && policy_.bos == AddSpecial::automatic) {
+                add_id(*bos);
+            }
+            has_bos_ = false;
             return;
         }
         const auto eos = tokenizer_.eos_id();
@@ -97,6 +103,7 @@ class ChatTokens {
     const SpecialsPolicy& policy_;
     std::vector<std::uint32_t>& ids_;
     TextPlace place_ = TextPlace::document_start;
+    bool has_bos_ = false;  ///< The tokenizer's own stands where the format writes its first.
     std::string_view pending_;
     bool trained_ = false;
     std::size_t span_begin_ = 0;
@@ -125,8 +132,11 @@ TokenizedDocument tokenize_document(const Tokenizer& tokenizer, const SpecialsPo
     if (begins) ids.push_back(specials.front());
     tokenizer.encode(document.prompt, ids);
     const auto begin = static_cast<std::uint32_t>(ids.size());
-    tokenizer.encode_part(document.text.substr(document.prompt.size()),
-                          document.prompt.empty() ? TextPlace::document_start : TextPlace::after_text, ids);
+    const bool is_first = begin == (begins ? 1U : 0U);
+    const TextPlace place = is_first                           ? TextPlace::document_start
+                            : tokenizer.is_special(ids.back()) ? TextPlace::after_special
+                                                               : TextPlace::after_text;
+    tokenizer.encode_part(document.text.substr(document.prompt.size()), place, ids);
     if (ends) ids.push_back(specials.back());
     const auto end = static_cast<std::uint32_t>(ids.size());
     std::vector<LossSpan> spans;

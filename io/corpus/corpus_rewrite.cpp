@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/base/error.h"
+#include "io/documents/document_reader.h"
 
 namespace lockstep {
 
@@ -44,11 +45,13 @@ SourceFile source_beside(SourceFile source, const std::filesystem::path& old_fol
     namespace fs = std::filesystem;
     const fs::path name = source.name;
     if (name.empty() || name.is_absolute()) return source;
-    const fs::path in_old = fs::absolute(old_folder / name).lexically_normal();
-    std::error_code absent;
-    if (!fs::is_regular_file(in_old, absent) || fs::file_size(in_old, absent) != source.bytes) return source;
-    const fs::path beside = in_old.lexically_relative(fs::absolute(new_folder / ".").lexically_normal());
-    if (!beside.empty()) source.name = beside.string();
+    // Without links, behind which ".." would lead elsewhere.
+    std::error_code unknown;
+    const fs::path in_old = fs::weakly_canonical(old_folder / name, unknown);
+    const fs::path beside = fs::weakly_canonical(fs::absolute(new_folder / "."), unknown);
+    if (unknown || !fs::is_regular_file(in_old, unknown) || bytes_of_source(in_old) != source.bytes)
+        return source;
+    if (const fs::path seen = in_old.lexically_relative(beside); !seen.empty()) source.name = seen.string();
     return source;
 }
 

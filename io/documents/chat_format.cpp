@@ -110,16 +110,12 @@ class Llama2 : public ChatFormat {
     void put(std::span<const ChatMessage> messages, ChatText& chat) const override {
         ChatPen pen(chat);
         auto system = take_system(messages);
-        bool first = true;
         for (const ChatMessage& message : messages) {
             if (is_assistant(message)) {
                 pen.trained(true).text(" ").text(trimmed(message.content)).text(" ").end_of_text();
                 continue;
             }
-            pen.trained(false);
-            // The first BOS is the document's own.
-            if (!first) pen.begin_of_text();
-            first = false;
+            pen.trained(false).begin_of_text();
             std::string content(message.content);
             if (system) content = "<<SYS>>\n" + std::string(*system) + "\n<</SYS>>\n\n" + content;
             system.reset();

@@ -18,7 +18,7 @@ namespace lockstep {
 enum class ChatPartKind : std::uint8_t {
     text,           ///< Content, or plain words of the format.
     marker,         ///< One token where the tokenizer has it ("<|im_start|>"), else text.
-    begin_of_text,  ///< The tokenizer's BOS, inside a conversation; no bytes.
+    begin_of_text,  ///< The tokenizer's BOS; no bytes. The first may be the document's own.
     end_of_text,    ///< The tokenizer's EOS; no bytes.
 };
 

@@ -127,6 +127,16 @@ std::string bad_document_message(const std::filesystem::path& file, const Source
     return message;
 }
 
+std::uint64_t bytes_of_source(const std::filesystem::path& path) {
+    std::uint64_t bytes = 0;
+    for (const std::filesystem::path& file : files_of_source(path, source_kind_of(path))) {
+        std::error_code absent;
+        const std::uint64_t size = std::filesystem::file_size(file, absent);
+        if (!absent) bytes += size;
+    }
+    return bytes;
+}
+
 SourceIdentity identify_source(const std::filesystem::path& path, const SourceKind& kind) {
     DigestStream digest;
     SourceIdentity identity;

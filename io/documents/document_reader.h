@@ -43,6 +43,9 @@ std::string bad_document_message(const std::filesystem::path& file, const Source
 /// The file of a source; of Megatron's the index, then the tokens.
 std::vector<std::filesystem::path> files_of_source(const std::filesystem::path& path, const SourceKind& kind);
 
+/// Bytes of its files as they are now; those that are gone count for nothing.
+std::uint64_t bytes_of_source(const std::filesystem::path& path);
+
 /// Size and digest of the bytes of all its files.
 struct SourceIdentity {
     std::uint64_t bytes = 0;

@@ -150,7 +150,10 @@ TEST_P(BenchTest, RefusesInOneLine) {
     const std::string file = SmallWorld::get().fresh("other") + ".json";
     std::ofstream(file) << R"({"format":"lockstep-bench-other","data":{},"rows":[]})";
     expect_refused(run({"--compare", file}), 65, "lockstep-bench-" + GetParam().name);
-    std::ofstream(file) << R"({"format":"lockstep-bench-)" << GetParam().name << R"(","data":{},"rows":[]})";
+    const std::string named = R"({"format":"lockstep-bench-)" + GetParam().name + R"(","data":{},"rows":[])";
+    std::ofstream(file) << named << R"(,"version":0})";
+    expect_refused(run({"--compare", file}), 65, "figures of another kind (version 0, expected 1)");
+    std::ofstream(file) << named << R"(,"version":1})";
     expect_refused(run({"--compare", file}), 2, "only benches of one input");
     expect_refused(run({"--compare", file + ".gone"}), 66, ".gone");
     // What the command line alone shows to be wrong, every rank says for itself.

@@ -1,10 +1,14 @@
 // The planner's verbs as a user types them: bad input gets one clear error and the documented
 // code, and good input the same bytes however many ranks and threads make them.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <stop_token>
 #include <thread>
 #include <utility>
 
@@ -225,9 +229,19 @@ TEST(PlannerVerbsTest, SourcesAreMatchedByNameAndBlamedThemselves) {
 TEST(PlannerVerbsTest, LengthsComeThroughAPipe) {
     const std::string lengths = many_lengths("s", 100), pipe = SmallWorld::get().fresh("pipe");
     ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
-    std::thread writer([&] { write_file(pipe, read_file(lengths)); });
-    const std::string piped = built({"s=" + pipe}), plain = built({"s=" + lengths});
-    writer.join();
+    const std::string text = read_file(lengths), plain = built({"s=" + lengths});
+    // Tries to open it for as long as a test may take: a reader may never come.
+    std::jthread writer([&](const std::stop_token& enough) {
+        int end = -1;
+        while (end < 0 && !enough.stop_requested()) {
+            end = ::open(pipe.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            if (end < 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+        if (end < 0) return;
+        EXPECT_EQ(::write(end, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+        ::close(end);
+    });
+    const std::string piped = built({"s=" + pipe});
     EXPECT_EQ(read_file(piped + "/plan.h5"), read_file(plain + "/plan.h5"));
 }
 

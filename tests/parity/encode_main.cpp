@@ -85,7 +85,8 @@ nlohmann::json stretches_of(const lockstep::ChatText& chat, const std::string& b
     for (std::size_t i = 0; i < chat.parts.size(); ++i) {
         const lockstep::ChatPart& part = chat.parts[i];
         text += chat.text.substr(part.begin, part.end - part.begin);
-        if (part.kind == lockstep::ChatPartKind::begin_of_text) text += bos;
+        // The first is the document's own.
+        if (part.kind == lockstep::ChatPartKind::begin_of_text && i > 0) text += bos;
         if (part.kind == lockstep::ChatPartKind::end_of_text) text += eos;
         if (i + 1 < chat.parts.size() && chat.parts[i + 1].is_trained == part.is_trained) continue;
         stretches.push_back({text, part.is_trained});

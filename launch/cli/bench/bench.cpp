@@ -211,8 +211,9 @@ int run_bench(const Invocation& invocation, const BenchArguments& a) {
     check_bench_output(output);
     if (!a.markdown.empty()) require_writable_output(a.markdown, output.overwrite());
     const ordered_json old =
-        output.compare.empty() ? ordered_json()
-                               : read_bench(output.compare, "lockstep-bench", {"data", "measures", "stages"});
+        output.compare.empty()
+            ? ordered_json()
+            : read_bench(output.compare, "lockstep-bench", bench_version, {"data", "measures", "stages"});
     ordered_json object = measure(invocation, a);
     Regressions worse(output);
     if (!output.compare.empty()) {

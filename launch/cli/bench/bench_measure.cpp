@@ -131,7 +131,7 @@ const std::vector<std::string>& Regressions::say(const Invocation& invocation) c
     return worse_;
 }
 
-ordered_json read_bench(const std::string& path, const std::string& format,
+ordered_json read_bench(const std::string& path, const std::string& format, std::uint64_t version,
                         const std::vector<std::string>& parts) {
     const auto old = ordered_json::parse(read_file(path), nullptr, false);
     const auto is_part = [&](const std::string& part) {
@@ -141,6 +141,12 @@ ordered_json read_bench(const std::string& path, const std::string& format,
         !std::ranges::all_of(parts, is_part)) {
         throw Error(ErrorCode::corrupt_data,
                     "'" + path + "' is not what this bench writes with -o; expected format " + format);
+    }
+    if (!old.contains("version") || old["version"] != version) {
+        throw Error(ErrorCode::incompatible_version,
+                    "'" + path + "' has figures of another kind (version " +
+                        (old.contains("version") ? old["version"].dump() : "missing") + ", expected " +
+                        std::to_string(version) + "); measure it again with -o");
     }
     return old;
 }
@@ -159,7 +165,8 @@ BenchReport::BenchReport(const Invocation& invocation, const std::string& verb, 
     : invocation_(invocation), output_(output), regressions_(output) {
     check_bench_output(output);
     object_ = {{"format", "lockstep-bench-" + verb}, {"version", report_version}};
-    if (!output.compare.empty()) old_ = read_bench(output.compare, object_["format"], {"data", "rows"});
+    if (!output.compare.empty())
+        old_ = read_bench(output.compare, object_["format"], report_version, {"data", "rows"});
     object_["machine"] = {{"version", tool_version},
                           {"instruction_set", name_of(kernel_isa())},
                           {"blas_version", blas_version()},

@@ -82,7 +82,7 @@ class Regressions {
 };
 
 /// An earlier result of this format. @throws Error{corrupt_data} if it is another or lacks one of `parts`.
-nlohmann::ordered_json read_bench(const std::string& path, const std::string& format,
+nlohmann::ordered_json read_bench(const std::string& path, const std::string& format, std::uint64_t version,
                                   const std::vector<std::string>& parts);
 /// Only benches of one input can be compared. @throws Error{invalid_argument} naming the first field of
 /// `data` that differs.

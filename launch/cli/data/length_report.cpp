@@ -79,12 +79,12 @@ ordered_json say_buckets(const Invocation& invocation, const BucketUses& uses, s
     invocation.say("buckets (padded to the upper edge): efficiency " + percent(uses.efficiency()));
     for (const BucketUse& bucket : uses.buckets) {
         invocation.say("  " + right(std::to_string(bucket.low) + "-" + std::to_string(bucket.upper), 13) +
-                       "  " + right(with_commas(bucket.samples), 13) + " samples (" +
+                       "  " + right(with_commas(bucket.samples), 13) + " segments (" +
                        percent(share(bucket.samples, uses.samples)) + "), " +
                        (bucket.samples == 0 ? "empty" : percent(bucket.efficiency()) + " real tokens"));
         list.push_back({{"low", bucket.low},
                         {"upper", bucket.upper},
-                        {"samples", bucket.samples},
+                        {"segments", bucket.samples},
                         {"tokens", bucket.tokens},
                         {"padded_tokens", bucket.padded_tokens},
                         {"efficiency", bucket.efficiency()}});

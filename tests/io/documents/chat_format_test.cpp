@@ -61,7 +61,7 @@ TEST(ChatFormatTest, WritesEachFormatAsItsModelsHaveIt) {
               "<|start_header_id|>user<|end_header_id|>\n\n2+2?<|eot_id|>"
               "<|start_header_id|>assistant<|end_header_id|>\n\n«4<|eot_id|>»");
     EXPECT_EQ(written("llama2"),
-              "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]« Hello. $»^[INST] 2+2? [/INST]« 4 $»");
+              "^[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]« Hello. $»^[INST] 2+2? [/INST]« 4 $»");
     EXPECT_EQ(written("phi"),
               "<|system|>\nBe brief.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\n«Hello.<|end|>»\n"
               "<|user|>\n2+2?<|end|>\n<|assistant|>\n«4<|end|>»\n");
@@ -82,7 +82,7 @@ TEST(ChatFormatTest, HasWordsOfItsOwnWithoutASystemMessage) {
     const std::vector<ChatMessage> short_one{{"user", "Hi"}, {"assistant", "Hello."}};
     EXPECT_THAT(written("alpaca", short_one), testing::StartsWith("Below is an instruction"));
     EXPECT_THAT(written("vicuna", short_one), testing::StartsWith("A chat between a curious user"));
-    EXPECT_EQ(written("llama2", short_one), "[INST] Hi [/INST]« Hello. $»");
+    EXPECT_EQ(written("llama2", short_one), "^[INST] Hi [/INST]« Hello. $»");
     EXPECT_EQ(written("gemma", {{"user", " Hi\n"}, {"assistant", "\nHello. "}}),
               "<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n«Hello.<end_of_turn>»\n");
 }
@@ -101,9 +101,9 @@ TEST(ChatFormatTest, TrimsWhatTheModelsOwnTemplatesTrim) {
                   kept + "<|eot_id|>»");
     // What Llama 2 has between its marks is trimmed as one, so a system message keeps what follows it.
     EXPECT_EQ(written("llama2", {{"system", " s "}, {"user", " Hi "}, {"assistant", " Hello. "}}),
-              "[INST] <<SYS>>\n s \n<</SYS>>\n\n Hi [/INST]« Hello. $»");
+              "^[INST] <<SYS>>\n s \n<</SYS>>\n\n Hi [/INST]« Hello. $»");
     EXPECT_EQ(written("llama2", {{"system", "s"}, {"user", " "}, {"assistant", "Hello."}}),
-              "[INST] <<SYS>>\ns\n<</SYS>> [/INST]« Hello. $»");
+              "^[INST] <<SYS>>\ns\n<</SYS>> [/INST]« Hello. $»");
 }
 
 TEST(ChatFormatTest, RefusesWhatIsNoConversation) {

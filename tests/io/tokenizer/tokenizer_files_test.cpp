@@ -137,7 +137,9 @@ TEST(JsonTokenizerTest, WhatStandsInFrontOfADocumentDoesNotWhereTextGoesOn) {
             << file["normalizer"] << file["pre_tokenizer"];
         EXPECT_EQ(has_prefix(TextPlace::after_special), special) << file["normalizer"];
         EXPECT_FALSE(has_prefix(TextPlace::after_text)) << file["normalizer"] << file["pre_tokenizer"];
-        EXPECT_EQ(part(*tokenizer, text, TextPlace::document_start), part(*small(file), text, {}));
+        std::vector<std::uint32_t> whole;
+        tokenizer->encode(text, whole);
+        EXPECT_EQ(part(*tokenizer, text, TextPlace::document_start), whole);
     };
     expect("hello", false, false);
     file["normalizer"] = {{"type", "Prepend"}, {"prepend", " "}};
