@@ -269,10 +269,16 @@ async function againstTemplate(name, chat, jinja, { alternates = false, blankUse
         if (!engine || !isPlain(list[i])) continue;
         const expectedIds = [...opened.before], expectedSpans = [];
         if (inOne) {
-            const text = '<s>' + expected.map(([part]) => part).join('').replaceAll(bos, '<s>').replaceAll(eos, '</s>');
-            const whole = (await engine.encode(text, null, { addSpecialTokens: false })).getIds();
+            const idsOf = async (text) => (await engine.encode(text, null, { addSpecialTokens: false })).getIds();
+            let text = '<s>';
+            for (const [part, isTrained] of expected) {
+                const begin = (await idsOf(text)).length; // No token crosses a border.
+                text += part.replaceAll(bos, '<s>').replaceAll(eos, '</s>');
+                if (isTrained) expectedSpans.push([begin, (await idsOf(text)).length]);
+            }
+            const whole = await idsOf(text);
             if (String(ids) !== String(whole)) report(`${JSON.stringify(text)} has ids ${whole}, not ${ids}`);
-            else if (spans.length !== expected.filter(([, isTrained]) => isTrained).length) report(`${JSON.stringify(text)} has ${spans.length} spans`);
+            else if (String(spans) !== String(expectedSpans)) report(`${JSON.stringify(text)} has spans ${expectedSpans.join(' ')}, not ${spans.join(' ')}`);
             ++encoded;
             continue;
         }
