@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -374,6 +375,29 @@ std::string jsonl_line_of_pack(const BatchPlan& head, const PlanChunkColumns& ch
     line += ",\"tokens\":" + std::to_string(at) + ",\"packing\":[" + packing + "]";
     if (any_offset) line += ",\"offsets\":[" + offsets + "]";
     return line + "}\n";
+}
+
+std::string first_difference_in_jsonl(const PlanFile& plan, const std::filesystem::path& path) {
+    std::ifstream lines(path);
+    std::string line, difference;
+    std::uint64_t number = 0;
+    for_each_step(plan, 0, plan.num_steps(), [&](const StepAtHand& at) {
+        for (std::uint64_t pack = at.pack_begin; pack < at.pack_end && difference.empty(); ++pack) {
+            const std::string here = "step " + std::to_string(at.step) + ", pack " + std::to_string(pack);
+            if (!std::getline(lines, line)) {
+                difference = "it ends before " + here;
+                return;
+            }
+            ++number;
+            json found = json::parse(line, nullptr, false);
+            if (found.is_object()) found.erase("keys");
+            if (found != json::parse(jsonl_line_of_pack(plan.head(), at.chunk, at.epoch, at.step, pack, {})))
+                difference = "line " + std::to_string(number) + " is not the plan's " + here;
+        }
+    });
+    if (!difference.empty()) return difference;
+    if (std::getline(lines, line)) return "it goes on after the plan's last step";
+    return "steps and samples are the plan's, ids or spelling are not";
 }
 
 Exported export_jsonl(const PlanFile& plan, const std::vector<PlanInput>& inputs,

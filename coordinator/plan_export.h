@@ -30,6 +30,9 @@ struct Exported {
 std::string jsonl_line_of_pack(const BatchPlan& head, const PlanChunkColumns& chunk, std::uint64_t epoch,
                                std::uint64_t step, std::uint64_t pack, const std::vector<PlanInput>& inputs);
 
+/// Where such a file first says something else than the plan, for people; sample ids are not looked at.
+std::string first_difference_in_jsonl(const PlanFile& plan, const std::filesystem::path& path);
+
 /// `path` becomes what plan.jsonl is. @throws Error{output_exists, io_failure}, as all below.
 Exported export_jsonl(const PlanFile& plan, const std::vector<PlanInput>& inputs,
                       const std::filesystem::path& path, Overwrite overwrite);

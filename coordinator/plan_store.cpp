@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -98,36 +97,6 @@ void require_text(const std::filesystem::path& path, const std::string& found, c
                      " bytes, expected " + std::to_string(expected.size()));
 }
 
-/// Where plan.jsonl first says something else than the plan; sample ids are not looked at.
-std::string first_difference_in_lines(const PlanFile& plan, const std::filesystem::path& path) {
-    std::ifstream lines(path);
-    std::string line;
-    std::uint64_t number = 0;
-    const BatchPlan& head = plan.head();
-    for (std::size_t index = 0; index < head.fingerprints.chunks.size(); ++index) {
-        const PlanChunkColumns chunk = plan.chunk(index);
-        const std::uint64_t epoch = head.epoch_of(chunk.first_step);
-        for (std::uint64_t step = 0; step < chunk.num_steps(); ++step) {
-            const std::uint64_t begin = chunk.step_begin[step] - chunk.step_begin[0];
-            const std::uint64_t end = chunk.step_begin[step + 1] - chunk.step_begin[0];
-            for (std::uint64_t pack = begin; pack < end; ++pack) {
-                const std::uint64_t at_step = chunk.first_step + step;
-                const std::uint64_t at_pack = chunk.first_pack + pack;
-                const std::string here =
-                    "step " + std::to_string(at_step) + ", pack " + std::to_string(at_pack);
-                if (!std::getline(lines, line)) return "it ends before " + here;
-                ++number;
-                json found = json::parse(line, nullptr, false);
-                if (found.is_object()) found.erase("keys");
-                if (found != json::parse(jsonl_line_of_pack(head, chunk, epoch, at_step, at_pack, {})))
-                    return "line " + std::to_string(number) + " is not the plan's " + here;
-            }
-        }
-    }
-    if (std::getline(lines, line)) return "it goes on after the plan's last step";
-    return "steps and samples are the plan's, ids or spelling are not";
-}
-
 }  // namespace
 
 void require_plan_folder(const std::filesystem::path& directory) {
@@ -207,7 +176,7 @@ void check_plan_files(const PlanFile& plan) {
     if (files.contains("plan.jsonl")) {
         const std::string found = digest_of_file(jsonl).hex();
         if (files["plan.jsonl"] != found) {
-            refuse(jsonl, first_difference_in_lines(plan, jsonl) + "; its digest is " + found +
+            refuse(jsonl, first_difference_in_jsonl(plan, jsonl) + "; its digest is " + found +
                               ", expected " + files["plan.jsonl"].dump() + " as fingerprints.json says");
         }
     }

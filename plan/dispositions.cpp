@@ -265,6 +265,9 @@ Fates fates_of_whole_samples(std::span<const SourceLengths> sources, std::span<c
     } else if (sources.size() == 1) {
         table.tokens = sources.front().sample_tokens;
     } else {
+        std::size_t num_samples = 0;
+        for (const SourceLengths& source : sources) num_samples += source.sample_tokens.size();
+        table.own_tokens.reserve(num_samples);
         for (const SourceLengths& source : sources) {
             table.own_tokens.insert(table.own_tokens.end(), source.sample_tokens.begin(),
                                     source.sample_tokens.end());

@@ -16,7 +16,8 @@ namespace {
 
 /// How many segments there are of each length, up to the longest; empty if that is over the limit.
 template <class Index>
-std::vector<Index> count_lengths(std::span<const std::uint32_t> segment_tokens, std::uint64_t limit) {
+std::vector<Index> segments_of_each_length(std::span<const std::uint32_t> segment_tokens,
+                                           std::uint64_t limit) {
     constexpr std::size_t block = 4096;  // Looked at twice while it is in the cache.
     std::vector<Index> count;
     for (std::size_t begin = 0; begin < segment_tokens.size(); begin += block) {
@@ -78,7 +79,7 @@ LengthClasses<Index> classify_lengths(std::span<const std::uint32_t> segment_tok
     LOCKSTEP_EXPECTS(segment_tokens.size() <= std::numeric_limits<Index>::max());
     if (segment_tokens.empty()) return {};
     const std::uint64_t counted_max = std::max<std::uint64_t>(1U << 16U, 4 * segment_tokens.size());
-    std::vector<Index> count = count_lengths<Index>(segment_tokens, counted_max);
+    std::vector<Index> count = segments_of_each_length<Index>(segment_tokens, counted_max);
     return count.empty() ? classify_by_sorting<Index>(segment_tokens)
                          : classify_by_counting<Index>(segment_tokens, std::move(count));
 }

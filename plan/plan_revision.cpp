@@ -271,8 +271,8 @@ void check_revised_pack(const PlanChunkColumns& before, const PlanChunkColumns& 
         const std::uint64_t was = (*before.pack_targets)[pack], is = (*after.pack_targets)[pack];
         if (is > was || was - is > removed_targets_max)
             refuse_rows(step, at_pack,
-                        "its targets are " + std::to_string(is) + ", after " + std::to_string(was) +
-                            " less at most " + std::to_string(removed_targets_max));
+                        "its targets are " + std::to_string(is) + ", expected " + std::to_string(was) +
+                            " less at most " + std::to_string(removed_targets_max) + " of what it had");
     }
     if (step < from_step)
         refuse_rows(step, at_pack, "it comes before the revision's first step and is other than");

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "coordinator/ingest/ingest_job.h"
+#include "coordinator/ingest/source_names.h"
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
@@ -94,10 +94,12 @@ class DriftCheck {
         const auto& recorded = corpus_.tokenizer().file;
         if (!recorded) return;
         const std::string what = "its tokenizer '" + recorded->name + "'";
-        const auto path = find(recorded->name, [&](const std::filesystem::path& candidate) {
-            return digest_of_tokenizer_files(candidate) == recorded->digest;
-        });
-        if (!path) {
+        const auto file = find_recorded(recorded->name, corpus_.path().parent_path(),
+                                        [&](const std::filesystem::path& candidate) {
+                                            return digest_of_tokenizer_files(candidate) == recorded->digest;
+                                        });
+        if (file && file->is_as_it_was) return;
+        if (!file) {
             note(what + " is not there, only its fingerprint was checked");
             return;
         }
@@ -107,8 +109,7 @@ class DriftCheck {
         };
         std::unique_ptr<Tokenizer> found;
         try {
-            if (digest_of_tokenizer_files(*path) == recorded->digest) return;
-            found = load_tokenizer(*path, {policy, recorded->pattern});
+            found = load_tokenizer(file->path, {policy, recorded->pattern});
         } catch (const Error& error) {
             if (error.code() == ErrorCode::bug) throw;
             if (!is_unreadable(error.code())) refuse(error.what());
@@ -124,26 +125,6 @@ class DriftCheck {
         report_.note += (report_.note.empty() ? name() + ": " : "; ") + what;
     }
 
-    /// A file or folder as recorded, seen from here or from the corpus' folder. Where there are two, one that
-    /// is as it was; else the first.
-    std::optional<std::filesystem::path> find(
-        const std::string& recorded,
-        const std::function<bool(const std::filesystem::path&)>& is_as_it_was) const {
-        std::optional<std::filesystem::path> first;
-        for (const auto& candidate :
-             {std::filesystem::path(recorded), corpus_.path().parent_path() / recorded}) {
-            std::error_code absent;
-            if (!std::filesystem::exists(candidate, absent)) continue;
-            try {
-                if (is_as_it_was(candidate)) return candidate;
-            } catch (const Error&) {
-                // Reading it will say what is wrong.
-            }
-            if (!first) first = candidate;
-        }
-        return first;
-    }
-
     void unreadable(std::uint64_t samples, const std::string& why) {
         if (samples != 0 && why_.empty()) why_ = why;
         report_.samples_unreadable += samples;
@@ -152,11 +133,12 @@ class DriftCheck {
     void check_source(const IngestRecord& how, std::uint32_t source,
                       const std::map<std::uint64_t, std::uint64_t>& samples) {
         const SourceFile& recorded = sources_[source];
-        const auto path = find(recorded.name, [&](const std::filesystem::path& candidate) {
-            return bytes_of_source(candidate) == recorded.bytes;
-        });
+        const auto file = find_recorded(recorded.name, corpus_.path().parent_path(),
+                                        [&](const std::filesystem::path& candidate) {
+                                            return bytes_of_source(candidate) == recorded.bytes;
+                                        });
         std::error_code absent;
-        if (!path || !std::filesystem::is_regular_file(*path, absent)) {
+        if (!file || !std::filesystem::is_regular_file(file->path, absent)) {
             unreadable(samples.size(), "'" + recorded.name + "' is not there");
             return;
         }
@@ -167,7 +149,7 @@ class DriftCheck {
         bool reading = true;
         try {
             beyond = reread_documents(
-                *path, how.document, offsets, compressed_bytes_max, [&](const Document& document) {
+                file->path, how.document, offsets, compressed_bytes_max, [&](const Document& document) {
                     reading = false;
                     seen.insert(document.source_offset);
                     check_document(how.policy, recorded, samples.at(document.source_offset), document);
@@ -190,8 +172,8 @@ class DriftCheck {
                 changed(document_text(sample, recorded, offset) + " is gone; " + advice);
         }
         // What was looked at is as it was, so lines were added, or documents changed that were not drawn.
-        if (const std::uint64_t bytes = bytes_of_source(*path); bytes != recorded.bytes) {
-            note("'" + recorded.name + "' has " + std::to_string(bytes) + " bytes, " +
+        if (!file->is_as_it_was) {
+            note("'" + recorded.name + "' has " + std::to_string(bytes_of_source(file->path)) + " bytes, " +
                  std::to_string(recorded.bytes) +
                  " when it was ingested; what the corpus lacks of it is not trained, ingest it again for "
                  "that");

@@ -1,12 +1,10 @@
 #include "io/corpus/corpus_rewrite.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "io/base/error.h"
-#include "io/documents/document_reader.h"
 
 namespace lockstep {
 
@@ -38,30 +36,13 @@ bool all_have_scores(std::span<const Corpus> inputs) {
     return std::ranges::all_of(inputs, [](const Corpus& input) { return !input.sample_score().empty(); });
 }
 
-/// A source's name as it is found beside the new corpus. Names are seen from where ingest ran or from the
-/// corpus' folder; what lies there as it was is named from the new one.
-SourceFile source_beside(SourceFile source, const std::filesystem::path& old_folder,
-                         const std::filesystem::path& new_folder) {
-    namespace fs = std::filesystem;
-    const fs::path name = source.name;
-    if (name.empty() || name.is_absolute()) return source;
-    // Without links, behind which ".." would lead elsewhere.
-    std::error_code unknown;
-    const fs::path in_old = fs::weakly_canonical(old_folder / name, unknown);
-    const fs::path beside = fs::weakly_canonical(fs::absolute(new_folder / "."), unknown);
-    if (unknown || !fs::is_regular_file(in_old, unknown) || bytes_of_source(in_old) != source.bytes)
-        return source;
-    if (const fs::path seen = in_old.lexically_relative(beside); !seen.empty()) source.name = seen.string();
-    return source;
-}
-
-void add_samples(const Corpus& input, const std::filesystem::path& new_folder, const std::vector<bool>& kept,
-                 bool with_scores, CorpusWriter& writer) {
+void add_samples(const Corpus& input, const SourceName& name, const std::vector<bool>& kept, bool with_scores,
+                 CorpusWriter& writer) {
     std::uint32_t first_source = 0;
     bool any = false;
-    for (const SourceFile& source : input.sources()) {
-        const std::uint32_t index =
-            writer.add_source(source_beside(source, input.path().parent_path(), new_folder));
+    for (SourceFile source : input.sources()) {
+        source.name = name(input, source);
+        const std::uint32_t index = writer.add_source(source);
         if (!any) first_source = index;
         any = true;
     }
@@ -89,7 +70,7 @@ void copy_tokens(const Corpus& input, const std::vector<bool>& kept, const Corpu
 
 PublishedCorpus rewrite_corpus(const std::filesystem::path& path, std::span<const Corpus> inputs,
                                const std::function<bool(std::size_t input, std::uint64_t sample)>& keep,
-                               Overwrite overwrite) {
+                               const SourceName& name, Overwrite overwrite) {
     require_one_tokenizer(inputs);
     CorpusWriter writer(path, inputs.front().tokenizer(), overwrite);
     writer.set_ingest_record(common_record(inputs));
@@ -98,7 +79,7 @@ PublishedCorpus rewrite_corpus(const std::filesystem::path& path, std::span<cons
     for (std::size_t i = 0; i < inputs.size(); ++i) {
         kept.emplace_back(inputs[i].num_samples());
         for (std::uint64_t sample = 0; sample < kept[i].size(); ++sample) kept[i][sample] = keep(i, sample);
-        add_samples(inputs[i], path.parent_path(), kept[i], with_scores, writer);
+        add_samples(inputs[i], name, kept[i], with_scores, writer);
         for (const auto& [reason, documents] : inputs[i].left_out()) writer.count_left_out(reason, documents);
     }
     return writer.publish([&](const CorpusWriter::TokenSink& sink) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "coordinator/ingest/drift.h"
+#include "coordinator/ingest/source_names.h"
 #include "io/base/error.h"
 #include "io/comm/serial_communicator.h"
 #include "io/corpus/corpus_rewrite.h"
@@ -361,7 +362,11 @@ TEST_F(IngestWorkTest, ARelativeNameMeansTheFileThatWasIngested) {
     std::filesystem::create_directory(directory_ / "all");
     const WorkingFolder here(directory_ / "two");
     rewrite_corpus(
-        directory_ / "all/c.h5", both, [](std::size_t, std::uint64_t) { return true; }, Overwrite::no);
+        directory_ / "all/c.h5", both, [](std::size_t, std::uint64_t) { return true; },
+        [&](const Corpus& input, const SourceFile& source) {
+            return source_name_from(directory_ / "all", input.path().parent_path(), source);
+        },
+        Overwrite::no);
     EXPECT_EQ(check_drift(Corpus::open(directory_ / "all/c.h5"), 40, 1).samples_checked, 40U);
 }
 

@@ -1,6 +1,7 @@
 #include <filesystem>
 
 #include "coordinator/ingest/drift.h"
+#include "coordinator/ingest/source_names.h"
 #include "io/base/error.h"
 #include "io/corpus/corpus_rewrite.h"
 #include "io/corpus/digest_share.h"
@@ -38,6 +39,13 @@ std::vector<Corpus> open_all(const std::vector<std::string>& files) {
     return corpora;
 }
 
+/// For a corpus written to `output`.
+SourceName names_from(const std::filesystem::path& output) {
+    return [folder = output.parent_path()](const Corpus& input, const SourceFile& source) {
+        return source_name_from(folder, input.path().parent_path(), source);
+    };
+}
+
 struct MergeArguments {
     std::vector<std::string> files;
     std::string output;
@@ -50,7 +58,8 @@ int run_merge(const Invocation& invocation, const MergeArguments& arguments) {
     const Overwrite overwrite =
         check_outputs({arguments.output}, {arguments.files.begin(), arguments.files.end()}, arguments.force);
     const PublishedCorpus merged = rewrite_corpus(
-        arguments.output, corpora, [](std::size_t, std::uint64_t) { return true; }, overwrite);
+        arguments.output, corpora, [](std::size_t, std::uint64_t) { return true; },
+        names_from(arguments.output), overwrite);
     auto list = nlohmann::ordered_json::array();
     say_written(invocation, arguments.output, merged, list);
     const auto has_scores = [](const Corpus& corpus) { return !corpus.sample_score().empty(); };
@@ -88,12 +97,14 @@ int run_split(const Invocation& invocation, const SplitArguments& arguments) {
     const auto in_share = [&](std::size_t, std::uint64_t sample) {
         return share.contains(digest_of(corpora.front().stored_tokens(sample, sample + 1)));
     };
-    const PublishedCorpus part = rewrite_corpus(arguments.output, corpora, in_share, overwrite);
+    const PublishedCorpus part =
+        rewrite_corpus(arguments.output, corpora, in_share, names_from(arguments.output), overwrite);
     PublishedCorpus rest;
     try {
         rest = rewrite_corpus(
             arguments.rest, corpora,
-            [&](std::size_t input, std::uint64_t sample) { return !in_share(input, sample); }, overwrite);
+            [&](std::size_t input, std::uint64_t sample) { return !in_share(input, sample); },
+            names_from(arguments.rest), overwrite);
     } catch (...) {
         // One of two is half an output; but a file that was there before is not ours to remove.
         std::error_code ignored;
