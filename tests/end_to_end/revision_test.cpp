@@ -58,6 +58,11 @@ TEST_F(RevisionTest, ARunContinuesWithARevisionAtAnotherWorldSizeAndIsProven) {
     const std::string run = trained(6);
     const std::string revision = exclude({"--sample", sample}, 8, world().plan());
     EXPECT_EQ(run_lockstep_program(0, {"batchplan", "validate", "-p", revision, "--strict"}).exit_code, 0);
+    // Targets of a changed pack are its corpus' to tell.
+    std::vector<std::string> against{"batchplan", "validate", "-p", revision, "--parent", world().plan()};
+    EXPECT_FALSE(run_json(against)["revision"]["targets_proven"].get<bool>());
+    against.insert(against.end(), {"-l", world().corpus()});
+    EXPECT_TRUE(run_json(against)["revision"]["targets_proven"].get<bool>());
     const auto resumed = resume(3, run, revision, 9);
     ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
     // Later starts go on with the revision without being told.

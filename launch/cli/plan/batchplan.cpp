@@ -243,12 +243,20 @@ int run_validate(const Invocation& invocation, const ValidateArguments& argument
                        with_commas(left_out->segments_removed) + " segments (" +
                        with_commas(left_out->tokens_removed) + " tokens) from step " +
                        with_commas(plan.from_step) + " on; all else is the same");
+        // Which tokens of a changed pack are still trained only its corpus tells.
+        const bool targets_proven =
+            !file.has_targets() || left_out->packs_changed == 0 ||
+            (!lengths.empty() && std::ranges::none_of(lengths, &SourceLengths::lengths_only));
+        if (!targets_proven)
+            invocation.say("  targets of the " + with_commas(left_out->packs_changed) +
+                           " changed packs are within bounds, not proven: give the corpora with -l");
         object["revision"] = {{"parent", plan.parent->hex()},
                               {"from_step", plan.from_step},
                               {"segments_removed", left_out->segments_removed},
                               {"tokens_removed", left_out->tokens_removed},
                               {"packs_changed", left_out->packs_changed},
-                              {"packs_emptied", left_out->packs_emptied}};
+                              {"packs_emptied", left_out->packs_emptied},
+                              {"targets_proven", targets_proven}};
     }
     invocation.give(object);
     return 0;
