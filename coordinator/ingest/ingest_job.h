@@ -45,6 +45,8 @@ struct IngestSource {
 using IngestPiece = std::vector<SourceSpan>;
 
 struct IngestJob {
+    static constexpr std::uint64_t piece_bytes_usual = std::uint64_t{64} << 20U;
+
     DocumentOptions document;
     SpecialsPolicy policy;
     SampleFilter filter;

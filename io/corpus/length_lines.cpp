@@ -151,7 +151,9 @@ class LengthsParser {
         }
         if (line_number_ == 0) {
             throw Error(ErrorCode::corrupt_data,
-                        "'" + path_.string() + "' is empty; expected a header line and one object a sample");
+                        "'" + path_.string() +
+                            "' is empty (0 bytes); expected a corpus, a length cache or lengths as JSONL (a "
+                            "header line and one object a sample)");
         }
         return finish();
     }

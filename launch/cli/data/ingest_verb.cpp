@@ -19,7 +19,7 @@ struct IngestArguments {
     DocumentArguments documents;
     SampleFilter filter;
     std::string output, validation_output;
-    std::uint64_t piece_bytes = std::uint64_t{64} << 20U;
+    std::uint64_t piece_bytes = IngestJob::piece_bytes_usual;
     int threads = 0;
     bool force = false;
 };
