@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <limits>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "coordinator/version.h"
@@ -80,6 +85,39 @@ void refuse_negative_numbers(const std::vector<std::string>& arguments) {
             throw Error(ErrorCode::invalid_argument, option + " is " + value + "; it cannot be negative");
         }
     }
+}
+
+/// One way to write a number: CLI11 takes "010" for eight, and what no integer holds for the greatest one.
+template <class Integer>
+std::string require_decimal(std::string& text) {
+    Integer value = 0;
+    const std::string_view digits = std::string_view(text).substr(text.starts_with('+') ? 1 : 0);
+    const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (failure == std::errc::invalid_argument || end != digits.data() + digits.size())
+        return "'" + text + "' is no whole number";
+    if (failure == std::errc::result_out_of_range)
+        return text + " is out of range; at most " + std::to_string(std::numeric_limits<Integer>::max());
+    text = std::to_string(value);
+    return {};
+}
+
+std::string require_finite(std::string& text) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    if (text.empty() || *end != '\0') return "'" + text + "' is no number";
+    return std::isfinite(value) ? std::string() : "'" + text + "' is no finite number";
+}
+
+/// Of all options of all verbs, before any validator of their own.
+void check_numbers(CLI::App& app) {
+    for (CLI::Option* option : app.get_options()) {
+        const std::string type = option->get_type_name();
+        if (option->get_items_expected_max() == 0) continue;  // A flag.
+        if (type.starts_with("UINT")) option->transform(CLI::Validator(require_decimal<std::uint64_t>, ""));
+        if (type.starts_with("INT")) option->transform(CLI::Validator(require_decimal<std::int64_t>, ""));
+        if (type.starts_with("FLOAT")) option->transform(CLI::Validator(require_finite, ""));
+    }
+    for (CLI::App* verb : app.get_subcommands([](CLI::App*) { return true; })) check_numbers(*verb);
 }
 
 /// Lazarus' spellings become ours: "data batchplan build", "train sft --batch-plan".
@@ -160,6 +198,7 @@ int parse_and_act(int argc, char** argv, const WorkerHooks& hooks, Act act) {
     add_run(app, invocation);
     add_chaos(app, invocation);
     add_launch(app, invocation);
+    check_numbers(app);
     try {
         // Known before the parse, which may fail.
         invocation.json = std::any_of(argv + 1, argv + argc, [](const char* argument) {

@@ -56,8 +56,10 @@ void check_train_settings(const TrainSettings& s) {
     require(o.weight_decay >= 0 && o.weight_decay <= 100, "--weight-decay", o.weight_decay, "0 to 100");
     require(o.clip_norm >= 0 && o.clip_norm <= 1e30, "--clip", o.clip_norm, "0 (off) or more");
     require(o.schedule_steps >= 1, "--schedule-steps", static_cast<double>(o.schedule_steps), "1 or more");
-    require(s.scale_exponent >= -100 && s.scale_exponent <= 60, "--scale-exponent",
-            static_cast<double>(s.scale_exponent), "-100 to 60");
+    if (s.scale_exponent < -100 || s.scale_exponent > 60) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--scale-exponent is " + std::to_string(s.scale_exponent) + "; allowed: -100 to 60");
+    }
 }
 
 Fingerprint fingerprint_of(const TrainSettings& s) {

@@ -30,6 +30,11 @@ constexpr double probe_seconds = 0.5;
 
 int run_doctor(const Invocation& invocation, const DoctorArguments& arguments) {
     require_one_rank("doctor");
+    if (arguments.segments > arguments.tokens) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--segments is " + std::to_string(arguments.segments) + ", more than the --tokens of " +
+                        std::to_string(arguments.tokens) + " can be divided into");
+    }
     const int cores = default_threads(World{});
     const int threads = arguments.threads.value_or(cores);
     const auto memory = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *

@@ -80,6 +80,8 @@ std::string duration_text(double seconds) {
 }
 
 std::string rate_text(double per_second) {
+    if (per_second >= 1e12) return fixed(per_second / 1e12, 2) + "T";
+    if (per_second >= 1e9) return fixed(per_second / 1e9, 2) + "G";
     if (per_second >= 1e6) return fixed(per_second / 1e6, 2) + "M";
     if (per_second >= 1e4) return fixed(per_second / 1e3, 1) + "k";
     return fixed(per_second, 0);

@@ -109,6 +109,11 @@ TEST(PlannerVerbsTest, BudgetsUnderEachPolicyForLongSamples) {
     expect_no_plan({lengths_file("long", line("a", "300"))}, {"-b", "100", "--long", "drop"}, 2,
                    "nothing to plan");
     expect_no_plan({lengths}, {"-b", "-5"}, 2, "cannot be negative");
+    expect_no_plan({lengths}, {"-b", "18446744073709551616"}, 2, "out of range");
+    expect_no_plan({lengths}, {"-b", "0x100"}, 2, "'0x100' is no whole number");
+    expect_no_plan({lengths}, {"-b", "1e3"}, 2, "'1e3' is no whole number");
+    // A hundred, not eight times eight.
+    built({lengths_file("hundred", line("a", "100"))}, {"-b", "0100", "--long", "error"});
     expect_no_plan({lengths}, {"-b", "2147483648"}, 2, "2147483648");
     expect_no_plan({lengths}, {"-b", "4294967296"}, 2, "token-budget");
     expect_no_plan({lengths}, {"--long", "maybe"}, 2, "choose one of auto, split");

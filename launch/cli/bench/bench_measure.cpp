@@ -84,7 +84,9 @@ void check_bench_output(const BenchOutput& output) {
     if (!(output.tolerance >= 0) || !(output.time_tolerance >= 0)) {
         throw Error(ErrorCode::invalid_argument, "tolerances are shares of 0 or more");
     }
-    if (!output.file.empty()) require_writable_output(output.file, output.overwrite());
+    if (output.file.empty()) return;
+    require_parent(output.file);
+    require_writable_output(output.file, output.overwrite());
 }
 
 void add_bench_output(CLI::App& verb, BenchOutput& output) {

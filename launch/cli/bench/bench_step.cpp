@@ -75,7 +75,12 @@ class StepBench {
                                            "small:mix4096"}
                 : a_.cases;
         for (const std::string& text : names) cases.push_back(parse_step_case(text));
-        for (const std::string& name : a_.numerics) numerics_.push_back(parse_gemm_numerics(name));
+        for (const std::string& name : a_.numerics) {
+            const GemmNumerics numerics = parse_gemm_numerics(name);
+            if (std::ranges::find(numerics_, numerics) != numerics_.end())
+                throw Error(ErrorCode::invalid_argument, "--numerics names '" + name + "' twice");
+            numerics_.push_back(numerics);
+        }
         ThreadPool pool(a_.threads.value_or(default_threads(World{})));
         report_.data() = {
             {"cases", names}, {"packs", a_.packs}, {"threads", pool.size()}, {"numerics", a_.numerics}};

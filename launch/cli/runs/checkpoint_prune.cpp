@@ -7,6 +7,7 @@
 
 #include "coordinator/run_record.h"
 #include "io/base/error.h"
+#include "io/base/log.h"
 #include "io/files/folder_lock.h"
 #include "io/run/retention.h"
 
@@ -37,6 +38,11 @@ int run_prune(const Invocation& invocation, const PruneArguments& arguments) {
     } else {
         const FolderLock lock(arguments.run);  // Not under a run that is going on: that one prunes itself.
         result = prune_generations(arguments.run, rule);
+    }
+    if (result.kept.empty()) {
+        log_root(LogLevel::warning, "no generation of '" + arguments.run +
+                                        "' is complete; nothing is removed (lockstep checkpoint list " +
+                                        arguments.run + ")");
     }
     invocation.say("kept: step " + steps_text(result.kept));
     invocation.say((arguments.dry_run ? "would remove: step " : "removed: step ") +

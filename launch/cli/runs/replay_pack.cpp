@@ -50,6 +50,7 @@ int replay_pack(const Invocation& invocation, const TrainingArguments& arguments
     if (!dump.empty() && path_exists(dump)) {
         throw Error(ErrorCode::output_exists, "'" + dump + "' exists; choose another --dump");
     }
+    if (!dump.empty()) require_parent(dump);
     return run_in_world([&](World& world) {
         const RunRecord record = read_run_record(arguments.run);
         check_record(record, arguments);
