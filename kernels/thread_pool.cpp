@@ -6,11 +6,14 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "io/base/contract.h"
+#include "io/base/error.h"
 #include "kernels/blas_runtime.h"
 
 namespace lockstep {
@@ -113,6 +116,15 @@ struct ThreadPool::State {
         for (; wanted > 0; --wanted) work_or_stop.notify_one();
     }
 
+    void stop() {
+        stopping.store(true);
+        {
+            const std::lock_guard lock(mutex);
+            work_or_stop.notify_all();
+        }
+        for (std::thread& worker : workers) worker.join();
+    }
+
     void wait_until_done() {
         const auto done = [this] { return unfinished.load() == 0; };
         if (spin_until(may_spin, done)) return;
@@ -128,18 +140,20 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
     set_floating_point_mode();
     // With fewer cores than threads a spinning thread only keeps a working one from its core.
     state_->may_spin = static_cast<unsigned>(threads) <= std::thread::hardware_concurrency();
-    for (int i = 1; i < threads; ++i) {
-        state_->workers.emplace_back([state = state_.get()] { state->work(); });
+    try {
+        for (int i = 1; i < threads; ++i)
+            state_->workers.emplace_back([state = state_.get()] { state->work(); });
+    } catch (const std::system_error& failure) {
+        const std::size_t started = state_->workers.size() + 1;
+        state_->stop();
+        throw Error(ErrorCode::environment, "cannot start thread " + std::to_string(started + 1) + " of " +
+                                                std::to_string(threads) + ": " + failure.code().message() +
+                                                "; pass fewer --threads or raise the limit (ulimit -u)");
     }
 }
 
 ThreadPool::~ThreadPool() {
-    state_->stopping.store(true);
-    {
-        const std::lock_guard lock(state_->mutex);
-        state_->work_or_stop.notify_all();
-    }
-    for (std::thread& worker : state_->workers) worker.join();
+    state_->stop();
 }
 
 int ThreadPool::size() const {
