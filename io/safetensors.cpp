@@ -17,6 +17,7 @@
 #include "io/base/contract.h"
 #include "io/base/error.h"
 #include "io/files/directory.h"
+#include "io/files/json_file.h"
 
 namespace lockstep {
 
@@ -86,6 +87,8 @@ json parse_strictly(const std::string& text, int depth_max, const std::filesyste
         }
         return true;
     };
+    if (const std::size_t end = find_early_end(text); end != std::string::npos)
+        refuse(path, what + " is not JSON: malformed at byte " + std::to_string(end + 1));
     try {
         json object = json::parse(text, watch);
         if (!object.is_object()) refuse(path, what + " is not a JSON object");
@@ -295,7 +298,7 @@ void SafetensorsFile::read(const TensorEntry& tensor, std::uint64_t first, std::
             const auto rounded = static_cast<float>(value);
             if (std::isfinite(value) && !std::isfinite(rounded)) {
                 refuse(path(), "holds a number in tensor " + quoted_name(tensor.name) +
-                                   " that is too large for a float: " + std::to_string(value));
+                                   " that is too large for a float: " + json(value).dump());
             }
             return rounded;
         });
@@ -349,6 +352,10 @@ SafetensorsFolder SafetensorsFolder::open(const std::filesystem::path& folder) {
     } else if (path_exists(index)) {
         file_of = read_index(index);
         for (const auto& [tensor, file] : file_of) names.insert(file);
+    } else if (!path_exists(folder)) {
+        throw Error(ErrorCode::not_found, "'" + folder.string() +
+                                              "' does not exist; expected a folder with " + single_name +
+                                              " (if the model has moved, name it with --init)");
     } else {
         throw Error(ErrorCode::not_found, "'" + folder.string() + "' holds neither " + single_name + " nor " +
                                               index_name + "; save the model as safetensors");

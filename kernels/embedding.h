@@ -35,6 +35,10 @@ class RotaryTable {
     RotaryTable(std::size_t positions, std::size_t head_dim, double base)
         : RotaryTable(positions, rotary_frequencies(head_dim, base)) {}
 
+    static std::size_t bytes(std::size_t positions, std::size_t head_dim) {
+        return positions * head_dim * sizeof(float);
+    }
+
     /// Turn queries and keys of qkv (T, qkv_width) in place, by position_ids (T).
     void rotate(ThreadPool& pool, const AttentionShape& shape, std::span<const std::uint32_t> position_ids,
                 MatrixView qkv) const;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <map>
@@ -218,7 +219,7 @@ TEST_F(AdapterFolderTest, WhatWeDoNotComputeIsRefusedByItsName) {
     write(config, lora);
     const std::vector<std::pair<const char*, json>> refused = {{"peft_type", "LOHA"},
                                                                {"peft_type", nullptr},
-                                                               {"use_rslora", true},
+                                                               {"use_rslora", "yes"},
                                                                {"use_dora", true},
                                                                {"rank_pattern", {{"q_proj", 4}}},
                                                                {"alpha_pattern", {{"q_proj", 4}}},
@@ -250,6 +251,19 @@ TEST_F(AdapterFolderTest, WhatWeDoNotComputeIsRefusedByItsName) {
     }
     std::filesystem::remove(directory_ / adapter_config_name);
     expect_refused(config, adapter_config_name, ErrorCode::not_found);
+}
+
+// PEFT then scales by alpha / √r instead of alpha / r.
+TEST_F(AdapterFolderTest, RankStabilizedAdaptersHaveAGreaterAlpha) {
+    const ModelConfig config = config_of(ModelFamily::llama);
+    const LoraSettings lora = lora_on("q,v", ModelFamily::llama);
+    write(config, lora);
+    write_config(config, lora, [](json& object) { object["use_rslora"] = true; });
+    const AdapterFolder folder = AdapterFolder::open(directory_.path(), config);
+    const double root = std::sqrt(static_cast<double>(lora.rank));
+    EXPECT_DOUBLE_EQ(folder.settings().alpha, lora.alpha * root);
+    EXPECT_FLOAT_EQ(folder.settings().scale(), static_cast<float>(lora.alpha / root));
+    EXPECT_THAT(folder.warnings(), ElementsAre(HasSubstr("use_rslora")));
 }
 
 TEST_F(AdapterFolderTest, WhatChangesNothingIsReadAndDropoutIsSetAside) {

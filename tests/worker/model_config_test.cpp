@@ -185,6 +185,12 @@ TEST_F(ModelConfigTest, ReadsTheRelativesOfLlama) {
     expect_refused(
         R"("model_type": "qwen2")" + fields + R"(, "layer_types": ["full_attention", "sliding_attention"])",
         "layer_types");
+    expect_refused(llama_json + R"(, "layer_types": ["sliding_attention"])", "layer_types");
+    expect_refused(mistral + R"(, "layer_types": ["sliding_attention"])", "layer_types");
+    EXPECT_EQ(load(R"("model_type": "mistral")" + llama_json.substr(llama_json.find(',')) +
+                   R"(, "num_key_value_heads": null, "max_position_embeddings": 512)")
+                  .config.kv_heads,
+              load(llama_json).config.heads);
     EXPECT_EQ(
         load(R"("model_type": "qwen2")" + fields + R"(, "layer_types": ["full_attention"])").config.width,
         48U);
@@ -212,6 +218,20 @@ TEST_F(ModelConfigTest, ReadsRotaryScaling) {
     EXPECT_EQ(yarn.high, 16);
     EXPECT_NEAR(yarn.magnitude, 1.1386294361119891, 1e-15);
 
+    // The positions (2048) say what null does not.
+    EXPECT_EQ(rope(R"({"type": "yarn", "factor": null, "original_max_position_embeddings": 512})").factor, 4);
+    EXPECT_TRUE(rope("{}") == RotaryScaling{});
+    const LoadedModelConfig dynamic =
+        load(llama_json + R"(, "rope_scaling": {"type": "dynamic", "factor": 2.0})");
+    EXPECT_TRUE(dynamic.config.rope == RotaryScaling{});
+    EXPECT_THAT(dynamic.warnings, ElementsAre(HasSubstr("'dynamic' changes nothing within the 2048")));
+    const LoadedModelConfig disputed =
+        load(llama_json +
+             R"(, "rope_scaling": {"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 512})");
+    EXPECT_EQ(disputed.config.rope.factor, 8);
+    EXPECT_THAT(disputed.warnings, ElementsAre(HasSubstr("original positions 4.0")));
+
+    EXPECT_EQ(load(llama_json + R"(, "rope_parameters": {"rope_theta": 5000.0})").config.rope_base, 5000.0);
     const ModelConfig newer = load(llama_json + R"(, "rope_parameters": {"rope_type": "linear", "factor": 2.0,
                                                    "rope_theta": 5000.0})")
                                   .config;
@@ -221,9 +241,8 @@ TEST_F(ModelConfigTest, ReadsRotaryScaling) {
     const auto refused = [&](const std::string& scaling, const std::string& noun) {
         expect_refused(llama_json + R"(, "rope_scaling": )" + scaling, noun);
     };
-    refused(R"({"type": "dynamic", "factor": 2.0})", "dynamic");
     refused(R"({"rope_type": "longrope", "factor": 2.0})", "longrope");
-    refused(R"({"factor": 2.0})", "rope_scaling.rope_type");
+    refused(R"({"factor": 2.0})", "rope_scaling.factor");
     refused(R"("linear")", "rope_scaling");
     refused(R"({"type": "linear"})", "rope_scaling.factor");
     refused(R"({"type": "linear", "factor": 0.5})", "factor");
@@ -250,11 +269,21 @@ TEST_F(ModelConfigTest, AWrittenConfigIsReadBack) {
     linear.rope = {RotaryScaling::Kind::linear, 2.5, 0, 0, 0, 1};
     linear.norm_epsilon = 1.0000000000000001e-7;
     cases.push_back({"linear", linear});
+    ModelConfig yarn = load_model_config("llama-nano", 345).config;
+    yarn.rope = {RotaryScaling::Kind::yarn, 4, 1, 32, yarn.positions, 1.25};
+    EXPECT_THAT(to_config_file(yarn), Not(HasSubstr("original_max")))
+        << "some versions of transformers would compute a factor of 1 from it";
+    cases.push_back({"yarn", yarn});
     for (const auto& [name, config] : cases) {
         const auto path = directory_.write("config.json", to_config_file(config));
         const LoadedModelConfig back = read_config_file(path);
         EXPECT_TRUE(back.config == config) << name << "\n" << to_json(back.config) << to_json(config);
-        EXPECT_THAT(back.warnings, IsEmpty());
+        const RotaryScaling& rope = config.rope;
+        const bool disputed = rope.kind == RotaryScaling::Kind::yarn &&
+                              rope.original_positions != config.positions &&
+                              rope.factor * static_cast<double>(rope.original_positions) !=
+                                  static_cast<double>(config.positions);
+        EXPECT_EQ(back.warnings.size(), disputed ? 1U : 0U) << name;
         EXPECT_TRUE(model_config_from_json(to_json(config)) == config) << name;
     }
 }

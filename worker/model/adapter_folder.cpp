@@ -8,6 +8,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/files/json_file.h"
 
 namespace lockstep {
 
@@ -18,8 +19,7 @@ using nlohmann::json;
 constexpr std::string_view prefix = "base_model.model.";
 
 /// Fields that make another computation of it unless they are off.
-constexpr const char* must_be_off[] = {"use_rslora",
-                                       "use_dora",
+constexpr const char* must_be_off[] = {"use_dora",
                                        "use_qalora",
                                        "lora_bias",
                                        "rank_pattern",
@@ -45,15 +45,13 @@ class AdapterConfig {
                                                   "' does not exist; an adapter folder has " +
                                                   adapter_config_name + " and " + adapter_weights_name);
         }
-        object_ = json::parse(read_file(path), nullptr, false);
-        if (!object_.is_object())
-            throw Error(ErrorCode::corrupt_data, "'" + path.string() + "' is not a JSON object");
+        object_ = read_json_object(path, "adapter config");
     }
 
     LoraSettings settings() const {
         if (field("peft_type") != "LORA") refuse("peft_type", "supported: \"LORA\"");
         for (const char* name : must_be_off) {
-            if (!is_off(field(name))) refuse(name, "which is not supported");
+            if (!is_off(field(name))) refuse(name, "that is not supported");
         }
         if (!is_off(field("bias")) && field("bias") != "none") refuse("bias", "supported: \"none\"");
         // Other ways to begin (pissa, olora, loftq, …) change the base model's weights too.
@@ -66,6 +64,7 @@ class AdapterConfig {
         lora.rank = field("r").get<std::size_t>();
         if (!field("lora_alpha").is_number()) refuse("lora_alpha", "a number is needed");
         lora.alpha = field("lora_alpha").get<double>();
+        if (is_rank_stabilized()) lora.alpha *= std::sqrt(static_cast<double>(lora.rank));
         lora.targets = targets();
         LoraSettings rank_alone = lora;
         rank_alone.alpha = 1;
@@ -76,11 +75,25 @@ class AdapterConfig {
 
     std::vector<std::string> warnings() const {
         const json& dropout = field("lora_dropout");
-        if (dropout.is_null() || (dropout.is_number() && dropout.get<double>() == 0)) return {};
-        return {"'" + path_.string() + "': lora_dropout " + dropout.dump() + " is set to 0"};
+        std::vector<std::string> warnings;
+        if (!dropout.is_null() && !(dropout.is_number() && dropout.get<double>() == 0))
+            warnings.push_back("'" + path_.string() + "': lora_dropout " + dropout.dump() + " is set to 0");
+        if (is_rank_stabilized()) {
+            warnings.push_back("'" + path_.string() + "': use_rslora divides by the root of r; lora_alpha " +
+                               field("lora_alpha").dump() + " becomes " + json(settings().alpha).dump() +
+                               ", which divided by r is the same");
+        }
+        return warnings;
     }
 
   private:
+    /// @throws Error unless it is on, off or absent.
+    bool is_rank_stabilized() const {
+        const json& value = field("use_rslora");
+        if (!is_off(value) && value != true) refuse("use_rslora", "true or false is needed");
+        return value == true;
+    }
+
     const json& field(const char* name) const {
         static const json none;
         const auto found = object_.find(name);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "io/base/error.h"
-#include "io/files/atomic_file.h"
+#include "io/files/json_file.h"
 #include "worker/model/rotary_frequencies.h"
 
 namespace lockstep {
@@ -142,14 +142,26 @@ RotaryScaling read_llama3_scaling(const ConfigReader& reader) {
     return scaling;
 }
 
-RotaryScaling read_yarn_scaling(const ConfigReader& reader, std::size_t positions) {
+RotaryScaling read_yarn_scaling(const ConfigReader& reader, std::size_t positions,
+                                std::vector<std::string>& warnings) {
     RotaryScaling scaling;
     scaling.kind = RotaryScaling::Kind::yarn;
-    scaling.factor = reader.number("factor");
+    scaling.original_positions = reader.size_or("original_max_position_embeddings", positions);
+    const bool has_original = reader.present("original_max_position_embeddings");
+    const double stretch = static_cast<double>(positions) /
+                           static_cast<double>(std::max<std::size_t>(scaling.original_positions, 1));
+    // Null leaves it to the positions.
+    scaling.factor = reader.named("factor") && !reader.present("factor") && has_original
+                         ? stretch
+                         : reader.number("factor");
     if (!(scaling.factor >= 1)) reader.fail("factor", "is below 1");
+    if (has_original && stretch != scaling.factor) {
+        warnings.push_back("YaRN's factor is " + json(scaling.factor).dump() +
+                           ", positions over original positions " + json(stretch).dump() +
+                           "; some versions of transformers go by the latter, here it is the former");
+    }
     scaling.low = reader.number_or("beta_slow", 1);
     scaling.high = reader.number_or("beta_fast", 32);
-    scaling.original_positions = reader.size_or("original_max_position_embeddings", positions);
     scaling.magnitude = reader.number_or("attention_factor", yarn_magnitude(scaling.factor));
     if (!reader.flag_or("truncate", true)) reader.fail("truncate", "is false; that is not supported");
     return scaling;
@@ -162,7 +174,8 @@ void require_whole_heads(const ConfigReader& reader) {
 }
 
 /// rope_theta and rope_scaling, or the newer rope_parameters, which holds both.
-void read_rotary(const ConfigReader& reader, ModelConfig& config) {
+void read_rotary(const ConfigReader& reader, LoadedModelConfig& loaded) {
+    ModelConfig& config = loaded.config;
     config.rope_base = reader.number_or("rope_theta", 10000.0);
     require_whole_heads(reader);
     const bool newer = reader.present("rope_parameters");
@@ -172,7 +185,7 @@ void read_rotary(const ConfigReader& reader, ModelConfig& config) {
     const char* field = newer ? "rope_parameters" : "rope_scaling";
     if (!reader.present(field)) return;
     const ConfigReader scaling = reader.inside(field);
-    const std::string type = scaling.text_or("rope_type", scaling.text_or("type", ""));
+    const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
     const auto may_hold = [&](std::initializer_list<std::string_view> fields) {
         std::vector<std::string_view> known = fields;
         known.insert(known.end(), {"type", "rope_type"});
@@ -181,6 +194,12 @@ void read_rotary(const ConfigReader& reader, ModelConfig& config) {
     };
     if (type == "default") {
         may_hold({});
+    } else if (type == "dynamic") {
+        may_hold({"factor", "original_max_position_embeddings"});
+        // It changes with the length of the text, from max_position_embeddings on.
+        loaded.warnings.push_back("rotary scaling 'dynamic' changes nothing within the " +
+                                  std::to_string(config.positions) +
+                                  " positions; an exported model goes without it");
     } else if (type == "linear") {
         may_hold({"factor"});
         config.rope.kind = RotaryScaling::Kind::linear;
@@ -191,9 +210,9 @@ void read_rotary(const ConfigReader& reader, ModelConfig& config) {
     } else if (type == "yarn") {
         may_hold({"factor", "beta_slow", "beta_fast", "attention_factor", "original_max_position_embeddings",
                   "truncate"});
-        config.rope = read_yarn_scaling(scaling, config.positions);
+        config.rope = read_yarn_scaling(scaling, config.positions, loaded.warnings);
     } else {
-        scaling.fail("rope_type", "is '" + type + "'; supported: default, linear, llama3, yarn");
+        scaling.fail("rope_type", "is '" + type + "'; supported: default, dynamic, linear, llama3, yarn");
     }
     if (newer) {
         config.rope_base = scaling.number_or("rope_theta", config.rope_base);
@@ -220,9 +239,11 @@ LoadedModelConfig read_llama(const ConfigReader& reader, const std::string& type
     config.layers = reader.size("num_hidden_layers");
     config.width = reader.size("hidden_size");
     config.heads = reader.size("num_attention_heads");
-    // Llama's own default; the others have defaults of their own that nobody relies on.
-    config.kv_heads = type == "llama" ? reader.size_or("num_key_value_heads", config.heads)
-                                      : reader.size("num_key_value_heads");
+    // Llama's own default, and everyone's meaning of null; a missing field has defaults elsewhere that nobody
+    // relies on.
+    const bool own_heads = type == "llama" || reader.named("num_key_value_heads");
+    config.kv_heads =
+        own_heads ? reader.size_or("num_key_value_heads", config.heads) : reader.size("num_key_value_heads");
     config.head_dim = reader.size_or("head_dim", config.heads != 0 ? config.width / config.heads : 0);
     config.ffn = reader.size("intermediate_size");
     config.positions = type == "llama" ? reader.size_or("max_position_embeddings", 2048)
@@ -233,7 +254,7 @@ LoadedModelConfig read_llama(const ConfigReader& reader, const std::string& type
     config.init_std = reader.number_or("initializer_range", 0.02);
     const std::string activation = reader.text_or("hidden_act", "silu");
     if (activation != "silu") reader.fail("hidden_act", "is '" + activation + "'; supported: silu");
-    read_rotary(reader, config);
+    read_rotary(reader, loaded);
     if (type == "llama") {
         config.biases.qkv = config.biases.attention_out = reader.flag_or("attention_bias", false);
         config.biases.ffn = reader.flag_or("mlp_bias", false);
@@ -241,10 +262,10 @@ LoadedModelConfig read_llama(const ConfigReader& reader, const std::string& type
         limit_to_window(reader, 4096, loaded);
     } else {
         config.biases.qkv = true;
-        // Windows in some layers only: what `use_sliding_window` says of all is not the whole truth then.
-        reader.refuse_in_list_all_but("layer_types", "full_attention");
         if (reader.flag_or("use_sliding_window", false)) limit_to_window(reader, 4096, loaded);
     }
+    // Windows in some layers only: what is said of all is not the whole truth then.
+    reader.refuse_in_list_all_but("layer_types", "full_attention");
     note_dropout(reader, {"attention_dropout"}, loaded.warnings);
     return loaded;
 }
@@ -252,11 +273,10 @@ LoadedModelConfig read_llama(const ConfigReader& reader, const std::string& type
 }  // namespace
 
 LoadedModelConfig read_config_file(const std::filesystem::path& path) {
-    const json object = json::parse(read_file(path), nullptr, false);
-    if (!object.is_object()) {
-        throw Error(ErrorCode::corrupt_data, "model config '" + path.string() + "' is not a JSON object");
-    }
+    const json object = read_json_object(path, "model config");
     const ConfigReader reader(object, path.string());
+    if (!reader.present("model_type"))
+        reader.fail("model_type", "is missing; supported: gpt2, llama, mistral, qwen2");
     const std::string type = reader.text_or("model_type", "");
     reader.refuse_if_present({"quantization_config"});
     if (type == "gpt2") return read_gpt2(reader);
@@ -270,7 +290,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json rope_scaling_of(const RotaryScaling& r) {
+ordered_json rope_scaling_of(const RotaryScaling& r, std::size_t positions) {
     switch (r.kind) {
         case RotaryScaling::Kind::none:
             break;
@@ -282,13 +302,17 @@ ordered_json rope_scaling_of(const RotaryScaling& r) {
                     {"low_freq_factor", r.low},
                     {"high_freq_factor", r.high},
                     {"original_max_position_embeddings", r.original_positions}};
-        case RotaryScaling::Kind::yarn:
-            return {{"rope_type", "yarn"},
-                    {"factor", r.factor},
-                    {"beta_slow", r.low},
-                    {"beta_fast", r.high},
-                    {"attention_factor", r.magnitude},
-                    {"original_max_position_embeddings", r.original_positions}};
+        case RotaryScaling::Kind::yarn: {
+            ordered_json object = {{"rope_type", "yarn"},
+                                   {"factor", r.factor},
+                                   {"beta_slow", r.low},
+                                   {"beta_fast", r.high},
+                                   {"attention_factor", r.magnitude}};
+            // Where it stands, some versions of transformers compute a factor of their own from it.
+            if (r.original_positions != positions)
+                object["original_max_position_embeddings"] = r.original_positions;
+            return object;
+        }
     }
     return nullptr;
 }
@@ -327,7 +351,7 @@ ordered_json llama_object(const ModelConfig& c) {
                            {"hidden_act", "silu"},
                            {"rms_norm_eps", c.norm_epsilon},
                            {"rope_theta", c.rope_base},
-                           {"rope_scaling", rope_scaling_of(c.rope)},
+                           {"rope_scaling", rope_scaling_of(c.rope, c.positions)},
                            {"tie_word_embeddings", c.tied_head},
                            {"initializer_range", c.init_std},
                            {"attention_dropout", 0.0}};

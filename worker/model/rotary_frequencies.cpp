@@ -67,8 +67,8 @@ double yarn_magnitude(double factor) {
     return 0.1 * exact_log(factor) + 1;
 }
 
-RotaryTable make_rotary_table(const ModelConfig& config) {
-    return RotaryTable(config.positions, scaled_rotary_frequencies(config), config.rope.magnitude);
+RotaryTable make_rotary_table(const ModelConfig& config, std::size_t positions) {
+    return RotaryTable(positions, scaled_rotary_frequencies(config), config.rope.magnitude);
 }
 
 }  // namespace lockstep

@@ -28,6 +28,7 @@ std::vector<double> scaled_rotary_frequencies(const ModelConfig& config);
 /// yarn's attention_factor where none is given: 0.1·ln(factor) + 1.
 double yarn_magnitude(double factor);
 
-RotaryTable make_rotary_table(const ModelConfig& config);
+/// @param positions  that occur: at most the configuration's, and no more than a segment has tokens.
+RotaryTable make_rotary_table(const ModelConfig& config, std::size_t positions);
 
 }  // namespace lockstep

@@ -172,7 +172,6 @@ struct Transformer::State {
         if (l) lora.emplace(c, *l, g, tokens);
         find_places();
         attention = attention_shape(c, tokens);
-        if (c.family == ModelFamily::llama) rotary.emplace(make_rotary_table(c));
         reserve_workspace();
     }
 
@@ -269,10 +268,14 @@ struct Transformer::State {
             memory.gradient += arena.reserve(&d_head, config.vocabulary * c);
         }
         memory.logits += arena.reserve(&logits, std::min(t, head_tile_tokens) * config.vocabulary);
+        if (!gpt2()) memory.rotary = RotaryTable::bytes(rotary_positions(), config.head_dim);
     }
+
+    std::size_t rotary_positions() const { return std::min(config.positions, tokens_max); }
 
     void allocate() {
         arena.allocate();
+        if (!gpt2()) rotary.emplace(make_rotary_table(config, rotary_positions()));
         if (lora) lora->allocate();
         if (!recomputes()) return;
         // All layers share what the first has, but for their entries.

@@ -44,7 +44,8 @@ struct TransformerMemory {
     std::size_t logits = 0;       ///< One tile of the head.
     std::size_t gradient = 0;  ///< Of the tensors at hand: the head's, and one other; or one map's adapters.
     std::size_t weight_panels = 0;  ///< The weights once more, as the matrix products read them.
-    std::size_t total() const { return activations + logits + gradient + weight_panels; }
+    std::size_t rotary = 0;         ///< Tables of sines and cosines.
+    std::size_t total() const { return activations + logits + gradient + weight_panels + rotary; }
 };
 TransformerMemory transformer_memory(const ModelConfig& config, const Gemm& gemm, std::size_t tokens_max,
                                      Activations activations, const std::optional<LoraSettings>& lora = {});

@@ -74,6 +74,14 @@ void clear_output(const ExportArguments& arguments, const FolderNames& names) {
     if (path_exists(folder) && !fs::is_directory(folder)) {
         throw Error(ErrorCode::output_exists, "'" + folder.string() + "' exists and is no folder");
     }
+    // Loaded together, the adapters would come on top of a model that has them already.
+    for (const char* other : {config_name, adapter_config_name}) {
+        if (std::string_view(other) != names.config && path_exists(folder / other)) {
+            throw Error(ErrorCode::output_exists, "'" + folder.string() + "' holds " + other + ", and " +
+                                                      names.config +
+                                                      " is to be written; choose another folder");
+        }
+    }
     const Overwrite overwrite = arguments.force ? Overwrite::yes : Overwrite::no;
     for (const char* name : {names.config, names.weights, notes_name}) {
         require_writable_output(folder / name, overwrite);

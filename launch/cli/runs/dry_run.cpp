@@ -28,6 +28,7 @@ std::vector<std::pair<std::string, std::size_t>> purposes_of(const RankMemory& m
         {"gradient at hand", memory.transformer.gradient},
         {"product scratch", memory.scratch},
         {"attention scratch", memory.attention}};
+    if (memory.transformer.rotary > 0) purposes.emplace_back("rotary tables", memory.transformer.rotary);
     if (memory.adapters > 0) purposes.insert(purposes.begin() + 2, {"adapters", memory.adapters});
     return purposes;
 }

@@ -97,7 +97,7 @@ void add_configs(const MalformedWorld& world, MalformedCases& cases) {
     add.add("llama base in quotes", with(llama(), "rope_theta", "1"), "rope_theta");
     add.add("llama part of a head", with(llama(), "partial_rotary_factor", 0.5), "partial_rotary_factor");
     add.add("llama scaling is a list", with(llama(), "rope_scaling", json::array()), "rope_scaling");
-    add.add("llama scaling unknown", with(llama(), "rope_scaling", {{"rope_type", "dynamic"}}), "dynamic");
+    add.add("llama scaling unknown", with(llama(), "rope_scaling", {{"rope_type", "longrope"}}), "longrope");
     add.add("llama scaling without a factor", with(llama(), "rope_scaling", {{"rope_type", "linear"}}),
             "factor");
     add.add("llama scaling with more",
