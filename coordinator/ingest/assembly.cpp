@@ -188,8 +188,9 @@ class Assembly {
 
     void copy_tokens(Destination destination, const CorpusWriter::TokenSink& sink) {
         for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
-            const PieceFile file(piece_path_(piece), type_);
+            PieceFile file(piece_path_(piece), type_);
             copy_piece(file, destinations_[piece], destination, sink);
+            file.forget();
         }
     }
 

@@ -137,6 +137,8 @@ void PieceWriter::finish() {
     state_->trailer.counts = state_->samples.counts;
     state_->trailer.self = digest_of_head(state_->trailer);
     state_->file.write(std::as_bytes(std::span(&state_->trailer, 1)));
+    // So that its memory can be had again once it is in the corpus (PieceFile::forget).
+    state_->file.begin_sync(0, state_->trailer.num_tokens * state_->trailer.token_bytes);
     state_->file.close();
     commit_point("written");
     rename_path(temporary_path(state_->path), state_->path);
@@ -211,6 +213,10 @@ Digest PieceFile::token_digest() const {
 }
 void PieceFile::read(std::uint64_t byte_offset, std::span<std::byte> into) const {
     state_->file.read_at(byte_offset, into);
+}
+
+void PieceFile::forget() {
+    state_->file.forget();
 }
 
 }  // namespace lockstep

@@ -89,6 +89,9 @@ class PieceFile {
     const PieceSamples& samples() const;
     std::uint64_t num_tokens() const;
     Digest token_digest() const;
+    /// It is read no more: its pages can hold what is written next. Memory that was not used for long can be
+    /// dear to have (a virtual machine must ask its host first): 2 s a GB were measured.
+    void forget();
     /// Bytes of the stored tokens.
     void read(std::uint64_t byte_offset, std::span<std::byte> into) const;
 

@@ -49,6 +49,7 @@ class KernelFileSystem : public FileSystem {
     int resize(int descriptor, std::uint64_t file_bytes) override {
         return ::ftruncate(descriptor, static_cast<off_t>(file_bytes));
     }
+    void forget(int descriptor) noexcept override { ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED); }
     void begin_sync(int descriptor, std::uint64_t offset, std::uint64_t bytes) noexcept override {
         ::sync_file_range(descriptor, static_cast<off_t>(offset), static_cast<off_t>(bytes),
                           SYNC_FILE_RANGE_WRITE);

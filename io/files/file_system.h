@@ -37,6 +37,8 @@ class FileSystem {
     virtual int resize(int descriptor, std::uint64_t file_bytes) = 0;
     /// Advice, sync_file_range(2).
     virtual void begin_sync(int descriptor, std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
+    /// The file is read no more: what the disk has of it need not stay in memory.
+    virtual void forget(int descriptor) noexcept = 0;
     virtual int sync(int descriptor) = 0;
     virtual int status(int descriptor, Status& status) = 0;
     /// An exclusive lock of the open file, without waiting; gone with the descriptor.

@@ -135,6 +135,10 @@ void PosixFile::begin_sync(std::uint64_t offset, std::uint64_t bytes) noexcept {
     file_system().begin_sync(descriptor_, offset, bytes);
 }
 
+void PosixFile::forget() noexcept {
+    file_system().forget(descriptor_);
+}
+
 void PosixFile::sync() {
     if (retry_interrupted([&] { return ssize_t{file_system().sync(descriptor_)}; }) != 0) {
         const int reason = errno;

@@ -37,6 +37,8 @@ class PosixFile {
     void resize(std::uint64_t file_bytes);
     /// Advice: have the disk begin on these bytes now, so that the sync at the end waits for less.
     void begin_sync(std::uint64_t offset, std::uint64_t bytes) noexcept;
+    /// What the disk has of the file need not stay in memory: it is not read again soon.
+    void forget() noexcept;
     void sync();
     /// Close and say so if the system lost something; a destructor cannot.
     void close();

@@ -52,6 +52,7 @@ class SimulatedFiles : public FileSystem {
     ssize_t read_at(int descriptor, std::span<std::byte> bytes, std::uint64_t offset) override;
     ssize_t write_at(int descriptor, std::span<const std::byte> bytes, std::uint64_t offset) override;
     int resize(int descriptor, std::uint64_t file_bytes) override;
+    void forget(int) noexcept override {}
     void begin_sync(int, std::uint64_t, std::uint64_t) noexcept override {}
     int sync(int descriptor) override;
     int status(int descriptor, Status& status) override;

@@ -33,6 +33,7 @@ class ForwardingFiles : public FileSystem {
     int resize(int descriptor, std::uint64_t file_bytes) override {
         return kernel_.resize(descriptor, file_bytes);
     }
+    void forget(int descriptor) noexcept override { kernel_.forget(descriptor); }
     void begin_sync(int descriptor, std::uint64_t offset, std::uint64_t bytes) noexcept override {
         kernel_.begin_sync(descriptor, offset, bytes);
     }
