@@ -16,6 +16,7 @@
 #include "io/files/directory.h"
 #include "io/run/generation_files.h"
 #include "io/run/manifest_check.h"
+#include "io/run/retention.h"
 
 namespace lockstep {
 namespace {
@@ -398,7 +399,12 @@ void settle_run_directory(const fs::path& run, std::optional<std::uint64_t> step
     Abandoned abandoned(run, step ? "after-step-" + zero_padded(*step, 8) : "before-first-generation");
     std::reverse(steps.begin(), steps.end());
     for (const std::uint64_t s : steps) {
-        if (!step || s > *step) abandoned.take(generation_directory({}, s));
+        if (step && s <= *step) continue;
+        if (path_exists(manifest_path(run, s))) {
+            abandoned.take(generation_directory({}, s));
+        } else {
+            retire_generation(run, s);  // Nothing was committed: an attempt that was cut off.
+        }
     }
     std::vector<fs::path> segments = directory_entries(run / "ledger");
     std::reverse(segments.begin(), segments.end());

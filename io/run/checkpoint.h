@@ -114,9 +114,9 @@ std::vector<GenerationStatus> list_generations(const std::filesystem::path& run)
 std::optional<Manifest> newest_valid_generation(const std::filesystem::path& run,
                                                 std::vector<std::string>& rejected);
 
-/// Move every generation after `step`, and every ledger segment not in the chain behind `head`, to
-/// abandoned/; nothing is deleted. Remove temporaries, and make durable what the run goes on from. For rank
-/// 0, holding the lock, before training.
+/// Move every committed generation after `step`, and every ledger segment not in the chain behind `head`, to
+/// abandoned/. Remove attempts that never got a manifest, and temporaries. Make durable what the run goes on
+/// from. For rank 0, holding the lock, before training.
 void settle_run_directory(const std::filesystem::path& run, std::optional<std::uint64_t> step,
                           const std::optional<LedgerSegmentName>& head);
 

@@ -45,6 +45,8 @@ bool looks_complete(const fs::path& run, std::uint64_t step) {
     }
 }
 
+}  // namespace
+
 void retire_generation(const fs::path& run, std::uint64_t step) {
     const fs::path generation = generation_directory(run, step);
     const CommitScope scope("prune");
@@ -68,8 +70,6 @@ void retire_generation(const fs::path& run, std::uint64_t step) {
     sync_directory(generation.parent_path());
     commit_point("directory-removed");
 }
-
-}  // namespace
 
 std::vector<std::uint64_t> kept_generations(std::span<const std::uint64_t> steps, const RetentionRule& rule) {
     std::vector<std::uint64_t> kept;

@@ -32,6 +32,10 @@ struct PruneResult {
 /// cannot be read.
 PruneResult plan_pruning(const std::filesystem::path& run, const RetentionRule& rule);
 
+/// Delete a generation, or an attempt at one: manifest first, then shards. Other files stay, and the folder
+/// with them. @throws Error{io_failure}.
+void retire_generation(const std::filesystem::path& run, std::uint64_t step);
+
 /// Delete what the rule does not keep. What looks incomplete does not count among the kept ones and goes only
 /// where a complete one is newer. Ledger segments stay. For the holder of the run's lock.
 /// @throws Error{invalid_argument} if the rule keeps fewer than 2; Error{io_failure}.

@@ -343,17 +343,23 @@ TEST(ManifestWriteTest, CommitsNothingThatIsNotThere) {
     EXPECT_FALSE(fs::exists(generation / "manifest.json"));
 }
 
+std::map<std::string, std::string> files_of_the_run(const fs::path& run) {
+    std::map<std::string, std::string> files = all_files(run);
+    std::erase_if(files, [](const auto& file) { return file.first.starts_with("abandoned/"); });
+    return files;
+}
+
 // ---- Settling ----
 
-TEST(SettleTest, MovesWhatIsLaterAndDeletesNothing) {
+TEST(SettleTest, MovesWhatIsLaterAndDeletesOnlyWhatWasNeverCommitted) {
     const TemporaryDirectory run;
     SmallRun small(run.path());
     const Manifest two = small.commit(2, 1);
     small.commit(4, 2);
     small.commit(6, 3);
-    run.write("checkpoints/step-00000008/shard-00000-of-00001.h5", "never committed");
     run.write("ledger/notes.txt", "not ours");
     const auto before = all_files(run.path());
+    run.write("checkpoints/step-00000008/shard-00000-of-00001.h5", "never committed");
     run.write("checkpoints/step-00000008/shard-00000-of-00001.h5.tmp", "half");
     run.write("ledger/steps-00000006-00000008-00000000.h5.tmp", "half");
     run.write("run.json.tmp", "half");
@@ -379,6 +385,19 @@ TEST(SettleTest, MovesWhatIsLaterAndDeletesNothing) {
     settle_run_directory(run.path(), two.step, two.ledger_head);
     EXPECT_EQ(all_files(run.path()), settled);
     EXPECT_FALSE(fs::exists(run / "abandoned/00002-after-step-00000002"));
+}
+
+TEST(SettleTest, AnAttemptThatWasCutOffLeavesItsRowsAlone) {
+    const TemporaryDirectory run;
+    SmallRun small(run.path());
+    small.commit(2, 1);
+    const Manifest four = small.commit(4, 2);
+    const auto committed = all_files(run.path());
+    const Manifest six = small.commit(6, 3);
+    fs::remove(manifest_path(run.path(), six.step));
+    settle_run_directory(run.path(), four.step, four.ledger_head);
+    EXPECT_EQ(files_of_the_run(run.path()), committed);
+    EXPECT_FALSE(fs::exists(run / "abandoned/00001-after-step-00000004/checkpoints"));
 }
 
 TEST(SettleTest, NeverOverwritesWhatWasAbandonedBefore) {
@@ -430,12 +449,6 @@ void two_generations(const fs::path& run) {
     SmallRun small(run);
     small.commit(2, 1);
     small.commit(4, 2);
-}
-
-std::map<std::string, std::string> files_of_the_run(const fs::path& run) {
-    std::map<std::string, std::string> files = all_files(run);
-    std::erase_if(files, [](const auto& file) { return file.first.starts_with("abandoned/"); });
-    return files;
 }
 
 /// The points that commit_and_prune passes, in order.
