@@ -41,8 +41,9 @@ std::string holder(int descriptor) {
 
 }  // namespace
 
-FolderLock::FolderLock(const std::filesystem::path& folder, std::chrono::milliseconds patience) {
-    const std::string path = (folder / "LOCK").string();
+FolderLock::FolderLock(const std::filesystem::path& folder, std::chrono::milliseconds patience,
+                       const char* file) {
+    const std::string path = (folder / file).string();
     FileSystem& files = file_system();
     descriptor_ = files.open(path.c_str(), O_RDWR | O_CREAT);
     if (descriptor_ < 0) {
@@ -81,6 +82,15 @@ FolderLock::FolderLock(const std::filesystem::path& folder, std::chrono::millise
     if (files.resize(descriptor_, name.size()) != 0) {
         give_up(ErrorCode::io_failure, "cannot write '" + path + "': " + reason(errno));
     }
+}
+
+bool FolderLock::is_held(const std::filesystem::path& folder) {
+    FileSystem& files = file_system();
+    const int descriptor = files.open((folder / "LOCK").c_str(), O_RDWR);
+    if (descriptor < 0) return false;
+    const bool held = files.try_lock(descriptor) != 0 && errno == EWOULDBLOCK;
+    files.close(descriptor);
+    return held;
 }
 
 FolderLock::~FolderLock() {

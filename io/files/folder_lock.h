@@ -18,10 +18,15 @@ class FolderLock {
     /// @throws Error{io_failure} read-only or missing directory; Error{environment} held by another process
     ///         (the message names host and pid of the holder).
     /// @param patience how long to wait for a holder to go.
-    explicit FolderLock(const std::filesystem::path& folder, std::chrono::milliseconds patience = {});
+    /// @param file     of the folder, for locks of different meanings.
+    explicit FolderLock(const std::filesystem::path& folder, std::chrono::milliseconds patience = {},
+                        const char* file = "LOCK");
     ~FolderLock();
     FolderLock(const FolderLock&) = delete;
     FolderLock& operator=(const FolderLock&) = delete;
+
+    /// Another process holds the folder's LOCK now; false also where that cannot be known.
+    static bool is_held(const std::filesystem::path& folder);
 
   private:
     int descriptor_ = -1;

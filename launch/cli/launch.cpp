@@ -1,8 +1,11 @@
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "io/base/error.h"
 #include "launch/cli/supervisor_verbs.h"
 #include "launch/launchers/launch_script.h"
+#include "launch/supervisor/job_command.h"
 
 namespace lockstep {
 
@@ -17,6 +20,10 @@ int print_script(const Invocation& invocation, const LaunchArguments& a) {
     LaunchRequest request = a.request;
     request.system = parse_launch_system(a.system);
     const std::string script = launch_script(request);
+    // What the script's supervisor would refuse, a job that waited for hours would find out.
+    std::vector<std::string> words{request.lockstep};
+    words.insert(words.end(), request.train.begin(), request.train.end());
+    parse_job_command(words, "");
     if (invocation.json) {
         invocation.give({{"system", a.system}, {"script", script}});
     } else if (std::fputs(script.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {

@@ -24,11 +24,12 @@ struct RunArguments {
     RestartSettings restart;
 };
 
-SupervisorSettings settings_from(const RunArguments& a, double hang_timeout) {
+SupervisorSettings settings_from(const RunArguments& a, double hang_timeout, bool launcher) {
     SupervisorSettings settings;
     settings.restart = a.restart;
     settings.watch.patience_seconds = hang_timeout + patience_beyond_timeout;
     settings.ranks_min = a.ranks_min;
+    settings.launcher = launcher;
     return settings;
 }
 
@@ -46,6 +47,7 @@ int run_supervised(const Invocation& invocation, const RunArguments& a) {
     if (!a.hosts.empty()) options.hosts = parse_hosts(a.hosts);
     options.probe = a.probe;
     options.probe_interval_seconds = a.host_check;
+    options.prints_to_error = invocation.json;
     options.say = [](const std::string& line) { log_root(LogLevel::info, "run: " + line); };
 
     RunReport report;
@@ -54,10 +56,13 @@ int run_supervised(const Invocation& invocation, const RunArguments& a) {
     const std::uint64_t first_step = steps.empty() ? 0 : steps.back();
     const auto publish = [&](const SupervisorOutcome& outcome) {
         report.outcome = outcome;
-        report.productive_seconds = productive_seconds(command.run, first_step);
+        // Steps of an earlier start are none of ours, also where no generation stands behind them.
+        const bool trained = std::ranges::any_of(
+            outcome.attempts, [](const Attempt& attempt) { return attempt.trained.has_value(); });
+        report.productive_seconds = trained ? productive_seconds(command.run, first_step) : 0;
         if (path_exists(command.run)) write_run_report(command.run, report);
     };
-    const SupervisorSettings settings = settings_from(a, options.hang_timeout);
+    const SupervisorSettings settings = settings_from(a, options.hang_timeout, command.launcher.has_value());
     LocalJob job(options);
     publish(supervise(job, settings, publish));
     invocation.say(to_text(report));
@@ -83,10 +88,15 @@ void add_run(CLI::App& app, Invocation& invocation) {
     verb->add_option("--hang-timeout", a->hang_timeout,
                      "Seconds without progress after which a rank is given up (600); handed to the command")
         ->check(CLI::Range(1.0, 1e7));
-    verb->add_option("--hosts", a->hosts,
-                     "HOST[:SLOTS],…: start on those alive, with as many ranks as they take, at most -n");
+    CLI::Option* const hosts =
+        verb->add_option("--hosts", a->hosts,
+                         "HOST[:SLOTS],…: start on those alive, with as many ranks as they take, at most -n");
+    hosts->check(CLI::Validator(
+        [](const std::string& text) { return text.empty() ? std::string("names no host") : std::string(); },
+        ""));
     verb->add_option("--min-ranks", a->ranks_min, "Wait for hosts while they take fewer ranks (1)")
-        ->check(CLI::Range(1, 1 << 20));
+        ->check(CLI::Range(1, 1 << 20))
+        ->needs(hosts);
     verb->add_option("--probe", a->probe, "Command that succeeds when host {} is alive (ssh {} true)");
     verb->add_option("--host-check", a->host_check, "Seconds between looks for hosts that came back (60)")
         ->check(CLI::Range(1.0, 1e6));

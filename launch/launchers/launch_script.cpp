@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <utility>
 
 #include "io/base/error.h"
@@ -35,17 +37,22 @@ int ranks(const LaunchRequest& r) {
     return r.nodes * r.ranks_per_node;
 }
 
-/// HH:MM:SS in minutes, rounded up.
-int limit_minutes(const LaunchRequest& r) {
+int limit_seconds(const LaunchRequest& r) {
     int hours = 0, minutes = 0, seconds = 0;
     char rest = 0;
     // Five digits of hours: in seconds, too, they fit an int.
-    if (std::sscanf(r.time_limit.c_str(), "%5d:%2d:%2d%c", &hours, &minutes, &seconds, &rest) != 3 ||
+    if (r.time_limit.find_first_not_of("0123456789:") != std::string::npos ||
+        std::sscanf(r.time_limit.c_str(), "%5d:%2d:%2d%c", &hours, &minutes, &seconds, &rest) != 3 ||
         hours < 0 || minutes < 0 || minutes > 59 || seconds < 0 || seconds > 59) {
         throw Error(ErrorCode::invalid_argument,
                     "--time '" + r.time_limit + "' is not HH:MM:SS of at most 99999 hours");
     }
-    return hours * 60 + minutes + (seconds > 0 ? 1 : 0);
+    return (hours * 60 + minutes) * 60 + seconds;
+}
+
+/// Rounded up.
+int limit_minutes(const LaunchRequest& r) {
+    return (limit_seconds(r) + 59) / 60;
 }
 
 /// What Open MPI needs to know on any system, as environment: it reaches every host's daemon.
@@ -140,7 +147,7 @@ std::string slurm_script(const LaunchRequest& r) {
 /// Words that give a command its notice, and are gone when it is; signals and code pass through.
 std::string timer(const LaunchRequest& r) {
     return "timeout --foreground --preserve-status --signal=USR1 " +
-           number(limit_minutes(r) * 60 - r.notice_seconds) + " ";
+           number(limit_seconds(r) - r.notice_seconds) + " ";
 }
 
 std::string pbs_script(const LaunchRequest& r) {
@@ -181,14 +188,25 @@ std::string yaml_quoted(const std::string& text) {
     std::string quoted = "\"";
     for (const char c : text) {
         if (c == '"' || c == '\\') quoted += '\\';
-        quoted += c;
+        if (static_cast<unsigned char>(c) < ' ') {
+            char code[8];
+            std::snprintf(code, sizeof code, "\\x%02X", static_cast<unsigned>(c));
+            quoted += code;
+        } else {
+            quoted += c;
+        }
     }
     return quoted + "\"";
 }
 
-std::string yaml_list(const std::vector<std::string>& words) {
+/// Words of a container's command, where Kubernetes replaces $(NAME), and $$ by one $.
+std::string yaml_command(const std::vector<std::string>& words) {
     std::string text = "[";
-    for (const std::string& word : words) text += (text.size() == 1 ? "" : ", ") + yaml_quoted(word);
+    for (const std::string& word : words) {
+        std::string doubled;
+        for (const char c : word) doubled += c == '$' ? std::string("$$") : std::string(1, c);
+        text += (text.size() == 1 ? "" : ", ") + yaml_quoted(doubled);
+    }
     return text + "]";
 }
 
@@ -227,7 +245,7 @@ std::string kubernetes_manifest(const LaunchRequest& r) {
            number(r.notice_seconds) + "\n" + pod +
            "          containers:\n            - name: launcher\n              image: " +
            yaml_quoted(r.image) +
-           "\n              workingDir: /runs\n              command: " + yaml_list(command) +
+           "\n              workingDir: /runs\n              command: " + yaml_command(command) +
            "\n              env:\n" + keepalive +
            "                - {name: OMPI_MCA_btl_vader_single_copy_mechanism, value: none}\n"
            "                - {name: OMPI_MCA_mpi_yield_when_idle, value: \"1\"}\n" +
@@ -266,13 +284,24 @@ std::string launch_script(const LaunchRequest& r) {
     if (r.nodes < 1 || r.ranks_per_node < 1 || r.threads_per_rank < 1) {
         throw Error(ErrorCode::invalid_argument, "nodes, ranks per node and threads are 1 or more");
     }
+    constexpr std::int64_t most = std::numeric_limits<int>::max();
+    if (std::int64_t{r.nodes} * r.ranks_per_node > most ||
+        std::int64_t{r.ranks_per_node} * r.threads_per_rank > most) {
+        throw Error(ErrorCode::invalid_argument,
+                    "nodes times ranks per node, and these times threads, are at most 2^31 - 1");
+    }
     constexpr std::string_view name_characters = "abcdefghijklmnopqrstuvwxyz0123456789-";
-    if (r.job_name.empty() || r.job_name.find_first_not_of(name_characters) != std::string::npos) {
+    constexpr std::size_t name_bytes_max = 50;
+    if (r.job_name.empty() || r.job_name.size() > name_bytes_max ||
+        r.job_name.find_first_not_of(name_characters) != std::string::npos || r.job_name.front() < 'a' ||
+        r.job_name.back() == '-') {
         throw Error(
             ErrorCode::invalid_argument,
-            "--name '" + r.job_name + "': lower-case letters, digits and dashes work on every system");
+            "--name '" + r.job_name +
+                "': at most 50 lower-case letters, digits and dashes, from a letter to no dash, work on "
+                "every system");
     }
-    if (limit_minutes(r) * 60 <= r.notice_seconds) {
+    if (limit_seconds(r) <= r.notice_seconds) {
         throw Error(ErrorCode::invalid_argument, "--time " + r.time_limit +
                                                      " is not longer than the notice of " +
                                                      number(r.notice_seconds) + " s");

@@ -9,7 +9,6 @@
 #include "io/base/error.h"
 #include "io/files/atomic_file.h"
 #include "io/files/directory.h"
-#include "io/files/folder_lock.h"
 #include "io/run/checkpoint.h"
 #include "io/run/generation_files.h"
 #include "launch/launchers/open_mpi_keepalive.h"
@@ -57,6 +56,7 @@ std::filesystem::path quarantine_generation(const std::filesystem::path& run, st
 }
 
 LocalJob::LocalJob(LocalJobOptions options) : options_(std::move(options)), leftovers_(options_.command.run) {
+    hold_run();
     if (const std::size_t swept = leftovers_.sweep(); swept > 0) {
         say("removed " + std::to_string(swept) +
             " shared-memory segment(s) and session folder(s) that a supervisor left when it was killed");
@@ -90,8 +90,21 @@ std::optional<int> LocalJob::ranks_in_reach() {
     return options_.command.ranks ? std::min(*slots, *options_.command.ranks) : *slots;
 }
 
+/// The job makes the folder of a new run, so it may come later.
+void LocalJob::hold_run() {
+    if (supervision_ || !path_exists(options_.command.run)) return;
+    try {
+        supervision_.emplace(options_.command.run, std::chrono::milliseconds{0}, supervisor_lock_name);
+    } catch (const Error& error) {
+        throw Error(error.code(),
+                    std::string("a supervisor has one run, and a run one supervisor: ") + error.what());
+    }
+}
+
 void LocalJob::start(std::optional<int> ranks) {
-    remove_heartbeats(options_.command.run);
+    hold_run();
+    run_is_foreign_ = run_in_use();
+    if (!run_is_foreign_) remove_heartbeats(options_.command.run);
     JobStart start;
     start.ranks = ranks;
     if (hosts_) start.hosts = to_text(hosts_->alive());
@@ -101,7 +114,8 @@ void LocalJob::start(std::optional<int> ranks) {
         start.handed_on.push_back(name);
         environment.insert_or_assign(name, value);
     }
-    child_ = processes_.start(words_of(options_.command, start), environment, options_.output);
+    child_ = processes_.start(words_of(options_.command, start), environment, options_.output,
+                              options_.prints_to_error ? TextTo::error : TextTo::both);
     next_note_ = now() + note_interval_starting;
     next_probe_ = now() + options_.probe_interval_seconds;
 }
@@ -111,7 +125,12 @@ std::optional<int> LocalJob::exit_code() {
 }
 
 std::optional<Heartbeat> LocalJob::heartbeat() {
-    const auto beat = read_heartbeat(options_.command.run, Rank{0});
+    try {
+        if (!run_is_foreign_) hold_run();
+    } catch (const Error&) {
+        // Said at the next start; this one's job has the run.
+    }
+    const auto beat = run_is_foreign_ ? std::nullopt : read_heartbeat(options_.command.run, Rank{0});
     if (now() >= next_note_) {
         leftovers_.note(descendants_of(getpid()));
         next_note_ = now() + (beat && beat->training ? note_interval_training : note_interval_starting);
@@ -121,6 +140,8 @@ std::optional<Heartbeat> LocalJob::heartbeat() {
 
 void LocalJob::ask_to_stop() {
     processes_.signal(child_, SIGUSR1);
+    // One that somebody suspended would pass it on only when continued.
+    processes_.signal(child_, SIGCONT);
 }
 
 void LocalJob::end() {
@@ -136,12 +157,7 @@ void LocalJob::end() {
 }
 
 bool LocalJob::run_in_use() {
-    try {
-        const FolderLock lock(options_.command.run);
-        return false;
-    } catch (const Error& error) {
-        return error.code() == ErrorCode::environment;
-    }
+    return FolderLock::is_held(options_.command.run);
 }
 
 std::vector<std::uint64_t> LocalJob::generations() {

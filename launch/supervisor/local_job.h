@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/files/folder_lock.h"
 #include "launch/supervisor/host_pool.h"
 #include "launch/supervisor/job_command.h"
 #include "launch/supervisor/leftovers.h"
@@ -28,13 +29,18 @@ struct LocalJobOptions {
     double probe_deadline_seconds = 10;
     double probe_interval_seconds = 60;  ///< Between looks for hosts that came back.
     std::string output;                  ///< File for what the command prints; empty: our own streams.
+    bool prints_to_error = false;        ///< All of what goes to our streams to standard error.
     /// For the job besides ours; mpirun is told to hand them to every rank.
     EnvironmentValues environment;
     std::function<void(const std::string&)> say;
 };
 
+/// Of the run's folder; held as long as a supervisor lives.
+inline constexpr const char* supervisor_lock_name = "SUPERVISOR.LOCK";
+
 class LocalJob : public SupervisedJob {
   public:
+    /// @throws Error{environment} if another supervisor has the run.
     explicit LocalJob(LocalJobOptions options);
 
     double now() override;
@@ -59,10 +65,15 @@ class LocalJob : public SupervisedJob {
     void set_environment(EnvironmentValues values) { options_.environment = std::move(values); }
 
   private:
+    void hold_run();
+
     LocalJobOptions options_;
     Processes processes_;
     std::unique_ptr<HostPool> hosts_;
     Leftovers leftovers_;
+    /// One supervisor a run: it removes heartbeats and shared memory, which a second would take for its own.
+    std::optional<FolderLock> supervision_;
+    bool run_is_foreign_ = false;  ///< Somebody else trained in it when the job was started.
     pid_t child_ = 0;
     double next_note_ = 0;  ///< When to look again at what the job has mapped.
     double next_probe_ = 0;

@@ -53,7 +53,8 @@ std::optional<pid_t> parent_of(const std::filesystem::path& proc_entry) {
 }
 
 /// In the child, after fork: only what is safe there.
-[[noreturn]] void become(char* const* words, char* const* variables, int output, pid_t parent, int report) {
+[[noreturn]] void become(char* const* words, char* const* variables, int output, TextTo text, pid_t parent,
+                         int report) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);  // The parent died before the line above.
@@ -62,6 +63,8 @@ std::optional<pid_t> parent_of(const std::filesystem::path& proc_entry) {
     if (output >= 0) {
         dup2(output, STDOUT_FILENO);
         dup2(output, STDERR_FILENO);
+    } else if (text == TextTo::error) {
+        dup2(STDERR_FILENO, STDOUT_FILENO);
     }
     execvpe(words[0], words, variables);
     const int reason = errno;
@@ -131,6 +134,9 @@ Processes::Processes() {
         action.sa_handler = pass_signal_on;
         action.sa_flags = SA_RESTART;
         sigaction(taken_signals[i], &action, &actions_before[i]);
+        // nohup: it is to outlive the terminal.
+        if (taken_signals[i] == SIGHUP && actions_before[i].sa_handler == SIG_IGN)
+            sigaction(SIGHUP, &actions_before[i], nullptr);
     }
 }
 
@@ -147,7 +153,7 @@ Processes::~Processes() {
 }
 
 pid_t Processes::start(const std::vector<std::string>& words, const EnvironmentValues& environment,
-                       const std::string& output) {
+                       const std::string& output, TextTo text) {
     std::optional<PosixFile> file;
     if (!output.empty()) file.emplace(output, O_WRONLY | O_CREAT | O_APPEND);
     int report[2];
@@ -158,7 +164,7 @@ pid_t Processes::start(const std::vector<std::string>& words, const EnvironmentV
     const pid_t parent = getpid();
     const pid_t child = fork();
     if (child == 0) {
-        become(raw.data(), raw_variables.data(), file ? file->descriptor() : -1, parent, report[1]);
+        become(raw.data(), raw_variables.data(), file ? file->descriptor() : -1, text, parent, report[1]);
     }
     close(report[1]);
     int reason = child < 0 ? errno : 0;

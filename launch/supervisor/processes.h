@@ -23,6 +23,9 @@ double monotonic_seconds();
 /// All descendants of a process, parents before children.
 std::vector<pid_t> descendants_of(pid_t process);
 
+/// What a command prints goes to our two streams as it is, or all of it to standard error.
+enum class TextTo { both, error };
+
 class Processes {
   public:
     /// Becomes the subreaper, and takes SIGCHLD, SIGUSR1, SIGTERM, SIGINT and SIGHUP for `wait`.
@@ -36,8 +39,9 @@ class Processes {
     /// dies. @throws Error{invalid_argument} naming the program if it cannot be started; Error{environment}
     /// if there can be no process now, which may pass; Error{io_failure, not_found} for the output.
     /// @param output  file that both output streams are appended to; empty: ours.
+    /// @param text    where its standard output goes without such a file.
     pid_t start(const std::vector<std::string>& words, const EnvironmentValues& environment,
-                const std::string& output = {});
+                const std::string& output = {}, TextTo text = TextTo::both);
 
     /// Exit code of a process started here: 128 + signal if killed by one; none while it runs, and for any
     /// other process.

@@ -51,8 +51,11 @@ RestartDecision RestartPolicy::after(const AttemptEnd& end) {
     if (end.exit_code == stopped && !end.hung) {
         return {What::finish, stopped, 0, "stopped on request; the same command continues the run"};
     }
-    const bool killed = end.hung || means_killed(end.exit_code) || !end.obstacle.empty();
-    if (end.stop_requested && (killed || end.exit_code == signal_base + SIGUSR1)) {
+    const bool cut_off = end.launcher && end.exit_code == 1 && !end.reported_end &&
+                         (end.step.has_value() || end.stop_requested);
+    const bool killed = end.hung || cut_off || means_killed(end.exit_code) || !end.obstacle.empty();
+    // SIGUSR1 asks; a process that it ends was asked before it listened.
+    if ((end.stop_requested && killed) || end.exit_code == signal_base + SIGUSR1) {
         // It did not get as far as a new generation; the one before stands.
         return {What::finish, stopped, 0,
                 "stopped on request; the newest generation stands, the same command continues the run"};

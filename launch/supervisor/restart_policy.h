@@ -31,7 +31,9 @@ struct AttemptEnd {
     std::optional<std::uint64_t> generation_before;  ///< Newest committed when it started.
     std::optional<std::uint64_t> generation_after;   ///< Newest committed now.
     bool older_generation = false;                   ///< There is one before the newest.
-    std::string obstacle;  ///< Why it could not begin, though it may later; empty: it did.
+    bool launcher = false;      ///< The command is mpirun, which gives 1 when its ranks are killed.
+    bool reported_end = false;  ///< A rank's last heartbeat said that it is ending by itself.
+    std::string obstacle;       ///< Why it could not begin, though it may later; empty: it did.
 };
 
 struct RestartDecision {
@@ -44,7 +46,7 @@ struct RestartDecision {
 };
 
 /// Codes that mean a process was killed or lost, not that it was told something wrong: 76, 137, 139, 141,
-/// 143, 205.
+/// 143, 205. mpirun's 1 does too where ranks trained, or a stop was asked for, and none ended by itself.
 bool means_killed(int exit_code);
 
 class RestartPolicy {

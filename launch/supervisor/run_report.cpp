@@ -55,7 +55,8 @@ double RunReport::waiting_seconds() const {
         seconds += a.started - last_end;
         last_end = a.ended;
     }
-    return seconds;
+    // A stop request can come while hosts or a pause are waited for.
+    return seconds + std::max(0.0, outcome.seconds - last_end);
 }
 
 double RunReport::other_lost_seconds() const {

@@ -138,6 +138,8 @@ class Supervision {
             end.obstacle = "the run is in use by another process";
         }
         end.stop_requested = job_.stop_requests() > 0;
+        end.launcher = settings_.launcher;
+        end.reported_end = beat && beat->ended;
         end.step = attempt.last_step;
         const std::vector<std::uint64_t> after = job_.generations();
         if (!after.empty()) end.generation_after = after.back();

@@ -56,6 +56,7 @@ struct SupervisorSettings {
     RestartSettings restart;
     WatchSettings watch;
     int ranks_min = 1;
+    bool launcher = false;  ///< The command is mpirun.
     double poll_seconds = 0.05;
     /// Pause between looks for hosts while there are too few [s].
     double host_wait_seconds = 5;

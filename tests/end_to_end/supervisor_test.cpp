@@ -12,6 +12,8 @@
 #include <sstream>
 #include <thread>
 
+#include "io/files/folder_lock.h"
+#include "launch/supervisor/local_job.h"
 #include "tests/end_to_end/small_world.h"
 
 namespace lockstep::test {
@@ -67,6 +69,32 @@ TEST(SupervisorTest, AKilledRankIsRestartedAndTheBitsAreTheSame) {
     EXPECT_EQ(report["attempts"][0]["exit_code"], 137);
     EXPECT_GT(report["effective_share"], 0);
     EXPECT_THAT(result.out, testing::HasSubstr("effective training time"));
+}
+
+// It would remove the heartbeats by which the first one judges its job.
+TEST(SupervisorTest, ARunHasOneSupervisor) {
+    const std::string run = SmallWorld::get().fresh("twice");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 6)).exit_code, 0);
+    const FolderLock other(run, {}, supervisor_lock_name);
+    const auto before = bits_of(run);
+    const auto result = run_lockstep_program(0, supervised(0, {}, train_arguments(run, steps)));
+    EXPECT_EQ(result.exit_code, 78) << result.err;
+    EXPECT_THAT(result.err, testing::HasSubstr("one supervisor: '" + run + "' is in use by pid "));
+    EXPECT_EQ(bits_of(run), before);
+}
+
+// What the job prints is for people then.
+TEST(SupervisorTest, JsonIsOneObject) {
+    const std::string run = SmallWorld::get().fresh("json");
+    const auto result = run_lockstep_program(0, supervised(0, {"--json"}, train_arguments(run, 6)));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto object = nlohmann::json::parse(result.out, nullptr, false);
+    ASSERT_TRUE(object.is_object()) << result.out;
+    EXPECT_EQ(object["exit_code"], 0);
+    EXPECT_GT(object["productive_seconds"], 0);
+    // Nothing is trained any more: no step of the first start counts for the second.
+    const auto again = run_lockstep_program(0, supervised(0, {"--json"}, train_arguments(run, 6)));
+    EXPECT_EQ(nlohmann::json::parse(again.out, nullptr, false)["productive_seconds"], 0) << again.out;
 }
 
 TEST(SupervisorTest, AFrozenRankIsNamedAndTheRunGoesOn) {

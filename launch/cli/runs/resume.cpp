@@ -93,6 +93,26 @@ void accept_own_plan(const RunRecord& record, TrainingArguments& arguments) {
     if (own) arguments.plan.clear();
 }
 
+/// Rank 0 waits; the others hear of it at every turn, since a wait of their own has a deadline.
+void take_lock(World& world, const std::filesystem::path& run, std::optional<FolderLock>& lock) {
+    constexpr std::chrono::milliseconds turn{200};
+    const auto give_up_at = std::chrono::steady_clock::now() + restart_lock_patience;
+    for (std::int64_t waits = 1; waits != 0;) {
+        prepare(world, "waiting for the run's lock", [&] {
+            waits = 0;
+            if (!world.is_root()) return;
+            try {
+                lock.emplace(run, turn);
+            } catch (const Error& error) {
+                const bool may_pass = error.code() == ErrorCode::environment;
+                if (!may_pass || std::chrono::steady_clock::now() >= give_up_at) throw;
+                waits = 1;
+            }
+        });
+        world.comm->sum(std::span(&waits, 1));
+    }
+}
+
 }  // namespace
 
 int resume_in_world(const Invocation& invocation, World& world, TrainingArguments arguments,
@@ -105,10 +125,11 @@ int resume_in_world(const Invocation& invocation, World& world, TrainingArgument
         // Every rank needs the folder anyway, for its shard.
         point.record = read_run_record(arguments.run);
         check_record(point.record, arguments);
+    });
+    take_lock(world, arguments.run, lock);
+    prepare(world, "finding the point to resume", [&] {
         if (!world.is_root()) return;
         if (own_plan_named) accept_own_plan(point.record, arguments);
-        world.watch->starting("waiting for the run's lock", Patience::unlimited);
-        lock.emplace(arguments.run, restart_lock_patience);
         world.watch->starting("checking the newest generation");
         const TrainSettings settings = train_settings_from_json(point.record.settings_json);
         check_init(settings, arguments);

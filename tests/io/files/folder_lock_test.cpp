@@ -35,6 +35,17 @@ TEST(FolderLockTest, SecondHolderIsToldWhoTheFirstIs) {
     EXPECT_EQ(run.read("LOCK"), "pid " + std::to_string(getpid()) + " on " + host() + "\n");
 }
 
+TEST(FolderLockTest, LocksOfOtherNamesAreApart) {
+    const TemporaryDirectory run;
+    EXPECT_FALSE(FolderLock::is_held(run.path()));
+    const FolderLock other(run.path(), {}, "OTHER.LOCK");
+    EXPECT_FALSE(FolderLock::is_held(run.path()));
+    const FolderLock lock(run.path());
+    EXPECT_TRUE(FolderLock::is_held(run.path()));
+    EXPECT_EQ(error_of([&] { FolderLock second(run.path(), {}, "OTHER.LOCK"); }).code(),
+              ErrorCode::environment);
+}
+
 TEST(FolderLockTest, IsFreeAgainAtTheEndOfItsScope) {
     const TemporaryDirectory run;
     { const FolderLock lock(run.path()); }

@@ -69,6 +69,26 @@ TEST_P(LaunchScriptTest, ShellsReadIt) {
     EXPECT_THAT(script, testing::HasSubstr("keepalive_time"));
 }
 
+TEST_P(LaunchScriptTest, WhatNoSystemTakesIsRefused) {
+    const auto refused = [](auto&& change) {
+        LaunchRequest request = request_for(GetParam().name);
+        change(request);
+        EXPECT_THROW(launch_script(request), Error);
+    };
+    refused([](LaunchRequest& r) { r.nodes = r.ranks_per_node = 100000; });
+    for (const char* time : {" 01:00:00", "+1:00:00", "01:00: 5", "1:00", "01:00:60"})
+        refused([&](LaunchRequest& r) { r.time_limit = time; });
+    for (const char* name : {"", "-a", "a-", "4", "A", "a b"})
+        refused([&](LaunchRequest& r) { r.job_name = name; });
+    refused([](LaunchRequest& r) { r.job_name.assign(51, 'a'); });
+}
+
+TEST(LaunchManifestTest, ReplacesNothingInTheWordsOfTheCommand) {
+    LaunchRequest request = request_for("kubernetes");
+    request.train = {"train", "-o", "$(HOME)/$$a\nb"};
+    EXPECT_THAT(launch_script(request), testing::HasSubstr(R"("-o", "$$(HOME)/$$$$a\x0Ab")"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Systems, LaunchScriptTest, testing::ValuesIn(systems),
                          [](const auto& name) { return std::string(name.param.name); });
 

@@ -39,6 +39,14 @@ TEST(RunReportTest, LostSecondsAddUp) {
     EXPECT_EQ(report.restarts(), 1U);
 }
 
+TEST(RunReportTest, AStopWhileWaitingEndsAWait) {
+    RunReport report;
+    report.outcome.seconds = 10;
+    report.outcome.attempts.push_back({});
+    report.outcome.attempts.back().ended = 4;
+    EXPECT_DOUBLE_EQ(report.waiting_seconds(), 6);
+}
+
 TEST(RunReportTest, AStartThatNeverTrainedIsLostWhole) {
     RunReport report = sample();
     report.outcome.attempts[0].trained.reset();
