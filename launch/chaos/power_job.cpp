@@ -23,6 +23,7 @@ void PowerJob::strike() {
     const std::vector<std::uint64_t> before = committed_steps(run());
     disk_.cut();
     end();
+    let_go_of_run();
     disk_.power_on();
     struck();
     if (failure_.empty()) failure_ = problem_after_cut(run(), before);

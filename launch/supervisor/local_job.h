@@ -61,6 +61,8 @@ class LocalJob : public SupervisedJob {
   protected:
     pid_t child() const { return child_; }  ///< Of the last start.
     const std::filesystem::path& run() const { return options_.command.run; }
+    /// Nothing of the folder stays open; the next start holds the run again.
+    void let_go_of_run() { supervision_.reset(); }
     /// From the next start on.
     void set_environment(EnvironmentValues values) { options_.environment = std::move(values); }
 
