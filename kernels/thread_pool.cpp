@@ -140,6 +140,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
     set_floating_point_mode();
     // With fewer cores than threads a spinning thread only keeps a working one from its core.
     state_->may_spin = static_cast<unsigned>(threads) <= std::thread::hardware_concurrency();
+    state_->workers.reserve(static_cast<std::size_t>(threads) - 1);
     try {
         for (int i = 1; i < threads; ++i)
             state_->workers.emplace_back([state = state_.get()] { state->work(); });
@@ -149,6 +150,9 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
         throw Error(ErrorCode::environment, "cannot start thread " + std::to_string(started + 1) + " of " +
                                                 std::to_string(threads) + ": " + failure.code().message() +
                                                 "; pass fewer --threads or raise the limit (ulimit -u)");
+    } catch (...) {
+        state_->stop();
+        throw;
     }
 }
 

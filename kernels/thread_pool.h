@@ -16,6 +16,7 @@ namespace lockstep {
 class ThreadPool {
   public:
     /// @param threads  ≥ 1, the caller included. 1 starts no thread.
+    /// @throws Error{environment} if one cannot be started.
     explicit ThreadPool(int threads);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;

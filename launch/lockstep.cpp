@@ -96,7 +96,8 @@ std::string require_decimal(std::string& text) {
     if (failure == std::errc::invalid_argument || end != digits.data() + digits.size())
         return "'" + text + "' is no whole number";
     if (failure == std::errc::result_out_of_range)
-        return text + " is out of range; at most " + std::to_string(std::numeric_limits<Integer>::max());
+        return text + " is out of range; allowed: " + std::to_string(std::numeric_limits<Integer>::min()) +
+               " to " + std::to_string(std::numeric_limits<Integer>::max());
     text = std::to_string(value);
     return {};
 }

@@ -190,7 +190,7 @@ class Assembly {
         for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
             PieceFile file(piece_path_(piece), type_);
             copy_piece(file, destinations_[piece], destination, sink);
-            file.forget();
+            if (destination == Destination::corpus) file.forget();  // The last to be copied.
         }
     }
 

@@ -84,9 +84,9 @@ FolderLock::FolderLock(const std::filesystem::path& folder, std::chrono::millise
     }
 }
 
-bool FolderLock::is_held(const std::filesystem::path& folder) {
+bool FolderLock::is_held(const std::filesystem::path& folder, const char* file) {
     FileSystem& files = file_system();
-    const int descriptor = files.open((folder / "LOCK").c_str(), O_RDWR);
+    const int descriptor = files.open((folder / file).c_str(), O_RDWR);
     if (descriptor < 0) return false;
     const bool held = files.try_lock(descriptor) != 0 && errno == EWOULDBLOCK;
     files.close(descriptor);

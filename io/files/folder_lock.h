@@ -25,8 +25,8 @@ class FolderLock {
     FolderLock(const FolderLock&) = delete;
     FolderLock& operator=(const FolderLock&) = delete;
 
-    /// Another process holds the folder's LOCK now; false also where that cannot be known.
-    static bool is_held(const std::filesystem::path& folder);
+    /// Another process holds the lock now; false also where that cannot be known.
+    static bool is_held(const std::filesystem::path& folder, const char* file = "LOCK");
 
   private:
     int descriptor_ = -1;

@@ -394,17 +394,18 @@ void settle_run_directory(const fs::path& run, std::optional<std::uint64_t> step
     }
     for (const std::uint64_t s : steps) remove_temporaries(generation_directory(run, s));
 
+    std::erase_if(steps, [&](std::uint64_t s) { return step && s <= *step; });
+    std::reverse(steps.begin(), steps.end());
+    // Attempts that were cut off: without a manifest nothing was committed.
+    for (const std::uint64_t s : steps) {
+        if (!path_exists(manifest_path(run, s))) retire_generation(run, s);
+    }
+
     // Newest first, generations before segments: wherever this is cut off, what is left is a run.
     const CommitScope scope("settle");
     Abandoned abandoned(run, step ? "after-step-" + zero_padded(*step, 8) : "before-first-generation");
-    std::reverse(steps.begin(), steps.end());
     for (const std::uint64_t s : steps) {
-        if (step && s <= *step) continue;
-        if (path_exists(manifest_path(run, s))) {
-            abandoned.take(generation_directory({}, s));
-        } else {
-            retire_generation(run, s);  // Nothing was committed: an attempt that was cut off.
-        }
+        if (path_exists(manifest_path(run, s))) abandoned.take(generation_directory({}, s));
     }
     std::vector<fs::path> segments = directory_entries(run / "ledger");
     std::reverse(segments.begin(), segments.end());

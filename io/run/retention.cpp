@@ -62,9 +62,9 @@ void retire_generation(const fs::path& run, std::uint64_t step) {
     remove_temporaries(generation);
     commit_point("shards-removed");
     if (file_system().remove_directory(generation.c_str()) != 0) {
-        log_root(LogLevel::warning,
-                 "pruned generation '" + generation.string() +
-                     "' is kept as a directory: " + std::generic_category().message(errno));
+        log_root(LogLevel::warning, "'" + generation.string() +
+                                        "' holds no generation any more and stays as a directory: " +
+                                        std::generic_category().message(errno));
         return;
     }
     sync_directory(generation.parent_path());

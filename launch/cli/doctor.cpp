@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "coordinator/version.h"
@@ -18,7 +19,7 @@ namespace {
 struct DoctorArguments {
     std::string model = "small";
     std::size_t tokens = 1024;
-    std::size_t segments = 4;
+    std::optional<std::size_t> segments;
     std::size_t vocabulary = 257;
     std::optional<int> threads;
     double seconds = 2.0;
@@ -30,9 +31,10 @@ constexpr double probe_seconds = 0.5;
 
 int run_doctor(const Invocation& invocation, const DoctorArguments& arguments) {
     require_one_rank("doctor");
-    if (arguments.segments > arguments.tokens) {
+    const std::size_t segments = arguments.segments.value_or(std::min<std::size_t>(4, arguments.tokens));
+    if (segments > arguments.tokens) {
         throw Error(ErrorCode::invalid_argument,
-                    "--segments is " + std::to_string(arguments.segments) + ", more than the --tokens of " +
+                    "--segments is " + std::to_string(segments) + ", more than the --tokens of " +
                         std::to_string(arguments.tokens) + " can be divided into");
     }
     const int cores = default_threads(World{});
@@ -54,8 +56,7 @@ int run_doctor(const Invocation& invocation, const DoctorArguments& arguments) {
     // Probe and step in turn, so that a change of the machine's speed meets both.
     const double probe_before = measure_sgemm_rate(arguments.tokens, 1024, 256, threads, probe_seconds);
     const double large_probe = measure_sgemm_rate(1024, 1024, 1024, threads, probe_seconds);
-    const StepRate step =
-        measure_step_rate(config, gemm, arguments.tokens, arguments.segments, arguments.seconds);
+    const StepRate step = measure_step_rate(config, gemm, arguments.tokens, segments, arguments.seconds);
     const double probe_after = measure_sgemm_rate(arguments.tokens, 1024, 256, threads, probe_seconds);
     const double probe = (probe_before + probe_after) / 2;
     const double share = step.flop_per_second / probe;
@@ -63,10 +64,9 @@ int run_doctor(const Invocation& invocation, const DoctorArguments& arguments) {
                    " GFLOP/s at " + std::to_string(arguments.tokens) + "x1024x256, " +
                    fixed(large_probe / 1e9, 1) + " at 1024x1024x1024");
     invocation.say("step of " + arguments.model + ", " + std::to_string(arguments.tokens) + " tokens in " +
-                   std::to_string(arguments.segments) + " segments: " + fixed(step.median_seconds * 1e3, 1) +
-                   " ms, " + rate_text(static_cast<double>(step.tokens) / step.median_seconds) +
-                   " tokens/s, " + fixed(step.flop_per_second / 1e9, 1) + " GFLOP/s = " + fixed(share, 2) +
-                   " of the probe");
+                   std::to_string(segments) + " segments: " + fixed(step.median_seconds * 1e3, 1) + " ms, " +
+                   rate_text(static_cast<double>(step.tokens) / step.median_seconds) + " tokens/s, " +
+                   fixed(step.flop_per_second / 1e9, 1) + " GFLOP/s = " + fixed(share, 2) + " of the probe");
     invocation.give({{"version", tool_version},
                      {"numerics", numerics_name},
                      {"cores", cores},

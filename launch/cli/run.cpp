@@ -80,7 +80,8 @@ void add_run(CLI::App& app, Invocation& invocation) {
         "  lockstep run --hosts n1:8,n2:8,n3:8 --min-ranks 8 -- mpirun lockstep train …\n"
         "  lockstep run --hang-timeout 120 -- mpirun -n 4 lockstep resume run/\n"
         "  kill -USR1 PID        (or TERM, or Ctrl-C: the ranks commit and end, code 75; again: at once)\n"
-        "Restarts on codes 76, 137, 139, 141, 143 and 205; train is given --continue. A report is in "
+        "Restarts on codes 76, 137, 139, 141, 143 and 205, and on 1 of an mpirun whose ranks were killed; "
+        "train is given --continue. A report is in "
         "run/supervisor.json.",
         [&invocation, a] { return run_supervised(invocation, *a); });
     verb->add_option("command", a->command, "The command, after --")->required();

@@ -55,6 +55,10 @@ int limit_minutes(const LaunchRequest& r) {
     return (limit_seconds(r) + 59) / 60;
 }
 
+int notice_minutes(const LaunchRequest& r) {
+    return (r.notice_seconds + 59) / 60;
+}
+
 /// What Open MPI needs to know on any system, as environment: it reaches every host's daemon.
 std::string settings(const LaunchRequest& r) {
     std::string keepalive;
@@ -164,10 +168,10 @@ std::string lsf_script(const LaunchRequest& r) {
     const int minutes = limit_minutes(r);
     char limit[32];
     std::snprintf(limit, sizeof limit, "%d:%02d", minutes / 60, minutes % 60);
-    const int notice = (r.notice_seconds + 59) / 60;
     return "#!/bin/bash\n#BSUB -J " + r.job_name + "\n#BSUB -n " + number(ranks(r)) +
            "\n#BSUB -R \"span[ptile=" + number(r.ranks_per_node) + "] affinity[core(" +
-           number(r.threads_per_rank) + ")]\"\n#BSUB -W " + limit + "\n#BSUB -wa USR1 -wt " + number(notice) +
+           number(r.threads_per_rank) + ")]\"\n#BSUB -W " + limit + "\n#BSUB -wa USR1 -wt " +
+           number(notice_minutes(r)) +
            "\n#BSUB -r\n#BSUB -Q \"75\"\n#BSUB -o %J.out\n"
            "# Code 75 is queued again by -Q.\n" +
            body(r, "");
@@ -301,7 +305,10 @@ std::string launch_script(const LaunchRequest& r) {
                 "': at most 50 lower-case letters, digits and dashes, from a letter to no dash, work on "
                 "every system");
     }
-    if (limit_seconds(r) <= r.notice_seconds) {
+    // LSF counts both in minutes.
+    const bool too_long = r.system == LaunchSystem::lsf ? notice_minutes(r) >= limit_minutes(r)
+                                                        : r.notice_seconds >= limit_seconds(r);
+    if (too_long) {
         throw Error(ErrorCode::invalid_argument, "--time " + r.time_limit +
                                                      " is not longer than the notice of " +
                                                      number(r.notice_seconds) + " s");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "io/base/error.h"
+#include "io/base/host_name.h"
 #include "io/files/atomic_file.h"
 #include "io/files/directory.h"
 #include "io/run/checkpoint.h"
@@ -56,7 +57,7 @@ std::filesystem::path quarantine_generation(const std::filesystem::path& run, st
 }
 
 LocalJob::LocalJob(LocalJobOptions options) : options_(std::move(options)), leftovers_(options_.command.run) {
-    hold_run();
+    claim();
     if (const std::size_t swept = leftovers_.sweep(); swept > 0) {
         say("removed " + std::to_string(swept) +
             " shared-memory segment(s) and session folder(s) that a supervisor left when it was killed");
@@ -90,21 +91,25 @@ std::optional<int> LocalJob::ranks_in_reach() {
     return options_.command.ranks ? std::min(*slots, *options_.command.ranks) : *slots;
 }
 
-/// The job makes the folder of a new run, so it may come later.
-void LocalJob::hold_run() {
-    if (supervision_ || !path_exists(options_.command.run)) return;
+void LocalJob::claim() {
+    const std::filesystem::path& run = options_.command.run;
+    if (supervision_ || !path_exists(run)) return;
     try {
-        supervision_.emplace(options_.command.run, std::chrono::milliseconds{0}, supervisor_lock_name);
+        supervision_.emplace(run, std::chrono::milliseconds{0}, supervisor_lock_name);
     } catch (const Error& error) {
+        if (!FolderLock::is_held(run, supervisor_lock_name)) throw;
         throw Error(error.code(),
                     std::string("a supervisor has one run, and a run one supervisor: ") + error.what());
     }
 }
 
 void LocalJob::start(std::optional<int> ranks) {
-    hold_run();
-    run_is_foreign_ = run_in_use();
-    if (!run_is_foreign_) remove_heartbeats(options_.command.run);
+    foreign_.reset();
+    if (run_in_use()) {
+        foreign_ = read_heartbeat(options_.command.run, Rank{0});
+    } else {
+        remove_heartbeats(options_.command.run);
+    }
     JobStart start;
     start.ranks = ranks;
     if (hosts_) start.hosts = to_text(hosts_->alive());
@@ -124,13 +129,19 @@ std::optional<int> LocalJob::exit_code() {
     return processes_.exit_code(child_);
 }
 
+/// Who has the run while our job waits for it goes on writing, and leaves his last one.
+bool LocalJob::is_ours(const Heartbeat& beat) const {
+    return !foreign_ || beat.pid != foreign_->pid || beat.host != foreign_->host;
+}
+
 std::optional<Heartbeat> LocalJob::heartbeat() {
-    try {
-        if (!run_is_foreign_) hold_run();
-    } catch (const Error&) {
-        // Said at the next start; this one's job has the run.
+    auto beat = read_heartbeat(options_.command.run, Rank{0});
+    if (beat && !is_ours(*beat)) beat.reset();
+    // The job makes the folder of a new run. Another supervisor's may have been faster: only ours counts.
+    if (!supervision_ && beat && beat->host == own_host_name()) {
+        const std::vector<pid_t> own = descendants_of(getpid());
+        if (std::ranges::find(own, static_cast<pid_t>(beat->pid)) != own.end()) claim();
     }
-    const auto beat = run_is_foreign_ ? std::nullopt : read_heartbeat(options_.command.run, Rank{0});
     if (now() >= next_note_) {
         leftovers_.note(descendants_of(getpid()));
         next_note_ = now() + (beat && beat->training ? note_interval_training : note_interval_starting);
@@ -140,8 +151,8 @@ std::optional<Heartbeat> LocalJob::heartbeat() {
 
 void LocalJob::ask_to_stop() {
     processes_.signal(child_, SIGUSR1);
-    // One that somebody suspended would pass it on only when continued.
-    processes_.signal(child_, SIGCONT);
+    // One that somebody suspended passes it on only when continued.
+    if (is_stopped(child_)) processes_.signal(child_, SIGCONT);
 }
 
 void LocalJob::end() {

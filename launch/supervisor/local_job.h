@@ -49,6 +49,8 @@ class LocalJob : public SupervisedJob {
     int stop_requests() override { return processes_.stop_requests(); }
     std::optional<int> ranks_available() override;
     std::optional<int> ranks_in_reach() override;
+    /// Take the run's supervision, once the run is there. @throws Error{environment} if another has it.
+    void claim() override;
     void start(std::optional<int> ranks) override;
     std::optional<int> exit_code() override;
     std::optional<Heartbeat> heartbeat() override;
@@ -67,7 +69,7 @@ class LocalJob : public SupervisedJob {
     void set_environment(EnvironmentValues values) { options_.environment = std::move(values); }
 
   private:
-    void hold_run();
+    bool is_ours(const Heartbeat& beat) const;
 
     LocalJobOptions options_;
     Processes processes_;
@@ -75,7 +77,7 @@ class LocalJob : public SupervisedJob {
     Leftovers leftovers_;
     /// One supervisor a run: it removes heartbeats and shared memory, which a second would take for its own.
     std::optional<FolderLock> supervision_;
-    bool run_is_foreign_ = false;  ///< Somebody else trained in it when the job was started.
+    std::optional<Heartbeat> foreign_;  ///< Of somebody else, who had the run when the job was started.
     pid_t child_ = 0;
     double next_note_ = 0;  ///< When to look again at what the job has mapped.
     double next_probe_ = 0;

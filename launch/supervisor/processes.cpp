@@ -42,14 +42,21 @@ extern "C" void pass_signal_on(int number) {
     errno = saved;
 }
 
-/// Parent of a process: the second field after its name, which is in parentheses and may hold anything.
-std::optional<pid_t> parent_of(const std::filesystem::path& proc_entry) {
+/// What the kernel says of a process after its name, which is in parentheses and may hold anything: its
+/// state, a letter, then its parent. Empty if it is gone.
+std::string state_and_parent(const std::filesystem::path& proc_entry) {
     std::ifstream file(proc_entry / "stat");
     std::string text;
     std::getline(file, text);
     const std::size_t name_end = text.rfind(')');
-    if (name_end == std::string::npos || name_end + 4 > text.size()) return std::nullopt;
-    return static_cast<pid_t>(std::atoi(text.c_str() + name_end + 4));
+    if (name_end == std::string::npos || name_end + 4 > text.size()) return {};
+    return text.substr(name_end + 2);
+}
+
+std::optional<pid_t> parent_of(const std::filesystem::path& proc_entry) {
+    const std::string text = state_and_parent(proc_entry);
+    if (text.empty()) return std::nullopt;
+    return static_cast<pid_t>(std::atoi(text.c_str() + 1));
 }
 
 /// In the child, after fork: only what is safe there.
@@ -102,6 +109,10 @@ std::vector<std::string> variables_with(const EnvironmentValues& values) {
 
 double monotonic_seconds() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+bool is_stopped(pid_t process) {
+    return state_and_parent("/proc/" + std::to_string(process)).starts_with("T");
 }
 
 std::vector<pid_t> descendants_of(pid_t process) {

@@ -23,6 +23,9 @@ double monotonic_seconds();
 /// All descendants of a process, parents before children.
 std::vector<pid_t> descendants_of(pid_t process);
 
+/// A signal suspended the process.
+bool is_stopped(pid_t process);
+
 /// What a command prints goes to our two streams as it is, or all of it to standard error.
 enum class TextTo { both, error };
 

@@ -32,7 +32,7 @@ struct AttemptEnd {
     std::optional<std::uint64_t> generation_after;   ///< Newest committed now.
     bool older_generation = false;                   ///< There is one before the newest.
     bool launcher = false;      ///< The command is mpirun, which gives 1 when its ranks are killed.
-    bool reported_end = false;  ///< A rank's last heartbeat said that it is ending by itself.
+    bool reported_end = false;  ///< Rank 0's last heartbeat said that it is ending by itself.
     std::string obstacle;       ///< Why it could not begin, though it may later; empty: it did.
 };
 
@@ -46,7 +46,8 @@ struct RestartDecision {
 };
 
 /// Codes that mean a process was killed or lost, not that it was told something wrong: 76, 137, 139, 141,
-/// 143, 205. mpirun's 1 does too where ranks trained, or a stop was asked for, and none ended by itself.
+/// 143, 205. mpirun's 1 does too where ranks trained, or a stop was asked for, and rank 0 did not end by
+/// itself.
 bool means_killed(int exit_code);
 
 class RestartPolicy {

@@ -97,6 +97,7 @@ class Supervision {
     AttemptEnd attempt(std::optional<int> ranks) {
         AttemptEnd end;
         grow_ = false;
+        job_.claim();
         const std::vector<std::uint64_t> before = job_.generations();
         if (!before.empty()) end.generation_before = before.back();
         Attempt attempt;

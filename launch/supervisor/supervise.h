@@ -34,6 +34,8 @@ class SupervisedJob {
     virtual std::optional<int> ranks_available() = 0;
     /// Ranks that could be had by starting again now, while the job runs; none: not known (yet).
     virtual std::optional<int> ranks_in_reach() = 0;
+    /// Before every start. @throws Error, which ends the supervision.
+    virtual void claim() {}
     /// @throws Error{environment} if it cannot be started now, which may pass.
     virtual void start(std::optional<int> ranks) = 0;
     /// None while it runs; else its code, 128 + signal if killed by one.

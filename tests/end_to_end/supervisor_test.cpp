@@ -83,6 +83,25 @@ TEST(SupervisorTest, ARunHasOneSupervisor) {
     EXPECT_EQ(bits_of(run), before);
 }
 
+// The job waits for whoever still has the run; then what it does is seen, not what the other one left.
+TEST(SupervisorTest, AJobThatWaitedForTheRunIsWatchedFromThenOn) {
+    const std::string run = SmallWorld::get().fresh("waited");
+    ASSERT_EQ(run_lockstep_program(0, train_arguments(run, 6)).exit_code, 0);
+    auto lock = std::make_unique<FolderLock>(run);
+    std::thread other([&] {
+        std::this_thread::sleep_for(std::chrono::seconds(2));
+        lock.reset();
+    });
+    const auto result = run_lockstep_program(0, supervised(2, {}, train_arguments(run, steps)));
+    other.join();
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto report = report_of(run);
+    ASSERT_EQ(report["attempts"].size(), 1U);
+    EXPECT_TRUE(report["attempts"][0]["trained"].is_number()) << report.dump(2);
+    EXPECT_GT(report["attempts"][0]["last_step"], 6);
+    EXPECT_EQ(bits_of(run), undisturbed_bits(steps));
+}
+
 // What the job prints is for people then.
 TEST(SupervisorTest, JsonIsOneObject) {
     const std::string run = SmallWorld::get().fresh("json");

@@ -196,6 +196,7 @@ void read_rotary(const ConfigReader& reader, LoadedModelConfig& loaded) {
         may_hold({});
     } else if (type == "dynamic") {
         may_hold({"factor", "original_max_position_embeddings"});
+        scaling.number("factor");
         // It changes with the length of the text, from max_position_embeddings on.
         loaded.warnings.push_back("rotary scaling 'dynamic' changes nothing within the " +
                                   std::to_string(config.positions) +

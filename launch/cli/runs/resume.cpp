@@ -101,12 +101,11 @@ void take_lock(World& world, const std::filesystem::path& run, std::optional<Fol
         prepare(world, "waiting for the run's lock", [&] {
             waits = 0;
             if (!world.is_root()) return;
-            try {
-                lock.emplace(run, turn);
-            } catch (const Error& error) {
-                const bool may_pass = error.code() == ErrorCode::environment;
-                if (!may_pass || std::chrono::steady_clock::now() >= give_up_at) throw;
+            if (FolderLock::is_held(run) && std::chrono::steady_clock::now() < give_up_at) {
+                std::this_thread::sleep_for(turn);
                 waits = 1;
+            } else {
+                lock.emplace(run, turn);
             }
         });
         world.comm->sum(std::span(&waits, 1));
