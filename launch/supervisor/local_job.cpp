@@ -137,13 +137,13 @@ bool LocalJob::is_ours(const Heartbeat& beat) const {
 std::optional<Heartbeat> LocalJob::heartbeat() {
     auto beat = read_heartbeat(options_.command.run, Rank{0});
     if (beat && !is_ours(*beat)) beat.reset();
-    // The job makes the folder of a new run. Another supervisor's may have been faster: only ours counts.
-    if (!supervision_ && beat && beat->host == own_host_name()) {
-        const std::vector<pid_t> own = descendants_of(getpid());
-        if (std::ranges::find(own, static_cast<pid_t>(beat->pid)) != own.end()) claim();
-    }
     if (now() >= next_note_) {
-        leftovers_.note(descendants_of(getpid()));
+        const std::vector<pid_t> own = descendants_of(getpid());
+        leftovers_.note(own);
+        // The job makes the folder of a new run. Another supervisor's may have been faster: only ours counts.
+        if (beat && beat->host == own_host_name() &&
+            std::ranges::find(own, static_cast<pid_t>(beat->pid)) != own.end())
+            claim();
         next_note_ = now() + (beat && beat->training ? note_interval_training : note_interval_starting);
     }
     return beat;

@@ -195,7 +195,7 @@ void read_rotary(const ConfigReader& reader, LoadedModelConfig& loaded) {
     if (type == "default") {
         may_hold({});
     } else if (type == "dynamic") {
-        may_hold({"factor", "original_max_position_embeddings"});
+        may_hold({"factor"});
         scaling.number("factor");
         // It changes with the length of the text, from max_position_embeddings on.
         loaded.warnings.push_back("rotary scaling 'dynamic' changes nothing within the " +
