@@ -6,14 +6,13 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "io/base/contract.h"
-#include "io/base/error.h"
+#include "io/base/thread_error.h"
 #include "kernels/blas_runtime.h"
 
 namespace lockstep {
@@ -147,9 +146,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
     } catch (const std::system_error& failure) {
         const std::size_t started = state_->workers.size() + 1;
         state_->stop();
-        throw Error(ErrorCode::environment, "cannot start thread " + std::to_string(started + 1) + " of " +
-                                                std::to_string(threads) + ": " + failure.code().message() +
-                                                "; pass fewer --threads or raise the limit (ulimit -u)");
+        throw_no_thread(started + 1, threads, failure);
     } catch (...) {
         state_->stop();
         throw;

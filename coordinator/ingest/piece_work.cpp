@@ -6,7 +6,6 @@
 
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
-#include "io/base/large_pages.h"
 #include "io/base/ordered_work.h"
 #include "io/corpus/corpus_format.h"
 #include "io/corpus/ingest_piece.h"
@@ -21,7 +20,7 @@ namespace {
 /// The samples of one block.
 struct Batch {
     PieceSamples samples;
-    LargeVector<std::byte> tokens;  ///< As stored.
+    std::vector<std::byte> tokens;  ///< As stored.
 };
 
 /// What one thread keeps from block to block; in cache lines of its own, since `ids` grows at every token.

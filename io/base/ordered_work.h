@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "io/base/error.h"
+#include "io/base/thread_error.h"
 
 namespace lockstep {
 
@@ -36,10 +36,7 @@ class OrderedWork {
         } catch (const std::system_error& failure) {
             const std::size_t started = threads_.size();
             stop();
-            throw Error(ErrorCode::environment, "cannot start thread " + std::to_string(started + 1) +
-                                                    " of " + std::to_string(threads) + ": " +
-                                                    failure.code().message() +
-                                                    "; pass fewer --threads or raise the limit (ulimit -u)");
+            throw_no_thread(started + 1, threads, failure);
         }
     }
     ~OrderedWork() { stop(); }

@@ -57,7 +57,7 @@ std::filesystem::path quarantine_generation(const std::filesystem::path& run, st
 }
 
 LocalJob::LocalJob(LocalJobOptions options) : options_(std::move(options)), leftovers_(options_.command.run) {
-    claim();
+    LocalJob::claim();  // What is swept might be the other supervisor's.
     if (const std::size_t swept = leftovers_.sweep(); swept > 0) {
         say("removed " + std::to_string(swept) +
             " shared-memory segment(s) and session folder(s) that a supervisor left when it was killed");

@@ -304,6 +304,9 @@ TEST(LoraTest, ExportRefusesWhatIsNotThere) {
     const std::vector<std::string> write = {"checkpoint", "export", "-r", run, "--adapter", "-o", folder};
     expect_works(lockstep_here(write));
     expect_refused(lockstep_here(write), 73, "--force");
+    // Beside adapters a merged model would be given them again when it is loaded.
+    expect_refused(lockstep_here({"checkpoint", "export", "-r", run, "--merge", "--force", "-o", folder}), 73,
+                   "adapter_config.json");
 }
 
 // ----------------------------------------------------------- the command line

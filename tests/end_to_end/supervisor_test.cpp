@@ -294,6 +294,14 @@ TEST(SupervisorTest, ACommandThatTrainsNothingIsRefused) {
               2);
     EXPECT_EQ(run_lockstep_program(0, {"run", "--", "no-such-program", "lockstep", "resume", "x"}).exit_code,
               2);
+    EXPECT_EQ(
+        run_lockstep_program(0, {"run", "--hosts", "", "--", "mpirun", "lockstep", "resume", "x"}).exit_code,
+        2);
+    // A job script that the supervisor in it would refuse is not printed.
+    EXPECT_EQ(run_lockstep_program(0, {"launch", "--print", "slurm", "--", "train", "-p", "plan"}).exit_code,
+              2);
+    EXPECT_EQ(run_lockstep_program(0, {"launch", "--print", "slurm", "--", "train", "-o", "run"}).exit_code,
+              0);
 }
 
 // LOCKSTEP_CHAOS_KILLS makes it longer.

@@ -1,6 +1,10 @@
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
+#include <thread>
 
 #include "coordinator/plan_file.h"
 #include "coordinator/run_plans.h"

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <fstream>
 
+#include "io/base/error.h"
+
 namespace lockstep {
 namespace {
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 
 #include "io/base/error.h"
@@ -187,6 +188,29 @@ TEST(ProcessesTest, AStoppedChildEndsToo) {
     processes.wait(0.05);
     processes.kill_all();
     EXPECT_EQ(processes.exit_code(child), 137);
+}
+
+TEST(ProcessesTest, ASuspendedProcessIsKnownAsOne) {
+    Processes processes;
+    const pid_t child = processes.start({"sleep", "60"}, {});
+    EXPECT_FALSE(is_stopped(child));
+    processes.signal(child, SIGSTOP);
+    while (!is_stopped(child)) processes.wait(0.01);
+    processes.signal(child, SIGCONT);
+    while (is_stopped(child)) processes.wait(0.01);
+    EXPECT_FALSE(is_stopped(0));
+}
+
+// nohup: the end of the terminal is to be survived.
+TEST(ProcessesTest, AHangupThatWasIgnoredIsNoRequest) {
+    const auto before = std::signal(SIGHUP, SIG_IGN);
+    {
+        Processes processes;
+        raise(SIGHUP);
+        processes.wait(0.01);
+        EXPECT_EQ(processes.stop_requests(), 0);
+    }
+    std::signal(SIGHUP, before);
 }
 
 TEST(ProcessesTest, SignalsCloseTogetherAreOneRequest) {
