@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <unordered_set>
+#include <utility>
 
 #include "coordinator/ingest/piece_work.h"
 #include "io/base/error.h"
@@ -28,11 +29,13 @@ struct DigestHash {
 class Assembly {
   public:
     Assembly(const IngestJob& job, const std::function<std::filesystem::path(std::size_t)>& piece_path,
-             std::vector<SourceIdentity> identities, const IngestOutputs& outputs, int threads,
+             std::optional<CorpusTokens> tokens, std::vector<SourceIdentity> identities,
+             const IngestOutputs& outputs, int threads,
              const std::function<void(const IngestTotals&)>& when_ready)
         : job_(job),
           type_(corpus_format::token_type(job.tokenizer_record.vocabulary_size)),
           piece_path_(piece_path),
+          tokens_(std::move(tokens)),
           identities_(std::move(identities)),
           outputs_(outputs),
           threads_(threads),
@@ -163,18 +166,22 @@ class Assembly {
 
     void publish() {
         const std::string record = ingest_record_of(job_.document, job_.policy);
-        std::vector<std::filesystem::path> temporaries{temporary_path(outputs_.corpus)};
+        std::vector<std::filesystem::path> temporaries;
         if (validation_) {
             validation_->set_ingest_record(record);
             totals_.validation = validation_->prepare(
                 [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::validation, sink); },
                 threads_);
-            temporaries.push_back(temporary_path(outputs_.validation));
+            temporaries.push_back(validation_->prepared_path());
         }
         corpus_.set_ingest_record(record);
-        totals_.corpus = corpus_.prepare(
-            [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::corpus, sink); },
-            threads_);
+        totals_.corpus =
+            tokens_
+                ? corpus_.prepare(*std::exchange(tokens_, std::nullopt), threads_)
+                : corpus_.prepare(
+                      [this](const CorpusWriter::TokenSink& sink) { copy_tokens(Destination::corpus, sink); },
+                      threads_);
+        temporaries.push_back(corpus_.prepared_path());
         // A full disk may show only now; one of two is half an output.
         sync_together(temporaries);
         when_ready_(totals_);
@@ -223,17 +230,11 @@ class Assembly {
         std::size_t count = 0;
         for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
             const PieceFile file(piece_path_(piece), type_);
-            DigestStream digest;
-            const std::uint64_t bytes = file.num_tokens() * column_type_bytes(type_);
-            for (std::uint64_t offset = 0; offset < bytes; offset += buffer_.size()) {
-                buffer_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(bytes - offset, copy_bytes)));
-                file.read(offset, buffer_);
-                digest.update(buffer_);
-            }
-            if (digest.value() == file.token_digest()) continue;
+            const Digest found = file.token_digest_found();
+            if (found == file.token_digest()) continue;
             if (++count == 1) {
-                first = "'" + piece_path_(piece).string() + "': its tokens have digest " +
-                        digest.value().hex() + ", expected " + file.token_digest().hex();
+                first = "'" + piece_path_(piece).string() + "': its tokens have digest " + found.hex() +
+                        ", expected " + file.token_digest().hex();
             }
             remove_file(piece_path_(piece));
         }
@@ -250,6 +251,7 @@ class Assembly {
     const IngestJob& job_;
     ColumnType type_;
     const std::function<std::filesystem::path(std::size_t)>& piece_path_;
+    std::optional<CorpusTokens> tokens_;
     std::vector<SourceIdentity> identities_;
     const IngestOutputs& outputs_;
     int threads_;
@@ -269,9 +271,11 @@ class Assembly {
 
 IngestTotals assemble(const IngestJob& job,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
-                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs, int threads,
+                      std::optional<CorpusTokens> tokens, std::vector<SourceIdentity> identities,
+                      const IngestOutputs& outputs, int threads,
                       const std::function<void(const IngestTotals&)>& when_ready) {
-    return Assembly(job, piece_path, std::move(identities), outputs, threads, when_ready).run();
+    return Assembly(job, piece_path, std::move(tokens), std::move(identities), outputs, threads, when_ready)
+        .run();
 }
 
 }  // namespace lockstep

@@ -11,6 +11,7 @@
 
 #include "coordinator/ingest/ingest_job.h"
 #include "io/corpus/corpus.h"
+#include "io/corpus/corpus_tokens.h"
 #include "io/corpus/ingest_piece.h"
 #include "io/documents/document_reader.h"
 
@@ -37,6 +38,8 @@ struct IngestTotals {
     std::uint64_t pieces_found = 0;  ///< Done by an earlier start.
 };
 
+/// @param tokens      of all samples, where the pieces' are in the corpus' file already; nothing: they are
+///                    copied from the pieces. Only for a job that keeps all samples in one corpus.
 /// @param identities  of the sources, in order; pipes' are taken from the pieces.
 /// @param threads     at least 1; the corpora do not depend on it.
 /// @param when_ready  called when all outputs are on the disk under their temporary names, and none has
@@ -46,7 +49,8 @@ struct IngestTotals {
 ///         Error{invalid_argument} if a corpus would be empty. Nothing is published then.
 IngestTotals assemble(const IngestJob& job,
                       const std::function<std::filesystem::path(std::size_t)>& piece_path,
-                      std::vector<SourceIdentity> identities, const IngestOutputs& outputs, int threads,
+                      std::optional<CorpusTokens> tokens, std::vector<SourceIdentity> identities,
+                      const IngestOutputs& outputs, int threads,
                       const std::function<void(const IngestTotals&)>& when_ready);
 
 }  // namespace lockstep

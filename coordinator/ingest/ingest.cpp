@@ -4,12 +4,13 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "coordinator/ingest/long_work.h"
 #include "coordinator/ingest/piece_work.h"
+#include "coordinator/ingest/publication_record.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/base/ordered_work.h"
@@ -24,8 +25,6 @@ namespace lockstep {
 
 namespace {
 
-using nlohmann::json;
-
 std::filesystem::path piece_path(const std::filesystem::path& folder, std::size_t piece) {
     char name[32];
     std::snprintf(name, sizeof name, "piece-%08zu", piece);
@@ -36,54 +35,6 @@ bool keeps_work(ErrorCode code) {
     return code == ErrorCode::io_failure || code == ErrorCode::peer_lost || code == ErrorCode::stopped ||
            code == ErrorCode::environment;
 }
-
-/// Outputs that are there already and hold what this very job once made ready.
-struct OwnOutputs {
-    bool corpus = false, validation = false;
-};
-
-/// What is about to appear, written down first: an ingest killed between its two corpora, or before its work
-/// folder was removed, finds its own outputs there and not somebody else's.
-class PublicationRecord {
-  public:
-    /// @param job  all of it, as text.
-    PublicationRecord(const std::filesystem::path& folder, const std::string& job)
-        : path_(path_in(folder)), job_(digest_of(std::as_bytes(std::span(job))).hex()) {}
-
-    static std::filesystem::path path_in(const std::filesystem::path& folder) {
-        return folder / "publishing.json";
-    }
-
-    void write(const IngestTotals& totals) const {
-        json object = {{"job", job_}, {"corpus", totals.corpus.content.hex()}};
-        if (totals.validation) object["validation"] = totals.validation->content.hex();
-        write_file_atomically(path_, object.dump(), Overwrite::yes);
-    }
-
-    OwnOutputs find(const IngestOutputs& outputs) const {
-        if (!path_exists(path_)) return {};
-        const json object = json::parse(read_file(path_), nullptr, false);
-        const auto text = [&](const char* field) {
-            const auto found = object.is_object() ? object.find(field) : object.end();
-            return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-        };
-        if (text("job") != job_) return {};
-        return {holds(outputs.corpus, text("corpus")), holds(outputs.validation, text("validation"))};
-    }
-
-  private:
-    static bool holds(const std::filesystem::path& corpus, const std::string& content) {
-        if (corpus.empty() || !path_exists(corpus)) return false;
-        try {
-            return Corpus::open(corpus).content_fingerprint().hex() == content;
-        } catch (const Error&) {
-            return false;  // Nothing we made, or no longer.
-        }
-    }
-
-    std::filesystem::path path_;
-    std::string job_;
-};
 
 /// Rank 0's hold on the work folder.
 class WorkFolder {
@@ -155,7 +106,7 @@ class IngestRun {
             record_.emplace(folder_, pieces + job_.assembly_json());
             require_writable_outputs();
             work_folder_.emplace(folder_, pieces, !job_.has_pipe());
-            missing_ = missing_pieces();
+            if (!published_) find_pieces();
             if (comm_.size().value > 1) job_text_ = job_.to_json();
         });
     }
@@ -177,9 +128,10 @@ class IngestRun {
 
     void require_writable_outputs() {
         if (!job_.has_pipe()) {
-            const OwnOutputs own = record_->find(outputs_);
-            outputs_.corpus_is_own = own.corpus;
-            outputs_.validation_is_own = own.validation;
+            const PublicationRecord::Found found = record_->find(outputs_);
+            outputs_.corpus_is_own = found.corpus_is_there;
+            outputs_.validation_is_own = found.validation_is_there;
+            published_ = found.published;
         }
         require_writable_output(outputs_.corpus, outputs_.corpus_overwrite());
         if (job_.filter.validation_share > 0)
@@ -190,21 +142,46 @@ class IngestRun {
     void withdraw_half_an_output() const {
         if (outputs_.overwrite == Overwrite::yes) return;
         try {
-            const OwnOutputs own = record_->find(outputs_);
-            if (own.validation && !own.corpus) remove_file(outputs_.validation);
+            const PublicationRecord::Found found = record_->find(outputs_);
+            if (found.validation_is_there && !found.corpus_is_there) remove_file(outputs_.validation);
         } catch (const Error& error) {
             log_root(LogLevel::warning,
                      "'" + outputs_.validation.string() + "' may stay behind: " + error.what());
         }
     }
 
-    std::vector<std::size_t> missing_pieces() const {
+    /// What an earlier start did, and where this one puts tokens.
+    void find_pieces() {
         const ColumnType type = corpus_format::token_type(job_.tokenizer->vocabulary_size());
-        std::vector<std::size_t> missing;
+        // One rank that keeps every sample has them in the order of the corpus.
+        bool straight_to_corpus = comm_.size().value == 1 && !job_.filter.dedup &&
+                                  job_.filter.validation_share == 0 &&
+                                  on_one_file_system(folder_, outputs_.corpus.parent_path());
         for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
-            if (!PieceFile::is_sound(piece_path(folder_, piece), type)) missing.push_back(piece);
+            const auto found = PieceFile::find(piece_path(folder_, piece), type);
+            if (!found) missing_.push_back(piece);
+            if (found && !found->place_in_corpus()) straight_to_corpus = false;
         }
-        return missing;
+        if (straight_to_corpus) begin_corpus(type);
+    }
+
+    /// The pieces without a gap and without damage stay.
+    void begin_corpus(ColumnType type) {
+        const std::filesystem::path path = corpus_tokens_path(piece_path(folder_, 0));
+        const std::uint64_t vocabulary = job_.tokenizer->vocabulary_size();
+        const std::uint64_t begin = path_exists(path) ? CorpusTokens::file_offset(path, vocabulary) : 0;
+        std::uint64_t kept_bytes = 0;
+        std::size_t piece = 0;
+        for (; piece < job_.pieces.size(); ++piece) {
+            const auto found = PieceFile::find(piece_path(folder_, piece), type);
+            if (!found) break;
+            if (*found->place_in_corpus() != begin + kept_bytes) break;
+            if (found->token_digest_found() != found->token_digest()) break;
+            kept_bytes += found->num_tokens() * column_type_bytes(type);
+        }
+        missing_.clear();
+        for (; piece < job_.pieces.size(); ++piece) missing_.push_back(piece);
+        tokens_.emplace(path, vocabulary, kept_bytes, threads_);
     }
 
     /// This rank's run of the pieces that are missing: ranks take about equal bytes, in order.
@@ -228,7 +205,7 @@ class IngestRun {
             const auto own = own_pieces();
             std::uint64_t total = 0;
             for (const std::size_t piece : own) total += job_.bytes_of(job_.pieces[piece]);
-            PieceWork pieces(job_, threads_);
+            PieceWork pieces(job_, threads_, tokens_ ? &*tokens_ : nullptr);
             std::uint64_t done = 0;
             for (const std::size_t piece : own) {
                 if (others_failed) return;
@@ -244,7 +221,8 @@ class IngestRun {
     /// What no rank read as a whole is read again, by every rank a share.
     void identify_others() {
         std::vector<std::int64_t> known;
-        for (const IngestSource& source : job_.sources) known.push_back(source.is_pipe ? 1 : 0);
+        for (const IngestSource& source : job_.sources)
+            known.push_back(source.is_pipe || published_.has_value() ? 1 : 0);
         for (const IdentifiedSource& source : identified_) known[source.source_index] = 1;
         comm_.max(known);
         together_for_long(comm_, "identifying the sources", [&](const std::atomic<bool>& others_failed) {
@@ -287,9 +265,7 @@ class IngestRun {
         together_for_long(comm_, "assembling the corpus", [&](const std::atomic<bool>&) {
             if (!is_root()) return;
             require_unchanged_sources(job_);
-            totals = assemble(
-                job_, [this](std::size_t piece) { return piece_path(folder_, piece); }, std::move(identities),
-                outputs_, threads_, [this](const IngestTotals& ready) { record_->write(ready); });
+            totals = published_ ? *published_ : join(std::move(identities));
             totals->pieces_found = job_.pieces.size() - missing_.size();
             const CommitScope scope("ingest");
             commit_point("published");
@@ -299,6 +275,13 @@ class IngestRun {
         return totals;
     }
 
+    IngestTotals join(std::vector<SourceIdentity> identities) {
+        return assemble(
+            job_, [this](std::size_t piece) { return piece_path(folder_, piece); },
+            std::exchange(tokens_, std::nullopt), std::move(identities), outputs_, threads_,
+            [this](const IngestTotals& ready) { record_->write(ready); });
+    }
+
     Communicator& comm_;
     IngestOutputs outputs_;
     int threads_;
@@ -306,8 +289,11 @@ class IngestRun {
     std::filesystem::path folder_;
     std::optional<WorkFolder> work_folder_;
     IngestJob job_;
-    std::optional<PublicationRecord> record_;  ///< Of rank 0.
-    std::string job_text_;                     ///< For the other ranks.
+    // Of rank 0.
+    std::optional<PublicationRecord> record_;
+    std::optional<IngestTotals> published_;  ///< All of it is done but for the end of the work folder.
+    std::optional<CorpusTokens> tokens_;     ///< The pieces' go straight to the corpus.
+    std::string job_text_;                   ///< For the other ranks.
     std::vector<std::size_t> missing_;
     std::vector<IdentifiedSource> identified_;
 };

@@ -6,6 +6,7 @@
 
 #include "coordinator/ingest/tokenize_document.h"
 #include "io/base/error.h"
+#include "io/base/large_pages.h"
 #include "io/base/ordered_work.h"
 #include "io/corpus/corpus_format.h"
 #include "io/corpus/ingest_piece.h"
@@ -20,7 +21,7 @@ namespace {
 /// The samples of one block.
 struct Batch {
     PieceSamples samples;
-    std::vector<std::byte> tokens;  ///< As stored.
+    LargeVector<std::byte> tokens;  ///< As stored.
 };
 
 /// What one thread keeps from block to block; in cache lines of its own, since `ids` grows at every token.
@@ -176,10 +177,15 @@ struct SourceSoFar {
 
 class PieceWork::State {
   public:
-    State(const IngestJob& job, int threads)
-        : job_(job), work_(threads, [this](DocumentBlock& block, int thread) {
-              return BatchMaker(job_, benches_[static_cast<std::size_t>(thread)], block).make();
-          }) {
+    State(const IngestJob& job, int threads, CorpusTokens* corpus)
+        : job_(job),
+          corpus_(corpus),
+          work_(
+              threads,
+              [this](DocumentBlock& block, int thread) {
+                  return BatchMaker(job_, benches_[static_cast<std::size_t>(thread)], block).make();
+              },
+              SingleThread::beside_caller) {
         for (int i = 0; i < threads; ++i) benches_.push_back({BlockParser(job.document), {}});
     }
     ~State() {
@@ -275,7 +281,8 @@ class PieceWork::State {
 
     PieceWriter& front_writer() {
         if (!writer_)
-            writer_.emplace(open_.front().file, corpus_format::token_type(job_.tokenizer->vocabulary_size()));
+            writer_.emplace(open_.front().file, corpus_format::token_type(job_.tokenizer->vocabulary_size()),
+                            corpus_);
         return *writer_;
     }
 
@@ -290,6 +297,7 @@ class PieceWork::State {
     }
 
     const IngestJob& job_;
+    CorpusTokens* corpus_;
     std::vector<Bench> benches_;
     SourceSoFar so_far_;
     std::vector<IdentifiedSource> identified_;
@@ -298,7 +306,8 @@ class PieceWork::State {
     OrderedWork<DocumentBlock, Batch> work_;
 };
 
-PieceWork::PieceWork(const IngestJob& job, int threads) : state_(std::make_unique<State>(job, threads)) {}
+PieceWork::PieceWork(const IngestJob& job, int threads, CorpusTokens* corpus)
+    : state_(std::make_unique<State>(job, threads, corpus)) {}
 
 PieceWork::~PieceWork() = default;
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coordinator/ingest/ingest_job.h"
+#include "io/corpus/corpus_tokens.h"
 #include "io/documents/document_reader.h"
 
 namespace lockstep {
@@ -25,7 +26,8 @@ class PieceWork {
   public:
     /// Borrows the job.
     /// @param threads  at least 1; the files do not depend on it.
-    PieceWork(const IngestJob& job, int threads);
+    /// @param corpus   that takes the tokens, as PieceWriter.
+    PieceWork(const IngestJob& job, int threads, CorpusTokens* corpus = nullptr);
     /// A piece that is not finished leaves no file behind.
     ~PieceWork();
     PieceWork(const PieceWork&) = delete;

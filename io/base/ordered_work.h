@@ -22,21 +22,26 @@
 
 namespace lockstep {
 
+enum class SingleThread { caller, beside_caller };
+
 /// All members are called by one thread.
 template <class Job, class Result>
 class OrderedWork {
   public:
-    /// @param threads  at least 1; with 1 the work is done by the caller, in `give`.
+    /// @param threads  at least 1.
     /// @param work     called with a job and the number of the thread, in [0, threads).
+    /// @param single   what one thread means: the caller, who then works in `give`, or one beside the caller.
     /// @throws Error{environment} if a thread cannot be started.
-    OrderedWork(int threads, std::function<Result(Job&, int thread)> work)
+    OrderedWork(int threads, std::function<Result(Job&, int thread)> work,
+                SingleThread single = SingleThread::caller)
         : work_(std::move(work)), depth_(2 * static_cast<std::size_t>(threads)) {
+        const int started = threads == 1 && single == SingleThread::caller ? 0 : threads;
         try {
-            for (int i = 0; threads > 1 && i < threads; ++i) threads_.emplace_back([this, i] { serve(i); });
+            for (int i = 0; i < started; ++i) threads_.emplace_back([this, i] { serve(i); });
         } catch (const std::system_error& failure) {
-            const std::size_t started = threads_.size();
+            const std::size_t running = threads_.size();
             stop();
-            throw_no_thread(started + 1, threads, failure);
+            throw_no_thread(running + 1, threads, failure);
         }
     }
     ~OrderedWork() { stop(); }

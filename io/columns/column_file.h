@@ -25,6 +25,17 @@
 
 namespace lockstep {
 
+class EarlyColumn;
+class PosixFile;
+
+/// Where bytes that are not yet a column file will stand in one.
+struct FirstColumn {
+    std::string format;
+    std::uint64_t format_version = 0;
+    std::string column;  ///< Of width 1.
+    ColumnType type = ColumnType::u8;
+};
+
 /// Writes a column file and publishes it atomically. Nothing appears at `path`
 /// before `publish`; destruction without it removes the temporary.
 class ColumnFileWriter {
@@ -33,6 +44,9 @@ class ColumnFileWriter {
     /// @param version  stored as attribute `format_version`.
     ColumnFileWriter(std::filesystem::path path, std::string format, std::uint64_t version,
                      Overwrite overwrite = Overwrite::no);
+    /// Goes on with a file whose first column was written early: the result is the same. Destruction without
+    /// `publish` leaves that file where it is, for another EarlyColumn to take over.
+    ColumnFileWriter(std::filesystem::path path, EarlyColumn early, Overwrite overwrite = Overwrite::no);
     ~ColumnFileWriter();
     ColumnFileWriter(const ColumnFileWriter&) = delete;
     ColumnFileWriter& operator=(const ColumnFileWriter&) = delete;
@@ -57,6 +71,13 @@ class ColumnFileWriter {
     void append(std::string_view name, std::span<const T> values) {
         append_bytes(name, column_type_of<T>(), std::as_bytes(values));
     }
+
+    /// The file's name until it is published.
+    const std::filesystem::path& temporary() const;
+
+    /// Where the first column's bytes begin if it has 1 MiB or more [from the start of the file].
+    /// @param file  is not changed.
+    static std::uint64_t offset_of_first_column(PosixFile file, const FirstColumn& first);
 
     struct Published {
         std::uint64_t file_bytes;

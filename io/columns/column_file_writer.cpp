@@ -11,8 +11,10 @@
 #include "io/base/contract.h"
 #include "io/base/error.h"
 #include "io/base/ordered_work.h"
+#include "io/columns/block_digester.h"
 #include "io/columns/column_file.h"
 #include "io/columns/column_file_format.h"
+#include "io/columns/early_column.h"
 #include "io/files/directory.h"
 #include "io/files/file_system.h"
 #include "io/files/posix_file.h"
@@ -24,45 +26,6 @@
 namespace lockstep {
 
 namespace {
-
-/// Digests of the whole and the last, shorter, MiB of a stream of bytes; two words a block.
-class BlockDigester {
-  public:
-    void update(std::span<const std::byte> bytes) {
-        while (!bytes.empty()) {
-            if (filled_ == 0 && bytes.size() >= digest_block_bytes) {
-                keep(digest_of(bytes.first(digest_block_bytes)));
-                bytes = bytes.subspan(digest_block_bytes);
-                continue;
-            }
-            const std::size_t piece = std::min(bytes.size(), digest_block_bytes - filled_);
-            partial_.update(bytes.first(piece));
-            filled_ += piece;
-            if (filled_ == digest_block_bytes) finish();
-            bytes = bytes.subspan(piece);
-        }
-    }
-
-    std::vector<std::uint64_t> take() {
-        if (filled_ != 0) finish();
-        return std::move(words_);
-    }
-
-  private:
-    void finish() {
-        keep(partial_.value());
-        partial_ = DigestStream();
-        filled_ = 0;
-    }
-    void keep(const Digest& digest) {
-        words_.push_back(digest.low);
-        words_.push_back(digest.high);
-    }
-
-    DigestStream partial_;
-    std::size_t filled_ = 0;
-    std::vector<std::uint64_t> words_;
-};
 
 /// What is written and read back at a time: several columns' worth of it stays in a core's cache.
 constexpr std::size_t transfer_bytes = std::size_t{1} << 18U;
@@ -116,6 +79,12 @@ class OpenColumn {
         }
         gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
         if (complete()) flush(calls);
+    }
+
+    /// All of its bytes are in their place already.
+    void adopt(BlockDigester digester) {
+        bytes_given_ = shape_.bytes;
+        digester_ = std::move(digester);
     }
 
     /// Close the dataset. @return the block digests.
@@ -179,8 +148,11 @@ Hdf5File create_hdf5_file(Hdf5Storage& storage, const Hdf5Calls& calls) {
     calls.checked(H5Pset_userblock(creation.id(), user_block_bytes), action);
     calls.checked(H5Pset_obj_track_times(creation.id(), false), action);
     const Hdf5Properties access = file_access_properties(storage, calls);
-    return Hdf5File(
+    storage.look_empty(true);
+    Hdf5File file(
         calls.checked(H5Fcreate(calls.file().c_str(), H5F_ACC_TRUNC, creation.id(), access.id()), "create"));
+    storage.look_empty(false);
+    return file;
 }
 
 void feed_from_file(const PosixFile& file, FileRegion piece,
@@ -216,7 +188,8 @@ struct ColumnFileWriter::State {
     Hdf5File file;
     std::optional<Published> sealed;  ///< Complete under its temporary name.
     bool published = false;
-    bool sound = true;  ///< False from the start of every change to its end: a failed one stays.
+    bool keeps_temporary = false;  ///< Somebody else's, who may go on with it.
+    bool sound = true;             ///< False from the start of every change to its end: a failed one stays.
     std::map<std::string, std::unique_ptr<OpenColumn>, std::less<>> open_columns;
     ColumnTree written;
     std::vector<DigestedColumn> digested;
@@ -227,12 +200,25 @@ struct ColumnFileWriter::State {
           overwrite(mode),
           calls(temporary, ErrorCode::io_failure),
           disk(temporary, O_RDWR | O_CREAT | O_TRUNC) {}
+    State(std::filesystem::path file_path, Overwrite mode, PosixFile begun)
+        : path(std::move(file_path)),
+          temporary(begun.path()),
+          overwrite(mode),
+          calls(temporary, ErrorCode::io_failure),
+          disk(std::move(begun)),
+          keeps_temporary(true) {}
     State(const State&) = delete;
     State& operator=(const State&) = delete;
 
     ~State() {
         discard_hdf5();
-        if (!published) file_system().remove_file(temporary.c_str());
+        if (!published && !keeps_temporary) file_system().remove_file(temporary.c_str());
+    }
+
+    void create(std::string_view format, std::uint64_t version) {
+        change([&] { file = create_hdf5_file(storage, calls); });
+        set_attribute("/", "format", std::string(format));
+        set_attribute("/", "format_version", version);
     }
 
     /// Let go of the file without asking whether all of it arrived.
@@ -397,12 +383,46 @@ ColumnFileWriter::ColumnFileWriter(std::filesystem::path path, std::string forma
                                    Overwrite overwrite) {
     require_writable_output(path, overwrite);
     state_ = std::make_unique<State>(std::move(path), overwrite);
-    state_->change([&] { state_->file = create_hdf5_file(state_->storage, state_->calls); });
-    attribute("/", "format", std::string_view(format));
-    attribute("/", "format_version", version);
+    state_->create(format, version);
+}
+
+ColumnFileWriter::ColumnFileWriter(std::filesystem::path path, EarlyColumn early, Overwrite overwrite) {
+    require_writable_output(path, overwrite);
+    EarlyColumn::Ended column = early.end();
+    const auto& place = column.place;
+    const std::uint64_t rows = column.bytes / column_type_bytes(place.type);
+    state_ = std::make_unique<State>(std::move(path), overwrite, std::move(column.file));
+    state_->create(place.format, place.format_version);
+    begin_column(place.column, place.type, rows);
+    if (!column.in_memory.empty()) {
+        append_bytes(place.column, place.type, column.in_memory);
+    } else if (rows != 0) {
+        OpenColumn& open = *state_->open_columns.at(place.column);
+        if (open.shape().offset != column.file_offset) {
+            throw Error(ErrorCode::bug, "'" + state_->temporary.string() + "': column '" + place.column +
+                                            "' begins at byte " + std::to_string(open.shape().offset) +
+                                            ", expected " + std::to_string(column.file_offset));
+        }
+        open.adopt(std::move(column.digester));
+        state_->change([&] { state_->finish_column(place.column); });
+    }
+}
+
+std::uint64_t ColumnFileWriter::offset_of_first_column(PosixFile file, const FirstColumn& first) {
+    constexpr std::uint64_t rows = std::uint64_t{1} << 40U;
+    State trial({}, Overwrite::no, std::move(file));
+    trial.storage.abandon();
+    trial.create(first.format, first.format_version);
+    std::uint64_t offset = 0;
+    trial.change([&] { offset = trial.create_column(first.column, first.type, rows, 1)->shape().offset; });
+    return offset;
 }
 
 ColumnFileWriter::~ColumnFileWriter() = default;
+
+const std::filesystem::path& ColumnFileWriter::temporary() const {
+    return state_->temporary;
+}
 
 void ColumnFileWriter::attribute(std::string_view group, std::string_view name, std::uint64_t value) {
     state_->set_attribute(group, name, value);

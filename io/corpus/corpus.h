@@ -22,6 +22,8 @@
 
 namespace lockstep {
 
+class CorpusTokens;
+
 /// Half-open range of predicted tokens, relative to the sample.
 struct LossSpan {
     std::uint32_t begin = 0;
@@ -119,6 +121,10 @@ class CorpusWriter {
     /// then what the disk can hardly refuse any more.
     /// @param threads  at least 1; the file does not depend on it.
     PublishedCorpus prepare(const std::function<void(const TokenSink&)>& give, int threads = 1);
+    /// With the tokens of all samples where they are (corpus_tokens.h).
+    PublishedCorpus prepare(CorpusTokens tokens, int threads);
+    /// The temporary name, of a prepared corpus.
+    const std::filesystem::path& prepared_path() const;
     void publish_prepared();
 
   private:

@@ -11,12 +11,13 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
-#include "io/base/ordered_work.h"
 #include "io/columns/column_file.h"
 #include "io/columns/fingerprint_attribute.h"
 #include "io/corpus/corpus.h"
 #include "io/corpus/corpus_format.h"
+#include "io/corpus/corpus_tokens.h"
 #include "io/corpus/length_keys.h"
+#include "io/corpus/token_column.h"
 #include "io/files/posix_file.h"
 
 namespace lockstep {
@@ -27,6 +28,11 @@ namespace columns = corpus_format::columns;
 
 constexpr std::size_t spool_buffer_bytes = std::size_t{1} << 20U;
 constexpr std::uint64_t sample_tokens_end = std::uint64_t{1} << 32U;
+
+template <class T>
+std::span<const T> tokens_in(std::span<const std::byte> bytes) {
+    return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+}
 
 /// Texts of any length end to end, as two columns.
 struct TextColumn {
@@ -101,99 +107,6 @@ class TokenSpool {
     std::vector<std::byte> buffer_;
     std::vector<std::uint16_t> narrow_;
     std::uint64_t num_tokens_ = 0;
-};
-
-/// Tokens on their way into the column: stored, fingerprinted and looked at for the greatest. Only the last
-/// two can be shared among threads, by runs of whole leaves; the file is one thread's.
-class TokenColumn {
-  public:
-    TokenColumn(ColumnFileWriter& file, ColumnType type, std::uint64_t num_tokens, int threads)
-        : file_(file),
-          type_(type),
-          num_tokens_(num_tokens),
-          run_bytes_(std::min<std::uint64_t>(run_bytes_max, num_tokens * column_type_bytes(type))),
-          work_(num_tokens * column_type_bytes(type) > run_bytes_max ? threads : 1,
-                [type](std::vector<std::byte>& bytes, int) { return look_at(std::move(bytes), type); }) {
-        file.begin_column(columns::tokens, type, num_tokens);
-    }
-
-    void append(std::span<const std::byte> bytes) {
-        while (!bytes.empty()) {
-            if (run_.capacity() == 0) run_.reserve(run_bytes_);
-            const auto part = bytes.first(std::min(bytes.size(), run_bytes_max - run_.size()));
-            run_.insert(run_.end(), part.begin(), part.end());
-            if (run_.size() == run_bytes_max) give();
-            bytes = bytes.subspan(part.size());
-        }
-    }
-    Fingerprint finish() {
-        if (!run_.empty()) give();
-        while (!work_.empty()) take();
-        return tree_.finish(num_tokens_, type_);
-    }
-    /// Both of a finished column.
-    std::uint32_t max_token_id() const { return max_token_id_; }
-    std::uint64_t appended() const { return appended_; }
-
-  private:
-    static constexpr std::size_t run_bytes_max = 4 * corpus_format::TokenTree::leaf_bytes_max;
-
-    struct Run {
-        std::vector<std::byte> bytes;
-        std::vector<Fingerprint> leaves;
-        std::uint32_t greatest = 0;
-    };
-
-    template <class T>
-    static std::span<const T> tokens_in(std::span<const std::byte> bytes) {
-        return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
-    }
-
-    template <class T>
-    static std::uint32_t greatest_in(std::span<const std::byte> bytes) {
-        T greatest = 0;
-        for (const T token : tokens_in<T>(bytes)) greatest = std::max(greatest, token);
-        return greatest;
-    }
-
-    static Run look_at(std::vector<std::byte> bytes, ColumnType type) {
-        Run run;
-        run.leaves = corpus_format::TokenTree::leaves_of(bytes);
-        run.greatest =
-            type == ColumnType::u16 ? greatest_in<std::uint16_t>(bytes) : greatest_in<std::uint32_t>(bytes);
-        run.bytes = std::move(bytes);
-        return run;
-    }
-
-    void give() {
-        if (work_.full()) take();
-        work_.give(std::move(run_));
-        run_ = std::exchange(spare_, {});
-    }
-
-    void take() {
-        Run run = work_.take();
-        tree_.add(run.leaves);
-        max_token_id_ = std::max(max_token_id_, run.greatest);
-        appended_ += run.bytes.size() / column_type_bytes(type_);
-        if (type_ == ColumnType::u16) {
-            file_.append(columns::tokens, tokens_in<std::uint16_t>(run.bytes));
-        } else {
-            file_.append(columns::tokens, tokens_in<std::uint32_t>(run.bytes));
-        }
-        run.bytes.clear();
-        spare_ = std::move(run.bytes);
-    }
-
-    ColumnFileWriter& file_;
-    ColumnType type_;
-    std::uint64_t num_tokens_;
-    std::size_t run_bytes_;  ///< Of the first run, at most.
-    std::vector<std::byte> run_, spare_;
-    corpus_format::TokenTree tree_;
-    std::uint32_t max_token_id_ = 0;
-    std::uint64_t appended_ = 0;
-    OrderedWork<std::vector<std::byte>, Run> work_;
 };
 
 CorpusTokenizer checked_tokenizer(const CorpusTokenizer& tokenizer) {
@@ -426,6 +339,37 @@ struct CorpusWriter::State {
                std::to_string(source_offset[sample]) + ")";
     }
 
+    void require_samples() const {
+        if (num_samples() == 0) {
+            throw Error(
+                ErrorCode::invalid_argument,
+                "'" + path.string() + "' would hold no sample; check that the sources contain documents");
+        }
+        refuse_repeated_keys();
+    }
+
+    /// All that stands behind the tokens.
+    PublishedCorpus complete(std::unique_ptr<ColumnFileWriter> file, const TokenColumn::Content& content,
+                             int threads) {
+        if (content.num_tokens != num_tokens) {
+            throw Error(ErrorCode::bug, "'" + path.string() + "' was given " +
+                                            std::to_string(content.num_tokens) + " tokens, expected " +
+                                            std::to_string(num_tokens));
+        }
+        if (num_tokens != 0 && content.max_token_id >= tokenizer.vocabulary_size) {
+            throw Error(ErrorCode::invalid_argument,
+                        "token id " + std::to_string(content.max_token_id) + " is beyond the vocabulary of " +
+                            std::to_string(tokenizer.vocabulary_size) + " tokens");
+        }
+        write_samples(*file);
+        write_sources(*file);
+        write_left_out(*file);
+        const PublishedCorpus published = write_attributes(*file, content.root, content.max_token_id);
+        file->seal(threads);
+        prepared = std::move(file);
+        return published;
+    }
+
     /// Samples without an id are not alike for that.
     void refuse_repeated_keys() const {
         if (!has_keys) return;
@@ -486,32 +430,35 @@ PublishedCorpus CorpusWriter::publish(const std::function<void(const TokenSink&)
 
 PublishedCorpus CorpusWriter::prepare(const std::function<void(const TokenSink&)>& give, int threads) {
     LOCKSTEP_EXPECTS(!state_->prepared);
-    if (state_->num_samples() == 0) {
-        throw Error(
-            ErrorCode::invalid_argument,
-            "'" + state_->path.string() + "' would hold no sample; check that the sources contain documents");
-    }
-    state_->refuse_repeated_keys();
-    auto writer = std::make_unique<ColumnFileWriter>(state_->path, std::string(corpus_format::format),
-                                                     corpus_format::version, state_->overwrite);
-    ColumnFileWriter& file = *writer;
-    TokenColumn tokens(file, corpus_format::token_type(state_->tokenizer.vocabulary_size), state_->num_tokens,
-                       threads);
+    state_->require_samples();
+    auto file = std::make_unique<ColumnFileWriter>(state_->path, std::string(corpus_format::format),
+                                                   corpus_format::version, state_->overwrite);
+    const ColumnType type = corpus_format::token_type(state_->tokenizer.vocabulary_size);
+    file->begin_column(columns::tokens, type, state_->num_tokens);
+    TokenColumn tokens(type, state_->num_tokens * column_type_bytes(type), threads,
+                       [&](std::span<const std::byte> bytes) {
+                           if (type == ColumnType::u16) {
+                               file->append(columns::tokens, tokens_in<std::uint16_t>(bytes));
+                           } else {
+                               file->append(columns::tokens, tokens_in<std::uint32_t>(bytes));
+                           }
+                       });
     give([&](std::span<const std::byte> bytes) { tokens.append(bytes); });
-    const Fingerprint token_root = tokens.finish();
-    LOCKSTEP_EXPECTS(tokens.appended() == state_->num_tokens);
-    if (state_->num_tokens != 0 && tokens.max_token_id() >= state_->tokenizer.vocabulary_size) {
-        throw Error(ErrorCode::invalid_argument,
-                    "token id " + std::to_string(tokens.max_token_id()) + " is beyond the vocabulary of " +
-                        std::to_string(state_->tokenizer.vocabulary_size) + " tokens");
-    }
-    state_->write_samples(file);
-    state_->write_sources(file);
-    state_->write_left_out(file);
-    const PublishedCorpus published = state_->write_attributes(file, token_root, tokens.max_token_id());
-    file.seal(threads);
-    state_->prepared = std::move(writer);
-    return published;
+    return state_->complete(std::move(file), tokens.finish(), threads);
+}
+
+PublishedCorpus CorpusWriter::prepare(CorpusTokens tokens, int threads) {
+    LOCKSTEP_EXPECTS(!state_->prepared);
+    state_->require_samples();
+    const TokenColumn::Content content = tokens.finish();
+    auto file =
+        std::make_unique<ColumnFileWriter>(state_->path, std::move(tokens).take_column(), state_->overwrite);
+    return state_->complete(std::move(file), content, threads);
+}
+
+const std::filesystem::path& CorpusWriter::prepared_path() const {
+    LOCKSTEP_EXPECTS(state_->prepared != nullptr);
+    return state_->prepared->temporary();
 }
 
 void CorpusWriter::publish_prepared() {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -16,14 +17,16 @@ namespace lockstep {
 
 namespace {
 
-constexpr std::uint64_t magic = 0x3345434549505453;  // "STPIECE3"
+constexpr std::uint64_t magic = 0x3445434549505453;  // "STPIECE4"
+constexpr std::size_t read_bytes = std::size_t{256} << 10U;
 
 /// The last bytes of the file.
 struct Trailer {
     std::uint64_t magic = 0;
     std::uint64_t token_bytes = 0;  ///< Of one token.
     std::uint64_t num_tokens = 0;
-    std::uint64_t columns_bytes = 0;  ///< Between tokens and trailer.
+    std::uint64_t place_in_corpus = 0;  ///< 0: the tokens are in front of the columns.
+    std::uint64_t columns_bytes = 0;    ///< In front of the trailer.
     PieceCounts counts;
     Digest tokens, columns;
     Digest self;  ///< Of the trailer in front of it.
@@ -89,27 +92,37 @@ void PieceSamples::append(const PieceSamples& more) {
     counts += more.counts;
 }
 
+std::filesystem::path corpus_tokens_path(const std::filesystem::path& piece) {
+    return piece.parent_path() / "tokens";
+}
+
 struct PieceWriter::State {
     std::filesystem::path path;
     PosixFile file;
+    CorpusTokens* corpus;
     Trailer trailer;
     DigestStream tokens;
     PieceSamples samples;
 
-    State(const std::filesystem::path& where, ColumnType type)
-        : path(where), file(temporary_path(where), O_WRONLY | O_CREAT | O_TRUNC) {
+    State(const std::filesystem::path& where, ColumnType type, CorpusTokens* corpus_tokens)
+        : path(where), file(temporary_path(where), O_WRONLY | O_CREAT | O_TRUNC), corpus(corpus_tokens) {
         trailer.magic = magic;
         trailer.token_bytes = column_type_bytes(type);
+        if (corpus != nullptr) trailer.place_in_corpus = corpus->file_position();
     }
 };
 
-PieceWriter::PieceWriter(const std::filesystem::path& path, ColumnType token_type)
-    : state_(std::make_unique<State>(path, token_type)) {}
+PieceWriter::PieceWriter(const std::filesystem::path& path, ColumnType token_type, CorpusTokens* corpus)
+    : state_(std::make_unique<State>(path, token_type, corpus)) {}
 
 PieceWriter::~PieceWriter() = default;
 
 void PieceWriter::append(std::span<const std::byte> tokens, const PieceSamples& samples) {
-    state_->file.write(tokens);
+    if (state_->corpus != nullptr) {
+        state_->corpus->append(tokens);
+    } else {
+        state_->file.write(tokens);
+    }
     state_->tokens.update(tokens);
     state_->trailer.num_tokens += tokens.size() / state_->trailer.token_bytes;
     state_->samples.append(samples);
@@ -137,8 +150,12 @@ void PieceWriter::finish() {
     state_->trailer.counts = state_->samples.counts;
     state_->trailer.self = digest_of_head(state_->trailer);
     state_->file.write(std::as_bytes(std::span(&state_->trailer, 1)));
-    // So that its memory can be had again once it is in the corpus (PieceFile::forget).
-    state_->file.begin_sync(0, state_->trailer.num_tokens * state_->trailer.token_bytes);
+    if (state_->corpus != nullptr) {
+        state_->corpus->flush();
+    } else {
+        // So that its memory can be had again once it is in the corpus (PieceFile::forget).
+        state_->file.begin_sync(0, state_->trailer.num_tokens * state_->trailer.token_bytes);
+    }
     state_->file.close();
     commit_point("written");
     rename_path(temporary_path(state_->path), state_->path);
@@ -147,6 +164,7 @@ void PieceWriter::finish() {
 
 struct PieceFile::State {
     PosixFile file;
+    std::optional<PosixFile> corpus;  ///< With the tokens, if they are not in the piece.
     Trailer trailer;
     PieceSamples samples;
 
@@ -154,13 +172,16 @@ struct PieceFile::State {
         const std::uint64_t bytes = file.size();
         if (bytes < sizeof(Trailer)) corrupt();
         file.read_at(bytes - sizeof(Trailer), std::as_writable_bytes(std::span(&trailer, 1)));
+        const bool in_corpus = trailer.place_in_corpus != 0;
+        const std::uint64_t own_token_bytes = in_corpus ? 0 : token_bytes();
         if (trailer.magic != magic || trailer.self != digest_of_head(trailer) ||
             trailer.token_bytes != column_type_bytes(type) ||
-            bytes != trailer.num_tokens * trailer.token_bytes + trailer.columns_bytes + sizeof(Trailer)) {
+            bytes != own_token_bytes + trailer.columns_bytes + sizeof(Trailer)) {
             corrupt();
         }
+        if (in_corpus) open_corpus();
         std::vector<std::byte> columns(trailer.columns_bytes);
-        file.read_at(trailer.num_tokens * trailer.token_bytes, columns);
+        file.read_at(own_token_bytes, columns);
         if (digest_of(columns) != trailer.columns) corrupt();
         samples.counts = trailer.counts;
         std::size_t at = 0;
@@ -178,6 +199,15 @@ struct PieceFile::State {
         if (!samples.scores.empty() && samples.scores.size() != samples.size()) corrupt();
     }
 
+    std::uint64_t token_bytes() const { return trailer.num_tokens * trailer.token_bytes; }
+
+    void open_corpus() {
+        const std::filesystem::path path = corpus_tokens_path(file.path());
+        if (!path_exists(path)) corrupt();
+        corpus.emplace(path, O_RDONLY);
+        if (token_bytes() != 0 && corpus->size() < trailer.place_in_corpus + token_bytes()) corrupt();
+    }
+
     [[noreturn]] void corrupt() const {
         throw Error(ErrorCode::corrupt_data,
                     "'" + file.path().string() +
@@ -191,14 +221,13 @@ PieceFile::PieceFile(const std::filesystem::path& path, ColumnType token_type)
 PieceFile::~PieceFile() = default;
 PieceFile::PieceFile(PieceFile&&) noexcept = default;
 
-bool PieceFile::is_sound(const std::filesystem::path& path, ColumnType token_type) {
+std::optional<PieceFile> PieceFile::find(const std::filesystem::path& path, ColumnType token_type) {
     std::error_code absent;
-    if (!std::filesystem::exists(path, absent)) return false;
+    if (!std::filesystem::exists(path, absent)) return std::nullopt;
     try {
-        const PieceFile file(path, token_type);
-        return true;
+        return PieceFile(path, token_type);
     } catch (const Error&) {
-        return false;
+        return std::nullopt;
     }
 }
 
@@ -211,12 +240,34 @@ std::uint64_t PieceFile::num_tokens() const {
 Digest PieceFile::token_digest() const {
     return state_->trailer.tokens;
 }
+
+std::optional<std::uint64_t> PieceFile::place_in_corpus() const {
+    if (!state_->corpus) return std::nullopt;
+    return state_->trailer.place_in_corpus;
+}
+
+Digest PieceFile::token_digest_found() const {
+    std::vector<std::byte> buffer;
+    DigestStream digest;
+    const std::uint64_t bytes = state_->token_bytes();
+    for (std::uint64_t offset = 0; offset < bytes; offset += buffer.size()) {
+        buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(bytes - offset, read_bytes)));
+        read(offset, buffer);
+        digest.update(buffer);
+    }
+    return digest.value();
+}
+
 void PieceFile::read(std::uint64_t byte_offset, std::span<std::byte> into) const {
-    state_->file.read_at(byte_offset, into);
+    if (state_->corpus) {
+        state_->corpus->read_at(state_->trailer.place_in_corpus + byte_offset, into);
+    } else {
+        state_->file.read_at(byte_offset, into);
+    }
 }
 
 void PieceFile::forget() {
-    state_->file.forget();
+    if (!state_->corpus) state_->file.forget();
 }
 
 }  // namespace lockstep

@@ -1,14 +1,16 @@
 // io/corpus/ingest_piece.h
 //
-// The tokens of one piece of the sources, on their way into a corpus: a file of
-// the work folder that is whole or not there. Transient: only the program that
-// wrote it reads it (docs/formats/corpus.md, "Writing").
+// One piece of the sources on its way into a corpus: a file of the work folder
+// that is whole or not there. Its tokens are in it, or where the corpus will have
+// them. Transient: only the program that wrote it reads it (docs/formats/corpus.md,
+// "Writing").
 
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "io/base/digest.h"
 #include "io/columns/column_file.h"
 #include "io/corpus/corpus.h"
+#include "io/corpus/corpus_tokens.h"
 
 namespace lockstep {
 
@@ -58,9 +61,14 @@ struct PieceSamples {
     void append(const PieceSamples& more);
 };
 
+/// Beside the pieces: the file of CorpusTokens.
+std::filesystem::path corpus_tokens_path(const std::filesystem::path& piece);
+
 class PieceWriter {
   public:
-    PieceWriter(const std::filesystem::path& path, ColumnType token_type);
+    /// @param corpus  takes the tokens, which are else part of the piece; of `corpus_tokens_path`. Outlives
+    ///                this.
+    PieceWriter(const std::filesystem::path& path, ColumnType token_type, CorpusTokens* corpus = nullptr);
     ~PieceWriter();
     PieceWriter(const PieceWriter&) = delete;
     PieceWriter& operator=(const PieceWriter&) = delete;
@@ -78,17 +86,22 @@ class PieceWriter {
 
 class PieceFile {
   public:
-    /// @throws Error{corrupt_data} unless everything but the tokens is sound.
+    /// @throws Error{corrupt_data} unless everything but the tokens is sound and they are all there.
     PieceFile(const std::filesystem::path& path, ColumnType token_type);
     ~PieceFile();
     PieceFile(PieceFile&&) noexcept;
     PieceFile& operator=(PieceFile&&) = delete;
 
-    static bool is_sound(const std::filesystem::path& path, ColumnType token_type);
+    /// Nothing where the constructor would throw.
+    static std::optional<PieceFile> find(const std::filesystem::path& path, ColumnType token_type);
 
     const PieceSamples& samples() const;
     std::uint64_t num_tokens() const;
     Digest token_digest() const;
+    /// Where they begin in the file of CorpusTokens; nothing: they are in the piece.
+    std::optional<std::uint64_t> place_in_corpus() const;
+    /// Of the tokens as they are read now, all of them; damaged ones have another than `token_digest`.
+    Digest token_digest_found() const;
     /// It is read no more: its pages can hold what is written next. Memory that was not used for long can be
     /// dear to have (a virtual machine must ask its host first): 2 s a GB were measured.
     void forget();

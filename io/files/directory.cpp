@@ -1,6 +1,7 @@
 #include "io/files/directory.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -79,6 +80,16 @@ std::optional<std::uint64_t> file_bytes_of(const fs::path& path) {
     const FileSystem::Status status = status_of_target(path);
     if (status.kind != FileSystem::Kind::file) return std::nullopt;
     return status.bytes;
+}
+
+bool on_one_file_system(const std::filesystem::path& one, const std::filesystem::path& other) {
+    const auto device_of = [](const std::filesystem::path& directory) {
+        struct stat status {};
+        if (::stat(directory.empty() ? "." : directory.c_str(), &status) != 0)
+            throw_errno("look at", directory.string(), errno);
+        return status.st_dev;
+    };
+    return device_of(one) == device_of(other);
 }
 
 void rename_path(const fs::path& from, const fs::path& to, const std::string& advice) {

@@ -136,6 +136,7 @@ void Hdf5Storage::resize(std::uint64_t file_bytes) noexcept {
 }
 
 std::uint64_t Hdf5Storage::size() noexcept {
+    if (looks_empty_) return 0;
     try {
         return file_->size();
     } catch (...) {

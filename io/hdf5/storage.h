@@ -33,6 +33,8 @@ class Hdf5Storage {
     void rethrow() const {
         if (failure_) std::rethrow_exception(failure_);
     }
+    /// While true HDF5 sees an empty file, which it creates without looking at what there is.
+    void look_empty(bool empty) noexcept { looks_empty_ = empty; }
     /// From now on nothing is written; HDF5 may close what will be deleted.
     void abandon() noexcept { abandoned_ = true; }
 
@@ -45,6 +47,7 @@ class Hdf5Storage {
   private:
     PosixFile* file_;
     std::exception_ptr failure_;
+    bool looks_empty_ = false;
     bool abandoned_ = false;
 };
 

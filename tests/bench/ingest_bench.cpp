@@ -3,7 +3,7 @@
 //   ingest_bench bytes|TOKENIZER DATA FOLDER [ROUNDS] [THREADS]     (3, 1; the corpus is written to FOLDER)
 //
 // The bare tokenizer encodes the same texts out of memory, by one thread. It and whole ingests, from the file
-// to a durable corpus, take turns.
+// to a durable corpus, take turns. THREADS of them tokenize; one more reads, digests and writes.
 
 #include <algorithm>
 #include <chrono>

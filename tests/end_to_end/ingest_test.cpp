@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -93,6 +95,13 @@ class IngestTest : public testing::Test {
             EXPECT_TRUE(directory_.read(output) == expected) << output;
             EXPECT_FALSE(std::filesystem::exists(path(output + ".ingest")));
         }
+    }
+
+    void flip_bit(const std::string& file, std::size_t at) const {
+        std::string bytes = directory_.read(file);
+        ASSERT_LT(at, bytes.size());
+        bytes[at] = static_cast<char>(bytes[at] ^ 1);
+        directory_.write(file, bytes);
     }
 
     TemporaryDirectory directory_;
@@ -183,10 +192,12 @@ TEST_F(IngestTest, ARankThatFailsNamesItselfAndKeepsTheWork) {
     EXPECT_EQ(run(ingest(sources, "c.h5", {"--piece-bytes", "100", "--dedup"})).at("pieces_found"), done);
 }
 
+// Repeated texts have to be known before the tokens find their place: pieces hold them until then.
 TEST_F(IngestTest, ADamagedPieceOfAnEarlierStartIsMadeAgain) {
     const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
-    run(ingest(sources, "whole.h5"));
-    const std::vector<std::string> arguments = ingest(sources, "again.h5", {"--piece-bytes", "2000"});
+    run(ingest(sources, "whole.h5", {"--dedup"}));
+    const std::vector<std::string> arguments =
+        ingest(sources, "again.h5", {"--piece-bytes", "2000", "--dedup"});
     run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", "0:piece:renamed:4"}});
     directory_.write("again.h5.ingest/piece-00000001", "cut");
     EXPECT_EQ(run(arguments).at("pieces_found"), 4);
@@ -195,14 +206,12 @@ TEST_F(IngestTest, ADamagedPieceOfAnEarlierStartIsMadeAgain) {
 
 TEST_F(IngestTest, PiecesWhoseTokensChangedAreRemovedAndMadeAgain) {
     const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
-    run(ingest(sources, "whole.h5"));
-    const std::vector<std::string> arguments = ingest(sources, "again.h5", {"--piece-bytes", "2000"});
+    run(ingest(sources, "whole.h5", {"--dedup"}));
+    const std::vector<std::string> arguments =
+        ingest(sources, "again.h5", {"--piece-bytes", "2000", "--dedup"});
     run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", "0:piece:renamed:4"}});
-    for (const std::string piece : {"again.h5.ingest/piece-00000001", "again.h5.ingest/piece-00000003"}) {
-        std::string bytes = directory_.read(piece);
-        bytes[10] = static_cast<char>(bytes[10] ^ 1);
-        directory_.write(piece, bytes);
-    }
+    for (const std::string piece : {"again.h5.ingest/piece-00000001", "again.h5.ingest/piece-00000003"})
+        flip_bit(piece, 10);
     refused(arguments, 74, "piece-00000001': its tokens have digest");
     int kept = 0;
     for (const auto& entry : std::filesystem::directory_iterator(path("again.h5.ingest")))
@@ -210,6 +219,103 @@ TEST_F(IngestTest, PiecesWhoseTokensChangedAreRemovedAndMadeAgain) {
     EXPECT_GT(kept, 3);
     EXPECT_EQ(run(arguments).at("pieces_found"), kept);
     EXPECT_TRUE(directory_.read("again.h5") == directory_.read("whole.h5"));
+}
+
+TEST_F(IngestTest, WhatOneRankWroteIsKeptUpToTheFirstDamage) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
+    run(ingest(sources, "whole.h5"));
+    const std::vector<std::string> arguments = ingest(sources, "again.h5", {"--piece-bytes", "2000"});
+    const std::string tokens = "again.h5.ingest/tokens";
+    const auto expect_found_after = [&](const std::function<void()>& damage, int pieces) {
+        run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", "0:piece:renamed:4"}});
+        damage();
+        EXPECT_EQ(run(arguments).at("pieces_found"), pieces);
+        EXPECT_TRUE(directory_.read("again.h5") == directory_.read("whole.h5"));
+        EXPECT_FALSE(std::filesystem::exists(path("again.h5.ingest")));
+        std::filesystem::remove(path("again.h5"));
+    };
+    expect_found_after([] {}, 5);
+    expect_found_after([&] { directory_.write("again.h5.ingest/piece-00000001", "cut"); }, 1);
+    expect_found_after([&] { std::filesystem::remove(path("again.h5.ingest/piece-00000000")); }, 0);
+    expect_found_after([&] { std::filesystem::remove(path(tokens)); }, 0);
+    const auto size = [&] { return static_cast<std::size_t>(std::filesystem::file_size(path(tokens))); };
+    expect_found_after([&] { flip_bit(tokens, size() - 1); }, 4);
+    expect_found_after([&] { flip_bit(tokens, size() / 2); }, 2);
+    expect_found_after([&] { std::filesystem::resize_file(path(tokens), size() - 1); }, 4);
+    expect_found_after([&] { std::filesystem::resize_file(path(tokens), 100); }, 0);
+    // What stands in front of the tokens and behind them is made again.
+    expect_found_after(
+        [&] {
+            flip_bit(tokens, 0);
+            directory_.write(tokens, directory_.read(tokens) + std::string(5000, 'x'));
+        },
+        5);
+}
+
+TEST_F(IngestTest, OneRankAndManyGoOnWithEachOthersPieces) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
+    run(ingest(sources, "whole.h5"));
+    run(ingest(sources, "dedup.h5", {"--dedup", "--validation-share", "0.3"}));
+    const auto arguments = [&](std::vector<std::string> more) {
+        more.insert(more.end(), {"--piece-bytes", "2000"});
+        return ingest(sources, "again.h5", more);
+    };
+    const auto kill = [&](const std::vector<std::string>& more, int ranks, const char* point) {
+        const ProgramResult killed =
+            run_hooked_program(ranks, arguments(more), {{"LOCKSTEP_TEST_KILL", point}});
+        EXPECT_NE(killed.exit_code, 0) << killed.err;
+    };
+    kill({}, 0, "0:piece:renamed:2");
+    kill({}, 2, "1:piece:renamed:2");
+    kill({}, 0, "0:piece:renamed:0");
+    EXPECT_GT(run(arguments({}), 3).at("pieces_found"), 5);
+    EXPECT_TRUE(directory_.read("again.h5") == directory_.read("whole.h5"));
+    std::filesystem::remove(path("again.h5"));
+
+    kill({}, 0, "0:corpus:written:0");
+    const auto all = run(arguments({"--dedup", "--validation-share", "0.3"}));
+    EXPECT_GT(all.at("pieces_found"), 5);
+    EXPECT_TRUE(directory_.read("again.h5") == directory_.read("dedup.h5"));
+    EXPECT_TRUE(directory_.read("again.validation.h5") == directory_.read("dedup.validation.h5"));
+}
+
+TEST_F(IngestTest, AWorkFolderMayBeElsewhere) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
+    run(ingest(sources, "whole.h5"));
+    // A file system of its own, which nothing can be renamed from.
+    std::string elsewhere = "/dev/shm/lockstep-test-XXXXXX";
+    ASSERT_NE(::mkdtemp(elsewhere.data()), nullptr);
+    std::filesystem::create_directory_symlink(elsewhere, path("c.h5.ingest"));
+    const std::vector<std::string> arguments = ingest(sources, "c.h5", {"--piece-bytes", "2000"});
+    run_hooked_program(0, arguments, {{"LOCKSTEP_TEST_KILL", "0:piece:renamed:4"}});
+    EXPECT_EQ(run(arguments).at("pieces_found"), 5);
+    std::filesystem::remove_all(elsewhere);
+    EXPECT_TRUE(directory_.read("c.h5") == directory_.read("whole.h5"));
+}
+
+TEST_F(IngestTest, KilledWhileItsOneCorpusAppearsItGoesOnAndSaysTheSame) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300),
+                                           directory_.write("b.jsonl", "{\"text\": 7}\n{\"text\": \"\"}\n")};
+    const std::vector<std::string> more{"--piece-bytes", "2000", "--skip-bad", "1"};
+    const auto said = [&](const std::string& output) {
+        json result = run(ingest(sources, output, more));
+        for (const char* changing : {"corpus", "seconds", "pieces_found"}) result.erase(changing);
+        return result;
+    };
+    const json expected = said("whole.h5");
+    EXPECT_EQ(expected.at("bad_lines"), 1);
+    for (const char* point :
+         {"0:corpus:written:0", "0:corpus:renamed:0", "0:ingest:published:0", "0:ingest:removed:0"}) {
+        const ProgramResult killed =
+            run_hooked_program(0, ingest(sources, "killed.h5", more), {{"LOCKSTEP_TEST_KILL", point}});
+        EXPECT_EQ(killed.exit_code, 128 + 9) << killed.err;
+        if (std::filesystem::exists(path("killed.h5.ingest"))) {
+            EXPECT_EQ(said("killed.h5"), expected) << point;
+        }
+        EXPECT_TRUE(directory_.read("killed.h5") == directory_.read("whole.h5")) << point;
+        EXPECT_FALSE(std::filesystem::exists(path("killed.h5.ingest"))) << point;
+        std::filesystem::remove(path("killed.h5"));
+    }
 }
 
 TEST_F(IngestTest, OtherSourcesOrOptionsStartAnew) {

@@ -16,6 +16,7 @@
 
 #include "io/base/digest.h"
 #include "io/base/error.h"
+#include "io/columns/early_column.h"
 #include "io/files/directory.h"
 #include "io/files/file_system.h"
 #include "io/files/posix_file.h"
@@ -163,7 +164,19 @@ ColumnFileWriter::ColumnFileWriter(std::filesystem::path path, std::string forma
     attribute("/", "format", std::string_view(format));
     attribute("/", "format_version", version);
 }
+// Columns are written early by ingest alone, which is not simulated.
+ColumnFileWriter::ColumnFileWriter(std::filesystem::path, EarlyColumn, Overwrite) {
+    throw Error(ErrorCode::bug, "the simulation's column files have no early columns");
+}
+std::uint64_t ColumnFileWriter::offset_of_first_column(PosixFile, const FirstColumn&) {
+    throw Error(ErrorCode::bug, "the simulation's column files have no early columns");
+}
+
 ColumnFileWriter::~ColumnFileWriter() = default;
+
+const std::filesystem::path& ColumnFileWriter::temporary() const {
+    return state_->temporary;
+}
 
 void ColumnFileWriter::attribute(std::string_view group, std::string_view name, std::uint64_t value) {
     state_->attributes[{std::string(group), std::string(name)}] = value;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <fstream>
+#include <thread>
 
 #include "io/base/error.h"
 
@@ -30,6 +31,16 @@ TEST(OrderedWorkTest, GivesResultsInOrder) {
         ASSERT_EQ(results.size(), 100U);
         for (int i = 0; i < 100; ++i) EXPECT_EQ(results[static_cast<std::size_t>(i)], i * i);
     }
+}
+
+TEST(OrderedWorkTest, OneThreadIsTheCallerUnlessItIsToBeAnother) {
+    const auto where = [](int&, int) { return std::this_thread::get_id(); };
+    OrderedWork<int, std::thread::id> alone(1, where);
+    alone.give(0);
+    EXPECT_EQ(alone.take(), std::this_thread::get_id());
+    OrderedWork<int, std::thread::id> beside(1, where, SingleThread::beside_caller);
+    beside.give(0);
+    EXPECT_NE(beside.take(), std::this_thread::get_id());
 }
 
 /// Address space for a few stacks more than now, while it lives.

@@ -68,7 +68,7 @@ class IngestPieceTest : public ::testing::Test {
 
 TEST_F(IngestPieceTest, ReturnsWhatWasAppended) {
     write();
-    ASSERT_TRUE(PieceFile::is_sound(path(), type));
+    ASSERT_TRUE(PieceFile::find(path(), type));
     const PieceFile file(path(), type);
     EXPECT_EQ(file.num_tokens(), 3U);
     const PieceSamples& samples = file.samples();
@@ -105,19 +105,19 @@ TEST_F(IngestPieceTest, DamageBeyondTheTokensMakesItUnsound) {
         std::string damaged = whole;
         damaged[at] = static_cast<char>(damaged[at] ^ 1);
         directory_.write("piece", damaged);
-        EXPECT_FALSE(PieceFile::is_sound(path(), type)) << "byte " << at;
+        EXPECT_FALSE(PieceFile::find(path(), type)) << "byte " << at;
     }
     for (std::size_t bytes = 0; bytes < whole.size(); ++bytes) {
         directory_.write("piece", whole.substr(0, bytes));
-        EXPECT_FALSE(PieceFile::is_sound(path(), type)) << bytes << " bytes";
+        EXPECT_FALSE(PieceFile::find(path(), type)) << bytes << " bytes";
     }
 }
 
 TEST_F(IngestPieceTest, AnotherVersionOrTokenTypeIsDoneAgain) {
     write();
-    EXPECT_FALSE(PieceFile::is_sound(path(), ColumnType::u32));
+    EXPECT_FALSE(PieceFile::find(path(), ColumnType::u32));
     const std::string piece = directory_.read("piece");
-    const std::size_t trailer = piece.rfind("STPIECE3");
+    const std::size_t trailer = piece.rfind("STPIECE4");
     ASSERT_NE(trailer, std::string::npos);
     // As that version would write it: the digest at the end of the trailer is right.
     const auto with_version = [&](char version) {
@@ -128,10 +128,10 @@ TEST_F(IngestPieceTest, AnotherVersionOrTokenTypeIsDoneAgain) {
         std::memcpy(other.data() + trailer + head_bytes, &self, sizeof self);
         directory_.write("piece", other);
     };
+    with_version('4');
+    EXPECT_TRUE(PieceFile::find(path(), type));
     with_version('3');
-    EXPECT_TRUE(PieceFile::is_sound(path(), type));
-    with_version('2');
-    EXPECT_FALSE(PieceFile::is_sound(path(), type));
+    EXPECT_FALSE(PieceFile::find(path(), type));
     const Error error = error_of([&] { PieceFile(path(), type); });
     EXPECT_EQ(error.code(), ErrorCode::corrupt_data);
     EXPECT_THAT(error.what(), HasSubstr("ingest again"));
@@ -145,7 +145,7 @@ TEST_F(IngestPieceTest, ScoresOfSomeSamplesOnlyMakeItUnsound) {
     const std::vector<std::uint16_t> ids = {7, 8, 9};
     writer.append(std::as_bytes(std::span(ids)), samples);
     writer.finish();
-    EXPECT_FALSE(PieceFile::is_sound(path(), type));
+    EXPECT_FALSE(PieceFile::find(path(), type));
 }
 
 }  // namespace
