@@ -51,6 +51,13 @@ std::uint32_t set_targets(const SampleSource::Place& place, std::uint64_t offset
     return count;
 }
 
+constexpr std::uint64_t segments_ahead = 4;
+
+void prefetch(const PlanSlice& slice, std::uint64_t segment, const SampleSource& samples) {
+    const SampleSource::Place place = samples.find(slice.segment_sample[segment]);
+    place.corpus->prefetch_tokens(place.sample, slice.segment_offset[segment]);
+}
+
 }  // namespace
 
 void build_batch(const PlanSlice& slice, std::size_t index, std::uint64_t step, const SampleSource& samples,
@@ -70,6 +77,7 @@ void build_batch(const PlanSlice& slice, std::size_t index, std::uint64_t step, 
     batch.position_ids.resize(tokens);
     batch.targets.resize(tokens);
 
+    for (std::uint64_t s = begin; s < std::min(end, begin + segments_ahead); ++s) prefetch(slice, s, samples);
     std::size_t at = 0;
     for (std::uint64_t s = begin; s < end; ++s) {
         const SampleSource::Place place = samples.find(slice.segment_sample[s]);
@@ -83,6 +91,7 @@ void build_batch(const PlanSlice& slice, std::size_t index, std::uint64_t step, 
                             std::to_string(place.corpus->sample_tokens(place.sample)) +
                             "; plan and corpus do not belong together");
         }
+        if (s + segments_ahead < end) prefetch(slice, s + segments_ahead, samples);
         const auto ids = std::span(batch.token_ids).subspan(at, length);
         place.corpus->read_tokens(place.sample, offset, ids);
         for (std::size_t i = 0; i < length; ++i) batch.position_ids[at + i] = static_cast<std::uint32_t>(i);

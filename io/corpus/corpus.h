@@ -161,6 +161,9 @@ class Corpus {
 
     /// Tokens [offset, offset + out.size()) of a sample, widened to u32. Checks the digest blocks touched.
     void read_tokens(std::uint64_t sample, std::uint64_t offset, std::span<std::uint32_t> out) const;
+    /// Advice: tokens of this sample from `offset` on are read soon. Samples lie anywhere, and to come by the
+    /// first of each takes longer than to copy the rest.
+    void prefetch_tokens(std::uint64_t sample, std::uint64_t offset) const;
     /// Occurrences of every token id (vocabulary_size); one pass, for statistics.
     std::vector<std::uint64_t> count_tokens() const;
 

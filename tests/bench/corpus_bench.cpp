@@ -75,11 +75,19 @@ class ScratchCorpus {
     std::unique_ptr<Corpus> corpus_;
 };
 
-/// Calls `copy(sample, tokens, at)` for random samples until a pack is full.
+/// Random samples that fill a pack.
+void draw_pack(const Corpus& corpus, const Philox& random, std::uint64_t& draw,
+               std::vector<std::uint64_t>& samples) {
+    samples.clear();
+    for (std::uint64_t filled = 0; filled < pack_tokens; filled += corpus.sample_tokens(samples.back()))
+        samples.push_back(random.below(draw++, corpus.num_samples()));
+}
+
+/// Calls `copy(sample, tokens, at)` for each of them.
 template <class Copy>
-void fill_pack(const Corpus& corpus, const Philox& random, std::uint64_t& draw, Copy copy) {
-    for (std::uint64_t filled = 0; filled < pack_tokens;) {
-        const std::uint64_t sample = random.below(draw++, corpus.num_samples());
+void fill_pack(const Corpus& corpus, const std::vector<std::uint64_t>& samples, Copy copy) {
+    std::uint64_t filled = 0;
+    for (const std::uint64_t sample : samples) {
         const std::uint64_t tokens = std::min(corpus.sample_tokens(sample), pack_tokens - filled);
         copy(sample, tokens, filled);
         filled += tokens;
@@ -96,8 +104,15 @@ void gather(benchmark::State& state) {
     const Philox random(2, "gather");
     std::uint64_t draw = 0;
     std::vector<std::uint32_t> pack(pack_tokens);
+    std::vector<std::uint64_t> samples;
+    constexpr std::size_t ahead = 4;  // As in worker/replay.cpp.
     for (auto _ : state) {
-        fill_pack(corpus, random, draw, [&](std::uint64_t sample, std::uint64_t tokens, std::uint64_t at) {
+        draw_pack(corpus, random, draw, samples);
+        for (std::size_t i = 0; i < std::min(ahead, samples.size()); ++i)
+            corpus.prefetch_tokens(samples[i], 0);
+        auto next = samples.begin() + static_cast<std::ptrdiff_t>(std::min(ahead, samples.size()));
+        fill_pack(corpus, samples, [&](std::uint64_t sample, std::uint64_t tokens, std::uint64_t at) {
+            if (next != samples.end()) corpus.prefetch_tokens(*next++, 0);
             corpus.read_tokens(sample, 0, std::span(pack).subspan(at, tokens));
         });
         benchmark::DoNotOptimize(pack.data());
@@ -114,8 +129,10 @@ void plain_copy(benchmark::State& state) {
     const Philox random(2, "gather");
     std::uint64_t draw = 0;
     std::vector<std::byte> pack(2 * pack_tokens);
+    std::vector<std::uint64_t> samples;
     for (auto _ : state) {
-        fill_pack(corpus, random, draw, [&](std::uint64_t sample, std::uint64_t tokens, std::uint64_t at) {
+        draw_pack(corpus, random, draw, samples);
+        fill_pack(corpus, samples, [&](std::uint64_t sample, std::uint64_t tokens, std::uint64_t at) {
             std::memcpy(pack.data() + 2 * at, stored.data() + 2 * begin[sample], 2 * tokens);
         });
         benchmark::DoNotOptimize(pack.data());
