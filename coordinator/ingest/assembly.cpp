@@ -37,7 +37,6 @@ class Assembly {
           piece_path_(piece_path),
           tokens_(std::move(tokens)),
           identities_(std::move(identities)),
-          outputs_(outputs),
           threads_(threads),
           when_ready_(when_ready),
           validation_share_(job.filter.validation_share),
@@ -253,7 +252,6 @@ class Assembly {
     const std::function<std::filesystem::path(std::size_t)>& piece_path_;
     std::optional<CorpusTokens> tokens_;
     std::vector<SourceIdentity> identities_;
-    const IngestOutputs& outputs_;
     int threads_;
     const std::function<void(const IngestTotals&)>& when_ready_;
     DigestShare validation_share_;
