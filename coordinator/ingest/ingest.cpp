@@ -11,6 +11,7 @@
 #include "coordinator/ingest/long_work.h"
 #include "coordinator/ingest/piece_work.h"
 #include "coordinator/ingest/publication_record.h"
+#include "io/base/contract.h"
 #include "io/base/error.h"
 #include "io/base/log.h"
 #include "io/base/ordered_work.h"
@@ -156,7 +157,7 @@ class IngestRun {
         // One rank that keeps every sample has them in the order of the corpus.
         bool straight_to_corpus = comm_.size().value == 1 && !job_.filter.dedup &&
                                   job_.filter.validation_share == 0 &&
-                                  on_one_file_system(folder_, outputs_.corpus.parent_path());
+                                  can_rename_into(folder_, temporary_path(outputs_.corpus));
         for (std::size_t piece = 0; piece < job_.pieces.size(); ++piece) {
             const auto found = PieceFile::find(piece_path(folder_, piece), type);
             if (!found) missing_.push_back(piece);
@@ -175,13 +176,17 @@ class IngestRun {
         for (; piece < job_.pieces.size(); ++piece) {
             const auto found = PieceFile::find(piece_path(folder_, piece), type);
             if (!found) break;
+            LOCKSTEP_EXPECTS(found->place_in_corpus());
             if (*found->place_in_corpus() != begin + kept_bytes) break;
             if (found->token_digest_found() != found->token_digest()) break;
             kept_bytes += found->num_tokens() * column_type_bytes(type);
         }
         missing_.clear();
         for (; piece < job_.pieces.size(); ++piece) missing_.push_back(piece);
-        tokens_.emplace(path, vocabulary, kept_bytes, threads_);
+        // Beside the threads that tokenize, which take ten times as long and more.
+        constexpr int tokenizing_per_thread = 8;
+        tokens_.emplace(path, vocabulary, kept_bytes,
+                        (threads_ + tokenizing_per_thread - 1) / tokenizing_per_thread);
     }
 
     /// This rank's run of the pieces that are missing: ranks take about equal bytes, in order.

@@ -4,6 +4,8 @@
 #include <span>
 
 #include "io/base/error.h"
+#include "io/columns/column_file.h"
+#include "io/corpus/corpus_format.h"
 #include "io/files/atomic_file.h"
 #include "io/files/directory.h"
 
@@ -17,13 +19,14 @@ json json_of(const PublishedCorpus& corpus) {
     return {{"samples", corpus.num_samples},
             {"tokens", corpus.num_tokens},
             {"content", corpus.content.hex()},
-            {"lengths", corpus.lengths.hex()}};
+            {"lengths", corpus.lengths.hex()},
+            {"file", corpus.file_digest}};
 }
 
 PublishedCorpus corpus_of(const json& object) {
     return {object.at("samples"), object.at("tokens"),
             Fingerprint::from_hex(object.at("content").get<std::string>()),
-            Fingerprint::from_hex(object.at("lengths").get<std::string>())};
+            Fingerprint::from_hex(object.at("lengths").get<std::string>()), object.at("file")};
 }
 
 IngestTotals totals_of(const json& object) {
@@ -43,7 +46,8 @@ IngestTotals totals_of(const json& object) {
 bool holds(const std::filesystem::path& path, const PublishedCorpus& corpus) {
     if (path.empty() || !path_exists(path)) return false;
     try {
-        return Corpus::open(path).content_fingerprint() == corpus.content;
+        return ColumnFile::open(path, corpus_format::format, corpus_format::version, VerifyAtOpen::everything)
+                   .digest_hex() == corpus.file_digest;
     } catch (const Error&) {
         return false;  // Nothing we made, or no longer.
     }

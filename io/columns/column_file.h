@@ -28,7 +28,7 @@ namespace lockstep {
 class EarlyColumn;
 class PosixFile;
 
-/// Where bytes that are not yet a column file will stand in one.
+/// What the place of a column that is the first of its file depends on.
 struct FirstColumn {
     std::string format;
     std::uint64_t format_version = 0;
@@ -37,7 +37,7 @@ struct FirstColumn {
 };
 
 /// Writes a column file and publishes it atomically. Nothing appears at `path`
-/// before `publish`; destruction without it removes the temporary.
+/// before `publish`; destruction without it removes the temporary it made.
 class ColumnFileWriter {
   public:
     /// @param format   "lockstep-corpus", …; stored as attribute `format` of the root group.
@@ -88,7 +88,8 @@ class ColumnFileWriter {
     /// @throws Error{io_failure}.
     Published seal(int threads = 1);
     /// Seal unless that is done, fsync, rename, fsync the directory.
-    /// @throws Error{io_failure, output_exists}; the temporary is removed and `path` is as before.
+    /// @throws Error{io_failure, output_exists}; `path` is as before, and the temporary, unless it was an
+    ///         EarlyColumn's, is removed with the writer.
     Published publish();
     /// The same without any fsync, for a file of a folder that is synced and published as a whole
     /// (sync_together, atomic_file.h).

@@ -188,8 +188,8 @@ struct ColumnFileWriter::State {
     Hdf5File file;
     std::optional<Published> sealed;  ///< Complete under its temporary name.
     bool published = false;
-    bool keeps_temporary = false;  ///< Somebody else's, who may go on with it.
-    bool sound = true;             ///< False from the start of every change to its end: a failed one stays.
+    bool adopted = false;  ///< The temporary is somebody else's, who may go on with it.
+    bool sound = true;     ///< False from the start of every change to its end: a failed one stays.
     std::map<std::string, std::unique_ptr<OpenColumn>, std::less<>> open_columns;
     ColumnTree written;
     std::vector<DigestedColumn> digested;
@@ -206,13 +206,13 @@ struct ColumnFileWriter::State {
           overwrite(mode),
           calls(temporary, ErrorCode::io_failure),
           disk(std::move(begun)),
-          keeps_temporary(true) {}
+          adopted(true) {}
     State(const State&) = delete;
     State& operator=(const State&) = delete;
 
     ~State() {
         discard_hdf5();
-        if (!published && !keeps_temporary) file_system().remove_file(temporary.c_str());
+        if (!published && !adopted) file_system().remove_file(temporary.c_str());
     }
 
     void create(std::string_view format, std::uint64_t version) {

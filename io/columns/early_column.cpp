@@ -3,9 +3,11 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "io/base/contract.h"
+#include "io/base/error.h"
 
 namespace lockstep {
 
@@ -67,6 +69,13 @@ EarlyColumn::Ended EarlyColumn::end() {
     if (!wants_block_digests(bytes_)) {
         in_memory.resize(static_cast<std::size_t>(bytes_));
         if (!in_memory.empty()) read(0, in_memory);
+        BlockDigester found;
+        found.update(in_memory);
+        if (found.take() != digester_.take()) {
+            throw Error(ErrorCode::io_failure, "'" + file_.path().string() +
+                                                   "' reads back different from what was written; check free "
+                                                   "space and the health of the disk");
+        }
         file_.resize(0);
     }
     return {std::move(first_),    std::move(file_),    file_offset_, bytes_,

@@ -37,7 +37,7 @@ class EarlyColumn {
     /// Bytes that are in the file.
     void read(std::uint64_t byte_offset, std::span<std::byte> into) const;
 
-    /// For ColumnFileWriter.
+    /// For ColumnFileWriter. @throws Error{io_failure}.
     struct Ended {
         FirstColumn place;
         PosixFile file;

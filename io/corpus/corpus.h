@@ -83,6 +83,7 @@ struct StoredSample {
 struct PublishedCorpus {
     std::uint64_t num_samples = 0, num_tokens = 0;
     Fingerprint content, lengths;
+    std::string file_digest;  ///< As ColumnFile::digest_hex: of every bit of the file.
 };
 
 /// Collects samples in order and publishes the corpus. Tokens are spooled beside `path`, so memory stays

@@ -305,8 +305,11 @@ struct CorpusWriter::State {
             content.key_bytes = keys.bytes;
         }
         const PublishedCorpus published{
-            num_samples(), num_tokens, corpus_format::fingerprint_of(content),
-            corpus_format::lengths_fingerprint_of(sample_begin, content.key_begin, content.key_bytes)};
+            num_samples(),
+            num_tokens,
+            corpus_format::fingerprint_of(content),
+            corpus_format::lengths_fingerprint_of(sample_begin, content.key_begin, content.key_bytes),
+            {}};
         write_fingerprint(file, "/", "content_fingerprint", published.content);
         write_fingerprint(file, "/", "lengths_fingerprint", published.lengths);
         write_fingerprint(file, "/", "tokenizer_fingerprint", tokenizer.fingerprint);
@@ -364,8 +367,8 @@ struct CorpusWriter::State {
         write_samples(*file);
         write_sources(*file);
         write_left_out(*file);
-        const PublishedCorpus published = write_attributes(*file, content.root, content.max_token_id);
-        file->seal(threads);
+        PublishedCorpus published = write_attributes(*file, content.root, content.max_token_id);
+        published.file_digest = file->seal(threads).digest_hex;
         prepared = std::move(file);
         return published;
     }
@@ -463,7 +466,7 @@ const std::filesystem::path& CorpusWriter::prepared_path() const {
 
 void CorpusWriter::publish_prepared() {
     LOCKSTEP_EXPECTS(state_->prepared != nullptr);
-    // Whatever happens, no temporary outlives the attempt.
+    // Whatever happens, no temporary of ours outlives the attempt.
     const auto file = std::move(state_->prepared);
     file->publish();
 }

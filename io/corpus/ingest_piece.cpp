@@ -226,7 +226,9 @@ std::optional<PieceFile> PieceFile::find(const std::filesystem::path& path, Colu
     if (!std::filesystem::exists(path, absent)) return std::nullopt;
     try {
         return PieceFile(path, token_type);
-    } catch (const Error&) {
+    } catch (const Error& error) {
+        // What cannot be read just now may be there the next time.
+        if (error.code() == ErrorCode::io_failure) throw;
         return std::nullopt;
     }
 }

@@ -92,7 +92,7 @@ class PieceFile {
     PieceFile(PieceFile&&) noexcept;
     PieceFile& operator=(PieceFile&&) = delete;
 
-    /// Nothing where the constructor would throw.
+    /// Nothing if it is not there, or not sound. @throws Error{io_failure} if it cannot be read.
     static std::optional<PieceFile> find(const std::filesystem::path& path, ColumnType token_type);
 
     const PieceSamples& samples() const;

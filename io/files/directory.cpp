@@ -1,7 +1,6 @@
 #include "io/files/directory.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,6 +8,7 @@
 #include "io/base/error.h"
 #include "io/files/atomic_file.h"
 #include "io/files/file_system.h"
+#include "io/files/posix_file.h"
 
 namespace lockstep {
 
@@ -82,14 +82,13 @@ std::optional<std::uint64_t> file_bytes_of(const fs::path& path) {
     return status.bytes;
 }
 
-bool on_one_file_system(const std::filesystem::path& one, const std::filesystem::path& other) {
-    const auto device_of = [](const std::filesystem::path& directory) {
-        struct stat status {};
-        if (::stat(directory.empty() ? "." : directory.c_str(), &status) != 0)
-            throw_errno("look at", directory.string(), errno);
-        return status.st_dev;
-    };
-    return device_of(one) == device_of(other);
+bool can_rename_into(const fs::path& directory, const fs::path& path) {
+    const fs::path trial = directory / "rename.tmp";
+    PosixFile(trial, O_WRONLY | O_CREAT | O_TRUNC).close();
+    const bool renamed = file_system().rename(trial.c_str(), path.c_str()) == 0;
+    if (!renamed && errno != EXDEV) throw_errno("rename a file to", path.string(), errno);
+    remove_file(renamed ? path : trial);
+    return renamed;
 }
 
 void rename_path(const fs::path& from, const fs::path& to, const std::string& advice) {

@@ -30,9 +30,10 @@ bool path_exists(const std::filesystem::path& path);
 /// None unless it is a regular file that can be opened. [bytes]
 std::optional<std::uint64_t> file_bytes_of(const std::filesystem::path& path);
 
-/// Whether a file can be renamed from one directory to the other: they are of one mounted file system.
-/// @throws Error{io_failure}.
-bool on_one_file_system(const std::filesystem::path& one, const std::filesystem::path& other);
+/// Whether a file of `directory` can be renamed to `path`, which names no file of anybody: tried with an
+/// empty one, which is gone afterwards. Between mounts it cannot, even of one device. @throws
+/// Error{io_failure}.
+bool can_rename_into(const std::filesystem::path& directory, const std::filesystem::path& path);
 
 /// As rename(2); nothing is synced. @param advice  what to do if it cannot be. @throws Error{io_failure}.
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to,

@@ -102,6 +102,19 @@ TEST_F(IngestWorkTest, ASourceThatCannotBeReadJustNowKeepsTheWork) {
     EXPECT_FALSE(has_work());
 }
 
+TEST_F(IngestWorkTest, APieceThatCannotBeReadJustNowKeepsTheWork) {
+    const auto source = write_lines(40);
+    {
+        const FailAt full("piece:renamed", 3);
+        EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::io_failure);
+    }
+    for (const char* file : {"piece-00000000", "piece-00000002", "tokens"}) {
+        const RefusingFiles refusing(file, EIO);
+        EXPECT_EQ(error_of([&] { ingest({source}); }).code(), ErrorCode::io_failure) << file;
+    }
+    EXPECT_EQ(ingest({source}).pieces_found, 4U);
+}
+
 TEST_F(IngestWorkTest, SourcesAreIdentifiedHoweverTheyWereRead) {
     options_.rule = DocumentRule::line;
     const std::vector<std::filesystem::path> sources{

@@ -279,6 +279,28 @@ TEST_F(IngestTest, OneRankAndManyGoOnWithEachOthersPieces) {
     EXPECT_TRUE(directory_.read("again.validation.h5") == directory_.read("dedup.validation.h5"));
 }
 
+// Scores are no part of what identifies its tokens.
+TEST_F(IngestTest, AnotherCorpusOfTheSameTokensIsReplacedAfterAKill) {
+    const std::vector<std::string> sources{write_scored("a.jsonl", 50)};
+    const std::vector<std::string> scored{"--score-field", "quality", "--force"};
+    run(ingest(sources, "whole.h5", scored));
+    run(ingest(sources, "c.h5"));
+    run_hooked_program(0, ingest(sources, "c.h5", scored), {{"LOCKSTEP_TEST_KILL", "0:corpus:written:0"}});
+    EXPECT_FALSE(directory_.read("c.h5") == directory_.read("whole.h5"));
+    run(ingest(sources, "c.h5", scored));
+    EXPECT_TRUE(directory_.read("c.h5") == directory_.read("whole.h5"));
+}
+
+TEST_F(IngestTest, NothingOfAKilledStartStaysBeside) {
+    const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
+    run_hooked_program(0, ingest(sources, "c.h5", {"--dedup"}),
+                       {{"LOCKSTEP_TEST_KILL", "0:corpus:written:0"}});
+    EXPECT_TRUE(std::filesystem::exists(path("c.h5.tmp")));
+    std::filesystem::remove_all(path("c.h5.ingest"));
+    run(ingest(sources, "c.h5"));
+    EXPECT_FALSE(std::filesystem::exists(path("c.h5.tmp")));
+}
+
 TEST_F(IngestTest, AWorkFolderMayBeElsewhere) {
     const std::vector<std::string> sources{write_lines("a.jsonl", 300)};
     run(ingest(sources, "whole.h5"));

@@ -148,7 +148,8 @@ void add_ingest(CLI::App& app, Invocation& invocation) {
                      "The second corpus (corpus.validation.h5)")
         ->group(which);
     const std::string work = "The work";
-    verb->add_option("--threads", arguments->threads, "Threads of each rank that tokenize (cores over ranks on the node)")
+    verb->add_option("--threads", arguments->threads,
+                     "Threads of each rank that tokenize (cores over ranks on the node)")
         ->check(CLI::Range(1, 1024))
         ->group(work);
     verb->add_option("--piece-bytes", arguments->piece_bytes,
