@@ -50,6 +50,8 @@ prepare() {
 }
 
 submit() { # OPTION… of launch
+    # What the last job trained is not what this one does.
+    rm -f "$work/run/heartbeat.json"
     "$lockstep" launch --print slurm --nodes 2 --interface eth0 --program "$lockstep" "$@" -- train -p "$work/plan" \
         -d "$work/corpus.h5" -m nano -o "$work/run" --checkpoint-every 10 >"$work/job.sh"
     job=$(on_control sbatch --parsable --chdir="$work" "$work/job.sh")
