@@ -51,9 +51,10 @@ struct Log {
     }
 };
 
+/// Never destroyed: a thread that was left with its words may still be in it when the process ends.
 Log& the_log() {
-    static Log log;
-    return log;
+    static Log* const log = new Log;
+    return *log;
 }
 
 std::string level_prefix(LogLevel level) {
