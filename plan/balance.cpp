@@ -13,13 +13,13 @@ namespace {
 template <class Index>
 class WindowBalancer {
   public:
-    WindowBalancer(std::uint32_t packs_per_step, std::span<const std::uint64_t> pack_cost)
-        : packs_per_step_(packs_per_step), pack_cost_(pack_cost) {}
+    WindowBalancer(std::uint32_t packs_per_step, std::span<const std::uint64_t> cost)
+        : packs_per_step_(packs_per_step), cost_(cost) {}
 
     /// @param window  packs of whole steps.
     void balance(std::span<Index> window, DrawSequence& draws) {
         packs_.resize(window.size());
-        for (std::size_t i = 0; i < window.size(); ++i) packs_[i] = {pack_cost_[window[i]], window[i]};
+        for (std::size_t i = 0; i < window.size(); ++i) packs_[i] = {cost_[window[i]], window[i]};
         if (packs_.size() < radix_packs_min) {
             std::ranges::stable_sort(packs_, {}, &Pack::cost);
         } else {
@@ -63,7 +63,7 @@ class WindowBalancer {
     }
 
     std::uint32_t packs_per_step_;
-    std::span<const std::uint64_t> pack_cost_;
+    std::span<const std::uint64_t> cost_;
     std::vector<Pack> packs_, sorted_;
     std::vector<std::uint32_t> steps_;
 };
@@ -71,28 +71,24 @@ class WindowBalancer {
 }  // namespace
 
 template <class Index>
-std::vector<Index> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
-                               const PlanOptions& options, PackDraws& draws) {
-    std::vector<Index> order(num_packs);
-    std::iota(order.begin(), order.end(), Index{0});
-    if (options.order == PackOrder::in_order || options.order == PackOrder::short_to_long) return order;
-    shuffle_values(std::span(order), draws.order);
-    if (!options.balance) return order;
+void order_packs(std::span<Index> packs, std::span<const std::uint64_t> cost, const PlanOptions& options,
+                 PackDraws& draws) {
+    if (options.order == PackOrder::in_order || options.order == PackOrder::short_to_long) return;
+    shuffle_values(packs, draws.order);
+    if (!options.balance) return;
 
-    const std::uint64_t full_steps = order.size() / options.packs_per_step;
-    WindowBalancer<Index> balancer(options.packs_per_step, pack_cost);
+    const std::uint64_t full_steps = packs.size() / options.packs_per_step;
+    WindowBalancer<Index> balancer(options.packs_per_step, cost);
     for (std::uint64_t step = 0; step < full_steps; step += balance_window_steps) {
         const std::uint64_t steps = std::min(balance_window_steps, full_steps - step);
-        balancer.balance(
-            std::span(order).subspan(step * options.packs_per_step, steps * options.packs_per_step),
-            draws.steps);
+        balancer.balance(packs.subspan(step * options.packs_per_step, steps * options.packs_per_step),
+                         draws.steps);
     }
-    return order;
 }
 
-template std::vector<NarrowIndex> order_packs(std::size_t, std::span<const std::uint64_t>, const PlanOptions&,
-                                              PackDraws&);
-template std::vector<WideIndex> order_packs(std::size_t, std::span<const std::uint64_t>, const PlanOptions&,
-                                            PackDraws&);
+template void order_packs(std::span<NarrowIndex>, std::span<const std::uint64_t>, const PlanOptions&,
+                          PackDraws&);
+template void order_packs(std::span<WideIndex>, std::span<const std::uint64_t>, const PlanOptions&,
+                          PackDraws&);
 
 }  // namespace lockstep

@@ -46,17 +46,17 @@ struct PackDraws {
     DrawSequence order, steps;
 };
 
-/// Order of the packs of a stage in training; every packs_per_step of them make a step.
+/// Put the packs of a stage into training order; every packs_per_step of them make a step.
 ///
 /// PackOrder::in_order and short_to_long leave them as they are. Others permute them by (seed, epoch); with
 /// `balance` every window of balance_window_steps full steps is sorted by cost (ties: order after the
 /// shuffle), cut into steps, and the steps are permuted. The last window may hold fewer steps; the packs of a
 /// last, short step stay as shuffled.
 ///
-/// @param pack_cost  (num_packs) cost of each; may be empty without `balance`.
-/// @return (num_packs) numbers of packs, each once.
-template <class Index = NarrowIndex>
-std::vector<Index> order_packs(std::size_t num_packs, std::span<const std::uint64_t> pack_cost,
-                               const PlanOptions& options, PackDraws& draws);
+/// @param packs  (num_packs) numbers below cost.size(); packs of equal content may share one.
+/// @param cost   of a pack by its number; may be empty without `balance`.
+template <class Index>
+void order_packs(std::span<Index> packs, std::span<const std::uint64_t> cost, const PlanOptions& options,
+                 PackDraws& draws);
 
 }  // namespace lockstep

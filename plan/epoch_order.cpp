@@ -78,7 +78,7 @@ class StagedEpochs final : public EpochSequence<Index> {
     EpochCounts counts(std::uint64_t) const override { return counts_; }
     void make(std::uint64_t epoch, EpochOrder<Index>& order) override {
         order.clear();
-        order.segments.reserve(counts_.segments);
+        order.segments.reserve(counts_.segments + list_block);
         EpochDraws draws(options_.seed, epoch);
         const bool last = epoch + 1 == options_.epochs;
         for (Stage<Index>& stage : stages_) stage.append_to(order, draws, last);
@@ -125,7 +125,9 @@ class BucketEpochs final : public EpochSequence<Index> {
             return interleave_buckets<Index>(packs.pack_bucket, options_, epoch);
         }
         PackDraws draws(options_.seed, epoch);
-        std::vector<Index> order = order_packs<Index>(layout.num_packs(), costs_of(layout), options_, draws);
+        std::vector<Index> order(layout.num_packs());
+        std::iota(order.begin(), order.end(), Index{0});
+        order_packs(std::span(order), costs_of(layout), options_, draws);
         if (options_.order == PackOrder::in_order) {
             // Bucket after bucket would be short to long: order by first segment.
             std::ranges::sort(order, {}, [&](Index pack) { return layout.pack(pack).front(); });

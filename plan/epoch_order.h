@@ -5,8 +5,8 @@
 // computed once; an epoch is then a matter of permuting by (seed, epoch).
 //
 // Memory is one epoch's index: for each segment a number in the classes in the epoch's
-// order, one in the result, and one more while another epoch is to come; 4 bytes each, 8
-// from 2^32 segments on.
+// order, one in the result, and one more while another epoch is to come; for each pack two
+// in the result; 4 bytes each, 8 from 2^32 segments on.
 
 #pragma once
 
@@ -37,12 +37,12 @@ Number* copy_list(const std::uint32_t* from, std::size_t size, Number* to) {
 template <class Index = NarrowIndex>
 struct EpochOrder {
     LargeVector<Index> segments;             ///< In training order.
-    std::vector<Index> pack_begin{0};        ///< (packs + 1) into segments.
+    LargeVector<Index> pack_begin{0};        ///< (packs + 1) into segments.
     std::vector<Index> step_begin{0};        ///< (steps + 1) in packs.
     std::vector<std::uint16_t> pack_bucket;  ///< (packs) bucket mode only.
     /// (packs) where in pack_lists the lengths of a pack's segments begin, if it was made of shapes, whose
     /// packs share them; else empty. Looking up every segment's length is a walk all over memory.
-    std::vector<Index> pack_list;
+    LargeVector<Index> pack_list;
     std::vector<std::uint32_t> pack_lists;  ///< [tokens]; ends in list_block numbers of no pack.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }

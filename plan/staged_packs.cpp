@@ -102,11 +102,6 @@ void Stage<Index>::learn_costs() {
         for (const Index segment : layout_.pack(p)) work.add(table_.tokens[segment]);
         pack_cost_.push_back(work.cost(options_.cost));
     }
-    for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
-        PackWork work;
-        for (const std::uint32_t c : shapes_.shape(s)) work.add(classes_.tokens[c]);
-        pack_cost_.insert(pack_cost_.end(), shapes_.shape_packs[s], work.cost(options_.cost));
-    }
 }
 
 template <class Index>
@@ -161,7 +156,10 @@ void Stage<Index>::append_to(EpochOrder<Index>& order, EpochDraws& draws, bool l
 
 template <class Index>
 void Stage<Index>::append_layout(EpochOrder<Index>& order, EpochDraws& draws) {
-    for (const Index pack : order_packs<Index>(num_packs_, pack_cost_, options_, draws.packs)) {
+    std::vector<Index> packs(num_packs_);
+    std::iota(packs.begin(), packs.end(), Index{0});
+    order_packs(std::span(packs), pack_cost_, options_, draws.packs);
+    for (const Index pack : packs) {
         const auto segments = layout_.pack(pack);
         order.segments.insert(order.segments.end(), segments.begin(), segments.end());
         order.pack_begin.push_back(static_cast<Index>(order.segments.size()));
@@ -170,6 +168,54 @@ void Stage<Index>::append_layout(EpochOrder<Index>& order, EpochDraws& draws) {
 
 template <class Index>
 void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bool last) {
+    shuffle_identities(draws, last);
+    // Resized, not reserved: of a mixture's many blocks each would reserve anew.
+    const std::size_t first_pack = order.num_packs();
+    order.pack_begin.resize(first_pack + num_packs_ + 1);
+    order.pack_list.resize(first_pack + num_packs_);
+    const std::span<Index> pack_end = std::span(order.pack_begin).last(num_packs_);
+    // Which list a pack follows, and as soon as it is looked up, where that list begins.
+    const std::span<Index> pack_list = std::span(order.pack_list).last(num_packs_);
+    const std::uint64_t num_segments = make_lists(draws, pack_list);
+    order_packs(pack_list, list_cost_, options_, draws.packs);
+
+    const std::size_t begin = order.segments.size();
+    order.segments.resize(begin + num_segments + list_block);
+    const std::size_t first_list = order.pack_lists.size() - list_block;
+    Index* out = order.segments.data() + begin;
+    constexpr std::size_t packs_at_once = 256;
+    for (std::size_t block = 0; block < num_packs_; block += packs_at_once) {
+        // First the classes of some packs, then a segment for each: two plain loops in place of a nested one,
+        // whose inner count no processor guesses.
+        Index* const classes = out;
+        const std::size_t block_end = std::min<std::size_t>(block + packs_at_once, num_packs_);
+        for (std::size_t p = block; p < block_end; ++p) {
+            // Packs come in random order: their rows are asked for ahead.
+            constexpr std::size_t ahead = 16;
+            if (p + 2 * ahead < num_packs_) __builtin_prefetch(&lists_[pack_list[p + 2 * ahead]]);
+            if (p + ahead < num_packs_) {
+                __builtin_prefetch(list_classes_.data() + lists_[pack_list[p + ahead]].begin);
+            }
+            const ClassList list = lists_[pack_list[p]];
+            out = copy_list(list_classes_.data() + list.begin, list.size, out);
+            pack_end[p] = static_cast<Index>(out - order.segments.data());
+            pack_list[p] = static_cast<Index>(first_list + list.begin);
+        }
+        const std::span<Index> places(classes, out);
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            constexpr std::size_t ahead = 32;
+            if (i + ahead < places.size()) __builtin_prefetch(&shuffled_[next_[places[i + ahead]]]);
+            places[i] = shuffled_[next_[places[i]]++];
+        }
+    }
+    order.segments.resize(begin + num_segments);
+    list_classes_.resize(list_classes_.size() - list_block);
+    for (std::uint32_t& c : list_classes_) c = classes_.tokens[c];
+    order.pack_lists.insert(order.pack_lists.end() - list_block, list_classes_.begin(), list_classes_.end());
+}
+
+template <class Index>
+void Stage<Index>::shuffle_identities(EpochDraws& draws, bool last) {
     // Segments of equal length are interchangeable, so every epoch gives them out anew.
     if (last) {
         shuffled_ = std::move(classes_.members);
@@ -181,68 +227,42 @@ void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bo
         shuffle_values(std::span(shuffled_).subspan(classes_.begin[c], class_end_[c] - classes_.begin[c]),
                        draws.identities);
     }
-    order_shapes(draws);
-    const std::vector<Index> packs = order_packs<Index>(num_packs_, pack_cost_, options_, draws.packs);
-    if (last) pack_cost_ = std::vector<std::uint64_t>();  // Gives its memory back.
-    std::size_t num_segments = 0;
-    for (const ClassOrder& classes : order_of_pack_) num_segments += classes.size;
-    // First the classes of every pack, then a segment for each: two plain loops in place of a nested one,
-    // whose inner count no processor guesses.
-    const std::size_t begin = order.segments.size();
-    order.segments.resize(begin + num_segments + list_block);
-    // Resized, not reserved: of a mixture's many blocks each would reserve anew.
-    const std::size_t first_pack = order.num_packs();
-    order.pack_begin.resize(first_pack + packs.size() + 1);
-    order.pack_list.resize(first_pack + packs.size());
-    Index* const pack_end = order.pack_begin.data() + first_pack + 1;
-    Index* const pack_list = order.pack_list.data() + first_pack;
-    const std::size_t first_list = order.pack_lists.size() - list_block;
-    Index* out = order.segments.data() + begin;
-    for (std::size_t p = 0; p < packs.size(); ++p) {
-        // Packs come in random order: their rows are asked for ahead.
-        constexpr std::size_t ahead = 16;
-        if (p + 2 * ahead < packs.size()) __builtin_prefetch(&order_of_pack_[packs[p + 2 * ahead]]);
-        if (p + ahead < packs.size()) {
-            __builtin_prefetch(class_orders_.data() + order_of_pack_[packs[p + ahead]].begin);
-        }
-        const ClassOrder classes = order_of_pack_[packs[p]];
-        out = copy_list(class_orders_.data() + classes.begin, classes.size, out);
-        pack_end[p] = static_cast<Index>(out - order.segments.data());
-        pack_list[p] = static_cast<Index>(first_list + classes.begin);
-    }
-    order.segments.resize(begin + num_segments);
-    const std::span<Index> places = std::span(order.segments).subspan(begin);
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        constexpr std::size_t ahead = 32;
-        if (i + ahead < places.size()) __builtin_prefetch(&shuffled_[next_[places[i + ahead]]]);
-        places[i] = shuffled_[next_[places[i]]++];
-    }
-    class_orders_.resize(class_orders_.size() - list_block);
-    for (std::uint32_t& c : class_orders_) c = classes_.tokens[c];
-    order.pack_lists.insert(order.pack_lists.end() - list_block, class_orders_.begin(), class_orders_.end());
 }
 
 template <class Index>
-void Stage<Index>::order_shapes(EpochDraws& draws) {
-    class_orders_.clear();
-    order_of_pack_.clear();
-    order_of_pack_.reserve(num_packs_);
+std::uint64_t Stage<Index>::make_lists(EpochDraws& draws, std::span<Index> list_of_pack) {
+    lists_.clear();
+    list_cost_.clear();
+    list_classes_.clear();
+    std::uint64_t num_segments = 0;
+    auto next_pack = list_of_pack.begin();
     for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
         const auto shape = shapes_.shape(s);
-        const auto size = static_cast<std::uint32_t>(shape.size());
+        const std::uint64_t packs = shapes_.shape_packs[s];
+        num_segments += packs * shape.size();
         // Longest first would be a curriculum inside the pack.
         const bool ascending = options_.order == PackOrder::short_to_long;
-        const std::uint64_t orders = ascending ? 1 : std::min(shapes_.shape_packs[s], orders_per_shape);
-        const std::size_t begin = class_orders_.size();
+        const std::uint64_t orders =
+            ascending ? std::min<std::uint64_t>(packs, 1) : std::min(packs, orders_per_shape);
+        PackWork work;
+        for (const std::uint32_t c : shape) work.add(classes_.tokens[c]);
+        const std::size_t first = lists_.size();
         for (std::uint64_t o = 0; o < orders; ++o) {
-            class_orders_.insert(class_orders_.end(), shape.begin(), shape.end());
-            if (!ascending) shuffle_values(std::span(class_orders_).last(size), draws.segments);
+            lists_.push_back(
+                {static_cast<Index>(list_classes_.size()), static_cast<std::uint32_t>(shape.size())});
+            list_classes_.insert(list_classes_.end(), shape.begin(), shape.end());
+            if (!ascending) shuffle_values(std::span(list_classes_).last(shape.size()), draws.segments);
         }
-        for (std::uint64_t copy = 0; copy < shapes_.shape_packs[s]; ++copy) {
-            order_of_pack_.push_back({static_cast<Index>(begin + copy % orders * size), size});
+        if (options_.balance) list_cost_.insert(list_cost_.end(), orders, work.cost(options_.cost));
+        std::size_t list = first;
+        for (std::uint64_t copy = 0; copy < packs; ++copy) {
+            *next_pack++ = static_cast<Index>(list);
+            if (++list == lists_.size()) list = first;
         }
     }
-    class_orders_.resize(class_orders_.size() + list_block);
+    LOCKSTEP_ENSURES(next_pack == list_of_pack.end());
+    list_classes_.resize(list_classes_.size() + list_block);
+    return num_segments;
 }
 
 template class Stage<NarrowIndex>;

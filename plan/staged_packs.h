@@ -45,7 +45,9 @@ class Stage {
     void pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens);
     void learn_costs();
     void append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bool last);
-    void order_shapes(EpochDraws& draws);
+    void shuffle_identities(EpochDraws& draws, bool last);
+    /// Draws the lists of an epoch. @return segments of all packs.
+    std::uint64_t make_lists(EpochDraws& draws, std::span<Index> list_of_pack);
     void append_layout(EpochOrder<Index>& order, EpochDraws& draws);
 
     const PlanOptions& options_;
@@ -55,17 +57,18 @@ class Stage {
     PackShapes shapes_;             ///< Unless packed in order.
     PackLayout<Index> layout_;      ///< If packed in order.
     std::uint64_t num_packs_ = 0;
-    std::vector<std::uint64_t> pack_cost_;  ///< (packs) empty without balance.
-    /// Length classes of a pack in training order: class_orders_[begin, begin + size).
-    struct ClassOrder {
+    std::vector<std::uint64_t> pack_cost_;  ///< (packs) if packed in order; empty without balance.
+    // Kept from one epoch to the next, for their memory.
+    LargeVector<Index> shuffled_;  ///< As the members of the classes.
+    std::vector<Index> next_;      ///< (classes) the next of them to be given out.
+    /// Length classes in training order, list_classes_[begin, begin + size), of packs of one shape.
+    struct ClassList {
         Index begin;
         std::uint32_t size;
     };
-    std::vector<ClassOrder> order_of_pack_;  ///< (packs) as the shapes list them.
-    std::vector<std::uint32_t> class_orders_;
-    // Kept from one epoch to the next, for their memory.
-    LargeVector<Index> shuffled_;
-    std::vector<Index> next_;
+    std::vector<ClassList> lists_;
+    std::vector<std::uint64_t> list_cost_;     ///< (lists) of a pack; empty without balance.
+    std::vector<std::uint32_t> list_classes_;  ///< Ends in list_block numbers of no list.
 };
 
 }  // namespace lockstep

@@ -22,7 +22,10 @@ std::vector<std::uint64_t> random_costs(std::uint64_t seed, std::size_t count) {
 std::vector<std::uint32_t> order_packs(std::span<const std::uint64_t> costs, const PlanOptions& options,
                                        std::uint64_t epoch) {
     PackDraws draws(options.seed, epoch);
-    return lockstep::order_packs(costs.size(), costs, options, draws);
+    std::vector<std::uint32_t> packs(costs.size());
+    std::iota(packs.begin(), packs.end(), 0U);
+    lockstep::order_packs(std::span(packs), costs, options, draws);
+    return packs;
 }
 
 TEST(OrderPacksTest, IsAPermutationThatKeepsPacksInTheirWindow) {
