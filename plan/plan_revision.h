@@ -57,9 +57,9 @@ class PlanRevision {
     std::unique_ptr<Rows> rows_;
 };
 
-/// Proves that a plan is its parent less whole segments from its from_step on, and nothing else: pack by pack,
-/// what is kept in its order. Targets of a pack that lost some are only bounded: which were trained its corpus
-/// tells, and validate_plan with it.
+/// Proves that a plan is its parent less whole segments from its from_step on, and nothing else: pack by
+/// pack, what is kept in its order. Targets of a pack that lost some are only bounded: which were trained its
+/// corpus tells, and validate_plan with it.
 /// @throws Error{invalid_argument} if the plan is no revision; Error{fingerprint_mismatch} if it is one of
 ///         another plan; Error{corrupt_data} naming the first step and pack that is more or other than that.
 RevisionCounts check_revision(const PlanView& parent, const PlanView& revision);
