@@ -160,7 +160,8 @@ void EpochOrder<Index>::clear() {
     step_begin.assign(1, 0);
     pack_bucket.clear();
     pack_list.clear();
-    pack_lists.assign(list_block, 0);
+    lists.clear();
+    list_tokens.assign(list_block, 0);
 }
 
 template <class Index>
@@ -177,9 +178,10 @@ void EpochOrder<Index>::lengths_of_packs(std::size_t begin, std::size_t end,
     lengths.resize(num_segments + list_block);
     for (std::size_t p = begin; p < end; ++p) {
         constexpr std::size_t ahead = 16;
-        if (p + ahead < end) __builtin_prefetch(pack_lists.data() + pack_list[p + ahead]);
-        copy_list(pack_lists.data() + pack_list[p], pack_begin[p + 1] - pack_begin[p],
-                  lengths.data() + (pack_begin[p] - first));
+        if (p + 2 * ahead < end) __builtin_prefetch(&lists[pack_list[p + 2 * ahead]]);
+        if (p + ahead < end) __builtin_prefetch(list_tokens.data() + lists[pack_list[p + ahead]].begin);
+        const LengthList<Index>& list = lists[pack_list[p]];
+        copy_list(list_tokens.data() + list.begin, list.size, lengths.data() + (pack_begin[p] - first));
     }
     lengths.resize(num_segments);
 }

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "io/base/large_pages.h"
+#include "plan/balance.h"
 #include "plan/dispositions.h"
 #include "plan/plan_options.h"
 #include "plan/segment_index.h"
@@ -34,16 +35,25 @@ Number* copy_list(const std::uint32_t* from, std::size_t size, Number* to) {
     return to + size;
 }
 
+/// What packs made of shapes share: the lengths of their segments, in training order.
+template <class Index = NarrowIndex>
+struct LengthList {
+    Index begin;         ///< Into EpochOrder::list_tokens.
+    std::uint32_t size;  ///< Segments.
+    PackWork work;       ///< Of a pack.
+};
+
 template <class Index = NarrowIndex>
 struct EpochOrder {
     LargeVector<Index> segments;             ///< In training order.
     LargeVector<Index> pack_begin{0};        ///< (packs + 1) into segments.
     std::vector<Index> step_begin{0};        ///< (steps + 1) in packs.
     std::vector<std::uint16_t> pack_bucket;  ///< (packs) bucket mode only.
-    /// (packs) where in pack_lists the lengths of a pack's segments begin, if it was made of shapes, whose
-    /// packs share them; else empty. Looking up every segment's length is a walk all over memory.
+    /// (packs) into lists, if packs were made of shapes; else empty. Looking up every segment's length is a
+    /// walk all over memory.
     LargeVector<Index> pack_list;
-    std::vector<std::uint32_t> pack_lists;  ///< [tokens]; ends in list_block numbers of no pack.
+    std::vector<LengthList<Index>> lists;
+    std::vector<std::uint32_t> list_tokens;  ///< [tokens]; ends in list_block numbers of no list.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
     std::size_t num_steps() const { return step_begin.size() - 1; }

@@ -279,16 +279,13 @@ void PlanBuilder::make_chunk_of(const EpochOrder<Index>& order, std::uint64_t in
 
     // Column by column: each is a plain gather, many of whose cache misses overlap.
     const std::size_t n = segments.size();
-    chunk.narrow_sample.clear();
-    chunk.wide_sample.clear();
+    chunk.narrow_sample.resize(narrow_samples_ ? n : 0);
+    chunk.wide_sample.resize(narrow_samples_ ? 0 : n);
     if (!narrow_samples_) {
-        chunk.wide_sample.resize(n);
         for (std::size_t i = 0; i < n; ++i) chunk.wide_sample[i] = table.sample_of(segments[i]);
     } else if (table.sample.empty()) {
-        chunk.narrow_sample.resize(n);
         for (std::size_t i = 0; i < n; ++i) chunk.narrow_sample[i] = static_cast<std::uint32_t>(segments[i]);
     } else {
-        chunk.narrow_sample.resize(n);
         for (std::size_t i = 0; i < n; ++i)
             chunk.narrow_sample[i] = static_cast<std::uint32_t>(table.sample[segments[i]]);
     }
@@ -303,7 +300,7 @@ void PlanBuilder::make_chunk_of(const EpochOrder<Index>& order, std::uint64_t in
     chunk.pack_targets.resize(count_targets_ ? num_packs : 0);
     chunk.pack_bucket.clear();
     chunk.pack_pad_tokens.clear();
-    for_each_pack(chunk, [&](std::size_t pack, const PackWork& work) {
+    const auto add_pack = [&](std::size_t pack, const PackWork& work) {
         chunk.pack_cost[pack] = work.cost(frame_.options.cost);
         if (!count_targets_) return;
         const std::uint64_t begin = chunk.pack_begin[pack];
@@ -314,7 +311,14 @@ void PlanBuilder::make_chunk_of(const EpochOrder<Index>& order, std::uint64_t in
             for (std::uint64_t i = begin; i < end; ++i) targets += table.targets[segments[i]];
         }
         chunk.pack_targets[pack] = static_cast<std::uint32_t>(targets);
-    });
+    };
+    if (order.pack_list.empty()) {
+        for_each_pack(chunk, add_pack);
+    } else {
+        for (std::size_t pack = 0; pack < num_packs; ++pack) {
+            add_pack(pack, order.lists[order.pack_list[pack_begin + pack]].work);
+        }
+    }
     if (frame_.options.mode == PlanMode::bucket) {
         const LengthBuckets buckets(frame_.options.bucket_edges, frame_.options.bucket_overflow_max);
         chunk.pack_bucket.assign(order.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_begin),

@@ -17,6 +17,7 @@ namespace lockstep {
 namespace {
 
 constexpr std::uint32_t world_sizes[] = {1, 2, 4, 8, 16, 32, 64};
+constexpr std::size_t largest_world = 64;
 constexpr std::uint32_t counted_lengths = 1U << 16U;
 
 double ratio(double part, double whole) {
@@ -103,7 +104,7 @@ struct PaddedBatches {
 /// are cut side by side, each as if it began a batch; a part's cuts are the right ones from where the batches
 /// that reach into it meet its own.
 std::uint64_t tokens_of_padded_batches(std::span<const std::uint32_t> lengths, std::uint32_t token_budget) {
-    constexpr std::size_t num_parts = 4;
+    constexpr std::size_t num_parts = 8;
     const std::size_t part_segments = lengths.size() / num_parts;
     std::array<PaddedBatches, num_parts> parts;
     for (std::size_t i = 0; i < part_segments; ++i) {
@@ -216,15 +217,16 @@ void PlanStatsBuilder::add_step_balance(std::span<const std::uint64_t> costs) {
 std::uint64_t PlanStatsBuilder::slowest_of(std::uint32_t ranks) {
     constexpr std::uint64_t has_no_place = std::numeric_limits<std::uint64_t>::max();
     const std::size_t places = (scratch_costs_.size() + ranks - 1) / ranks;
-    scratch_loads_.assign(ranks, 0);
-    scratch_held_.assign(ranks, 0);
+    std::array<std::uint64_t, largest_world> loads, held;  // No vectors: millions of steps.
+    std::fill_n(loads.begin(), ranks, 0);
+    std::fill_n(held.begin(), ranks, 0);
     std::uint64_t slowest = 0;
     for (const std::uint64_t cost : scratch_costs_) {
         std::size_t least = 0;
-        for (std::size_t r = 1; r < ranks; ++r) least = scratch_loads_[r] < scratch_loads_[least] ? r : least;
-        const std::uint64_t load = scratch_loads_[least] + cost;
+        for (std::size_t r = 1; r < ranks; ++r) least = loads[r] < loads[least] ? r : least;
+        const std::uint64_t load = loads[least] + cost;
         slowest = std::max(slowest, load);
-        scratch_loads_[least] = ++scratch_held_[least] == places ? has_no_place : load;
+        loads[least] = ++held[least] == places ? has_no_place : load;
     }
     return slowest;
 }

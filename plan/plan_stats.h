@@ -39,8 +39,7 @@ class PlanStatsBuilder {
     std::map<std::uint32_t, std::uint64_t> long_length_count_;  ///< and the others.
     std::vector<double> slowest_;                               ///< (world sizes) summed over the steps.
     double total_cost_ = 0;
-    std::vector<std::uint64_t> scratch_costs_, scratch_loads_;
-    std::vector<std::uint32_t> scratch_held_;
+    std::vector<std::uint64_t> scratch_costs_;
     std::vector<double> weight_share_;  ///< (sources)
 };
 

@@ -174,14 +174,16 @@ void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bo
     order.pack_begin.resize(first_pack + num_packs_ + 1);
     order.pack_list.resize(first_pack + num_packs_);
     const std::span<Index> pack_end = std::span(order.pack_begin).last(num_packs_);
-    // Which list a pack follows, and as soon as it is looked up, where that list begins.
     const std::span<Index> pack_list = std::span(order.pack_list).last(num_packs_);
-    const std::uint64_t num_segments = make_lists(draws, pack_list);
+    const std::size_t first_list = order.lists.size();
+    const std::size_t first_class = order.list_tokens.size() - list_block;
+    const std::uint64_t num_segments = append_lists(order, draws, pack_list);
     order_packs(pack_list, list_cost_, options_, draws.packs);
 
     const std::size_t begin = order.segments.size();
     order.segments.resize(begin + num_segments + list_block);
-    const std::size_t first_list = order.pack_lists.size() - list_block;
+    const LengthList<Index>* const lists = order.lists.data() + first_list;
+    const std::uint32_t* const list_classes = order.list_tokens.data();
     Index* out = order.segments.data() + begin;
     constexpr std::size_t packs_at_once = 256;
     for (std::size_t block = 0; block < num_packs_; block += packs_at_once) {
@@ -192,14 +194,12 @@ void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bo
         for (std::size_t p = block; p < block_end; ++p) {
             // Packs come in random order: their rows are asked for ahead.
             constexpr std::size_t ahead = 16;
-            if (p + 2 * ahead < num_packs_) __builtin_prefetch(&lists_[pack_list[p + 2 * ahead]]);
-            if (p + ahead < num_packs_) {
-                __builtin_prefetch(list_classes_.data() + lists_[pack_list[p + ahead]].begin);
-            }
-            const ClassList list = lists_[pack_list[p]];
-            out = copy_list(list_classes_.data() + list.begin, list.size, out);
+            if (p + 2 * ahead < num_packs_) __builtin_prefetch(&lists[pack_list[p + 2 * ahead]]);
+            if (p + ahead < num_packs_) __builtin_prefetch(list_classes + lists[pack_list[p + ahead]].begin);
+            const LengthList<Index>& list = lists[pack_list[p]];
+            out = copy_list(list_classes + list.begin, list.size, out);
             pack_end[p] = static_cast<Index>(out - order.segments.data());
-            pack_list[p] = static_cast<Index>(first_list + list.begin);
+            pack_list[p] += static_cast<Index>(first_list);
         }
         const std::span<Index> places(classes, out);
         for (std::size_t i = 0; i < places.size(); ++i) {
@@ -209,9 +209,8 @@ void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bo
         }
     }
     order.segments.resize(begin + num_segments);
-    list_classes_.resize(list_classes_.size() - list_block);
-    for (std::uint32_t& c : list_classes_) c = classes_.tokens[c];
-    order.pack_lists.insert(order.pack_lists.end() - list_block, list_classes_.begin(), list_classes_.end());
+    const auto classes = std::span(order.list_tokens).subspan(first_class);
+    for (std::uint32_t& c : classes.first(classes.size() - list_block)) c = classes_.tokens[c];
 }
 
 template <class Index>
@@ -230,38 +229,42 @@ void Stage<Index>::shuffle_identities(EpochDraws& draws, bool last) {
 }
 
 template <class Index>
-std::uint64_t Stage<Index>::make_lists(EpochDraws& draws, std::span<Index> list_of_pack) {
-    lists_.clear();
+std::uint64_t Stage<Index>::append_lists(EpochOrder<Index>& order, EpochDraws& draws,
+                                         std::span<Index> pack_list) {
     list_cost_.clear();
-    list_classes_.clear();
+    order.list_tokens.resize(order.list_tokens.size() - list_block);
+    const std::size_t first_list = order.lists.size();
+    if (first_list == 0) {  // Of a mixture's many blocks each would reserve anew.
+        order.lists.reserve(shapes_.num_shapes() * orders_per_shape);
+        order.list_tokens.reserve(shapes_.item_class.size() * orders_per_shape + list_block);
+    }
     std::uint64_t num_segments = 0;
-    auto next_pack = list_of_pack.begin();
+    auto next_pack = pack_list.begin();
     for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
         const auto shape = shapes_.shape(s);
+        const auto size = static_cast<std::uint32_t>(shape.size());
         const std::uint64_t packs = shapes_.shape_packs[s];
-        num_segments += packs * shape.size();
-        // Longest first would be a curriculum inside the pack.
-        const bool ascending = options_.order == PackOrder::short_to_long;
-        const std::uint64_t orders =
-            ascending ? std::min<std::uint64_t>(packs, 1) : std::min(packs, orders_per_shape);
+        num_segments += packs * size;
         PackWork work;
         for (const std::uint32_t c : shape) work.add(classes_.tokens[c]);
-        const std::size_t first = lists_.size();
+        // Longest first would be a curriculum inside the pack.
+        const bool ascending = options_.order == PackOrder::short_to_long;
+        const std::uint64_t orders = std::min(packs, ascending ? 1 : orders_per_shape);
+        const std::size_t first = order.lists.size() - first_list;
         for (std::uint64_t o = 0; o < orders; ++o) {
-            lists_.push_back(
-                {static_cast<Index>(list_classes_.size()), static_cast<std::uint32_t>(shape.size())});
-            list_classes_.insert(list_classes_.end(), shape.begin(), shape.end());
-            if (!ascending) shuffle_values(std::span(list_classes_).last(shape.size()), draws.segments);
+            order.lists.push_back({static_cast<Index>(order.list_tokens.size()), size, work});
+            order.list_tokens.insert(order.list_tokens.end(), shape.begin(), shape.end());
+            if (!ascending) shuffle_values(std::span(order.list_tokens).last(size), draws.segments);
         }
         if (options_.balance) list_cost_.insert(list_cost_.end(), orders, work.cost(options_.cost));
         std::size_t list = first;
         for (std::uint64_t copy = 0; copy < packs; ++copy) {
             *next_pack++ = static_cast<Index>(list);
-            if (++list == lists_.size()) list = first;
+            if (++list == first + orders) list = first;
         }
     }
-    LOCKSTEP_ENSURES(next_pack == list_of_pack.end());
-    list_classes_.resize(list_classes_.size() + list_block);
+    LOCKSTEP_ENSURES(next_pack == pack_list.end());
+    order.list_tokens.resize(order.list_tokens.size() + list_block);
     return num_segments;
 }
 

@@ -46,8 +46,9 @@ class Stage {
     void learn_costs();
     void append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bool last);
     void shuffle_identities(EpochDraws& draws, bool last);
-    /// Draws the lists of an epoch. @return segments of all packs.
-    std::uint64_t make_lists(EpochDraws& draws, std::span<Index> list_of_pack);
+    /// Append the lists of an epoch, of length classes in place of tokens, and say which one each pack has,
+    /// counted from the first of them. @return segments of all packs.
+    std::uint64_t append_lists(EpochOrder<Index>& order, EpochDraws& draws, std::span<Index> pack_list);
     void append_layout(EpochOrder<Index>& order, EpochDraws& draws);
 
     const PlanOptions& options_;
@@ -59,16 +60,9 @@ class Stage {
     std::uint64_t num_packs_ = 0;
     std::vector<std::uint64_t> pack_cost_;  ///< (packs) if packed in order; empty without balance.
     // Kept from one epoch to the next, for their memory.
-    LargeVector<Index> shuffled_;  ///< As the members of the classes.
-    std::vector<Index> next_;      ///< (classes) the next of them to be given out.
-    /// Length classes in training order, list_classes_[begin, begin + size), of packs of one shape.
-    struct ClassList {
-        Index begin;
-        std::uint32_t size;
-    };
-    std::vector<ClassList> lists_;
-    std::vector<std::uint64_t> list_cost_;     ///< (lists) of a pack; empty without balance.
-    std::vector<std::uint32_t> list_classes_;  ///< Ends in list_block numbers of no list.
+    LargeVector<Index> shuffled_;           ///< As the members of the classes.
+    std::vector<Index> next_;               ///< (classes) the next of them to be given out.
+    std::vector<std::uint64_t> list_cost_;  ///< (lists of the epoch) of a pack; empty without balance.
 };
 
 }  // namespace lockstep

@@ -65,20 +65,17 @@ class OpenColumn {
     void append(std::span<const std::byte> bytes, const Hdf5Calls& calls) {
         bytes_given_ += bytes.size();
         if (wants_block_digests(shape_.bytes)) digester_.update(bytes);
-        const std::size_t piece_bytes = std::max(transfer_bytes / row_bytes_, std::size_t{1}) * row_bytes_;
-        if (!gathered_.empty()) {
-            const std::size_t taken = std::min(piece_bytes - gathered_.size(), bytes.size());
-            gathered_.insert(gathered_.end(), bytes.begin(),
-                             bytes.begin() + static_cast<std::ptrdiff_t>(taken));
-            bytes = bytes.subspan(taken);
-            if (gathered_.size() == piece_bytes) flush(calls);
-        }
-        if (const std::size_t whole = bytes.size() / piece_bytes * piece_bytes; whole != 0) {
-            write(bytes.first(whole), calls);
+        // Much at once is written from where it is, after what was gathered.
+        if (bytes.size() >= transfer_bytes / 4) {
+            const std::size_t row_begun = gathered_.size() % row_bytes_;
+            if (row_begun != 0) gather(bytes, std::min(row_bytes_ - row_begun, bytes.size()));
+            flush(calls);
+            const std::size_t whole = bytes.size() / row_bytes_ * row_bytes_;
+            if (whole != 0) write(bytes.first(whole), calls);
             bytes = bytes.subspan(whole);
         }
-        gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
-        if (complete()) flush(calls);
+        gather(bytes, bytes.size());
+        if (complete() || gathered_.size() >= transfer_bytes) flush(calls);
     }
 
     /// All of its bytes are in their place already.
@@ -96,9 +93,20 @@ class OpenColumn {
   private:
     int dimensions() const { return shape_.width == 1 ? 1 : 2; }
 
+    void gather(std::span<const std::byte>& bytes, std::size_t size) {
+        if (size == 0) return;
+        // At once: bytes that come little by little would move again and again.
+        gathered_.reserve(std::min<std::uint64_t>(transfer_bytes * 5 / 4, shape_.bytes));
+        gathered_.insert(gathered_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+        bytes = bytes.subspan(size);
+    }
+
+    /// What was gathered, but for a row that is not complete.
     void flush(const Hdf5Calls& calls) {
-        if (!gathered_.empty()) write(gathered_, calls);
-        gathered_.clear();
+        const std::size_t whole = gathered_.size() / row_bytes_ * row_bytes_;
+        if (whole == 0) return;
+        write(std::span(gathered_).first(whole), calls);
+        gathered_.erase(gathered_.begin(), gathered_.begin() + static_cast<std::ptrdiff_t>(whole));
     }
 
     /// Whole rows after those already written.
@@ -114,7 +122,9 @@ class OpenColumn {
                                bytes.data()),
                       "write column", shape_.name);
         rows_written_ += count[0];
-        if (const std::uint64_t end = rows_written_ * row_bytes_; end - sync_begun_ >= begin_sync_bytes) {
+        const std::uint64_t end = rows_written_ * row_bytes_;
+        // A column's end too: the disk has it while the file is sealed.
+        if (end - sync_begun_ >= (end == shape_.bytes ? transfer_bytes : begin_sync_bytes)) {
             disk_.begin_sync(shape_.offset + sync_begun_, end - sync_begun_);
             sync_begun_ = end;
         }

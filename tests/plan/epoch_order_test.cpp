@@ -67,7 +67,8 @@ TEST(EpochOrderTest, PacksOfOneShapeShareTheirLengths) {
     EpochOrder made;
     make_epochs(effective_options(options), table, {})->make(0, made);
     EXPECT_EQ(made.num_packs(), 200U);
-    EXPECT_EQ(made.pack_lists.size(), 4 * 5 + list_block);  // Four orders of five segments.
+    EXPECT_EQ(made.lists.size(), 4U);
+    EXPECT_EQ(made.list_tokens.size(), 4 * 5 + list_block);  // Four orders of five segments.
 }
 
 TEST(EpochOrderTest, ShortToLongIsACurriculum) {

@@ -19,6 +19,7 @@
 #include "io/base/philox.h"
 #include "io/base/process_memory.h"
 #include "io/corpus/length_cache.h"
+#include "io/files/atomic_file.h"
 #include "io/files/posix_file.h"
 #include "kernels/scalar_math.h"
 #include "launch/cli/bench/bench_measure.h"
@@ -227,14 +228,16 @@ class PlanBench {
                     fixed(rate / 1e9, 2) + " GB/s (limit 1)");
     }
 
+    /// Written, synced, renamed, its folder synced: before that no file is sure to be there after a power
+    /// cut.
     static void write_raw(const std::filesystem::path& path, std::uint64_t bytes) {
         const std::vector<std::byte> block(1U << 20U, std::byte{7});
-        PosixFile file(path, O_RDWR | O_CREAT | O_TRUNC);
+        PosixFile file(temporary_path(path), O_RDWR | O_CREAT | O_TRUNC);
         for (std::uint64_t at = 0; at < bytes; at += block.size()) {
             file.write_at(at, std::span(block).first(std::min<std::uint64_t>(block.size(), bytes - at)));
         }
-        file.sync();
         file.close();
+        publish_file(temporary_path(path), path, Overwrite::yes);
     }
 
     /// The case of the planner's promise: 100,000 lengths, log-normal with mu 5.3 and sigma 0.9, 1 to 2048.
