@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "plan/plan_options.h"
 #include "plan/segment_index.h"
@@ -53,8 +52,8 @@ struct PackDraws {
 /// shuffle), cut into steps, and the steps are permuted. The last window may hold fewer steps; the packs of a
 /// last, short step stay as shuffled.
 ///
-/// @param packs  (num_packs) numbers below cost.size(); packs of equal content may share one.
-/// @param cost   of a pack by its number; may be empty without `balance`.
+/// @param packs  (num_packs) numbers that index `cost`; packs of equal content may share one.
+/// @param cost   of a pack by its number; only read with `balance`.
 template <class Index>
 void order_packs(std::span<Index> packs, std::span<const std::uint64_t> cost, const PlanOptions& options,
                  PackDraws& draws);

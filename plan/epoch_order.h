@@ -6,7 +6,8 @@
 //
 // Memory is one epoch's index: for each segment a number in the classes in the epoch's
 // order, one in the result, and one more while another epoch is to come; for each pack two
-// in the result; 4 bytes each, 8 from 2^32 segments on.
+// in the result; 4 bytes each, 8 from 2^32 segments on. Beside it the lists of lengths, few
+// but where hardly two packs are equal.
 
 #pragma once
 
@@ -40,7 +41,7 @@ template <class Index = NarrowIndex>
 struct LengthList {
     Index begin;         ///< Into EpochOrder::list_tokens.
     std::uint32_t size;  ///< Segments.
-    PackWork work;       ///< Of a pack.
+    PackWork work;       ///< Of one such pack.
 };
 
 template <class Index = NarrowIndex>

@@ -17,7 +17,7 @@ namespace lockstep {
 namespace {
 
 constexpr std::uint32_t world_sizes[] = {1, 2, 4, 8, 16, 32, 64};
-constexpr std::size_t largest_world = 64;
+constexpr std::size_t largest_world = std::ranges::max(world_sizes);
 constexpr std::uint32_t counted_lengths = 1U << 16U;
 
 double ratio(double part, double whole) {

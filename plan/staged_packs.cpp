@@ -94,9 +94,9 @@ void Stage<Index>::pack(const PlanOptions& options, std::span<const std::uint32_
 
 template <class Index>
 void Stage<Index>::learn_costs() {
-    pack_cost_.clear();
+    pack_cost_.clear();  // Packs made of shapes have theirs with their lists.
     if (!options_.balance) return;
-    pack_cost_.reserve(num_packs_);
+    pack_cost_.reserve(layout_.num_packs());
     for (std::size_t p = 0; p < layout_.num_packs(); ++p) {
         PackWork work;
         for (const Index segment : layout_.pack(p)) work.add(table_.tokens[segment]);
@@ -185,7 +185,7 @@ void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bo
     const LengthList<Index>* const lists = order.lists.data() + first_list;
     const std::uint32_t* const list_classes = order.list_tokens.data();
     Index* out = order.segments.data() + begin;
-    constexpr std::size_t packs_at_once = 256;
+    constexpr std::size_t packs_at_once = 256;  // Whose classes are in the cache when they are looked up.
     for (std::size_t block = 0; block < num_packs_; block += packs_at_once) {
         // First the classes of some packs, then a segment for each: two plain loops in place of a nested one,
         // whose inner count no processor guesses.
@@ -234,9 +234,19 @@ std::uint64_t Stage<Index>::append_lists(EpochOrder<Index>& order, EpochDraws& d
     list_cost_.clear();
     order.list_tokens.resize(order.list_tokens.size() - list_block);
     const std::size_t first_list = order.lists.size();
+    // Longest first would be a curriculum inside the pack.
+    const bool ascending = options_.order == PackOrder::short_to_long;
+    const auto lists_of = [&](std::size_t shape) {
+        return std::min(shapes_.shape_packs[shape], ascending ? 1 : orders_per_shape);
+    };
     if (first_list == 0) {  // Of a mixture's many blocks each would reserve anew.
-        order.lists.reserve(shapes_.num_shapes() * orders_per_shape);
-        order.list_tokens.reserve(shapes_.item_class.size() * orders_per_shape + list_block);
+        std::uint64_t lists = 0, tokens = list_block;
+        for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
+            lists += lists_of(s);
+            tokens += lists_of(s) * shapes_.shape(s).size();
+        }
+        order.lists.reserve(lists);
+        order.list_tokens.reserve(tokens);
     }
     std::uint64_t num_segments = 0;
     auto next_pack = pack_list.begin();
@@ -247,9 +257,7 @@ std::uint64_t Stage<Index>::append_lists(EpochOrder<Index>& order, EpochDraws& d
         num_segments += packs * size;
         PackWork work;
         for (const std::uint32_t c : shape) work.add(classes_.tokens[c]);
-        // Longest first would be a curriculum inside the pack.
-        const bool ascending = options_.order == PackOrder::short_to_long;
-        const std::uint64_t orders = std::min(packs, ascending ? 1 : orders_per_shape);
+        const std::uint64_t orders = lists_of(s);
         const std::size_t first = order.lists.size() - first_list;
         for (std::uint64_t o = 0; o < orders; ++o) {
             order.lists.push_back({static_cast<Index>(order.list_tokens.size()), size, work});

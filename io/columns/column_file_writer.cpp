@@ -29,7 +29,8 @@ namespace {
 
 /// What is written and read back at a time: several columns' worth of it stays in a core's cache.
 constexpr std::size_t transfer_bytes = std::size_t{1} << 18U;
-/// A smaller part is left to the system: to have the disk begin on it would cost more than it saves.
+/// A smaller part, but for a column's end, is left to the system: to have the disk begin on it would cost
+/// more than it saves.
 constexpr std::size_t begin_sync_bytes = digest_block_bytes / 2;
 
 /// One dataset while it is being written. Bytes are gathered, so that many small appends cost few writes and
@@ -95,8 +96,8 @@ class OpenColumn {
 
     void gather(std::span<const std::byte>& bytes, std::size_t size) {
         if (size == 0) return;
-        // At once: bytes that come little by little would move again and again.
-        gathered_.reserve(std::min<std::uint64_t>(transfer_bytes * 5 / 4, shape_.bytes));
+        // At once, not little by little: the most there is before it is written, and one piece more.
+        gathered_.reserve(std::min<std::uint64_t>(transfer_bytes + transfer_bytes / 4, shape_.bytes));
         gathered_.insert(gathered_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
         bytes = bytes.subspan(size);
     }
@@ -123,7 +124,7 @@ class OpenColumn {
                       "write column", shape_.name);
         rows_written_ += count[0];
         const std::uint64_t end = rows_written_ * row_bytes_;
-        // A column's end too: the disk has it while the file is sealed.
+        // A column's end too, so that the disk is at it while the file is sealed.
         if (end - sync_begun_ >= (end == shape_.bytes ? transfer_bytes : begin_sync_bytes)) {
             disk_.begin_sync(shape_.offset + sync_begun_, end - sync_begun_);
             sync_begun_ = end;

@@ -81,6 +81,28 @@ TEST(OrderPacksTest, StepsOfAWindowAreSlicesOfItSortedByCost) {
     }
 }
 
+TEST(OrderPacksTest, PacksOfOneContentMayShareANumber) {
+    for (const std::uint32_t packs_per_step : {2U, 8U}) {  // Windows sorted by comparison and by digits.
+        for (const bool balance : {false, true}) {
+            PlanOptions options;
+            options.packs_per_step = packs_per_step;
+            options.balance = balance;
+            const auto content_cost = random_costs(3, 334);
+            std::vector<std::uint32_t> shared(1000);
+            std::vector<std::uint64_t> cost(shared.size());
+            for (std::uint32_t p = 0; p < shared.size(); ++p) {
+                shared[p] = p / 3;
+                cost[p] = content_cost[p / 3];
+            }
+            auto expected = order_packs(cost, options, 1);
+            for (std::uint32_t& pack : expected) pack /= 3;
+            PackDraws draws(options.seed, 1);
+            lockstep::order_packs(std::span(shared), content_cost, options, draws);
+            EXPECT_EQ(shared, expected) << packs_per_step << " packs a step, balance " << balance;
+        }
+    }
+}
+
 TEST(OrderPacksTest, InOrderIsTheInputOrder) {
     PlanOptions options;
     options.order = PackOrder::in_order;

@@ -43,6 +43,14 @@ TEST(EpochOrderTest, GivesTheLengthsOfItsPacks) {
             for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
                 epochs->make(epoch, made);
                 ASSERT_EQ(made.segments.size(), table.size());
+                for (std::size_t p = 0; p < made.pack_list.size(); ++p) {
+                    PackWork work;
+                    for (const auto segment : made.pack(p)) work.add(table.tokens[segment]);
+                    const auto& list = made.lists[made.pack_list[p]];
+                    ASSERT_EQ(list.size, made.pack(p).size());
+                    ASSERT_EQ(list.work.tokens, work.tokens);
+                    ASSERT_EQ(list.work.squares, work.squares);
+                }
                 // Any run of packs: all, and all but the ends.
                 for (const std::size_t left_out : {0U, 3U}) {
                     const std::size_t begin = left_out, end = made.num_packs() - left_out;

@@ -17,12 +17,6 @@ namespace lockstep {
 
 using nlohmann::ordered_json;
 
-namespace {
-
-constexpr std::uint64_t report_version = 1;
-
-}  // namespace
-
 double seconds_of(const std::function<void()>& work) {
     const auto start = std::chrono::steady_clock::now();
     work();
@@ -163,12 +157,13 @@ void require_same_data(const ordered_json& now, const ordered_json& old, const s
     }
 }
 
-BenchReport::BenchReport(const Invocation& invocation, const std::string& verb, const BenchOutput& output)
+BenchReport::BenchReport(const Invocation& invocation, const std::string& verb, const BenchOutput& output,
+                         std::uint64_t version)
     : invocation_(invocation), output_(output), regressions_(output) {
     check_bench_output(output);
-    object_ = {{"format", "lockstep-bench-" + verb}, {"version", report_version}};
+    object_ = {{"format", "lockstep-bench-" + verb}, {"version", version}};
     if (!output.compare.empty())
-        old_ = read_bench(output.compare, object_["format"], report_version, {"data", "rows"});
+        old_ = read_bench(output.compare, object_["format"], version, {"data", "rows"});
     object_["machine"] = {{"version", tool_version},
                           {"instruction_set", name_of(kernel_isa())},
                           {"blas_version", blas_version()},
@@ -217,10 +212,11 @@ void BenchReport::compare() {
 
 int BenchReport::finish() {
     object_["peak_bytes"] = peak_resident_bytes();
-    if (!output_.compare.empty()) compare();
+    // First what took time to measure: a comparison may be refused.
     if (!output_.file.empty()) {
         write_file_atomically(output_.file, object_.dump(2) + "\n", output_.overwrite());
     }
+    if (!output_.compare.empty()) compare();
     invocation_.give(object_);
     return regressions_.any() ? 1 : 0;
 }

@@ -94,8 +94,10 @@ void require_same_data(const nlohmann::ordered_json& now, const nlohmann::ordere
 class BenchReport {
   public:
     /// @param verb  "step": the format is lockstep-bench-step.
+    /// @param version  of what its figures mean; results of another one are not compared.
     /// Checks the options and reads the earlier result, before anything takes time.
-    BenchReport(const Invocation& invocation, const std::string& verb, const BenchOutput& output);
+    BenchReport(const Invocation& invocation, const std::string& verb, const BenchOutput& output,
+                std::uint64_t version = 1);
 
     /// What must be equal for a comparison.
     nlohmann::ordered_json& data() { return object_["data"]; }
@@ -115,7 +117,7 @@ class BenchReport {
     void time_row(const std::string& what, double seconds, const std::vector<Probe>& probes,
                   double seconds_limit = 0);
 
-    /// Compare, write and give. @return the exit code: 1 if something became worse.
+    /// Write, compare and give. @return the exit code: 1 if something became worse.
     int finish();
 
   private:

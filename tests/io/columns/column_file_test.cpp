@@ -144,6 +144,69 @@ TEST(ColumnFileTest, PiecesGiveTheSameFileAsTheWhole) {
     EXPECT_THAT(file.column<std::uint32_t>("/rows"), ElementsAreArray(rows));
 }
 
+// Rows of 280 kB, more than is gathered: their parts come in pieces of all sizes, beside another column's.
+TEST(ColumnFileTest, RowsLargerThanATransferMayComeInPieces) {
+    const TemporaryDirectory directory;
+    constexpr std::size_t width = 70'001;
+    const auto wide = random_words(5 * width, 3);
+    const auto beside = random_words(5 * width, 4);
+    {
+        ColumnFileWriter writer(directory / "whole.h5", "lockstep-test", 1);
+        writer.begin_column("/wide", ColumnType::u32, 5, width);
+        writer.begin_column("/beside", ColumnType::u32, beside.size());
+        writer.append("/wide", view(wide));
+        writer.append("/beside", view(beside));
+        writer.publish();
+    }
+    {
+        ColumnFileWriter writer(directory / "pieces.h5", "lockstep-test", 1);
+        writer.begin_column("/wide", ColumnType::u32, 5, width);
+        writer.begin_column("/beside", ColumnType::u32, beside.size());
+        const std::array<std::size_t, 7> pieces = {1, 16'383, 16'384, 16'385, 100, 65'536, width};
+        for (std::size_t begin = 0, turn = 0; begin < wide.size(); ++turn) {
+            const std::size_t piece = std::min(pieces[turn % pieces.size()], wide.size() - begin);
+            writer.append("/wide", view(wide).subspan(begin, piece));
+            writer.append("/beside", view(beside).subspan(begin, piece));
+            begin += piece;
+        }
+        writer.publish();
+    }
+    EXPECT_EQ(directory.read("whole.h5"), directory.read("pieces.h5"));
+    EXPECT_THAT(ColumnFile::open_any(directory / "pieces.h5").column<std::uint32_t>("/wide"),
+                ElementsAreArray(wide));
+}
+
+/// Ranges that the disk is told to begin on.
+class BegunSyncs : public ForwardingFiles {
+  public:
+    void begin_sync(int descriptor, std::uint64_t offset, std::uint64_t bytes) noexcept override {
+        ranges.emplace_back(offset, bytes);
+        ForwardingFiles::begin_sync(descriptor, offset, bytes);
+    }
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+};
+
+TEST(ColumnFileTest, TheDiskBeginsOnAColumnsEndUnlessItIsSmall) {
+    const TemporaryDirectory directory;
+    for (const std::size_t bytes : {262'143U, 262'144U, 1'000'000U}) {
+        const std::vector<std::uint8_t> values(bytes, 7);
+        BegunSyncs files;
+        ColumnFileWriter writer(directory / (std::to_string(bytes) + ".h5"), "lockstep-test", 1);
+        writer.begin_column("/values", ColumnType::u8, values.size());
+        for (std::size_t begin = 0; begin < bytes; begin += 30'000)
+            writer.append("/values",
+                          view(values).subspan(begin, std::min<std::size_t>(30'000, bytes - begin)));
+        writer.publish();
+        std::uint64_t begun = 0;
+        for (std::size_t i = 0; i < files.ranges.size(); ++i) {
+            begun += files.ranges[i].second;
+            if (i == 0) continue;
+            EXPECT_EQ(files.ranges[i].first, files.ranges[i - 1].first + files.ranges[i - 1].second);
+        }
+        EXPECT_EQ(begun, bytes < 262'144 ? 0 : bytes);
+    }
+}
+
 TEST(ColumnFileTest, MoreLargeColumnsThanTheUserBlockNamesAreStillCovered) {
     const TemporaryDirectory directory;
     const std::vector<std::uint8_t> large(1U << 20U, 7);
