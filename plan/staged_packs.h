@@ -60,10 +60,9 @@ class Stage {
     std::uint64_t num_packs_ = 0;
     std::vector<std::uint64_t> pack_cost_;  ///< (packs) if packed in order; empty without balance.
     // Kept from one epoch to the next, for their memory.
-    LargeVector<Index> shuffled_;  ///< As the members of the classes.
-    std::vector<Index> next_;      ///< (classes) the next of them to be given out.
-    std::vector<std::uint64_t>
-        list_cost_;  ///< (lists of this stage) of a pack with it; empty without balance.
+    LargeVector<Index> shuffled_;           ///< As the members of the classes.
+    std::vector<Index> next_;               ///< (classes) the next of them to be given out.
+    std::vector<std::uint64_t> list_cost_;  ///< (lists of the stage) of one pack; empty without balance.
 };
 
 }  // namespace lockstep

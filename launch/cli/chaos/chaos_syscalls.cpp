@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "io/base/error.h"
 #include "io/base/log.h"
@@ -16,7 +17,8 @@ namespace lockstep {
 
 namespace {
 
-/// Every fault of the undisturbed run, in an order that spreads few of them over ranks, calls and effects.
+/// Every fault of the undisturbed run: the effects in turn, each on ranks and calls at random, so that a few
+/// faults are of all kinds.
 std::vector<SyscallFault> spread_faults(const SyscallShim& shim) {
     std::vector<SyscallFault> faults;
     for (int rank = 0; !shim.counted_calls(rank).empty(); ++rank) {
@@ -25,6 +27,14 @@ std::vector<SyscallFault> spread_faults(const SyscallShim& shim) {
     }
     const Philox random(0, "chaos-syscalls");
     for (std::size_t i = faults.size(); i > 1; --i) std::swap(faults[i - 1], faults[random.below(i, i)]);
+    std::map<SyscallEffect, std::size_t> turns;
+    std::vector<std::pair<std::size_t, SyscallFault>> in_turn;
+    for (SyscallFault& fault : faults) {
+        const std::size_t turn = turns[fault.effect]++;
+        in_turn.emplace_back(turn, std::move(fault));
+    }
+    std::ranges::stable_sort(in_turn, {}, [](const auto& entry) { return entry.first; });
+    std::ranges::transform(in_turn, faults.begin(), [](auto& entry) { return std::move(entry.second); });
     return faults;
 }
 
