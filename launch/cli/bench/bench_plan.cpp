@@ -233,18 +233,23 @@ class PlanBench {
     /// Written, synced, renamed, its folder synced: before that no file is sure to be there after a power
     /// cut.
     static void write_raw(const std::filesystem::path& path, std::uint64_t bytes) {
-        write_synced(temporary_path(path), bytes);
+        write_blocks(temporary_path(path), bytes).close();
         publish_file(temporary_path(path), path, Overwrite::yes);
     }
 
     static void write_synced(const std::filesystem::path& path, std::uint64_t bytes) {
+        PosixFile file = write_blocks(path, bytes);
+        file.sync();
+        file.close();
+    }
+
+    static PosixFile write_blocks(const std::filesystem::path& path, std::uint64_t bytes) {
         const std::vector<std::byte> block(1U << 20U, std::byte{7});
         PosixFile file(path, O_RDWR | O_CREAT | O_TRUNC);
         for (std::uint64_t at = 0; at < bytes; at += block.size()) {
             file.write_at(at, std::span(block).first(std::min<std::uint64_t>(block.size(), bytes - at)));
         }
-        file.sync();
-        file.close();
+        return file;
     }
 
     /// The case of the planner's promise: 100,000 lengths, log-normal with mu 5.3 and sigma 0.9, 1 to 2048.
