@@ -391,11 +391,11 @@ BuiltPlanFolder build_plan_folder(const std::filesystem::path& directory, const 
                 });
                 return;
             }
-            making[slot] =
-                std::async(threads == 1 ? std::launch::deferred : std::launch::async, [&, index, slot] {
-                    builder.make_chunk(index, chunks[slot]);
-                    return fingerprint_chunk(chunks[slot].columns());
-                });
+            builder.draw_chunk(index, chunks[slot]);
+            making[slot] = std::async(threads == 1 ? std::launch::deferred : std::launch::async, [&, slot] {
+                builder.fill_chunk(chunks[slot]);
+                return fingerprint_chunk(chunks[slot].columns());
+            });
         };
         for (std::uint64_t c = 0; c < chunks.size(); ++c) start(c);
         for (std::uint64_t c = 0; c < num_chunks; ++c) {

@@ -227,13 +227,13 @@ LengthScan scan_lengths(std::span<const std::uint32_t> sample_tokens, std::uint3
     LengthScan scan;
     for (std::size_t begin = 0; begin < sample_tokens.size() && scan.all_whole; begin += block) {
         const auto lengths = sample_tokens.subspan(begin, std::min(block, sample_tokens.size() - begin));
-        std::uint32_t most_beyond_one = 0;  // 0 tokens are 2^32 - 1 beyond 1.
+        std::uint32_t not_whole = 0;
         std::uint32_t ones = 0;
         for (const std::uint32_t tokens : lengths) {
-            most_beyond_one = std::max(most_beyond_one, tokens - 1);
-            ones += tokens == 1 ? 1 : 0;
+            not_whole += tokens - 1 >= limit ? 1U : 0U;  // 0 tokens are 2^32 - 1 beyond 1.
+            ones += tokens == 1 ? 1U : 0U;
         }
-        scan.all_whole = most_beyond_one < limit;
+        scan.all_whole = not_whole == 0;
         for (std::size_t i = 0; ones > 0; ++i) {
             if (lengths[i] != 1) continue;
             scan.one_token.push_back(begin + i);

@@ -76,12 +76,26 @@ class StagedEpochs final : public EpochSequence<Index> {
         }
     }
     EpochCounts counts(std::uint64_t) const override { return counts_; }
-    void make(std::uint64_t epoch, EpochOrder<Index>& order) override {
+    void begin(std::uint64_t epoch, EpochOrder<Index>& order) override {
         order.clear();
-        order.segments.reserve(counts_.segments + list_block);
         EpochDraws draws(options_.seed, epoch);
         const bool last = epoch + 1 == options_.epochs;
-        for (Stage<Index>& stage : stages_) stage.append_to(order, draws, last);
+        for (Stage<Index>& stage : stages_) stage.begin_epoch(order, draws, last);
+    }
+    void draw(const EpochOrder<Index>& order, std::size_t begin, std::size_t end,
+              const PackContents<Index>& contents) override {
+        std::size_t first = 0;  // Pack of the stage.
+        for (Stage<Index>& stage : stages_) {
+            const std::size_t from = std::max(begin, first);
+            const std::size_t to = std::min<std::size_t>(end, first + stage.num_packs());
+            if (from < to) {
+                const Index base = order.pack_begin[begin];
+                stage.draw(from - first, to - first,
+                           contents.part(from - begin, to - begin, order.pack_begin[from] - base,
+                                         order.pack_begin[to] - base));
+            }
+            first += stage.num_packs();
+        }
     }
 
   private:
@@ -101,7 +115,7 @@ class BucketEpochs final : public EpochSequence<Index> {
                    steps_of(packs.layout.num_packs(), options.packs_per_step)};
     }
     EpochCounts counts(std::uint64_t) const override { return counts_; }
-    void make(std::uint64_t epoch, EpochOrder<Index>& order) override {
+    void begin(std::uint64_t epoch, EpochOrder<Index>& order) override {
         order.clear();
         const BucketedPacks<Index> packs = pack_buckets(members_, options_, epoch);
         for (const Index pack : order_of(packs, epoch)) {
@@ -116,6 +130,10 @@ class BucketEpochs final : public EpochSequence<Index> {
         if (order.step_begin.back() != order.num_packs()) {
             order.step_begin.push_back(static_cast<Index>(order.num_packs()));
         }
+    }
+    void draw(const EpochOrder<Index>& order, std::size_t begin, std::size_t end,
+              const PackContents<Index>& contents) override {
+        copy_contents(order, table_, begin, end, contents);
     }
 
   private:
@@ -155,35 +173,50 @@ class BucketEpochs final : public EpochSequence<Index> {
 
 template <class Index>
 void EpochOrder<Index>::clear() {
-    segments.clear();
     pack_begin.assign(1, 0);
     step_begin.assign(1, 0);
     pack_bucket.clear();
-    pack_list.clear();
-    lists.clear();
-    list_tokens.assign(list_block, 0);
+    segments.clear();
 }
 
 template <class Index>
-void EpochOrder<Index>::lengths_of_packs(std::size_t begin, std::size_t end,
-                                         std::span<const std::uint32_t> segment_tokens,
-                                         std::vector<std::uint32_t>& lengths) const {
-    const Index first = pack_begin[begin];
-    const std::size_t num_segments = pack_begin[end] - first;
-    if (pack_list.empty()) {
-        lengths.resize(num_segments);
-        for (std::size_t i = 0; i < num_segments; ++i) lengths[i] = segment_tokens[segments[first + i]];
-        return;
+PackContents<Index> PackContents<Index>::part(std::size_t pack_begin, std::size_t pack_end,
+                                              std::size_t segment_begin, std::size_t segment_end) const {
+    const std::size_t num_segments = segment_end - segment_begin;
+    PackContents part;
+    part.segments = segments.subspan(segment_begin, num_segments);
+    if (!tokens.empty()) part.tokens = tokens.subspan(segment_begin, num_segments);
+    if (!work.empty()) part.work = work.subspan(pack_begin, pack_end - pack_begin);
+    return part;
+}
+
+template <class Index>
+void EpochSequence<Index>::make(std::uint64_t epoch, EpochOrder<Index>& order) {
+    begin(epoch, order);
+    if (!order.segments.empty()) return;
+    constexpr std::size_t packs_at_once = 4096;
+    order.segments.resize(order.pack_begin.back());
+    for (std::size_t from = 0; from < order.num_packs();) {
+        const std::size_t to = std::min(from + packs_at_once, order.num_packs());
+        const Index first = order.pack_begin[from];
+        draw(order, from, to,
+             {std::span(order.segments).subspan(first, order.pack_begin[to] - first), {}, {}});
+        from = to;
     }
-    lengths.resize(num_segments + list_block);
-    for (std::size_t p = begin; p < end; ++p) {
-        constexpr std::size_t ahead = 16;
-        if (p + 2 * ahead < end) __builtin_prefetch(&lists[pack_list[p + 2 * ahead]]);
-        if (p + ahead < end) __builtin_prefetch(list_tokens.data() + lists[pack_list[p + ahead]].begin);
-        const LengthList<Index>& list = lists[pack_list[p]];
-        copy_list(list_tokens.data() + list.begin, list.size, lengths.data() + (pack_begin[p] - first));
+}
+
+template <class Index>
+void copy_contents(const EpochOrder<Index>& order, const SegmentTable& table, std::size_t begin,
+                   std::size_t end, const PackContents<Index>& contents) {
+    const Index first = order.pack_begin[begin];
+    std::ranges::copy(std::span(order.segments).subspan(first, order.pack_begin[end] - first),
+                      contents.segments.begin());
+    for (std::size_t i = 0; i < contents.tokens.size(); ++i)
+        contents.tokens[i] = table.tokens[contents.segments[i]];
+    for (std::size_t p = 0; p < contents.work.size(); ++p) {
+        contents.work[p] = {};
+        for (const Index segment : order.pack(begin + p)) contents.work[p].add(table.tokens[segment]);
     }
-    lengths.resize(num_segments);
 }
 
 template <class Index>
@@ -195,6 +228,14 @@ std::unique_ptr<EpochSequence<Index>> make_epochs(const PlanOptions& options, co
 
 template struct EpochOrder<NarrowIndex>;
 template struct EpochOrder<WideIndex>;
+template struct PackContents<NarrowIndex>;
+template struct PackContents<WideIndex>;
+template class EpochSequence<NarrowIndex>;
+template class EpochSequence<WideIndex>;
+template void copy_contents(const EpochOrder<NarrowIndex>&, const SegmentTable&, std::size_t, std::size_t,
+                            const PackContents<NarrowIndex>&);
+template void copy_contents(const EpochOrder<WideIndex>&, const SegmentTable&, std::size_t, std::size_t,
+                            const PackContents<WideIndex>&);
 template std::unique_ptr<EpochSequence<NarrowIndex>> make_epochs(const PlanOptions&, const SegmentTable&,
                                                                  std::span<const double>);
 template std::unique_ptr<EpochSequence<WideIndex>> make_epochs(const PlanOptions&, const SegmentTable&,

@@ -5,13 +5,13 @@
 // computed once; an epoch is then a matter of permuting by (seed, epoch).
 //
 // Memory is one epoch's index: for each segment a number in the classes in the epoch's
-// order, one in the result, and one more while another epoch is to come; for each pack two
-// in the result; 4 bytes each, 8 from 2^32 segments on. Beside it the lists of lengths, few
-// but where hardly two packs are equal.
+// order, and one more while another epoch is to come; for each pack its begin and its
+// list of lengths; 4 bytes each, 8 from 2^32 segments on. What packs hold is drawn when
+// somebody writes them down, and never all there at once. Mixtures and buckets hold it
+// whole instead: a number for each segment in training order.
 
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -26,45 +26,31 @@
 
 namespace lockstep {
 
-/// Lists are short and of any length: copied in blocks, so that no processor guesses where each ends.
-inline constexpr std::size_t list_block = 8;
-/// Both sides hold list_block numbers at least, whatever `size`. @return the end of the copy.
-template <class Number>
-Number* copy_list(const std::uint32_t* from, std::size_t size, Number* to) {
-    std::copy_n(from, list_block, to);
-    for (std::size_t i = list_block; i < size; ++i) to[i] = from[i];
-    return to + size;
-}
-
-/// What packs made of shapes share: the lengths of their segments, in training order.
-template <class Index = NarrowIndex>
-struct LengthList {
-    Index begin;         ///< Into EpochOrder::list_tokens.
-    std::uint32_t size;  ///< Segments.
-    PackWork work;       ///< Of one such pack.
-};
-
 template <class Index = NarrowIndex>
 struct EpochOrder {
-    LargeVector<Index> segments;             ///< In training order.
-    LargeVector<Index> pack_begin{0};        ///< (packs + 1) into segments.
+    LargeVector<Index> pack_begin{0};        ///< (packs + 1) into the segments in training order.
     std::vector<Index> step_begin{0};        ///< (steps + 1) in packs.
     std::vector<std::uint16_t> pack_bucket;  ///< (packs) bucket mode only.
-    /// (packs) into lists, if packs were made of shapes; else empty. Looking up every segment's length is a
-    /// walk all over memory.
-    LargeVector<Index> pack_list;
-    std::vector<LengthList<Index>> lists;
-    std::vector<std::uint32_t> list_tokens;  ///< [tokens]; ends in list_block numbers of no list.
+    LargeVector<Index> segments;             ///< In training order; empty while they are to be drawn.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
     std::size_t num_steps() const { return step_begin.size() - 1; }
     std::span<const Index> pack(std::size_t p) const {
         return std::span(segments).subspan(pack_begin[p], pack_begin[p + 1] - pack_begin[p]);
     }
-    /// Lengths of the segments of packs [begin, end), in training order.
-    void lengths_of_packs(std::size_t begin, std::size_t end, std::span<const std::uint32_t> segment_tokens,
-                          std::vector<std::uint32_t>& lengths) const;
     void clear();
+};
+
+/// Where to write down what a run of packs holds, in training order.
+template <class Index = NarrowIndex>
+struct PackContents {
+    std::span<Index> segments;
+    std::span<std::uint32_t> tokens;  ///< (segments) their lengths; empty: not wanted.
+    std::span<PackWork> work;         ///< (packs); empty: not wanted.
+
+    /// Packs [pack_begin, pack_end) of these, which hold segments [segment_begin, segment_end) of these.
+    PackContents part(std::size_t pack_begin, std::size_t pack_end, std::size_t segment_begin,
+                      std::size_t segment_end) const;
 };
 
 /// Rows of one epoch.
@@ -79,11 +65,23 @@ template <class Index = NarrowIndex>
 class EpochSequence {
   public:
     virtual ~EpochSequence() = default;
-    /// Known before the epoch is made.
+    /// Known before the epoch is begun.
     virtual EpochCounts counts(std::uint64_t epoch) const = 0;
-    /// Makes epoch `epoch`: 0, then each the one after the last made.
-    virtual void make(std::uint64_t epoch, EpochOrder<Index>& order) = 0;
+    /// Begins epoch `epoch`: 0, then each the one after the last. Its packs and steps are known then.
+    virtual void begin(std::uint64_t epoch, EpochOrder<Index>& order) = 0;
+    /// What packs [begin, end) of the epoch begun hold. Cheap for runs that ascend; one that comes before
+    /// the last drawn is looked for from the epoch's start.
+    /// @param order  as `begin` left it.
+    virtual void draw(const EpochOrder<Index>& order, std::size_t begin, std::size_t end,
+                      const PackContents<Index>& contents) = 0;
+    /// Begins epoch `epoch` and draws all its segments.
+    void make(std::uint64_t epoch, EpochOrder<Index>& order);
 };
+
+/// For sequences that hold their segments whole.
+template <class Index>
+void copy_contents(const EpochOrder<Index>& order, const SegmentTable& table, std::size_t begin,
+                   std::size_t end, const PackContents<Index>& contents);
 
 /// Epochs of a plan without a mixture: each holds every segment once.
 ///

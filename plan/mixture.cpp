@@ -29,9 +29,9 @@ template <class Index>
 class SourceStream {
   public:
     /// @param first_segment  (planned samples + 1) first segment of each sample, and the end.
-    SourceStream(const PlanOptions& options, std::uint64_t source, std::vector<Index> first_segment,
+    SourceStream(const PlanOptions& options, std::uint64_t source, std::span<const Index> first_segment,
                  std::span<const std::uint32_t> tokens)
-        : options_(options), source_(source), first_segment_(std::move(first_segment)), tokens_(tokens) {
+        : options_(options), source_(source), first_segment_(first_segment), tokens_(tokens) {
         order_.resize(first_segment_.size() - 1);
         begin_pass(0);
     }
@@ -60,7 +60,7 @@ class SourceStream {
 
     const PlanOptions& options_;
     std::uint64_t source_;
-    std::vector<Index> first_segment_;
+    std::span<const Index> first_segment_;
     std::span<const std::uint32_t> tokens_;
     std::vector<Index> order_;
     std::size_t next_ = 0;
@@ -79,6 +79,7 @@ class MixtureEpochs final : public EpochSequence<Index> {
             block_options_.packing = PackingPolicy::best_fit_decreasing;
         for (const MixtureSource& source : sources) {
             std::vector<Index>& first = first_segment_.emplace_back();
+            first.reserve(source.segment_end - source.segment_begin + 1);
             for (std::uint64_t segment = source.segment_begin; segment < source.segment_end; ++segment)
                 if (table.offset_of(segment) == 0) first.push_back(static_cast<Index>(segment));
             first.push_back(static_cast<Index>(source.segment_end));
@@ -88,14 +89,14 @@ class MixtureEpochs final : public EpochSequence<Index> {
         // How many packs it takes is known by making them.
         EpochOrder<Index> order;
         for (std::uint64_t epoch = 0; epoch < options.epochs; ++epoch) {
-            make(epoch, order);
+            begin(epoch, order);
             counts_.push_back({order.segments.size(), order.num_packs(), order.num_steps()});
         }
     }
 
     EpochCounts counts(std::uint64_t epoch) const override { return counts_[epoch]; }
 
-    void make(std::uint64_t epoch, EpochOrder<Index>& order) override {
+    void begin(std::uint64_t epoch, EpochOrder<Index>& order) override {
         if (epoch == 0) begin_run();
         order.clear();
         EpochDraws draws(options_.seed, epoch);
@@ -109,10 +110,15 @@ class MixtureEpochs final : public EpochSequence<Index> {
             Stage<Index> block(block_options_, table_, std::exchange(pool_, {}));
             const bool last = drawn_ == epoch_end && block.num_packs() <= window_packs;
             pool_ = block.give_back(window_packs);
-            block.append_to(order, draws, true);
+            block.append_to(order, draws);
             if (last) break;
         }
         LOCKSTEP_ENSURES(pool_.empty());
+    }
+
+    void draw(const EpochOrder<Index>& order, std::size_t begin, std::size_t end,
+              const PackContents<Index>& contents) override {
+        copy_contents(order, table_, begin, end, contents);
     }
 
   private:

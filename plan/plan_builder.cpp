@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "io/base/contract.h"
@@ -114,21 +115,11 @@ void check_mixture(const PlanOptions& options) {
         "with concat-and-chunk");
 }
 
-/// The work of every pack, from running sums: a loop over each pack's few segments would cost a wrong guess
-/// at its end.
-template <class Visit>
-void for_each_pack(PlanChunk& chunk, Visit visit) {
-    chunk.work_before.resize(chunk.segment_tokens.size() + 1);
-    PackWork sum;
-    for (std::size_t i = 0; i < chunk.segment_tokens.size(); ++i) {
-        sum.add(chunk.segment_tokens[i]);
-        chunk.work_before[i + 1] = sum;
-    }
-    for (std::size_t pack = 0; pack + 1 < chunk.pack_begin.size(); ++pack) {
-        const PackWork& begin = chunk.work_before[chunk.pack_begin[pack]];
-        const PackWork& end = chunk.work_before[chunk.pack_begin[pack + 1]];
-        visit(pack, PackWork{end.tokens - begin.tokens, end.squares - begin.squares});
-    }
+std::vector<NarrowIndex>& drawn_segments(PlanChunk& chunk, const EpochOrder<NarrowIndex>&) {
+    return chunk.narrow_segment;
+}
+std::vector<WideIndex>& drawn_segments(PlanChunk& chunk, const EpochOrder<WideIndex>&) {
+    return chunk.wide_segment;
 }
 
 }  // namespace
@@ -224,22 +215,25 @@ void PlanBuilder::begin_epoch(std::uint64_t epoch) {
     std::visit(
         [&](auto& epochs) {
             epoch_first_pack_ += epochs.order.num_packs();
-            epochs.sequence->make(epoch, epochs.order);
+            epochs.sequence->begin(epoch, epochs.order);
             LOCKSTEP_ENSURES(epochs.order.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
         },
         epochs_);
     next_epoch_ = epoch + 1;
 }
 
-std::vector<std::uint32_t> PlanBuilder::arrival_tokens() const {
+std::vector<std::uint32_t> PlanBuilder::arrival_tokens() {
     std::vector<std::uint32_t> times(fates_segments_.size(), 0);
+    std::uint64_t num_segments = 0;
+    PlanChunk chunk;
+    for (std::uint64_t c = 0; c < num_chunks(); ++c) {
+        draw_chunk(c, chunk);
+        for (const NarrowIndex segment : chunk.narrow_segment) ++times[segment];
+        for (const WideIndex segment : chunk.wide_segment) ++times[segment];
+        num_segments += chunk.segment_tokens.size();
+    }
     std::vector<std::uint32_t> lengths;
-    std::visit(
-        [&](const auto& epochs) {
-            for (const auto segment : epochs.order.segments) ++times[segment];
-            lengths.reserve(epochs.order.segments.size());
-        },
-        epochs_);
+    lengths.reserve(num_segments);
     for (std::size_t i = 0; i < times.size(); ++i) {
         lengths.insert(lengths.end(), times[i], fates_segments_.tokens[i]);
     }
@@ -252,57 +246,63 @@ std::uint64_t PlanBuilder::num_chunks() const {
     return (steps + plan_steps_per_chunk - 1) / plan_steps_per_chunk;
 }
 
-void PlanBuilder::make_chunk(std::uint64_t index, PlanChunk& chunk) const {
-    std::visit([&](const auto& epochs) { make_chunk_of(epochs.order, index, chunk); }, epochs_);
+void PlanBuilder::draw_chunk(std::uint64_t index, PlanChunk& chunk) {
+    std::visit(
+        [&](auto& epochs) {
+            const auto& order = epochs.order;
+            const std::uint64_t step_begin = index * plan_steps_per_chunk;
+            const std::uint64_t step_end =
+                std::min<std::uint64_t>(step_begin + plan_steps_per_chunk, order.num_steps());
+            const std::uint64_t pack_begin = order.step_begin[step_begin];
+            const std::uint64_t pack_end = order.step_begin[step_end];
+            const std::uint64_t num_segments = order.pack_begin[pack_end] - order.pack_begin[pack_begin];
+            chunk.first_step = epoch_first_step_ + step_begin;
+            chunk.first_pack = epoch_first_pack_ + pack_begin;
+            chunk.step_begin.resize(step_end - step_begin + 1);
+            chunk.pack_begin.resize(pack_end - pack_begin + 1);
+            auto& segments = drawn_segments(chunk, order);
+            segments.resize(num_segments);
+            chunk.segment_tokens.resize(num_segments);
+            chunk.pack_work.resize(pack_end - pack_begin);
+            epochs.sequence->draw(order, pack_begin, pack_end,
+                                  {segments, chunk.segment_tokens, chunk.pack_work});
+        },
+        epochs_);
+}
+
+void PlanBuilder::fill_chunk(PlanChunk& chunk) const {
+    std::visit(
+        [&](const auto& epochs) { fill_from(epochs.order, drawn_segments(chunk, epochs.order), chunk); },
+        epochs_);
 }
 
 template <class Index>
-void PlanBuilder::make_chunk_of(const EpochOrder<Index>& order, std::uint64_t index, PlanChunk& chunk) const {
-    const std::uint64_t step_begin = index * plan_steps_per_chunk;
-    const std::uint64_t step_end =
-        std::min<std::uint64_t>(step_begin + plan_steps_per_chunk, order.num_steps());
-    const std::uint64_t pack_begin = order.step_begin[step_begin];
-    const std::uint64_t pack_end = order.step_begin[step_end];
-    const std::uint64_t segment_begin = order.pack_begin[pack_begin];
-    const std::uint64_t segment_end = order.pack_begin[pack_end];
-    const auto segments = std::span(order.segments).subspan(segment_begin, segment_end - segment_begin);
+void PlanBuilder::fill_from(const EpochOrder<Index>& order, std::vector<Index>& drawn,
+                            PlanChunk& chunk) const {
     const SegmentTable& table = fates_segments_;
-
-    chunk.first_step = epoch_first_step_ + step_begin;
-    chunk.first_pack = epoch_first_pack_ + pack_begin;
-    const auto offsets = [](auto& out, const auto& in, std::uint64_t begin, std::uint64_t end) {
-        out.resize(end - begin + 1);
-        for (std::uint64_t i = begin; i <= end; ++i) out[i - begin] = in[i] - in[begin];
+    const std::uint64_t pack_begin = chunk.first_pack - epoch_first_pack_;
+    const auto offsets = [](auto& out, const auto& in, std::uint64_t begin) {
+        for (std::uint64_t i = 0; i < out.size(); ++i) out[i] = in[begin + i] - in[begin];
     };
-    offsets(chunk.step_begin, order.step_begin, step_begin, step_end);
-    offsets(chunk.pack_begin, order.pack_begin, pack_begin, pack_end);
+    offsets(chunk.step_begin, order.step_begin, chunk.first_step - epoch_first_step_);
+    offsets(chunk.pack_begin, order.pack_begin, pack_begin);
 
     // Column by column: each is a plain gather, many of whose cache misses overlap.
+    const std::span<const Index> segments = drawn;
     const std::size_t n = segments.size();
-    chunk.narrow_sample.resize(narrow_samples_ ? n : 0);
-    chunk.wide_sample.resize(narrow_samples_ ? 0 : n);
-    if (!narrow_samples_) {
-        for (std::size_t i = 0; i < n; ++i) chunk.wide_sample[i] = table.sample_of(segments[i]);
-    } else if (table.sample.empty()) {
-        for (std::size_t i = 0; i < n; ++i) chunk.narrow_sample[i] = static_cast<std::uint32_t>(segments[i]);
-    } else {
-        for (std::size_t i = 0; i < n; ++i)
-            chunk.narrow_sample[i] = static_cast<std::uint32_t>(table.sample[segments[i]]);
-    }
     chunk.segment_offset.assign(n, 0);
     if (!table.offset.empty()) {
         for (std::size_t i = 0; i < n; ++i) chunk.segment_offset[i] = table.offset[segments[i]];
     }
-    order.lengths_of_packs(pack_begin, pack_end, table.tokens, chunk.segment_tokens);
-
-    const std::size_t num_packs = pack_end - pack_begin;
+    const std::size_t num_packs = chunk.pack_work.size();
     chunk.pack_cost.resize(num_packs);
     chunk.pack_targets.resize(count_targets_ ? num_packs : 0);
     chunk.pack_bucket.clear();
     chunk.pack_pad_tokens.clear();
-    const auto add_pack = [&](std::size_t pack, const PackWork& work) {
+    for (std::size_t pack = 0; pack < num_packs; ++pack) {
+        const PackWork& work = chunk.pack_work[pack];
         chunk.pack_cost[pack] = work.cost(frame_.options.cost);
-        if (!count_targets_) return;
+        if (!count_targets_) continue;
         const std::uint64_t begin = chunk.pack_begin[pack];
         const std::uint64_t end = chunk.pack_begin[pack + 1];
         std::uint64_t targets = work.tokens - (end - begin);
@@ -311,18 +311,11 @@ void PlanBuilder::make_chunk_of(const EpochOrder<Index>& order, std::uint64_t in
             for (std::uint64_t i = begin; i < end; ++i) targets += table.targets[segments[i]];
         }
         chunk.pack_targets[pack] = static_cast<std::uint32_t>(targets);
-    };
-    if (order.pack_list.empty()) {
-        for_each_pack(chunk, add_pack);
-    } else {
-        for (std::size_t pack = 0; pack < num_packs; ++pack) {
-            add_pack(pack, order.lists[order.pack_list[pack_begin + pack]].work);
-        }
     }
     if (frame_.options.mode == PlanMode::bucket) {
         const LengthBuckets buckets(frame_.options.bucket_edges, frame_.options.bucket_overflow_max);
-        chunk.pack_bucket.assign(order.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_begin),
-                                 order.pack_bucket.begin() + static_cast<std::ptrdiff_t>(pack_end));
+        const auto bucket_of_packs = std::span(order.pack_bucket).subspan(pack_begin, num_packs);
+        chunk.pack_bucket.assign(bucket_of_packs.begin(), bucket_of_packs.end());
         chunk.pack_pad_tokens.resize(num_packs);
         for (std::size_t p = 0; p < num_packs; ++p) {
             std::uint64_t padded =
@@ -332,6 +325,19 @@ void PlanBuilder::make_chunk_of(const EpochOrder<Index>& order, std::uint64_t in
             }
             chunk.pack_pad_tokens[p] = static_cast<std::uint32_t>(padded);
         }
+    }
+
+    if constexpr (std::is_same_v<Index, NarrowIndex>) {
+        // Samples are numbered as segments are: these become those, and what those were is drawn into next.
+        if (narrow_samples_ && table.sample.empty()) return chunk.narrow_sample.swap(drawn);
+    }
+    chunk.narrow_sample.resize(narrow_samples_ ? n : 0);
+    chunk.wide_sample.resize(narrow_samples_ ? 0 : n);
+    if (narrow_samples_) {
+        for (std::size_t i = 0; i < n; ++i)
+            chunk.narrow_sample[i] = static_cast<std::uint32_t>(table.sample_of(segments[i]));
+    } else {
+        for (std::size_t i = 0; i < n; ++i) chunk.wide_sample[i] = table.sample_of(segments[i]);
     }
 }
 

@@ -2,8 +2,8 @@
 //
 // Builds a plan piece by piece: what comes before the rows, then one epoch after
 // another, each in chunks of steps. Memory is one epoch's index (epoch_order.h), however
-// many epochs there are; a chunk is a pure function of the epoch's order, so chunks may
-// be made by many threads or ranks at once.
+// many epochs there are. What chunks hold is drawn for one after another; their columns
+// may then be filled by many threads at once, and many ranks make them all the same.
 
 #pragma once
 
@@ -34,7 +34,11 @@ struct PlanChunk {
     std::vector<std::uint32_t> pack_targets;     ///< Empty in a lengths-only plan.
     std::vector<std::uint16_t> pack_bucket;      ///< Bucket mode.
     std::vector<std::uint32_t> pack_pad_tokens;  ///< Bucket mode.
-    std::vector<PackWork> work_before;           ///< Scratch: (segments + 1) running sums.
+
+    // What was drawn, until the columns are filled.
+    std::vector<NarrowIndex> narrow_segment;  ///< (segments) of the table; or else
+    std::vector<WideIndex> wide_segment;      ///< these.
+    std::vector<PackWork> pack_work;          ///< (packs)
 
     PlanChunkColumns columns() const;
 };
@@ -65,10 +69,16 @@ class PlanBuilder {
     /// Make epoch `epoch`: 0, then each the one after the last.
     void begin_epoch(std::uint64_t epoch);
     /// Lengths of the segments of the epoch begun, in arrival order; as often as it holds them.
-    std::vector<std::uint32_t> arrival_tokens() const;
+    std::vector<std::uint32_t> arrival_tokens();
     std::uint64_t num_chunks() const;  ///< Of the epoch begun.
-    /// Steps [1024 · index, …) of the epoch begun. May be called from many threads.
-    void make_chunk(std::uint64_t index, PlanChunk& chunk) const;
+    /// Draw what steps [1024 · index, …) of the epoch begun hold. Cheap in ascending order (EpochSequence).
+    void draw_chunk(std::uint64_t index, PlanChunk& chunk);
+    /// The columns of a chunk drawn. May be called from many threads, and while others are drawn.
+    void fill_chunk(PlanChunk& chunk) const;
+    void make_chunk(std::uint64_t index, PlanChunk& chunk) {
+        draw_chunk(index, chunk);
+        fill_chunk(chunk);
+    }
 
   private:
     template <class Index>
@@ -77,7 +87,7 @@ class PlanBuilder {
         EpochOrder<Index> order;  ///< Of the epoch begun.
     };
     template <class Index>
-    void make_chunk_of(const EpochOrder<Index>& order, std::uint64_t index, PlanChunk& chunk) const;
+    void fill_from(const EpochOrder<Index>& order, std::vector<Index>& drawn, PlanChunk& chunk) const;
     void count_epochs();
 
     BatchPlan frame_;

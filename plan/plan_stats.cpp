@@ -128,11 +128,22 @@ std::uint64_t tokens_of_padded_batches(std::span<const std::uint32_t> lengths, s
     return batches.padded;
 }
 
-double waste_of_padded_batches(std::span<const std::uint32_t> lengths, std::uint32_t token_budget) {
-    const std::uint64_t padded = tokens_of_padded_batches(lengths, token_budget);
-    std::uint64_t tokens = 0;
-    for (const std::uint32_t length : lengths) tokens += length;
-    return ratio(static_cast<double>(padded - tokens), static_cast<double>(padded));
+std::uint64_t sum(std::span<const std::uint32_t> values) {
+    std::uint64_t total = 0;
+    for (const std::uint32_t value : values) total += value;
+    return total;
+}
+
+std::uint64_t count_positive(std::span<const std::uint32_t> values) {
+    constexpr std::size_t block = 1U << 16U;  // Counted in 32 bits, as wide as the values.
+    std::uint64_t total = 0;
+    for (std::size_t begin = 0; begin < values.size(); begin += block) {
+        std::uint32_t positive = 0;
+        for (const std::uint32_t value : values.subspan(begin, std::min(block, values.size() - begin)))
+            positive += value > 0 ? 1U : 0U;
+        total += positive;
+    }
+    return total;
 }
 
 }  // namespace
@@ -160,23 +171,17 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
     stats_.packs += chunk.num_packs();
     stats_.steps += chunk.num_steps();
     const bool first_epoch = chunk.first_step < head_.epoch_begin[1];
-    for (const std::uint32_t tokens : chunk.segment_tokens) stats_.planned_tokens += tokens;
-    for (const std::uint32_t offset : chunk.segment_offset) stats_.overlap_tokens += offset > 0 ? 1 : 0;
+    const std::uint64_t tokens = sum(chunk.segment_tokens);
+    stats_.planned_tokens += tokens;
+    stats_.overlap_tokens += count_positive(chunk.segment_offset);
     if (chunk.pack_targets) {
         stats_.targets_known = true;
-        for (const std::uint32_t targets : *chunk.pack_targets) stats_.targets += targets;
+        stats_.targets += sum(*chunk.pack_targets);
     }
     if (first_epoch) {
         stats_.packs_first_epoch += chunk.num_packs();
-        for (const std::uint32_t tokens : chunk.segment_tokens) {
-            // Lazarus mode: a segment over the budget has a pack of its own.
-            const std::uint32_t counted = std::min(tokens, head_.options.token_budget);
-            if (counted < counted_lengths) {
-                ++length_count_[counted];
-            } else {
-                ++long_length_count_[counted];
-            }
-        }
+        tokens_first_epoch_ += tokens;
+        count_lengths(chunk.segment_tokens);
         for (std::uint64_t p = 0; chunk.pack_bucket && p < chunk.num_packs(); ++p) {
             PlanStats::Bucket& bucket = stats_.buckets[(*chunk.pack_bucket)[p]];
             const std::uint64_t begin = chunk.pack_begin[p] - chunk.pack_begin[0];
@@ -192,6 +197,23 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
     }
     if (!stats_.shares.empty()) add_shares(chunk);
     stats_.over_budget_packs += lazarus_packs_over_budget(head_.options, chunk);
+}
+
+void PlanStatsBuilder::count_lengths(std::span<const std::uint32_t> segment_tokens) {
+    // Lazarus mode: a segment over the budget has a pack of its own.
+    const std::uint32_t budget = head_.options.token_budget;
+    if (budget < counted_lengths) {
+        for (const std::uint32_t tokens : segment_tokens) ++length_count_[std::min(tokens, budget)];
+        return;
+    }
+    for (const std::uint32_t tokens : segment_tokens) {
+        const std::uint32_t counted = std::min(tokens, budget);
+        if (counted < counted_lengths) {
+            ++length_count_[counted];
+        } else {
+            ++long_length_count_[counted];
+        }
+    }
 }
 
 /// The slowest rank's cost under assign_packs, for each world size.
@@ -274,7 +296,9 @@ PlanStats PlanStatsBuilder::finish(std::span<const std::uint32_t> arrival_tokens
                                                  {options.token_budget, options.segments_per_pack_max});
     stats_.utilization = ratio(static_cast<double>(stats_.planned_tokens),
                                static_cast<double>(stats_.packs) * options.token_budget);
-    stats_.padding_waste_padded = waste_of_padded_batches(arrival_tokens, options.token_budget);
+    const std::uint64_t padded = tokens_of_padded_batches(arrival_tokens, options.token_budget);
+    stats_.padding_waste_padded =
+        ratio(static_cast<double>(padded - tokens_first_epoch_), static_cast<double>(padded));
     stats_.packing_ratio = ratio(static_cast<double>(stats_.segments), static_cast<double>(stats_.packs));
     for (std::size_t w = 0; w < std::size(world_sizes); ++w) {
         stats_.balance.push_back({world_sizes[w], ratio(slowest_[w] * world_sizes[w], total_cost_)});

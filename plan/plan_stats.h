@@ -24,17 +24,19 @@ class PlanStatsBuilder {
     /// All chunks of the plan, in order.
     void add(const PlanChunkColumns& chunk);
 
-    /// @param arrival_tokens  lengths of the first epoch's segments in arrival order, for
-    /// `padding_waste_padded`.
+    /// @param arrival_tokens  lengths of the segments of the first epoch, all that were added, in arrival
+    /// order; for `padding_waste_padded`.
     PlanStats finish(std::span<const std::uint32_t> arrival_tokens);
 
   private:
+    void count_lengths(std::span<const std::uint32_t> segment_tokens);
     void add_step_balance(std::span<const std::uint64_t> costs);
     std::uint64_t slowest_of(std::uint32_t ranks);
     void add_shares(const PlanChunkColumns& chunk);
 
     const BatchPlan& head_;
     PlanStats stats_;
+    std::uint64_t tokens_first_epoch_ = 0;
     std::vector<std::uint64_t> length_count_;  ///< Segments of the first epoch by length, while short enough,
     std::map<std::uint32_t, std::uint64_t> long_length_count_;  ///< and the others.
     std::vector<double> slowest_;                               ///< (world sizes) summed over the steps.

@@ -1,6 +1,7 @@
 #include "plan/staged_packs.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -13,6 +14,15 @@ namespace {
 
 PackLimits limits_of(const PlanOptions& options) {
     return {options.token_budget, options.segments_per_pack_max};
+}
+
+/// Lists are short and of any length: copied in a block that most fit, so that no processor guesses where
+/// each ends. Both sides hold list_block numbers more than `size`. @return the end of the copy.
+constexpr std::size_t list_block = 16;
+std::uint32_t* copy_list(const std::uint32_t* from, std::size_t size, std::uint32_t* to) {
+    std::memcpy(to, from, list_block * sizeof(std::uint32_t));
+    if (size > list_block) std::copy(from + list_block, from + size, to + list_block);
+    return to + size;
 }
 
 /// Packs of one shape have their lengths in so many different orders in an epoch.
@@ -140,77 +150,42 @@ std::vector<Index> Stage<Index>::give_back(std::uint64_t keep) {
 }
 
 template <class Index>
-void Stage<Index>::append_to(EpochOrder<Index>& order, EpochDraws& draws, bool last) {
-    const std::size_t first_pack = order.num_packs();
+void Stage<Index>::begin_epoch(EpochOrder<Index>& order, EpochDraws& draws, bool last) {
+    pack_kind_.resize(num_packs_);
     if (layout_.num_packs() > 0) {
-        append_layout(order, draws);
+        std::iota(pack_kind_.begin(), pack_kind_.end(), Index{0});
+        order_packs(std::span(pack_kind_), pack_cost_, options_, draws.packs);
     } else {
-        append_shapes(order, draws, last);
+        shuffle_identities(draws, last);
+        make_lists(draws);
+        order_packs(std::span(pack_kind_), list_cost_, options_, draws.packs);
     }
-    LOCKSTEP_ENSURES(order.num_packs() == first_pack + num_packs_);
-    for (std::size_t end = first_pack; end < order.num_packs();) {
-        end = std::min<std::size_t>(end + options_.packs_per_step, order.num_packs());
-        order.step_begin.push_back(static_cast<Index>(end));
-    }
-}
-
-template <class Index>
-void Stage<Index>::append_layout(EpochOrder<Index>& order, EpochDraws& draws) {
-    std::vector<Index> packs(num_packs_);
-    std::iota(packs.begin(), packs.end(), Index{0});
-    order_packs(std::span(packs), pack_cost_, options_, draws.packs);
-    for (const Index pack : packs) {
-        const auto segments = layout_.pack(pack);
-        order.segments.insert(order.segments.end(), segments.begin(), segments.end());
-        order.pack_begin.push_back(static_cast<Index>(order.segments.size()));
-    }
-}
-
-template <class Index>
-void Stage<Index>::append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bool last) {
-    shuffle_identities(draws, last);
     // Resized, not reserved: of a mixture's many blocks each would reserve anew.
     const std::size_t first_pack = order.num_packs();
+    Index end = order.pack_begin.back();
     order.pack_begin.resize(first_pack + num_packs_ + 1);
-    order.pack_list.resize(first_pack + num_packs_);
-    const std::span<Index> pack_end = std::span(order.pack_begin).last(num_packs_);
-    const std::span<Index> pack_list = std::span(order.pack_list).last(num_packs_);
-    const std::size_t first_list = order.lists.size();
-    const std::size_t first_class = order.list_tokens.size() - list_block;
-    const std::uint64_t num_segments = append_lists(order, draws, pack_list);
-    order_packs(pack_list, list_cost_, options_, draws.packs);
-
-    const std::size_t begin = order.segments.size();
-    order.segments.resize(begin + num_segments + list_block);
-    const LengthList<Index>* const lists = order.lists.data() + first_list;
-    const std::uint32_t* const list_classes = order.list_tokens.data();
-    Index* out = order.segments.data() + begin;
-    constexpr std::size_t packs_at_once = 256;  // Whose classes are in the cache when they are looked up.
-    for (std::size_t block = 0; block < num_packs_; block += packs_at_once) {
-        // First the classes of some packs, then a segment for each: two plain loops in place of a nested one,
-        // whose inner count no processor guesses.
-        Index* const classes = out;
-        const std::size_t block_end = std::min<std::size_t>(block + packs_at_once, num_packs_);
-        for (std::size_t p = block; p < block_end; ++p) {
-            // Packs come in random order: their rows are asked for ahead.
-            constexpr std::size_t ahead = 16;
-            if (p + 2 * ahead < num_packs_) __builtin_prefetch(&lists[pack_list[p + 2 * ahead]]);
-            if (p + ahead < num_packs_) __builtin_prefetch(list_classes + lists[pack_list[p + ahead]].begin);
-            const LengthList<Index>& list = lists[pack_list[p]];
-            out = copy_list(list_classes + list.begin, list.size, out);
-            pack_end[p] = static_cast<Index>(out - order.segments.data());
-            pack_list[p] += static_cast<Index>(first_list);
-        }
-        const std::span<Index> places(classes, out);
-        for (std::size_t i = 0; i < places.size(); ++i) {
-            constexpr std::size_t ahead = 32;
-            if (i + ahead < places.size()) __builtin_prefetch(&shuffled_[next_[places[i + ahead]]]);
-            places[i] = shuffled_[next_[places[i]]++];
-        }
+    for (std::size_t p = 0; p < num_packs_; ++p) {
+        end += static_cast<Index>(segments_of_pack(p));
+        order.pack_begin[first_pack + p + 1] = end;
     }
-    order.segments.resize(begin + num_segments);
-    const auto classes = std::span(order.list_tokens).subspan(first_class);
-    for (std::uint32_t& c : classes.first(classes.size() - list_block)) c = classes_.tokens[c];
+    for (std::size_t step = first_pack; step < order.num_packs();) {
+        step = std::min<std::size_t>(step + options_.packs_per_step, order.num_packs());
+        order.step_begin.push_back(static_cast<Index>(step));
+    }
+}
+
+template <class Index>
+std::uint64_t Stage<Index>::segments_of_pack(std::size_t pack) const {
+    const Index kind = pack_kind_[pack];
+    return layout_.num_packs() > 0 ? layout_.pack(kind).size() : lists_[kind].size;
+}
+
+template <class Index>
+void Stage<Index>::append_to(EpochOrder<Index>& order, EpochDraws& draws) {
+    begin_epoch(order, draws, true);
+    const std::size_t begin = order.segments.size();
+    order.segments.resize(order.pack_begin.back());
+    draw(0, num_packs_, {std::span(order.segments).subspan(begin), {}, {}});
 }
 
 template <class Index>
@@ -221,59 +196,117 @@ void Stage<Index>::shuffle_identities(EpochDraws& draws, bool last) {
     } else {
         shuffled_ = classes_.members;
     }
-    next_.assign(classes_.begin.begin(), classes_.begin.end() - 1);
     for (std::size_t c = 0; c < classes_.num_classes(); ++c) {
         shuffle_values(std::span(shuffled_).subspan(classes_.begin[c], class_end_[c] - classes_.begin[c]),
                        draws.identities);
     }
+    next_.assign(classes_.begin.begin(), classes_.begin.end() - 1);
+    drawn_ = 0;
 }
 
 template <class Index>
-std::uint64_t Stage<Index>::append_lists(EpochOrder<Index>& order, EpochDraws& draws,
-                                         std::span<Index> pack_list) {
-    list_cost_.clear();
-    order.list_tokens.resize(order.list_tokens.size() - list_block);
-    const std::size_t first_list = order.lists.size();
+void Stage<Index>::make_lists(EpochDraws& draws) {
     // Longest first would be a curriculum inside the pack.
     const bool ascending = options_.order == PackOrder::short_to_long;
     const auto lists_of = [&](std::size_t shape) {
         return std::min(shapes_.shape_packs[shape], ascending ? 1 : orders_per_shape);
     };
-    if (first_list == 0) {  // Of a mixture's many blocks each would reserve anew.
-        std::uint64_t lists = 0, tokens = list_block;
-        for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
-            lists += lists_of(s);
-            tokens += lists_of(s) * shapes_.shape(s).size();
-        }
-        order.lists.reserve(lists);
-        order.list_tokens.reserve(tokens);
+    std::uint64_t num_lists = 0, num_classes = list_block;
+    for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
+        num_lists += lists_of(s);
+        num_classes += lists_of(s) * shapes_.shape(s).size();
     }
-    std::uint64_t num_segments = 0;
-    auto next_pack = pack_list.begin();
+    lists_.clear();
+    lists_.reserve(num_lists);
+    list_classes_.clear();
+    list_classes_.reserve(num_classes);
+    list_cost_.clear();
+    auto next_pack = pack_kind_.begin();
     for (std::size_t s = 0; s < shapes_.num_shapes(); ++s) {
         const auto shape = shapes_.shape(s);
         const auto size = static_cast<std::uint32_t>(shape.size());
-        const std::uint64_t packs = shapes_.shape_packs[s];
-        num_segments += packs * size;
         PackWork work;
         for (const std::uint32_t c : shape) work.add(classes_.tokens[c]);
         const std::uint64_t orders = lists_of(s);
-        const std::size_t first = order.lists.size() - first_list;
+        const std::size_t first = lists_.size();
         for (std::uint64_t o = 0; o < orders; ++o) {
-            order.lists.push_back({static_cast<Index>(order.list_tokens.size()), size, work});
-            order.list_tokens.insert(order.list_tokens.end(), shape.begin(), shape.end());
-            if (!ascending) shuffle_values(std::span(order.list_tokens).last(size), draws.segments);
+            lists_.push_back({static_cast<Index>(list_classes_.size()), size, work});
+            list_classes_.insert(list_classes_.end(), shape.begin(), shape.end());
+            if (!ascending) shuffle_values(std::span(list_classes_).last(size), draws.segments);
         }
         if (options_.balance) list_cost_.insert(list_cost_.end(), orders, work.cost(options_.cost));
         std::size_t list = first;
-        for (std::uint64_t copy = 0; copy < packs; ++copy) {
+        for (std::uint64_t copy = 0; copy < shapes_.shape_packs[s]; ++copy) {
             *next_pack++ = static_cast<Index>(list);
             if (++list == first + orders) list = first;
         }
     }
-    LOCKSTEP_ENSURES(next_pack == pack_list.end());
-    order.list_tokens.resize(order.list_tokens.size() + list_block);
-    return num_segments;
+    LOCKSTEP_ENSURES(next_pack == pack_kind_.end());
+    list_classes_.resize(list_classes_.size() + list_block);
+}
+
+template <class Index>
+void Stage<Index>::go_to(std::size_t pack) {
+    if (pack < drawn_) {
+        next_.assign(classes_.begin.begin(), classes_.begin.end() - 1);
+        drawn_ = 0;
+    }
+    for (; drawn_ < pack; ++drawn_) {
+        const ClassList& list = lists_[pack_kind_[drawn_]];
+        for (const std::uint32_t c : std::span(list_classes_).subspan(list.begin, list.size)) ++next_[c];
+    }
+}
+
+template <class Index>
+void Stage<Index>::draw(std::size_t begin, std::size_t end, const PackContents<Index>& contents) {
+    if (layout_.num_packs() > 0) return draw_from_layout(begin, end, contents);
+    go_to(begin);
+    classes_drawn_.resize(contents.segments.size() + list_block);
+    constexpr std::size_t packs_at_once = 256;  // Whose classes are in the cache when they are looked up.
+    for (std::size_t segment = 0; drawn_ < end;) {
+        // First the classes of some packs, then a segment for each: two plain loops in place of a nested one,
+        // whose inner count no processor guesses.
+        std::uint32_t* classes_end = classes_drawn_.data();
+        for (const std::size_t block_end = std::min(drawn_ + packs_at_once, end); drawn_ < block_end;
+             ++drawn_) {
+            // Packs come in random order: their rows are asked for ahead.
+            constexpr std::size_t ahead = 16;
+            if (drawn_ + 2 * ahead < end) __builtin_prefetch(&lists_[pack_kind_[drawn_ + 2 * ahead]]);
+            if (drawn_ + ahead < end)
+                __builtin_prefetch(list_classes_.data() + lists_[pack_kind_[drawn_ + ahead]].begin);
+            const ClassList& list = lists_[pack_kind_[drawn_]];
+            classes_end = copy_list(list_classes_.data() + list.begin, list.size, classes_end);
+            if (!contents.work.empty()) contents.work[drawn_ - begin] = list.work;
+        }
+        const std::span<const std::uint32_t> drawn(classes_drawn_.data(), classes_end);
+        const auto segments = contents.segments.subspan(segment, drawn.size());
+        for (std::size_t i = 0; i < drawn.size(); ++i) {
+            constexpr std::size_t ahead = 32;
+            if (i + ahead < drawn.size()) __builtin_prefetch(&shuffled_[next_[drawn[i + ahead]]]);
+            segments[i] = shuffled_[next_[drawn[i]]++];
+        }
+        if (!contents.tokens.empty()) {
+            const auto tokens = contents.tokens.subspan(segment, drawn.size());
+            for (std::size_t i = 0; i < drawn.size(); ++i) tokens[i] = classes_.tokens[drawn[i]];
+        }
+        segment += drawn.size();
+    }
+}
+
+template <class Index>
+void Stage<Index>::draw_from_layout(std::size_t begin, std::size_t end,
+                                    const PackContents<Index>& contents) const {
+    std::size_t i = 0;
+    for (std::size_t p = begin; p < end; ++p) {
+        PackWork work;
+        for (const Index segment : layout_.pack(pack_kind_[p])) {
+            contents.segments[i] = segment;
+            if (!contents.tokens.empty()) contents.tokens[i] = table_.tokens[segment];
+            work.add(table_.tokens[segment]);
+            ++i;
+        }
+        if (!contents.work.empty()) contents.work[p - begin] = work;
+    }
 }
 
 template class Stage<NarrowIndex>;

@@ -37,19 +37,30 @@ class Stage {
     /// others.
     std::vector<Index> give_back(std::uint64_t keep);
 
-    /// Append the stage's packs and steps; its last step may be short.
-    /// @param last  the stage is not asked again, so what it holds may be used up.
-    void append_to(EpochOrder<Index>& order, EpochDraws& draws, bool last);
+    /// Begin an epoch: append the stage's packs and steps, of which the last may be short.
+    /// @param last  no other epoch is begun, so what the stage holds may be used up.
+    void begin_epoch(EpochOrder<Index>& order, EpochDraws& draws, bool last);
+    /// What packs [begin, end) of the epoch begun hold, counted from the stage's first (EpochSequence::draw).
+    void draw(std::size_t begin, std::size_t end, const PackContents<Index>& contents);
+    /// Begin the only epoch and append its segments too.
+    void append_to(EpochOrder<Index>& order, EpochDraws& draws);
 
   private:
+    /// What packs made of shapes share: the classes of their segments, in training order.
+    struct ClassList {
+        Index begin;         ///< Into list_classes_.
+        std::uint32_t size;  ///< Segments.
+        PackWork work;       ///< Of one such pack.
+    };
+
     void pack(const PlanOptions& options, std::span<const std::uint32_t> segment_tokens);
     void learn_costs();
-    void append_shapes(EpochOrder<Index>& order, EpochDraws& draws, bool last);
     void shuffle_identities(EpochDraws& draws, bool last);
-    /// Append the lists of an epoch, of length classes in place of tokens, and say which one each pack has,
-    /// counted from the first of them. @return segments of all packs.
-    std::uint64_t append_lists(EpochOrder<Index>& order, EpochDraws& draws, std::span<Index> pack_list);
-    void append_layout(EpochOrder<Index>& order, EpochDraws& draws);
+    void make_lists(EpochDraws& draws);
+    std::uint64_t segments_of_pack(std::size_t pack) const;
+    void draw_from_layout(std::size_t begin, std::size_t end, const PackContents<Index>& contents) const;
+    /// The next segments to be given out are those of pack `pack`.
+    void go_to(std::size_t pack);
 
     const PlanOptions& options_;
     const SegmentTable& table_;
@@ -59,10 +70,15 @@ class Stage {
     PackLayout<Index> layout_;      ///< If packed in order.
     std::uint64_t num_packs_ = 0;
     std::vector<std::uint64_t> pack_cost_;  ///< (packs) if packed in order; empty without balance.
-    // Kept from one epoch to the next, for their memory.
-    LargeVector<Index> shuffled_;           ///< As the members of the classes.
-    std::vector<Index> next_;               ///< (classes) the next of them to be given out.
-    std::vector<std::uint64_t> list_cost_;  ///< (lists of the stage) of one pack; empty without balance.
+    // Of the epoch begun.
+    LargeVector<Index> pack_kind_;  ///< (packs) which of lists_ it has or, packed in order, which it is.
+    LargeVector<Index> shuffled_;   ///< As the members of the classes.
+    std::vector<Index> next_;       ///< (classes) the next of them to be given out,
+    std::size_t drawn_ = 0;         ///< those of the packs before this one are.
+    std::vector<ClassList> lists_;
+    std::vector<std::uint32_t> list_classes_;   ///< And list_block more, of no list.
+    std::vector<std::uint64_t> list_cost_;      ///< (lists) of one pack; empty without balance.
+    std::vector<std::uint32_t> classes_drawn_;  ///< Scratch.
 };
 
 }  // namespace lockstep
