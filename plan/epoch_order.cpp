@@ -73,10 +73,11 @@ class StagedEpochs final : public EpochSequence<Index> {
         for (const Stage<Index>& stage : stages_) {
             counts_.packs += stage.num_packs();
             counts_.steps += steps_of(stage.num_packs(), options.packs_per_step);
+            stage_begin_.push_back(counts_.packs);
         }
     }
     EpochCounts counts(std::uint64_t) const override { return counts_; }
-    void begin(std::uint64_t epoch, EpochOrder<Index>& order) override {
+    void begin_epoch(std::uint64_t epoch, EpochOrder<Index>& order) override {
         order.clear();
         EpochDraws draws(options_.seed, epoch);
         const bool last = epoch + 1 == options_.epochs;
@@ -84,23 +85,23 @@ class StagedEpochs final : public EpochSequence<Index> {
     }
     void draw(const EpochOrder<Index>& order, std::size_t begin, std::size_t end,
               const PackContents<Index>& contents) override {
-        std::size_t first = 0;  // Pack of the stage.
-        for (Stage<Index>& stage : stages_) {
-            const std::size_t from = std::max(begin, first);
-            const std::size_t to = std::min<std::size_t>(end, first + stage.num_packs());
-            if (from < to) {
-                const Index base = order.pack_begin[begin];
-                stage.draw(from - first, to - first,
-                           contents.part(from - begin, to - begin, order.pack_begin[from] - base,
-                                         order.pack_begin[to] - base));
-            }
-            first += stage.num_packs();
+        const auto after = std::ranges::upper_bound(stage_begin_, begin);
+        auto stage = static_cast<std::size_t>(after - stage_begin_.begin()) - 1;
+        for (std::size_t from = begin; from < end; ++stage) {
+            const std::size_t to = std::min<std::size_t>(end, stage_begin_[stage + 1]);
+            const Index first_segment = order.pack_begin[begin];
+            stages_[stage].draw(
+                from - stage_begin_[stage], to - stage_begin_[stage],
+                contents.part(from - begin, to - begin, order.pack_begin[from] - first_segment,
+                              order.pack_begin[to] - first_segment));
+            from = to;
         }
     }
 
   private:
     const PlanOptions options_;
     std::vector<Stage<Index>> stages_;
+    std::vector<std::uint64_t> stage_begin_{0};  ///< (stages + 1) in packs.
     EpochCounts counts_;
 };
 
@@ -115,7 +116,7 @@ class BucketEpochs final : public EpochSequence<Index> {
                    steps_of(packs.layout.num_packs(), options.packs_per_step)};
     }
     EpochCounts counts(std::uint64_t) const override { return counts_; }
-    void begin(std::uint64_t epoch, EpochOrder<Index>& order) override {
+    void begin_epoch(std::uint64_t epoch, EpochOrder<Index>& order) override {
         order.clear();
         const BucketedPacks<Index> packs = pack_buckets(members_, options_, epoch);
         for (const Index pack : order_of(packs, epoch)) {
@@ -192,7 +193,7 @@ PackContents<Index> PackContents<Index>::part(std::size_t pack_begin, std::size_
 
 template <class Index>
 void EpochSequence<Index>::make(std::uint64_t epoch, EpochOrder<Index>& order) {
-    begin(epoch, order);
+    begin_epoch(epoch, order);
     if (!order.segments.empty()) return;
     constexpr std::size_t packs_at_once = 4096;
     order.segments.resize(order.pack_begin.back());

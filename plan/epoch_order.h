@@ -31,7 +31,7 @@ struct EpochOrder {
     LargeVector<Index> pack_begin{0};        ///< (packs + 1) into the segments in training order.
     std::vector<Index> step_begin{0};        ///< (steps + 1) in packs.
     std::vector<std::uint16_t> pack_bucket;  ///< (packs) bucket mode only.
-    LargeVector<Index> segments;             ///< In training order; empty while they are to be drawn.
+    LargeVector<Index> segments;  ///< In training order, if the sequence holds them whole; else empty.
 
     std::size_t num_packs() const { return pack_begin.size() - 1; }
     std::size_t num_steps() const { return step_begin.size() - 1; }
@@ -68,13 +68,13 @@ class EpochSequence {
     /// Known before the epoch is begun.
     virtual EpochCounts counts(std::uint64_t epoch) const = 0;
     /// Begins epoch `epoch`: 0, then each the one after the last. Its packs and steps are known then.
-    virtual void begin(std::uint64_t epoch, EpochOrder<Index>& order) = 0;
+    virtual void begin_epoch(std::uint64_t epoch, EpochOrder<Index>& order) = 0;
     /// What packs [begin, end) of the epoch begun hold. Cheap for runs that ascend; one that comes before
     /// the last drawn is looked for from the epoch's start.
-    /// @param order  as `begin` left it.
+    /// @param order  as begin_epoch left it.
     virtual void draw(const EpochOrder<Index>& order, std::size_t begin, std::size_t end,
                       const PackContents<Index>& contents) = 0;
-    /// Begins epoch `epoch` and draws all its segments.
+    /// Begins epoch `epoch` and writes down all its segments, for who wants them in memory.
     void make(std::uint64_t epoch, EpochOrder<Index>& order);
 };
 

@@ -89,14 +89,14 @@ class MixtureEpochs final : public EpochSequence<Index> {
         // How many packs it takes is known by making them.
         EpochOrder<Index> order;
         for (std::uint64_t epoch = 0; epoch < options.epochs; ++epoch) {
-            begin(epoch, order);
+            begin_epoch(epoch, order);
             counts_.push_back({order.segments.size(), order.num_packs(), order.num_steps()});
         }
     }
 
     EpochCounts counts(std::uint64_t epoch) const override { return counts_[epoch]; }
 
-    void begin(std::uint64_t epoch, EpochOrder<Index>& order) override {
+    void begin_epoch(std::uint64_t epoch, EpochOrder<Index>& order) override {
         if (epoch == 0) begin_run();
         order.clear();
         EpochDraws draws(options_.seed, epoch);

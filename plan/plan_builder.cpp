@@ -215,7 +215,7 @@ void PlanBuilder::begin_epoch(std::uint64_t epoch) {
     std::visit(
         [&](auto& epochs) {
             epoch_first_pack_ += epochs.order.num_packs();
-            epochs.sequence->begin(epoch, epochs.order);
+            epochs.sequence->begin_epoch(epoch, epochs.order);
             LOCKSTEP_ENSURES(epochs.order.num_steps() == frame_.epoch_begin[epoch + 1] - epoch_first_step_);
         },
         epochs_);
@@ -224,16 +224,14 @@ void PlanBuilder::begin_epoch(std::uint64_t epoch) {
 
 std::vector<std::uint32_t> PlanBuilder::arrival_tokens() {
     std::vector<std::uint32_t> times(fates_segments_.size(), 0);
-    std::uint64_t num_segments = 0;
+    std::vector<std::uint32_t> lengths;
     PlanChunk chunk;
     for (std::uint64_t c = 0; c < num_chunks(); ++c) {
         draw_chunk(c, chunk);
         for (const NarrowIndex segment : chunk.narrow_segment) ++times[segment];
         for (const WideIndex segment : chunk.wide_segment) ++times[segment];
-        num_segments += chunk.segment_tokens.size();
     }
-    std::vector<std::uint32_t> lengths;
-    lengths.reserve(num_segments);
+    std::visit([&](const auto& epochs) { lengths.reserve(epochs.order.pack_begin.back()); }, epochs_);
     for (std::size_t i = 0; i < times.size(); ++i) {
         lengths.insert(lengths.end(), times[i], fates_segments_.tokens[i]);
     }
@@ -279,6 +277,8 @@ void PlanBuilder::fill_chunk(PlanChunk& chunk) const {
 template <class Index>
 void PlanBuilder::fill_from(const EpochOrder<Index>& order, std::vector<Index>& drawn,
                             PlanChunk& chunk) const {
+    LOCKSTEP_EXPECTS(drawn.size() == chunk.segment_tokens.size());
+    LOCKSTEP_EXPECTS(chunk.first_step >= epoch_first_step_);
     const SegmentTable& table = fates_segments_;
     const std::uint64_t pack_begin = chunk.first_pack - epoch_first_pack_;
     const auto offsets = [](auto& out, const auto& in, std::uint64_t begin) {
@@ -327,12 +327,12 @@ void PlanBuilder::fill_from(const EpochOrder<Index>& order, std::vector<Index>& 
         }
     }
 
+    chunk.wide_sample.resize(narrow_samples_ ? 0 : n);
     if constexpr (std::is_same_v<Index, NarrowIndex>) {
-        // Samples are numbered as segments are: these become those, and what those were is drawn into next.
+        // Numbers of segments are those of samples: no copy, and the old column serves the next draw.
         if (narrow_samples_ && table.sample.empty()) return chunk.narrow_sample.swap(drawn);
     }
     chunk.narrow_sample.resize(narrow_samples_ ? n : 0);
-    chunk.wide_sample.resize(narrow_samples_ ? 0 : n);
     if (narrow_samples_) {
         for (std::size_t i = 0; i < n; ++i)
             chunk.narrow_sample[i] = static_cast<std::uint32_t>(table.sample_of(segments[i]));

@@ -3,7 +3,7 @@
 // Builds a plan piece by piece: what comes before the rows, then one epoch after
 // another, each in chunks of steps. Memory is one epoch's index (epoch_order.h), however
 // many epochs there are. What chunks hold is drawn for one after another; their columns
-// may then be filled by many threads at once, and many ranks make them all the same.
+// may then be filled by many threads at once. Every rank draws the same.
 
 #pragma once
 
@@ -35,10 +35,10 @@ struct PlanChunk {
     std::vector<std::uint16_t> pack_bucket;      ///< Bucket mode.
     std::vector<std::uint32_t> pack_pad_tokens;  ///< Bucket mode.
 
-    // What was drawn, until the columns are filled.
-    std::vector<NarrowIndex> narrow_segment;  ///< (segments) of the table; or else
-    std::vector<WideIndex> wide_segment;      ///< these.
-    std::vector<PackWork> pack_work;          ///< (packs)
+    // Drawn, beside segment_tokens, for the other columns to be filled from.
+    std::vector<NarrowIndex> narrow_segment;  ///< (segments) of the table, or wide_segment.
+    std::vector<WideIndex> wide_segment;
+    std::vector<PackWork> pack_work;  ///< (packs)
 
     PlanChunkColumns columns() const;
 };
@@ -68,12 +68,15 @@ class PlanBuilder {
 
     /// Make epoch `epoch`: 0, then each the one after the last.
     void begin_epoch(std::uint64_t epoch);
-    /// Lengths of the segments of the epoch begun, in arrival order; as often as it holds them.
+    /// Lengths of the segments of the epoch begun, in arrival order; as often as it holds them. Draws all of
+    /// its chunks.
     std::vector<std::uint32_t> arrival_tokens();
     std::uint64_t num_chunks() const;  ///< Of the epoch begun.
-    /// Draw what steps [1024 · index, …) of the epoch begun hold. Cheap in ascending order (EpochSequence).
+    /// Draw what steps [1024 · index, …) of the epoch begun hold. Cheap in ascending order; going back costs
+    /// a walk from the epoch's start.
     void draw_chunk(std::uint64_t index, PlanChunk& chunk);
-    /// The columns of a chunk drawn. May be called from many threads, and while others are drawn.
+    /// The other columns of a chunk, once for each time it is drawn and before the next epoch is begun. May
+    /// be called from many threads, and while other chunks are drawn.
     void fill_chunk(PlanChunk& chunk) const;
     void make_chunk(std::uint64_t index, PlanChunk& chunk) {
         draw_chunk(index, chunk);

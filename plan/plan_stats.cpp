@@ -7,6 +7,7 @@
 #include <limits>
 #include <variant>
 
+#include "io/base/contract.h"
 #include "plan/bucketing.h"
 #include "plan/lazarus/plan.h"
 #include "plan/mixture.h"
@@ -128,7 +129,7 @@ std::uint64_t tokens_of_padded_batches(std::span<const std::uint32_t> lengths, s
     return batches.padded;
 }
 
-std::uint64_t sum(std::span<const std::uint32_t> values) {
+std::uint64_t sum_of(std::span<const std::uint32_t> values) {
     std::uint64_t total = 0;
     for (const std::uint32_t value : values) total += value;
     return total;
@@ -171,12 +172,12 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
     stats_.packs += chunk.num_packs();
     stats_.steps += chunk.num_steps();
     const bool first_epoch = chunk.first_step < head_.epoch_begin[1];
-    const std::uint64_t tokens = sum(chunk.segment_tokens);
+    const std::uint64_t tokens = sum_of(chunk.segment_tokens);
     stats_.planned_tokens += tokens;
     stats_.overlap_tokens += count_positive(chunk.segment_offset);
     if (chunk.pack_targets) {
         stats_.targets_known = true;
-        stats_.targets += sum(*chunk.pack_targets);
+        stats_.targets += sum_of(*chunk.pack_targets);
     }
     if (first_epoch) {
         stats_.packs_first_epoch += chunk.num_packs();
@@ -297,6 +298,7 @@ PlanStats PlanStatsBuilder::finish(std::span<const std::uint32_t> arrival_tokens
     stats_.utilization = ratio(static_cast<double>(stats_.planned_tokens),
                                static_cast<double>(stats_.packs) * options.token_budget);
     const std::uint64_t padded = tokens_of_padded_batches(arrival_tokens, options.token_budget);
+    LOCKSTEP_EXPECTS(padded >= tokens_first_epoch_);
     stats_.padding_waste_padded =
         ratio(static_cast<double>(padded - tokens_first_epoch_), static_cast<double>(padded));
     stats_.packing_ratio = ratio(static_cast<double>(stats_.segments), static_cast<double>(stats_.packs));

@@ -17,13 +17,15 @@ PackLimits limits_of(const PlanOptions& options) {
 }
 
 /// Lists are short and of any length: copied in a block that most fit, so that no processor guesses where
-/// each ends. Both sides hold list_block numbers more than `size`. @return the end of the copy.
+/// each ends. Both sides hold list_block numbers more than `size`.
 constexpr std::size_t list_block = 16;
-std::uint32_t* copy_list(const std::uint32_t* from, std::size_t size, std::uint32_t* to) {
+void copy_list(const std::uint32_t* from, std::size_t size, std::uint32_t* to) {
     std::memcpy(to, from, list_block * sizeof(std::uint32_t));
     if (size > list_block) std::copy(from + list_block, from + size, to + list_block);
-    return to + size;
 }
+
+/// Packs come in random order: what they hold is asked for so many packs ahead.
+constexpr std::size_t prefetch_lists = 16;
 
 /// Packs of one shape have their lengths in so many different orders in an epoch.
 constexpr std::uint64_t orders_per_shape = 4;
@@ -165,6 +167,7 @@ void Stage<Index>::begin_epoch(EpochOrder<Index>& order, EpochDraws& draws, bool
     Index end = order.pack_begin.back();
     order.pack_begin.resize(first_pack + num_packs_ + 1);
     for (std::size_t p = 0; p < num_packs_; ++p) {
+        if (p + prefetch_lists < num_packs_) prefetch_list(p + prefetch_lists);
         end += static_cast<Index>(segments_of_pack(p));
         order.pack_begin[first_pack + p + 1] = end;
     }
@@ -252,6 +255,8 @@ void Stage<Index>::go_to(std::size_t pack) {
         drawn_ = 0;
     }
     for (; drawn_ < pack; ++drawn_) {
+        if (drawn_ + 2 * prefetch_lists < num_packs_) prefetch_list(drawn_ + 2 * prefetch_lists);
+        if (drawn_ + prefetch_lists < num_packs_) prefetch_classes(drawn_ + prefetch_lists);
         const ClassList& list = lists_[pack_kind_[drawn_]];
         for (const std::uint32_t c : std::span(list_classes_).subspan(list.begin, list.size)) ++next_[c];
     }
@@ -261,36 +266,45 @@ template <class Index>
 void Stage<Index>::draw(std::size_t begin, std::size_t end, const PackContents<Index>& contents) {
     if (layout_.num_packs() > 0) return draw_from_layout(begin, end, contents);
     go_to(begin);
-    classes_drawn_.resize(contents.segments.size() + list_block);
     constexpr std::size_t packs_at_once = 256;  // Whose classes are in the cache when they are looked up.
     for (std::size_t segment = 0; drawn_ < end;) {
         // First the classes of some packs, then a segment for each: two plain loops in place of a nested one,
         // whose inner count no processor guesses.
-        std::uint32_t* classes_end = classes_drawn_.data();
+        std::size_t num_drawn = 0;
         for (const std::size_t block_end = std::min(drawn_ + packs_at_once, end); drawn_ < block_end;
              ++drawn_) {
-            // Packs come in random order: their rows are asked for ahead.
-            constexpr std::size_t ahead = 16;
-            if (drawn_ + 2 * ahead < end) __builtin_prefetch(&lists_[pack_kind_[drawn_ + 2 * ahead]]);
-            if (drawn_ + ahead < end)
-                __builtin_prefetch(list_classes_.data() + lists_[pack_kind_[drawn_ + ahead]].begin);
+            if (drawn_ + 2 * prefetch_lists < end) prefetch_list(drawn_ + 2 * prefetch_lists);
+            if (drawn_ + prefetch_lists < end) prefetch_classes(drawn_ + prefetch_lists);
             const ClassList& list = lists_[pack_kind_[drawn_]];
-            classes_end = copy_list(list_classes_.data() + list.begin, list.size, classes_end);
+            const std::size_t room = num_drawn + list.size + list_block;
+            if (classes_drawn_.size() < room) classes_drawn_.resize(2 * room);
+            copy_list(list_classes_.data() + list.begin, list.size, classes_drawn_.data() + num_drawn);
+            num_drawn += list.size;
             if (!contents.work.empty()) contents.work[drawn_ - begin] = list.work;
         }
-        const std::span<const std::uint32_t> drawn(classes_drawn_.data(), classes_end);
-        const auto segments = contents.segments.subspan(segment, drawn.size());
-        for (std::size_t i = 0; i < drawn.size(); ++i) {
+        const auto drawn = std::span<const std::uint32_t>(classes_drawn_).first(num_drawn);
+        const auto segments = contents.segments.subspan(segment, num_drawn);
+        for (std::size_t i = 0; i < num_drawn; ++i) {
             constexpr std::size_t ahead = 32;
-            if (i + ahead < drawn.size()) __builtin_prefetch(&shuffled_[next_[drawn[i + ahead]]]);
+            if (i + ahead < num_drawn) __builtin_prefetch(&shuffled_[next_[drawn[i + ahead]]]);
             segments[i] = shuffled_[next_[drawn[i]]++];
         }
         if (!contents.tokens.empty()) {
-            const auto tokens = contents.tokens.subspan(segment, drawn.size());
-            for (std::size_t i = 0; i < drawn.size(); ++i) tokens[i] = classes_.tokens[drawn[i]];
+            const auto tokens = contents.tokens.subspan(segment, num_drawn);
+            for (std::size_t i = 0; i < num_drawn; ++i) tokens[i] = classes_.tokens[drawn[i]];
         }
-        segment += drawn.size();
+        segment += num_drawn;
     }
+}
+
+template <class Index>
+void Stage<Index>::prefetch_list(std::size_t pack) const {
+    if (!lists_.empty()) __builtin_prefetch(&lists_[pack_kind_[pack]]);
+}
+
+template <class Index>
+void Stage<Index>::prefetch_classes(std::size_t pack) const {
+    __builtin_prefetch(list_classes_.data() + lists_[pack_kind_[pack]].begin);
 }
 
 template <class Index>
@@ -300,9 +314,10 @@ void Stage<Index>::draw_from_layout(std::size_t begin, std::size_t end,
     for (std::size_t p = begin; p < end; ++p) {
         PackWork work;
         for (const Index segment : layout_.pack(pack_kind_[p])) {
+            const std::uint32_t tokens = table_.tokens[segment];
+            work.add(tokens);
             contents.segments[i] = segment;
-            if (!contents.tokens.empty()) contents.tokens[i] = table_.tokens[segment];
-            work.add(table_.tokens[segment]);
+            if (!contents.tokens.empty()) contents.tokens[i] = tokens;
             ++i;
         }
         if (!contents.work.empty()) contents.work[p - begin] = work;

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "io/base/large_pages.h"
 #include "plan/balance.h"
 #include "plan/epoch_order.h"
 #include "plan/packing.h"
@@ -61,6 +62,8 @@ class Stage {
     void draw_from_layout(std::size_t begin, std::size_t end, const PackContents<Index>& contents) const;
     /// The next segments to be given out are those of pack `pack`.
     void go_to(std::size_t pack);
+    void prefetch_list(std::size_t pack) const;
+    void prefetch_classes(std::size_t pack) const;
 
     const PlanOptions& options_;
     const SegmentTable& table_;
@@ -73,8 +76,8 @@ class Stage {
     // Of the epoch begun.
     LargeVector<Index> pack_kind_;  ///< (packs) which of lists_ it has or, packed in order, which it is.
     LargeVector<Index> shuffled_;   ///< As the members of the classes.
-    std::vector<Index> next_;       ///< (classes) the next of them to be given out,
-    std::size_t drawn_ = 0;         ///< those of the packs before this one are.
+    std::size_t drawn_ = 0;         ///< The next pack to be drawn,
+    std::vector<Index> next_;       ///< (classes) and what it is given of each, into shuffled_.
     std::vector<ClassList> lists_;
     std::vector<std::uint32_t> list_classes_;   ///< And list_block more, of no list.
     std::vector<std::uint64_t> list_cost_;      ///< (lists) of one pack; empty without balance.

@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 #include <map>
+#include <ranges>
 #include <set>
 #include <utility>
 
@@ -338,6 +340,36 @@ TEST(BuildPlanTest, ManyBillionSamplesHaveFates) {
     lazarus.mode = PlanMode::bucket;
     expect_error(ErrorCode::invalid_argument, "fewer than 2^32",
                  [&] { build_plan(lazarus, std::span(&source, 1)); });
+}
+
+// Drawn one after another, filled by threads in any order.
+TEST(BuildPlanTest, ChunksAreFilledApartFromBeingDrawn) {
+    TestSource source;
+    source.sample_tokens = long_tailed_lengths(4, 9000, 512);
+    const SourceLengths lengths = source.view();
+    PlanOptions options;
+    options.token_budget = 512;
+    options.epochs = 2;
+    options.packs_per_step = 1;
+    const BatchPlan plan = build_plan(options, source);
+    PlanBuilder builder(options, std::span(&lengths, 1));
+    std::vector<Fingerprint> leaves;
+    for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
+        builder.begin_epoch(epoch);
+        std::vector<PlanChunk> chunks(builder.num_chunks());
+        ASSERT_GE(chunks.size(), 2U);
+        for (PlanChunk& chunk : chunks) chunk.wide_sample.assign(3, 7);  // Of a builder before this one.
+        for (std::uint64_t c = 0; c < chunks.size(); ++c) builder.draw_chunk(c, chunks[c]);
+        std::vector<std::future<Fingerprint>> filled;
+        for (PlanChunk& chunk : chunks | std::views::reverse) {
+            filled.push_back(std::async(std::launch::async, [&] {
+                builder.fill_chunk(chunk);
+                return fingerprint_chunk(chunk.columns());
+            }));
+        }
+        for (auto& leaf : filled | std::views::reverse) leaves.push_back(leaf.get());
+    }
+    EXPECT_EQ(leaves, plan.fingerprints.chunks);
 }
 
 // What counts segments is narrow or wide; the plan is the same.
