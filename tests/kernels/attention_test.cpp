@@ -93,7 +93,9 @@ TEST(AttentionTest, ScratchIsWhatAThreadTakes) {
     }).join();
     ASSERT_GT(after, before);
     EXPECT_GT(static_cast<double>(after - before), 0.9 * static_cast<double>(said));
+#ifndef __SANITIZE_THREAD__  // Which keeps four bytes for each that is touched.
     EXPECT_LT(static_cast<double>(after - before), 1.3 * static_cast<double>(said) + 4e6);
+#endif
 }
 
 TEST(AttentionTest, MatchesTheFullSoftmax) {
