@@ -5,6 +5,7 @@
 #include "io/base/process_memory.h"
 #include "kernels/reference/attention.h"
 #include "tests/kernels/kernel_checks.h"
+#include "tests/support/sanitizer_memory.h"
 
 namespace lockstep {
 namespace {
@@ -93,9 +94,8 @@ TEST(AttentionTest, ScratchIsWhatAThreadTakes) {
     }).join();
     ASSERT_GT(after, before);
     EXPECT_GT(static_cast<double>(after - before), 0.9 * static_cast<double>(said));
-#ifndef __SANITIZE_THREAD__  // Which keeps four bytes for each that is touched.
-    EXPECT_LT(static_cast<double>(after - before), 1.3 * static_cast<double>(said) + 4e6);
-#endif
+    EXPECT_LT(static_cast<double>(after - before),
+              (1.3 * static_cast<double>(said) + 4e6) * resident_per_byte);
 }
 
 TEST(AttentionTest, MatchesTheFullSoftmax) {
