@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <variant>
 
 #include "io/base/contract.h"
@@ -129,12 +130,6 @@ std::uint64_t tokens_of_padded_batches(std::span<const std::uint32_t> lengths, s
     return batches.padded;
 }
 
-std::uint64_t sum_of(std::span<const std::uint32_t> values) {
-    std::uint64_t total = 0;
-    for (const std::uint32_t value : values) total += value;
-    return total;
-}
-
 std::uint64_t count_positive(std::span<const std::uint32_t> values) {
     constexpr std::size_t block = 1U << 16U;  // Counted in 32 bits, as wide as the values.
     std::uint64_t total = 0;
@@ -172,12 +167,14 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
     stats_.packs += chunk.num_packs();
     stats_.steps += chunk.num_steps();
     const bool first_epoch = chunk.first_step < head_.epoch_begin[1];
-    const std::uint64_t tokens = sum_of(chunk.segment_tokens);
+    const std::uint64_t tokens =
+        std::accumulate(chunk.segment_tokens.begin(), chunk.segment_tokens.end(), std::uint64_t{0});
     stats_.planned_tokens += tokens;
     stats_.overlap_tokens += count_positive(chunk.segment_offset);
     if (chunk.pack_targets) {
         stats_.targets_known = true;
-        stats_.targets += sum_of(*chunk.pack_targets);
+        stats_.targets +=
+            std::accumulate(chunk.pack_targets->begin(), chunk.pack_targets->end(), std::uint64_t{0});
     }
     if (first_epoch) {
         stats_.packs_first_epoch += chunk.num_packs();
@@ -203,10 +200,6 @@ void PlanStatsBuilder::add(const PlanChunkColumns& chunk) {
 void PlanStatsBuilder::count_lengths(std::span<const std::uint32_t> segment_tokens) {
     // Lazarus mode: a segment over the budget has a pack of its own.
     const std::uint32_t budget = head_.options.token_budget;
-    if (budget < counted_lengths) {
-        for (const std::uint32_t tokens : segment_tokens) ++length_count_[std::min(tokens, budget)];
-        return;
-    }
     for (const std::uint32_t tokens : segment_tokens) {
         const std::uint32_t counted = std::min(tokens, budget);
         if (counted < counted_lengths) {
