@@ -197,7 +197,8 @@ template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
             b += tile_columns;
             next += 4;
         }
-        // Copied for the reason given in multiply_tile.
+        // Copied, because the loop below may stay a loop: an array it indexes lives in memory, also while k
+        // ascends (kernels/unroll.h).
         Vector done[Rows][Vectors];
         for (std::size_t i = 0; i < Rows; ++i) {
             for (std::size_t v = 0; v < Vectors; ++v) done[i][v] = chain[i][v];

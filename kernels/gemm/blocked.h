@@ -19,6 +19,7 @@
 #include <cstddef>
 
 #include "kernels/gemm/operand.h"
+#include "kernels/unroll.h"
 
 namespace lockstep {
 
@@ -150,10 +151,12 @@ template <class Lanes, std::size_t Rows, std::size_t Vectors, bool Packed>
                                      std::size_t c_stride, std::size_t columns, bool add, const float* next) {
     using Vector = typename Lanes::Vector;
     Vector chain[Rows][Vectors];
+    LOCKSTEP_UNROLL
     for (std::size_t i = 0; i < Rows; ++i) {
         // Both ends: a row of the tile is at most two cache lines wide. The chains below hide the wait.
         __builtin_prefetch(c + i * c_stride, 1);
         __builtin_prefetch(c + i * c_stride + columns - 1, 1);
+        LOCKSTEP_UNROLL
         for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::zero();
     }
     // Three rows share a pointer: twelve would be more than there are registers for.
@@ -162,11 +165,14 @@ template <class Lanes, std::size_t Rows, std::size_t Vectors, bool Packed>
     for (std::size_t i = 0; i < Rows; i += shared) rows[i / shared] = a.data + i * a.row_stride;
     for (std::size_t k = 0; k < block_k; ++k) {
         Vector line[Vectors];
+        LOCKSTEP_UNROLL
         for (std::size_t v = 0; v < Vectors; ++v) line[v] = Lanes::load(b + v * Lanes::width);
         __builtin_prefetch(next, 0, 2);
+        LOCKSTEP_UNROLL
         for (std::size_t i = 0; i < Rows; ++i) {
             const float* const place = Packed ? a.data + i : rows[i / shared] + i % shared * a.row_stride;
             const Vector element = Lanes::broadcast(place);
+            LOCKSTEP_UNROLL
             for (std::size_t v = 0; v < Vectors; ++v) chain[i][v] = Lanes::fma(element, line[v], chain[i][v]);
         }
         if constexpr (Packed) {
@@ -177,22 +183,18 @@ template <class Lanes, std::size_t Rows, std::size_t Vectors, bool Packed>
         b += Lanes::tile_vectors * Lanes::width;
         next += 4;
     }
-    // Copied, because the loop below may stay a loop: an array it indexes lives in memory, also while k
-    // ascends.
-    Vector sum[Rows][Vectors];
-    for (std::size_t i = 0; i < Rows; ++i) {
-        for (std::size_t v = 0; v < Vectors; ++v) sum[i][v] = chain[i][v];
-    }
     constexpr std::size_t before_last = (Vectors - 1) * Lanes::width;
     const std::size_t in_last = columns - before_last;
+    LOCKSTEP_UNROLL
     for (std::size_t i = 0; i < Rows; ++i, c += c_stride) {
+        LOCKSTEP_UNROLL
         for (std::size_t v = 0; v + 1 < Vectors; ++v) {
             float* target = c + v * Lanes::width;
-            Lanes::store(target, Lanes::add(add ? Lanes::load(target) : Lanes::zero(), sum[i][v]));
+            Lanes::store(target, Lanes::add(add ? Lanes::load(target) : Lanes::zero(), chain[i][v]));
         }
         float* target = c + before_last;
         const Vector old = add ? Lanes::load_first(target, in_last) : Lanes::zero();
-        Lanes::store_first(target, in_last, Lanes::add(old, sum[i][Vectors - 1]));
+        Lanes::store_first(target, in_last, Lanes::add(old, chain[i][Vectors - 1]));
     }
 }
 

@@ -8,17 +8,12 @@
 #pragma once
 
 #include "kernels/simd/rows.inl"
+#include "kernels/unroll.h"
 
 namespace lockstep::LOCKSTEP_SIMD {
 namespace {
 
 constexpr std::size_t tile = attention_tile;
-
-#if defined(__clang__)
-#define LOCKSTEP_UNROLL _Pragma("unroll")
-#else
-#define LOCKSTEP_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /// A factor read element by element: element (i, k) is p[i·row + k·depth].
 struct Factor {
