@@ -20,6 +20,7 @@
 
 #include "io/base/contract.h"
 #include "io/base/error.h"
+#include "io/comm/fabric_devices.h"
 
 namespace lockstep {
 
@@ -543,6 +544,7 @@ Rank launched_rank() {
 }
 
 MpiEnvironment::MpiEnvironment() : exceptions_at_start_(std::uncaught_exceptions()) {
+    skip_absent_fabrics();
     int provided = MPI_THREAD_SINGLE;
     const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
     if (code != MPI_SUCCESS) throw Error(ErrorCode::environment, "MPI cannot start: " + mpi_message(code));
