@@ -26,8 +26,8 @@ void bias_gradient(ThreadPool& pool, ConstMatrixView d_y, std::span<float> d_bia
     LOCKSTEP_EXPECTS(d_bias.size() == d_y.cols);
     const KernelTable& kernels = kernel_table();
     pool.for_ranges(d_y.cols, 16, [&](std::size_t begin, std::size_t end) {
-        kernels.column_gradients(d_y.rows, end - begin, nullptr, 0, nullptr, nullptr, d_y.data + begin,
-                                 d_y.stride, nullptr, d_bias.data() + begin);
+        kernels.column_gradients(d_y.rows, end - begin, nullptr, 0, nullptr, nullptr,
+                                 d_y.col_range(begin, end).data, d_y.stride, nullptr, d_bias.data() + begin);
     });
 }
 

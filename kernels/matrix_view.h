@@ -31,7 +31,8 @@ struct BasicMatrixView {
         return {data + begin * stride, end - begin, cols, stride};
     }
     BasicMatrixView col_range(std::size_t begin, std::size_t end) const {
-        return {data + begin, rows, end - begin, stride};
+        // Without rows there may be no data to offset.
+        return {rows > 0 ? data + begin : data, rows, end - begin, stride};
     }
     BasicMatrixView part(const MatrixRange& r) const {
         return row_range(r.row_begin, r.row_end).col_range(r.column_begin, r.column_end);

@@ -35,8 +35,9 @@ void layer_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const fl
     if (d_gain.empty()) return;
     // Sums over tokens: threads share out columns, so every chain stays whole.
     pool.for_ranges(x.cols, 16, [&](std::size_t begin, std::size_t end) {
-        kernels.column_gradients(x.rows, end - begin, x.data + begin, x.stride, mean.data(), rstd.data(),
-                                 d_y.data + begin, d_y.stride, d_gain.data() + begin, d_bias.data() + begin);
+        kernels.column_gradients(x.rows, end - begin, x.col_range(begin, end).data, x.stride, mean.data(),
+                                 rstd.data(), d_y.col_range(begin, end).data, d_y.stride,
+                                 d_gain.data() + begin, d_bias.data() + begin);
     });
 }
 
@@ -65,8 +66,9 @@ void rms_norm_backward(ThreadPool& pool, ConstMatrixView x, std::span<const floa
     });
     if (d_gain.empty()) return;
     pool.for_ranges(x.cols, 16, [&](std::size_t begin, std::size_t end) {
-        kernels.column_gradients(x.rows, end - begin, x.data + begin, x.stride, nullptr, rstd.data(),
-                                 d_y.data + begin, d_y.stride, d_gain.data() + begin, nullptr);
+        kernels.column_gradients(x.rows, end - begin, x.col_range(begin, end).data, x.stride, nullptr,
+                                 rstd.data(), d_y.col_range(begin, end).data, d_y.stride,
+                                 d_gain.data() + begin, nullptr);
     });
 }
 

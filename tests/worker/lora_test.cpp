@@ -254,7 +254,8 @@ TEST(LoraTest, TheMergedModelSaysTheSame) {
 
 TEST(LoraTest, TheGradientIsTheReferenceModelsDerivative) {
     constexpr double h = 1e-4;
-    for (const auto& [name, config] : model_cases(16, vocabulary, 9)) {
+    for (const auto& [name, model] : model_cases(16, vocabulary, 9)) {
+        const ModelConfig& config = model;  // Clang 14 captures no structured bindings.
         for (const LoraSettings& lora : lora_cases(config.family)) {
             const PackedBatch pack = small_pack();
             Machine machine(config, pack.num_tokens(), lora);
