@@ -45,8 +45,8 @@ bool may_have_fabric(const fs::path& root) {
         if (!fs::is_directory(root / folder, unreadable)) return true;
     }
     for (const char* folder : device_classes) {
-        if (!fs::exists(root / folder, unreadable)) continue;
-        if (!fs::is_empty(root / folder, unreadable) || unreadable) return true;
+        const bool there = fs::exists(root / folder, unreadable);
+        if (unreadable || (there && !fs::is_empty(root / folder, unreadable))) return true;
     }
     fs::directory_iterator entry(root / "dev", unreadable);
     for (; !unreadable && entry != fs::directory_iterator(); entry.increment(unreadable)) {
