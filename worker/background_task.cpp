@@ -1,5 +1,8 @@
 #include "worker/background_task.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <exception>
 #include <utility>
 
@@ -47,6 +50,10 @@ std::optional<Error> BackgroundTask::failure() const {
 }
 
 void BackgroundTask::serve() {
+    // Woken, it waits for the loop's time slice to end instead of taking its processor at once; its share
+    // stays the same. Where that is not allowed it works all the same.
+    const sched_param no_priority{};
+    static_cast<void>(pthread_setschedparam(pthread_self(), SCHED_BATCH, &no_priority));
     std::unique_lock lock(mutex_);
     for (;;) {
         changed_.wait(lock, [this] { return ending_ || work_ != nullptr; });

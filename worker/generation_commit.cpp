@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <exception>
 #include <tuple>
@@ -17,8 +18,10 @@ namespace lockstep {
 
 namespace {
 
+constexpr int reports_tag = 110;
+
 // Words of a report.
-constexpr std::size_t failed = 0, written = 1, committed = 2, digest_begin = 3;
+constexpr std::size_t failed = 0, committed = 1, digest_begin = 2;
 
 double seconds_between(std::chrono::steady_clock::time_point begin,
                        std::chrono::steady_clock::time_point end) {
@@ -66,33 +69,7 @@ void GenerationCommitter::pause() const {
     if (given_up()) throw Error(ErrorCode::stopped, "the generation was given up");
 }
 
-/// Rank 0: all rows of the interval, in plan order, and the root they lead to.
-LedgerSegment GenerationCommitter::cut_segment(const Cursor& cursor, std::span<const LedgerRow> rows) const {
-    const std::vector<std::byte> mine = encode_rows(rows);
-    const auto all = comm_.gather(mine, Rank{0});
-    LedgerSegment segment;
-    if (comm_.rank().value != 0) return segment;
-    segment.step_begin = base_.step;
-    segment.step_end = cursor.next_step;
-    segment.plan = cursor.plan;
-    segment.root_before = base_.ledger_root;
-    segment.previous = base_.ledger_head;
-    for (const auto& bytes : all) decode_rows(bytes, segment.rows);
-    std::sort(segment.rows.begin(), segment.rows.end(), [](const LedgerRow& a, const LedgerRow& b) {
-        return std::tie(a.step, a.pack, a.rank) < std::tie(b.step, b.pack, b.rank);
-    });
-    segment.root_after = segment.root_before;
-    auto begin = segment.rows.begin();
-    for (std::uint64_t step = segment.step_begin; step < segment.step_end; ++step) {
-        const auto end =
-            std::find_if(begin, segment.rows.end(), [&](const LedgerRow& row) { return row.step != step; });
-        segment.root_after = advance_ledger_root(segment.root_after, step, {begin, end});
-        begin = end;
-    }
-    return segment;
-}
-
-void GenerationCommitter::begin(Cursor& cursor, std::span<const LedgerRow> rows) {
+void GenerationCommitter::begin(const Cursor& cursor, std::span<const LedgerRow> rows) {
     const Clock::time_point begin = Clock::now();
     // This generation is the one that waits; the one before does not count it again.
     double waited = 0;
@@ -102,18 +79,55 @@ void GenerationCommitter::begin(Cursor& cursor, std::span<const LedgerRow> rows)
     cost_.step = cursor.next_step;
     cost_.waited_seconds = waited;
 
-    segment_ = cut_segment(cursor, rows);
-    if (comm_.rank().value == 0) cursor.ledger_root = segment_.root_after;
-    comm_.broadcast(std::as_writable_bytes(std::span(cursor.ledger_root.bytes)), Rank{0});
     cursor_ = cursor;
+    failure_.reset();
+    report_.clear();
+    has_tails_ = false;
+    shard_.rows.assign(rows.begin(), rows.end());
     {
         const Stopwatch stopwatch(cost_.copy_seconds);
         snapshot_.take();
     }
-    stage_ = Stage::writing;
+    enter(Stage::writing);
     task_.begin([this] { write_own_shard(); });
     cost_.stall_seconds = seconds_between(begin, Clock::now());
     if (options_.snapshot == SnapshotMode::borrow) drain();
+}
+
+void GenerationCommitter::enter(Stage stage) {
+    stage_ = stage;
+    calls_in_stage_ = 0;
+}
+
+void GenerationCommitter::progress() {
+    if (stage_ == Stage::idle) return;
+    const Stopwatch stopwatch(cost_.stall_seconds);
+    // MPI that has nothing to do yields the processor, and beside a writing thread that takes milliseconds.
+    go_on(std::has_single_bit(++calls_in_stage_) ? Asking::allowed : Asking::not_now);
+}
+
+/// From stage to stage, up to one that is not over.
+void GenerationCommitter::go_on(Asking asking) {
+    const bool may_ask = asking == Asking::allowed;
+    if (stage_ == Stage::writing && !has_tails_ && may_ask) has_tails_ = snapshot_.has_tails();
+    if (stage_ == Stage::writing || stage_ == Stage::committing) {
+        if (task_.busy()) return;
+        failure_ = task_.failure();
+        if (failure_) enter(Stage::failed);
+    }
+    if (stage_ == Stage::writing && report_.empty()) {
+        if (has_tails_) task_.begin([this] { hash_own_shard(); });
+        return;
+    }
+    if (stage_ == Stage::writing) {
+        reports_.emplace(comm_, std::move(report_), Rank{0}, reports_tag);
+        enter(is_root() ? Stage::reporting : Stage::committing);
+    }
+    if (stage_ == Stage::reporting && may_ask && reports_->test()) {
+        shard_reports_ = reports_->take();
+        enter(Stage::committing);
+        task_.begin([this] { commit(); });
+    }
 }
 
 /// In the thread.
@@ -121,23 +135,31 @@ void GenerationCommitter::write_own_shard() {
     const double before = processor_seconds();
     {
         const Stopwatch stopwatch(cost_.write_seconds);
-        const auto may_go_on = [this] { pause(); };
         shard_.shard = write_shard(generation_directory(options_.run, cursor_.next_step), comm_.rank(),
                                    comm_.size(), cursor_, snapshot_.slice().begin, snapshot_.weights(),
-                                   snapshot_.adam_m(), snapshot_.adam_v(), may_go_on);
-        shard_.leaves = snapshot_.leaves(may_go_on);
+                                   snapshot_.adam_m(), snapshot_.adam_v(), [this] { pause(); });
+    }
+    cost_.processor_seconds += processor_seconds() - before;
+    // As a rule they have come meanwhile.
+    if (has_tails_) hash_own_shard();
+}
+
+/// In the thread. @pre the snapshot has its tails.
+void GenerationCommitter::hash_own_shard() {
+    const double before = processor_seconds();
+    {
+        const Stopwatch stopwatch(cost_.write_seconds);
+        shard_.leaves = snapshot_.leaves([this] { pause(); });
+        report_ = encode_report(shard_);
     }
     cost_.processor_seconds += processor_seconds() - before;
 }
 
-GenerationCommitter::Report GenerationCommitter::report() const {
+GenerationCommitter::Report GenerationCommitter::report() {
+    progress();
     Report report{};
-    if (stage_ == Stage::idle || task_.busy()) return report;
-    if (task_.failure()) {
-        report[failed] = 1;
-    } else if (stage_ == Stage::writing) {
-        report[written] = 1;
-    } else if (comm_.rank().value == 0) {
+    if (stage_ == Stage::failed) report[failed] = 1;
+    if (stage_ == Stage::committing && is_root() && !task_.busy() && !task_.failure()) {
         report[committed] = 1;
         std::memcpy(&report[digest_begin], manifest_.state_digest.bytes.data(), sizeof(Fingerprint));
     }
@@ -146,19 +168,17 @@ GenerationCommitter::Report GenerationCommitter::report() const {
 
 void GenerationCommitter::advance(const Report& sum) {
     if (stage_ == Stage::idle) return;
-    const Clock::time_point begin = Clock::now();
     if (sum[failed] != 0) {
-        stage_ = Stage::idle;
-        // A thread still at work has not failed yet; the ranks agree on those that have.
-        agree_or_throw(comm_, task_.busy() ? std::nullopt : task_.failure());
-    }
-    if (stage_ == Stage::writing && sum[written] == comm_.size().value) {
-        collect();
-        cost_.stall_seconds += seconds_between(begin, Clock::now());
-    } else if (stage_ == Stage::committing && sum[committed] != 0) {
+        give_up_together();
+        agree_or_throw(comm_, failure_);
+    } else if (sum[committed] != 0) {
         Fingerprint digest;
         std::memcpy(digest.bytes.data(), &sum[digest_begin], sizeof digest);
         finish(digest);
+    } else {
+        // The all-reduce has just moved on whatever was under way.
+        const Stopwatch stopwatch(cost_.stall_seconds);
+        go_on(Asking::allowed);
     }
 }
 
@@ -167,34 +187,57 @@ void GenerationCommitter::drain() {
 }
 
 void GenerationCommitter::complete(double& waited_seconds) {
-    // Whatever throws from here on has ended it.
-    const Stage stage = std::exchange(stage_, Stage::idle);
-    if (stage == Stage::idle) return;
+    if (stage_ == Stage::idle) return;
     const Clock::time_point begin = Clock::now();
-    const auto finish_work = [&] {
-        task_.wait();
-        if (const auto failure = task_.failure()) throw Error(*failure);
+    const auto check = [&] {
+        if (failure_) throw Error(*failure_);
     };
-    if (stage == Stage::writing) {
-        together(comm_, "writing shards", finish_work);
-        collect();
+    try {
+        snapshot_.wait_for_tails();
+        for (; stage_ == Stage::writing; go_on(Asking::allowed)) task_.wait();
+        together(comm_, "writing shards", check);
+        reports_->wait();
+        go_on(Asking::allowed);
+        task_.wait();
+        go_on(Asking::allowed);
+        together(comm_, "committing", check);
+    } catch (const AgreedError&) {
+        give_up_together();
+        throw;
+    } catch (...) {
         stage_ = Stage::idle;
+        throw;
     }
-    together(comm_, "committing", finish_work);
     Fingerprint digest = manifest_.state_digest;
     comm_.broadcast(std::as_writable_bytes(std::span(digest.bytes)), Rank{0});
     waited_seconds += seconds_between(begin, Clock::now());
     finish(digest);
 }
 
-/// Every rank's shard is durable: rank 0 gets their names and goes on to the manifest.
-void GenerationCommitter::collect() {
-    const auto all = comm_.gather(encode_report(shard_), Rank{0});
-    stage_ = Stage::committing;
-    if (comm_.rank().value != 0) return;
-    reports_.clear();
-    for (const auto& bytes : all) reports_.push_back(decode_report(bytes));
-    task_.begin([this] { commit(); });
+/// All ranks know that one has failed, and leave no message behind.
+void GenerationCommitter::give_up_together() {
+    stage_ = Stage::idle;
+    snapshot_.wait_for_tails();
+    // Where a shard failed, or is still being written for nobody.
+    if (!reports_) reports_.emplace(comm_, std::vector<std::byte>(), Rank{0}, reports_tag);
+    reports_->wait();
+    reports_.reset();
+}
+
+/// All rows of the interval, in plan order.
+LedgerSegment GenerationCommitter::cut_segment(std::vector<LedgerRow> rows) const {
+    LedgerSegment segment;
+    segment.step_begin = base_.step;
+    segment.step_end = cursor_.next_step;
+    segment.plan = cursor_.plan;
+    segment.root_before = base_.ledger_root;
+    segment.root_after = cursor_.ledger_root;
+    segment.previous = base_.ledger_head;
+    segment.rows = std::move(rows);
+    std::sort(segment.rows.begin(), segment.rows.end(), [](const LedgerRow& a, const LedgerRow& b) {
+        return std::tie(a.step, a.pack, a.rank) < std::tie(b.step, b.pack, b.rank);
+    });
+    return segment;
 }
 
 /// In rank 0's thread.
@@ -204,17 +247,20 @@ void GenerationCommitter::commit() {
     manifest_.step = cursor_.next_step;
     manifest_.cursor = cursor_;
     std::vector<StateLeaves> leaves;
-    for (ShardReport& report : reports_) {
+    std::vector<LedgerRow> rows;
+    for (const std::vector<std::byte>& bytes : std::exchange(shard_reports_, {})) {
+        ShardReport report = decode_report(bytes);
         cost_.bytes += report.shard.file_bytes;
         manifest_.shards.push_back(std::move(report.shard));
         leaves.push_back(std::move(report.leaves));
+        rows.insert(rows.end(), report.rows.begin(), report.rows.end());
     }
     manifest_.state_digest = state_digest_of_leaves(cursor_, leaves);
     manifest_.state_elements = snapshot_.state_elements();
     manifest_.parent_step = base_.parent;
     manifest_.ledger_head = base_.ledger_head;
-    if (segment_.step_end > segment_.step_begin) {
-        manifest_.ledger_head = write_ledger_segment(options_.run / "ledger", segment_);
+    if (cursor_.next_step > base_.step) {
+        manifest_.ledger_head = write_ledger_segment(options_.run / "ledger", cut_segment(std::move(rows)));
     }
     write_manifest(options_.run, manifest_);
     cost_.durable_seconds = seconds_between(began_, Clock::now());
@@ -229,12 +275,16 @@ void GenerationCommitter::commit() {
 
 void GenerationCommitter::finish(const Fingerprint& state_digest) {
     stage_ = Stage::idle;
+    // All of it has arrived; the senders take note.
+    snapshot_.wait_for_tails();
+    reports_->wait();
+    reports_.reset();
     state_digest_ = state_digest;
     base_.step = cursor_.next_step;
     base_.parent = cursor_.next_step;
     base_.ledger_root = cursor_.ledger_root;
     // Only rank 0 ever reads the chain's head again; the others just agree on how far it reaches.
-    if (comm_.rank().value != 0) return;
+    if (!is_root()) return;
     base_.ledger_head = manifest_.ledger_head;
     if (on_committed) on_committed(cost_);
 }

@@ -1,10 +1,12 @@
 // worker/generation_commit.h
 //
 // The commit protocol of a generation (DESIGN §7), beside the training. A step
-// waits for the snapshot alone; one thread a rank writes, hashes and syncs the
-// shard, rank 0's then ledger segment and manifest, whose rename is the commit.
-// That thread makes no MPI call: how far it is, and what came of it, travels in
-// the small all-reduce every step has anyway. At most one generation is in flight.
+// waits for this rank's own copy of its state, and for no other rank; one thread a
+// rank writes, hashes and syncs the shard, rank 0's then ledger segment and
+// manifest, whose rename is the commit. That thread makes no MPI call: between its
+// own work the loop sends rank 0 what became of the shard, and what came of it all
+// travels in the small all-reduce every step has anyway. At most one generation is
+// in flight.
 
 #pragma once
 
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include "io/comm/communicator.h"
+#include "io/comm/pending_gather.h"
 #include "io/run/checkpoint.h"
 #include "io/run/ledger.h"
 #include "io/run/retention.h"
@@ -57,11 +60,17 @@ class GenerationCommitter {
     /// Called on rank 0 for every generation once it is committed.
     std::function<void(const GenerationCost&)> on_committed;
 
-    /// Collective. Snapshot of the state at `cursor`, which gets its ledger root; the rest happens beside the
-    /// steps that follow. Finishes the generation in flight first.
-    /// @param rows  this rank's packs of the steps since the last snapshot, in any order.
+    /// By every rank. Snapshot of the state at `cursor`; the rest happens beside the steps that follow.
+    /// Finishes the generation in flight first, and waits for that.
+    /// @param rows  this rank's packs of the steps since the last snapshot, in any order; all ranks' must
+    /// lead
+    ///              to the cursor's ledger root, or the generation fails.
     /// @throws as drain.
-    void begin(Cursor& cursor, std::span<const LedgerRow> rows);
+    void begin(const Cursor& cursor, std::span<const LedgerRow> rows);
+
+    /// By any rank, as often as it likes: does what is to be done next and can be done without waiting.
+    /// Called between the parts of a step, the generation is durable before the next step ends.
+    void progress();
 
     /// Being destroyed: the thread leaves its work at the next place where it may. Any thread.
     bool given_up() const { return given_up_; }
@@ -70,10 +79,11 @@ class GenerationCommitter {
     std::uint64_t snapshot_step() const;
 
     /// What a rank has to say in a step; all ranks' words are added up.
-    static constexpr std::size_t report_words = 7;
+    static constexpr std::size_t report_words = 6;
     using Report = std::array<std::int64_t, report_words>;
-    Report report() const;
-    /// Collective, with the sum of all ranks' reports of this step. Never waits for a disk.
+    /// After progress().
+    Report report();
+    /// Collective, with the sum of all ranks' reports of this step. Waits for no disk.
     /// After a failure nothing is in flight any more.
     /// @throws AgreedError on every rank if any rank could not write; nothing committed is lost then.
     void advance(const Report& sum);
@@ -88,15 +98,27 @@ class GenerationCommitter {
 
   private:
     using Clock = std::chrono::steady_clock;
-    enum class Stage { idle, writing, committing };
+    /// Of this rank; ranks are at different ones, but all leave and reach `idle` in the same step.
+    enum class Stage {
+        idle,
+        writing,     ///< The thread: shard and leaves.
+        reporting,   ///< Rank 0: the others' reports are on their way.
+        committing,  ///< Rank 0's thread: ledger segment and manifest.
+        failed,
+    };
 
-    LedgerSegment cut_segment(const Cursor& cursor, std::span<const LedgerRow> rows) const;
+    bool is_root() const { return comm_.rank().value == 0; }
+    enum class Asking : bool { not_now, allowed };  ///< MPI, whether a message has come.
+    void enter(Stage stage);
+    void go_on(Asking asking);
     void write_own_shard();
+    void hash_own_shard();
+    LedgerSegment cut_segment(std::vector<LedgerRow> rows) const;
+    void commit();
     /// As drain. @param waited_seconds  what the loop waited is added here.
     void complete(double& waited_seconds);
-    void collect();
-    void commit();
     void finish(const Fingerprint& state_digest);
+    void give_up_together();
     void pause() const;
 
     Communicator& comm_;
@@ -104,15 +126,19 @@ class GenerationCommitter {
     CommitBase base_;
     StateSnapshot snapshot_;
     Stage stage_ = Stage::idle;
+    std::uint64_t calls_in_stage_ = 0;      ///< Of progress().
+    std::optional<Error> failure_;          ///< When failed.
+    std::optional<PendingGather> reports_;  ///< Once this rank has sent its own.
     Fingerprint state_digest_;
 
     // Of the generation in flight. The thread and the loop never use the same at one time: BackgroundTask
-    // hands them over.
+    // hands them over. Of the cost, each has its own members.
     Cursor cursor_;
-    LedgerSegment segment_;             ///< Rank 0.
-    ShardReport shard_;                 ///< This rank's.
-    std::vector<ShardReport> reports_;  ///< Rank 0: everyone's.
-    Manifest manifest_;                 ///< Rank 0.
+    ShardReport shard_;                                  ///< This rank's.
+    std::vector<std::byte> report_;                      ///< The same encoded; empty until it is hashed.
+    std::atomic<bool> has_tails_ = false;                ///< Of the snapshot.
+    std::vector<std::vector<std::byte>> shard_reports_;  ///< Rank 0: everyone's, encoded.
+    Manifest manifest_;                                  ///< Rank 0.
     GenerationCost cost_;
     Clock::time_point began_;
     std::atomic<bool> given_up_ = false;

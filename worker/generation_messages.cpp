@@ -46,41 +46,35 @@ std::string take_text(std::span<const std::byte>& bytes) {
     return {reinterpret_cast<const char*>(raw.data()), raw.size()};
 }
 
+void put_row(std::vector<std::byte>& bytes, const LedgerRow& row) {
+    put(bytes, row.step);
+    put(bytes, row.pack);
+    put(bytes, row.tokens);
+    put(bytes, row.targets);
+    put(bytes, row.token_digest.low);
+    put(bytes, row.token_digest.high);
+    put(bytes, row.loss);
+    put(bytes, row.event);
+    put(bytes, row.rank);
+    put(bytes, row.seconds);
+}
+
+LedgerRow take_row(std::span<const std::byte>& bytes) {
+    LedgerRow row;
+    row.step = take<std::uint64_t>(bytes);
+    row.pack = take<std::uint64_t>(bytes);
+    row.tokens = take<std::uint32_t>(bytes);
+    row.targets = take<std::uint32_t>(bytes);
+    row.token_digest.low = take<std::uint64_t>(bytes);
+    row.token_digest.high = take<std::uint64_t>(bytes);
+    row.loss = take<double>(bytes);
+    row.event = take<PackEvent>(bytes);
+    row.rank = take<std::uint32_t>(bytes);
+    row.seconds = take<float>(bytes);
+    return row;
+}
+
 }  // namespace
-
-std::vector<std::byte> encode_rows(std::span<const LedgerRow> rows) {
-    std::vector<std::byte> bytes;
-    for (const LedgerRow& row : rows) {
-        put(bytes, row.step);
-        put(bytes, row.pack);
-        put(bytes, row.tokens);
-        put(bytes, row.targets);
-        put(bytes, row.token_digest.low);
-        put(bytes, row.token_digest.high);
-        put(bytes, row.loss);
-        put(bytes, row.event);
-        put(bytes, row.rank);
-        put(bytes, row.seconds);
-    }
-    return bytes;
-}
-
-void decode_rows(std::span<const std::byte> bytes, std::vector<LedgerRow>& rows) {
-    while (!bytes.empty()) {
-        LedgerRow row;
-        row.step = take<std::uint64_t>(bytes);
-        row.pack = take<std::uint64_t>(bytes);
-        row.tokens = take<std::uint32_t>(bytes);
-        row.targets = take<std::uint32_t>(bytes);
-        row.token_digest.low = take<std::uint64_t>(bytes);
-        row.token_digest.high = take<std::uint64_t>(bytes);
-        row.loss = take<double>(bytes);
-        row.event = take<PackEvent>(bytes);
-        row.rank = take<std::uint32_t>(bytes);
-        row.seconds = take<float>(bytes);
-        rows.push_back(row);
-    }
-}
 
 std::vector<std::byte> encode_report(const ShardReport& report) {
     std::vector<std::byte> bytes;
@@ -93,6 +87,8 @@ std::vector<std::byte> encode_report(const ShardReport& report) {
         put(bytes, static_cast<std::uint64_t>(leaves.size()));
         for (const Fingerprint& leaf : leaves) put(bytes, leaf);
     }
+    put(bytes, static_cast<std::uint64_t>(report.rows.size()));
+    for (const LedgerRow& row : report.rows) put_row(bytes, row);
     return bytes;
 }
 
@@ -108,6 +104,7 @@ ShardReport decode_report(std::span<const std::byte> bytes) {
             leaves.push_back(take<Fingerprint>(bytes));
         }
     }
+    for (auto count = take<std::uint64_t>(bytes); count > 0; --count) report.rows.push_back(take_row(bytes));
     return report;
 }
 

@@ -15,14 +15,11 @@
 
 namespace lockstep {
 
-std::vector<std::byte> encode_rows(std::span<const LedgerRow> rows);
-/// Appends to `rows`. @throws Error{bug} if the bytes are no whole number of rows.
-void decode_rows(std::span<const std::byte> bytes, std::vector<LedgerRow>& rows);
-
 /// One rank's part of a generation, written and hashed.
 struct ShardReport {
     ShardName shard;
     StateLeaves leaves;
+    std::vector<LedgerRow> rows;  ///< Its packs of the interval.
 };
 std::vector<std::byte> encode_report(const ShardReport& report);
 /// @throws Error{bug}.

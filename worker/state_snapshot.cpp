@@ -1,7 +1,6 @@
 #include "worker/state_snapshot.h"
 
 #include <algorithm>
-#include <memory>
 
 #include "io/run/state_digest.h"
 
@@ -58,6 +57,7 @@ std::array<std::span<const float>, 3> StateSnapshot::present() const {
 }
 
 void StateSnapshot::take() {
+    wait_for_tails();
     const auto now = present();
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         Part& part = parts_[i];
@@ -70,17 +70,16 @@ void StateSnapshot::take() {
         });
         part.values = part.copy;
     }
-    exchange_tails();
+    begin_tails();
 }
 
-void StateSnapshot::exchange_tails() {
-    std::vector<std::unique_ptr<PendingTransfer>> transfers;
+void StateSnapshot::begin_tails() {
     // The end of a leaf that began in an earlier slice goes to the rank that holds its beginning.
     if (slice_.size() > 0 && slice_.begin < first_leaf_) {
         const std::size_t count = std::min(slice_.end, first_leaf_) - slice_.begin;
         const Rank holder = holder_of(total_, comm_.size(), first_leaf_ - state_leaf_elements);
         for (const Part& part : parts_) {
-            transfers.push_back(comm_.send(std::as_bytes(part.values.first(count)), holder, tail_tag));
+            outgoing_.push_back(comm_.send(std::as_bytes(part.values.first(count)), holder, tail_tag));
         }
     }
     const std::size_t tail_end = slice_.end + parts_[0].tail.size();
@@ -91,10 +90,21 @@ void StateSnapshot::exchange_tails() {
         if (count == 0) continue;
         for (Part& part : parts_) {
             const auto piece = std::span(part.tail).subspan(other.begin - slice_.end, count);
-            transfers.push_back(comm_.receive(std::as_writable_bytes(piece), Rank{r}, tail_tag));
+            incoming_.push_back(comm_.receive(std::as_writable_bytes(piece), Rank{r}, tail_tag));
         }
     }
-    for (const auto& transfer : transfers) transfer->wait();
+}
+
+bool StateSnapshot::has_tails() {
+    std::erase_if(incoming_, [](const auto& transfer) { return transfer->test(); });
+    return incoming_.empty();
+}
+
+void StateSnapshot::wait_for_tails() {
+    for (const auto& transfer : incoming_) transfer->wait();
+    for (const auto& transfer : outgoing_) transfer->wait();
+    incoming_.clear();
+    outgoing_.clear();
 }
 
 std::vector<Fingerprint> StateSnapshot::leaves_of(const Part& part,

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -40,8 +41,13 @@ class StateSnapshot {
     /// What the copies of one rank take; 0 when borrowing.
     static std::size_t bytes(std::size_t state_elements, WorldSize world_size, SnapshotMode mode);
 
-    /// Collective. The state as it is now.
+    /// By every rank: the state as it is now. Waits for this rank's own copy alone; the pieces of other ranks
+    /// come afterwards.
     void take();
+    /// True once they are here; makes progress.
+    bool has_tails();
+    /// Until they are here, and those for other ranks are gone. @throws Error{peer_lost} at the deadline.
+    void wait_for_tails();
 
     std::size_t state_elements() const { return total_; }  ///< Of the whole flat state.
     StateSlice slice() const { return slice_; }
@@ -49,7 +55,8 @@ class StateSnapshot {
     std::span<const float> adam_m() const { return parts_[1].values; }
     std::span<const float> adam_v() const { return parts_[2].values; }
 
-    /// Local; any thread, as long as nobody takes. @param pause  called between leaves; may throw.
+    /// Local; any thread, as long as nobody takes. @pre has_tails(). @param pause  called between leaves; may
+    /// throw.
     StateLeaves leaves(const std::function<void()>& pause = {}) const;
 
   private:
@@ -59,7 +66,7 @@ class StateSnapshot {
         std::vector<float> tail;        ///< What follows the slice in the last leaf that begins in it.
     };
     std::array<std::span<const float>, 3> present() const;
-    void exchange_tails();
+    void begin_tails();
     std::vector<Fingerprint> leaves_of(const Part& part, const std::function<void()>& pause) const;
 
     Communicator& comm_;
@@ -70,6 +77,7 @@ class StateSnapshot {
     std::size_t total_;
     std::size_t first_leaf_;  ///< First element of the first leaf that begins in the slice.
     std::array<Part, 3> parts_;
+    std::vector<std::unique_ptr<PendingTransfer>> outgoing_, incoming_;  ///< Tails under way.
 };
 
 /// The state digest of the ranks' leaves, in rank order.

@@ -97,6 +97,7 @@ struct Worker::State {
     // Of the present step. Kept from one to the next, so that a step allocates nothing.
     std::vector<std::size_t> step_packs;  ///< This rank's: indices into slice.pack.
     std::vector<LedgerRow> step_rows;     ///< Theirs.
+    std::vector<LedgerRow> ledger_rows;   ///< All ranks', as far as the ledger's root covers them.
     StepVerdict verdict{0};
 
     StepWindow window;
@@ -331,6 +332,7 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDi
         row.loss = forward_backward(batch, attempt, [&](std::size_t offset, std::span<const float> part) {
             if (digest != nullptr) digest->add(offset, part, exponent, packs_in_step());
             if (!dropped) flags |= sum.add(offset, part, exponent, packs_in_step());
+            if (committer) committer->progress();
         });
         if (!dropped) sum.end_pack();
         row.event = PackEvent::trained;
@@ -338,8 +340,7 @@ LedgerRow Worker::State::compute_pack(std::size_t index, int attempt, GradientDi
         if (flags.non_finite) verdict.raise_non_finite();
         if (!std::isfinite(row.loss)) verdict.raise_non_finite();
     }
-    verdict.set_loss(batch.pack - first_pack(), row.loss);
-    verdict.add_tokens(row.tokens);
+    verdict.add_pack(batch.pack - first_pack(), row);
     row.seconds = static_cast<float>(seconds_since(begin));
     return row;
 }
@@ -348,6 +349,7 @@ void Worker::State::compute_packs(int attempt) {
     find_own_packs();
     checked_batch = PackedBatch();
     for (const std::size_t index : step_packs) {
+        if (committer) committer->progress();
         if (index == step_packs.back()) sum.begin_last_pack();
         if (index != checked_pack) {
             step_rows.push_back(compute_pack(index, attempt, nullptr));
@@ -463,8 +465,15 @@ void Worker::State::compute_step(StepMetrics& metrics) {
         }
         enter("exchange");
         verdict.agree(comm);
-        if (verdict.failure() || verdict.overflow() || verdict.non_finite()) sum.discard();
+        const std::optional<StepVerdict::Miscount> miscount = verdict.miscount();
+        if (verdict.failure() || verdict.overflow() || verdict.non_finite() || miscount) sum.discard();
         if (verdict.failure()) agree_or_throw(comm, failure);
+        if (miscount) {
+            throw AgreedError(ErrorCode::bug, "step " + std::to_string(cursor.next_step) + ": pack " +
+                                                  std::to_string(first_pack() + miscount->pack_in_step) +
+                                                  " was computed " + std::to_string(miscount->times) +
+                                                  " times, expected once; the step is not kept");
+        }
         const Checked checked = compare(attempt, repeats);
         if (checked == Checked::other_bits) continue;
         if (!verdict.overflow() || verdict.non_finite()) {
@@ -530,6 +539,8 @@ Worker::State::StepWishes Worker::State::run_step(StepMetrics& metrics) {
         adapt_scale();
     }
     rows.insert(rows.end(), step_rows.begin(), step_rows.end());
+    verdict.ledger_rows(cursor.next_step, first_pack(), ledger_rows);
+    cursor.ledger_root = advance_ledger_root(cursor.ledger_root, cursor.next_step, ledger_rows);
     packs_since_snapshot += packs_in_step();
     ++cursor.next_step;
     cursor.epoch = plan.epoch_of(cursor.next_step);
@@ -566,6 +577,7 @@ void Worker::State::ensure_window() {
     }
     step_packs.reserve(own_most);
     step_rows.reserve(own_most);
+    ledger_rows.reserve(all_most);
     verdict.begin(all_most);
     const std::size_t rows_most = rows.size() + window.slice.pack.size();
     if (rows.capacity() < rows_most) rows.reserve(std::max(rows_most, 2 * rows.capacity()));

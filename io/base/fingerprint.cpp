@@ -37,22 +37,21 @@ struct FreeContext {
     void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
 };
 
-/// The context of the builder that ended last in this thread: ledger roots take one after the other.
-thread_local std::unique_ptr<EVP_MD_CTX, FreeContext> spare_context;
-
 }  // namespace
 
 struct FingerprintBuilder::State {
-    std::unique_ptr<EVP_MD_CTX, FreeContext> context{spare_context ? spare_context.release()
-                                                                   : EVP_MD_CTX_new()};
+    std::unique_ptr<EVP_MD_CTX, FreeContext> context{EVP_MD_CTX_new()};
 
-    State() = default;
-    State(const State&) = delete;
-    State& operator=(const State&) = delete;
-    ~State() { spare_context = std::move(context); }
+    /// Of the builder that ended last in this thread: ledger roots take one after the other, and a step
+    /// allocates nothing.
+    static std::unique_ptr<State>& spare() {
+        thread_local std::unique_ptr<State> state;
+        return state;
+    }
 };
 
-FingerprintBuilder::FingerprintBuilder(std::string_view tag) : state_(std::make_unique<State>()) {
+FingerprintBuilder::FingerprintBuilder(std::string_view tag)
+    : state_(State::spare() ? std::move(State::spare()) : std::make_unique<State>()) {
     const EVP_MD* const method = sha256_method();
     if (state_->context == nullptr || method == nullptr ||
         EVP_DigestInit_ex(state_->context.get(), method, nullptr) != 1) {
@@ -61,7 +60,9 @@ FingerprintBuilder::FingerprintBuilder(std::string_view tag) : state_(std::make_
     if (!tag.empty()) add(tag);
 }
 
-FingerprintBuilder::~FingerprintBuilder() = default;
+FingerprintBuilder::~FingerprintBuilder() {
+    if (state_) State::spare() = std::move(state_);
+}
 FingerprintBuilder::FingerprintBuilder(FingerprintBuilder&&) noexcept = default;
 FingerprintBuilder& FingerprintBuilder::operator=(FingerprintBuilder&&) noexcept = default;
 

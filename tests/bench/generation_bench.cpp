@@ -73,6 +73,7 @@ void measure(const std::filesystem::path& folder, const std::string& preset, int
         raw.push_back(raw_durable_write(folder, state));
         LedgerRow row;
         row.step = row.pack = cursor.next_step++;
+        cursor.ledger_root = advance_ledger_root(cursor.ledger_root, row.step, {&row, 1});
         committer.begin(cursor, std::span(&row, 1));
         while (committer.in_flight()) {
             std::this_thread::sleep_for(std::chrono::milliseconds(20));

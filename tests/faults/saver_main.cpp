@@ -61,6 +61,7 @@ void save(const std::filesystem::path& run, std::uint64_t target) {
         row.step = row.pack = cursor.next_step;
         row.tokens = 10;
         rows.push_back(row);
+        cursor.ledger_root = advance_ledger_root(cursor.ledger_root, row.step, {&rows.back(), 1});
         for (float& w : state.weights()) w += 1.0F;
     }
     committer.begin(cursor, rows);

@@ -33,7 +33,10 @@ class Awaited : public PendingTransfer {
   public:
     Awaited(SimulatedWorld& world, std::span<std::byte> out, int from, int to, int tag, std::string phase)
         : world_(world), out_(out), from_(from), to_(to), tag_(tag), phase_(std::move(phase)) {}
-    bool test() override { return done_; }
+    bool test() override {
+        if (!done_ && world_.has_mail(from_, to_, tag_)) wait();
+        return done_;
+    }
     void wait() override {
         if (!done_) copy_to(world_.receive(from_, to_, tag_, phase_), out_);
         done_ = true;
@@ -147,6 +150,11 @@ std::shared_ptr<const std::vector<Bytes>> SimulatedWorld::exchange(Rank rank, By
 
 void SimulatedWorld::send(int from, int to, int tag, Bytes bytes) {
     mail_[{from, to, tag}].push_back(std::move(bytes));
+}
+
+bool SimulatedWorld::has_mail(int from, int to, int tag) const {
+    const auto box = mail_.find({from, to, tag});
+    return box != mail_.end() && !box->second.empty();
 }
 
 Bytes SimulatedWorld::receive(int from, int to, int tag, const std::string& phase) {

@@ -31,6 +31,7 @@ class SimulatedWorld {
     std::shared_ptr<const std::vector<Bytes>> exchange(Rank rank, Bytes mine, const std::string& phase);
     void send(int from, int to, int tag, Bytes bytes);
     Bytes receive(int from, int to, int tag, const std::string& phase);
+    bool has_mail(int from, int to, int tag) const;
 
     int size() const { return size_; }
     VirtualTime& time() { return time_; }

@@ -177,7 +177,12 @@ class RankTraining {
             row.seconds = static_cast<float>(c_.options.step_seconds);
             rows_.push_back(row);
         }
-        c_.time.sleep(c_.options.step_seconds);
+        // What a step does between its packs.
+        constexpr int pieces = 3;
+        for (int piece = 0; piece < pieces; ++piece) {
+            committer.progress();
+            c_.time.sleep(c_.options.step_seconds / pieces);
+        }
 
         constexpr std::size_t words = GenerationCommitter::report_words;
         std::array<std::int64_t, words + 1> said{};
@@ -190,6 +195,10 @@ class RankTraining {
         committer.advance(sum);
 
         update();
+        const auto& packs = window_.step_packs;
+        cursor_.ledger_root = advance_ledger_root(
+            cursor_.ledger_root, step,
+            std::span(c_.subject.rows).subspan(packs[at_step], packs[at_step + 1] - packs[at_step]));
         cursor_.targets_seen += window_.step_targets[at_step];
         ++cursor_.next_step;
         cursor_.epoch = distribution_.summary().epoch_of(cursor_.next_step);

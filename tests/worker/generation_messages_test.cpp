@@ -19,17 +19,6 @@ Fingerprint print_of(std::uint8_t byte) {
     return print;
 }
 
-ShardReport some_report() {
-    ShardReport report;
-    report.shard = {.file = "shard-00001-of-00002.h5",
-                    .slice_begin = 4096,
-                    .slice_end = 8192,
-                    .file_bytes = 123456789012,
-                    .digest_hex = "00112233445566778899aabbccddeeff"};
-    report.leaves = {std::vector{print_of(1), print_of(2)}, {}, std::vector{print_of(3)}};
-    return report;
-}
-
 std::vector<LedgerRow> some_rows() {
     LedgerRow first;
     first.step = 3;
@@ -47,6 +36,18 @@ std::vector<LedgerRow> some_rows() {
     return {first, second};
 }
 
+ShardReport some_report() {
+    ShardReport report;
+    report.shard = {.file = "shard-00001-of-00002.h5",
+                    .slice_begin = 4096,
+                    .slice_end = 8192,
+                    .file_bytes = 123456789012,
+                    .digest_hex = "00112233445566778899aabbccddeeff"};
+    report.leaves = {std::vector{print_of(1), print_of(2)}, {}, std::vector{print_of(3)}};
+    report.rows = some_rows();
+    return report;
+}
+
 void expect_shorter(const std::function<void()>& decode) {
     const Error error = error_of(decode);
     EXPECT_EQ(error.code(), ErrorCode::bug);
@@ -62,42 +63,26 @@ TEST(GenerationMessagesTest, AReportComesBack) {
     EXPECT_EQ(found.shard.file_bytes, report.shard.file_bytes);
     EXPECT_EQ(found.shard.digest_hex, report.shard.digest_hex);
     EXPECT_EQ(found.leaves, report.leaves);
+    ASSERT_EQ(found.rows.size(), 2U);
+    const LedgerRow& row = found.rows[0];
+    EXPECT_EQ(row.step, 3U);
+    EXPECT_EQ(row.pack, 7U);
+    EXPECT_EQ(row.tokens, 100U);
+    EXPECT_EQ(row.targets, 90U);
+    EXPECT_EQ(row.token_digest, report.rows[0].token_digest);
+    EXPECT_EQ(row.loss, 1.25);
+    EXPECT_EQ(row.event, PackEvent::skipped_non_finite);
+    EXPECT_EQ(row.rank, 4U);
+    EXPECT_EQ(row.seconds, 0.5F);
+    EXPECT_EQ(found.rows[1].pack, 8U);
     // Of a rank that wrote nothing.
     EXPECT_EQ(decode_report(encode_report({})).shard.file, "");
-}
-
-TEST(GenerationMessagesTest, RowsAreAppended) {
-    const std::vector<LedgerRow> rows = some_rows();
-    const std::vector<std::byte> bytes = encode_rows(rows);
-    std::vector<LedgerRow> found;
-    decode_rows(bytes, found);
-    decode_rows({}, found);
-    decode_rows(bytes, found);
-    ASSERT_EQ(found.size(), 4U);
-    for (const std::size_t i : {0U, 2U}) {
-        EXPECT_EQ(found[i].step, 3U);
-        EXPECT_EQ(found[i].pack, 7U);
-        EXPECT_EQ(found[i].tokens, 100U);
-        EXPECT_EQ(found[i].targets, 90U);
-        EXPECT_EQ(found[i].token_digest, rows[0].token_digest);
-        EXPECT_EQ(found[i].loss, 1.25);
-        EXPECT_EQ(found[i].event, PackEvent::skipped_non_finite);
-        EXPECT_EQ(found[i].rank, 4U);
-        EXPECT_EQ(found[i].seconds, 0.5F);
-    }
-    EXPECT_EQ(found[3].pack, 8U);
 }
 
 TEST(GenerationMessagesTest, WhatIsCutAnywhereIsNotTakenForLess) {
     const std::vector<std::byte> report = encode_report(some_report());
     for (std::size_t bytes = 0; bytes < report.size(); ++bytes) {
         expect_shorter([&] { decode_report(std::span(report).first(bytes)); });
-    }
-    const std::vector<std::byte> rows = encode_rows(some_rows());
-    for (std::size_t bytes = 1; bytes < rows.size(); ++bytes) {
-        if (2 * bytes == rows.size()) continue;  // One row of two.
-        std::vector<LedgerRow> found;
-        expect_shorter([&] { decode_rows(std::span(rows).first(bytes), found); });
     }
 }
 

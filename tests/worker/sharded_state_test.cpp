@@ -92,7 +92,8 @@ Fingerprint digest_of(Communicator& comm, ThreadPool& pool, const ShardedState& 
                       SnapshotMode mode = SnapshotMode::copy) {
     StateSnapshot snapshot(comm, pool, state, mode);
     snapshot.take();
-    const auto all = comm.gather(encode_report({{}, snapshot.leaves()}), Rank{0});
+    snapshot.wait_for_tails();
+    const auto all = comm.gather(encode_report({{}, snapshot.leaves(), {}}), Rank{0});
     std::vector<StateLeaves> leaves;
     for (const auto& bytes : all) leaves.push_back(decode_report(bytes).leaves);
     Fingerprint digest;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/base/error.h"
+#include "io/comm/pending_gather.h"
 #include "tests/support/mpi_main.h"
 
 namespace lockstep {
@@ -173,6 +174,57 @@ TEST_F(CommunicatorTest, GatherBringsMessagesOfAnyLengthToRoot) {
         for (int r = 0; r < world_; ++r) {
             EXPECT_EQ(messages[static_cast<std::size_t>(r)], pattern(num_bytes(r), r)) << "from rank " << r;
         }
+    }
+}
+
+TEST_F(CommunicatorTest, PendingGathersGoOnBesideOtherWork) {
+    const auto num_bytes = [](int r, int gather) { return static_cast<std::size_t>(r * gather) * 70000U; };
+    for (int root = 0; root < world_; ++root) {
+        // One after the other with the same tags, another beside them; empty messages too.
+        PendingGather beside(comm_, pattern(5, rank_), Rank{root}, 20);
+        for (int gather = 0; gather < 3; ++gather) {
+            PendingGather pending(comm_, pattern(num_bytes(rank_, gather), rank_), Rank{root}, 10);
+            if (gather == 1) {
+                pending.wait();
+                EXPECT_TRUE(pending.test());
+            }
+            while (!pending.test()) {
+            }
+            const auto messages = pending.take();
+            ASSERT_EQ(messages.size(), rank_ == root ? static_cast<std::size_t>(world_) : 0U);
+            for (int r = 0; r < static_cast<int>(messages.size()); ++r) {
+                EXPECT_EQ(messages[static_cast<std::size_t>(r)], pattern(num_bytes(r, gather), r))
+                    << "from rank " << r;
+            }
+        }
+        beside.wait();
+        const auto messages = beside.take();
+        for (int r = 0; r < static_cast<int>(messages.size()); ++r) {
+            EXPECT_EQ(messages[static_cast<std::size_t>(r)], pattern(5, r));
+        }
+    }
+}
+
+TEST_F(CommunicatorTest, APendingGatherWaitsForNobodyButWhenAsked) {
+    // Root's is under way before anyone else has begun theirs, and elsewhere before root has.
+    constexpr int tag = 10, go_tag = 30;
+    std::byte word{1};
+    for (const bool root_first : {true, false}) {
+        const bool first = (rank_ == 0) == root_first;
+        if (!first) {
+            for (int peer = root_first ? 0 : 1; peer < (root_first ? 1 : world_); ++peer) {
+                comm_.receive(std::span(&word, 1), Rank{peer}, go_tag)->wait();
+            }
+        }
+        PendingGather pending(comm_, pattern(9, rank_), Rank{0}, tag);
+        if (first) {
+            EXPECT_TRUE(!pending.test() || world_ == 1 || rank_ != 0);
+            for (int peer = root_first ? 1 : 0; peer < (root_first ? world_ : 1); ++peer) {
+                comm_.send(std::span(&word, 1), Rank{peer}, go_tag)->wait();
+            }
+        }
+        pending.wait();
+        EXPECT_EQ(pending.take().size(), rank_ == 0 ? static_cast<std::size_t>(world_) : 0U);
     }
 }
 
