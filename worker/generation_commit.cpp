@@ -70,6 +70,7 @@ void GenerationCommitter::pause() const {
 }
 
 void GenerationCommitter::begin(const Cursor& cursor, std::span<const LedgerRow> rows) {
+    LOCKSTEP_EXPECTS(!failure_);
     const Clock::time_point begin = Clock::now();
     // This generation is the one that waits; the one before does not count it again.
     double waited = 0;
@@ -80,7 +81,6 @@ void GenerationCommitter::begin(const Cursor& cursor, std::span<const LedgerRow>
     cost_.waited_seconds = waited;
 
     cursor_ = cursor;
-    failure_.reset();
     report_.clear();
     has_tails_ = false;
     shard_.rows.assign(rows.begin(), rows.end());
@@ -109,7 +109,9 @@ void GenerationCommitter::progress() {
 /// From stage to stage, up to one that is not over.
 void GenerationCommitter::go_on(Asking asking) {
     const bool may_ask = asking == Asking::allowed;
-    if (stage_ == Stage::writing && !has_tails_ && may_ask) has_tails_ = snapshot_.has_tails();
+    // Also where nothing comes in any more: what goes out moves on only while it is asked after.
+    if (may_ask) has_tails_ = snapshot_.has_tails();
+    const bool reports_done = may_ask && reports_ && reports_->test();
     if (stage_ == Stage::writing || stage_ == Stage::committing) {
         if (task_.busy()) return;
         failure_ = task_.failure();
@@ -121,9 +123,9 @@ void GenerationCommitter::go_on(Asking asking) {
     }
     if (stage_ == Stage::writing) {
         reports_.emplace(comm_, std::move(report_), Rank{0}, reports_tag);
-        enter(is_root() ? Stage::reporting : Stage::committing);
+        enter(Stage::reporting);
     }
-    if (stage_ == Stage::reporting && may_ask && reports_->test()) {
+    if (stage_ == Stage::reporting && is_root() && reports_done) {
         shard_reports_ = reports_->take();
         enter(Stage::committing);
         task_.begin([this] { commit(); });

@@ -52,7 +52,8 @@ class GenerationCommitter {
     /// Allocates what a snapshot needs. Everything borrowed outlives it.
     GenerationCommitter(Communicator& comm, ThreadPool& pool, const ShardedState& state, CommitBase base,
                         CommitOptions options);
-    /// Gives up what is in flight: it is then an attempt without a manifest.
+    /// Gives up what is in flight: it is then an attempt without a manifest, and its messages may be left
+    /// under way, so that the communicator is not fit for another committer.
     ~GenerationCommitter();
     GenerationCommitter(const GenerationCommitter&) = delete;
     GenerationCommitter& operator=(const GenerationCommitter&) = delete;
@@ -62,9 +63,8 @@ class GenerationCommitter {
 
     /// By every rank. Snapshot of the state at `cursor`; the rest happens beside the steps that follow.
     /// Finishes the generation in flight first, and waits for that.
-    /// @param rows  this rank's packs of the steps since the last snapshot, in any order; all ranks' must
-    /// lead
-    ///              to the cursor's ledger root, or the generation fails.
+    /// @param rows  this rank's packs of the steps since the last snapshot, in any order. With those of the
+    ///              other ranks they must lead to the cursor's ledger root, or the generation fails.
     /// @throws as drain.
     void begin(const Cursor& cursor, std::span<const LedgerRow> rows);
 
@@ -81,10 +81,10 @@ class GenerationCommitter {
     /// What a rank has to say in a step; all ranks' words are added up.
     static constexpr std::size_t report_words = 6;
     using Report = std::array<std::int64_t, report_words>;
-    /// After progress().
+    /// Does what progress() does, first.
     Report report();
     /// Collective, with the sum of all ranks' reports of this step. Waits for no disk.
-    /// After a failure nothing is in flight any more.
+    /// After a failure nothing is in flight any more, and nothing may be begun.
     /// @throws AgreedError on every rank if any rank could not write; nothing committed is lost then.
     void advance(const Report& sum);
 
@@ -102,7 +102,7 @@ class GenerationCommitter {
     enum class Stage {
         idle,
         writing,     ///< The thread: shard and leaves.
-        reporting,   ///< Rank 0: the others' reports are on their way.
+        reporting,   ///< Reports are on their way to rank 0; elsewhere it stays at that.
         committing,  ///< Rank 0's thread: ledger segment and manifest.
         failed,
     };

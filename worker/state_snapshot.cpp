@@ -96,7 +96,9 @@ void StateSnapshot::begin_tails() {
 }
 
 bool StateSnapshot::has_tails() {
-    std::erase_if(incoming_, [](const auto& transfer) { return transfer->test(); });
+    const auto done = [](const auto& transfer) { return transfer->test(); };
+    std::erase_if(outgoing_, done);
+    std::erase_if(incoming_, done);
     return incoming_.empty();
 }
 

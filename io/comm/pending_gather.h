@@ -16,10 +16,8 @@ namespace lockstep {
 
 class PendingGather {
   public:
-    /// Tags it takes, from the one it is given.
-    static constexpr int tags = 2;
-
-    /// Every rank makes one, with the same root and tag; two that are under way at a time have other tags.
+    /// Every rank makes one, with the same root. @param tag  it takes this one and the next; of two that are
+    /// under way at a time each has its own.
     PendingGather(Communicator& comm, std::vector<std::byte> mine, Rank root, int tag);
 
     /// True once done: on root all messages are there, elsewhere this rank's has left. Makes progress.

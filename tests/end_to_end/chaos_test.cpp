@@ -49,13 +49,13 @@ TEST(ChaosTest, FailingSystemCallsOfASaveLoseNothing) {
     EXPECT_EQ(object["state_digest"], undisturbed_bits(4).state_digest);
 }
 
-// A worker that loses a pack on purpose makes it a failure; verify sees it.
+// A worker that changes a token on purpose makes it a failure; verify sees it.
 TEST(ChaosTest, AFailureSaysTheCommandThatMakesItsFaultAgain) {
     const std::string folder = SmallWorld::get().fresh("failing");
     auto arguments =
         chaos("--syscalls", "1", folder, on_two_ranks(LOCKSTEP_HOOKED_BINARY, train_arguments("x", 4)));
     arguments[4] = "7";
-    const auto result = run_lockstep_program(0, arguments, {{"LOCKSTEP_TEST_MUTATION", "skip-pack"}});
+    const auto result = run_lockstep_program(0, arguments, {{"LOCKSTEP_TEST_MUTATION", "change-token"}});
     EXPECT_EQ(result.exit_code, 1) << result.err;
     EXPECT_THAT(result.err, testing::HasSubstr("lockstep chaos --syscalls 1 --seed 7 -o " + folder +
                                                "-again -- mpirun --oversubscribe "));

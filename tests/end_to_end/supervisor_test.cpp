@@ -350,7 +350,7 @@ TEST(ChaosTest, ARequestToStopIsHeardInTheUndisturbedRunToo) {
     EXPECT_EQ(survivors(folder), "");
 }
 
-// A worker that loses a pack on purpose makes every round a failure; verify sees it.
+// A worker that changes a token on purpose makes every round a failure; verify sees it.
 TEST(ChaosTest, AFailureSaysTheCommandThatMakesItsScheduleAgain) {
     const std::string folder = SmallWorld::get().fresh("failing");
     auto command = train_arguments(SmallWorld::get().fresh("x"), steps);
@@ -360,7 +360,7 @@ TEST(ChaosTest, AFailureSaysTheCommandThatMakesItsScheduleAgain) {
         0,
         chaos_kills(folder, {"--kills", "3", "--kills-per-run", "2", "--max-ranks", "3", "--seed", "7"},
                     command),
-        {{"LOCKSTEP_TEST_MUTATION", "skip-pack"}});
+        {{"LOCKSTEP_TEST_MUTATION", "change-token"}});
     EXPECT_EQ(result.exit_code, 1) << result.err;
     const std::string line = "lockstep chaos --kills 2 --kills-per-run 2 --max-ranks 3 --seed 7 -o " +
                              folder + "-again -- mpirun --oversubscribe ";
