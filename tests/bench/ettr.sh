@@ -10,7 +10,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yi
 "$lockstep" ingest -t bytes -d "$documents" -o corpus.h5 >/dev/null
 "$lockstep" batchplan build -l corpus.h5 -b 1024 --packs-per-step 4 -e 1000 --jsonl never -o plan >/dev/null
 "$lockstep" run --max-restarts 1000 -- mpirun -n "$ranks" --oversubscribe --bind-to none \
-    "$lockstep" train -p plan -d corpus.h5 -m tiny -o run --checkpoint-every 0.6s --threads 1 >job.log 2>&1 &
+    "$lockstep" train -p plan -d corpus.h5 -m tiny -o run --checkpoint-every 1s --threads 1 >job.log 2>&1 &
 supervisor=$!
 trap 'kill -KILL $supervisor 2>/dev/null || true' EXIT
 # Ranks are found by the run's own heartbeats.

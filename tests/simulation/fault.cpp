@@ -16,13 +16,15 @@ std::string_view name_of(Fault::Kind kind) {
 std::vector<Fault> draw_faults(Draws& draws, std::uint64_t calls, double seconds) {
     // Deaths and power cuts are what it is about; of the others one each will do.
     using Kind = Fault::Kind;
-    constexpr Kind common[] = {Kind::kill_rank, Kind::kill_job, Kind::power_cut, Kind::power_cut};
+    constexpr Kind common[] = {Kind::kill_rank, Kind::kill_job, Kind::power_cut, Kind::power_cut,
+                               Kind::power_cut};
     std::vector<Fault> faults(draws(6));
     for (Fault& fault : faults) {
         const auto kinds = static_cast<std::uint64_t>(Kind::kinds);
         fault.kind = draws(2) == 0 ? common[draws(std::size(common))] : static_cast<Kind>(draws(kinds));
         if (draws(3) != 0) fault.call = 1 + draws(calls);
-        if (draws(2) == 0) fault.after_commit = 1 + draws(12);
+        // Where what is not on the disk yet matters most: names, pruning, the commit itself.
+        if (draws(3) != 0) fault.after_commit = 1 + draws(10);
         fault.power_follows = draws(4) == 0;
         fault.time = draws.seconds(0, 2 * seconds);
         fault.seconds = draws.seconds(1, 40);

@@ -73,8 +73,8 @@ struct MistakeCase {
 class MistakeTest : public SimulationTest, public testing::WithParamInterface<MistakeCase> {};
 
 /// What would it be worth if it found nothing?
-TEST_P(MistakeTest, IsFoundWithinFourThousandSchedules) {
-    for (std::uint64_t seed = 0; seed < 4000; ++seed) {
+TEST_P(MistakeTest, IsFoundWithinAThousandSchedules) {
+    for (std::uint64_t seed = 0; seed < 1000; ++seed) {
         const ScheduleResult result = run_schedule(subject(), seed, GetParam().mistake);
         if (result.problem.empty()) continue;
         std::cout << "seed " << seed << ": " << result.problem << "\n";

@@ -132,6 +132,18 @@ class GenerationCommitTest : public testing::Test {
         return committer.in_flight();
     }
 
+    /// What ends the generation in flight, met while waiting for it or in the steps that follow.
+    AgreedError failure_of(GenerationCommitter& committer, bool waits) {
+        try {
+            if (waits) committer.drain();
+            while (advance(committer)) step();
+        } catch (const AgreedError& error) {
+            return error;
+        }
+        ADD_FAILURE() << "it was committed";
+        return {ErrorCode::bug, ""};
+    }
+
     Fingerprint digest_on_disk(const fs::path& run, std::uint64_t step) {
         for (const GenerationStatus& status : list_generations(run)) {
             if (status.step != step) continue;
@@ -371,14 +383,9 @@ TEST_F(GenerationCommitTest, AFailureOfOneRankIsTheSameErrorOnAll) {
         begin_again();
         step();
         begin(*commits);
-        std::string message;
-        try {
-            if (waits) commits->drain();
-            while (advance(*commits)) step();
-        } catch (const AgreedError& error) {
-            EXPECT_EQ(error.code(), ErrorCode::io_failure);
-            message = error.what();
-        }
+        const AgreedError error = failure_of(*commits, waits);
+        EXPECT_EQ(error.code(), ErrorCode::io_failure);
+        const std::string message = error.what();
         EXPECT_NE(message.find("no space left for 'the shard'"), std::string::npos) << message;
         if (comm_.size().value > 1) {
             EXPECT_EQ(message.find("rank " + std::to_string(victim.value)), 0U) << message;
@@ -399,13 +406,7 @@ TEST_F(GenerationCommitTest, RowsThatLeadToAnotherRootAreAnErrorOfAll) {
         step();
         if (comm_.rank().value == comm_.size().value - 1) rows_.front().loss = 0.25;
         begin(*commits);
-        std::string message;
-        try {
-            if (waits) commits->drain();
-            while (advance(*commits)) step();
-        } catch (const AgreedError& error) {
-            message = error.what();
-        }
+        const std::string message = failure_of(*commits, waits).what();
         EXPECT_NE(message.find("root"), std::string::npos) << message;
         EXPECT_FALSE(commits->in_flight());
         comm_.barrier();
