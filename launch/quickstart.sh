@@ -18,7 +18,7 @@ cd "$here"
 cmake --preset release >/dev/null
 cmake --build --preset release --target lockstep
 lockstep=$here/build/release/bin/lockstep
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 ranks() { mpirun --oversubscribe --bind-to none -n "$1" "${@:2}"; }
 
 # A folder that holds something else is not ours to empty.

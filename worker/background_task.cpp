@@ -2,14 +2,46 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstdint>
 #include <exception>
+#include <system_error>
 #include <utility>
 
 #include "io/base/contract.h"
 #include "worker/signal_free_thread.h"
 
 namespace lockstep {
+
+namespace {
+
+/// More than the caller of begin() still does before it is back at its own work, less than a write.
+constexpr std::chrono::milliseconds wake_after{2};
+constexpr std::chrono::nanoseconds at_once{1};
+
+}  // namespace
+
+BackgroundTask::Alarm::Alarm() : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)) {
+    if (timer_ < 0) throw std::system_error(errno, std::generic_category(), "timerfd_create");
+}
+
+BackgroundTask::Alarm::~Alarm() {
+    ::close(timer_);
+}
+
+void BackgroundTask::Alarm::set(std::chrono::nanoseconds from_now) const {
+    itimerspec when{};
+    when.it_value.tv_nsec = static_cast<long>(from_now.count());
+    timerfd_settime(timer_, 0, &when, nullptr);
+}
+
+void BackgroundTask::Alarm::await() const {
+    std::uint64_t rings = 0;
+    static_cast<void>(::read(timer_, &rings, sizeof rings));
+}
 
 BackgroundTask::BackgroundTask() : thread_(start_signal_free([this] { serve(); })) {}
 
@@ -18,7 +50,7 @@ BackgroundTask::~BackgroundTask() {
         const std::lock_guard lock(mutex_);
         ending_ = true;
     }
-    changed_.notify_all();
+    alarm_.set(at_once);
     thread_.join();
 }
 
@@ -30,7 +62,7 @@ void BackgroundTask::begin(std::function<void()> work) {
         work_ = std::move(work);
         failure_.reset();
     }
-    changed_.notify_all();
+    alarm_.set(wake_after);
 }
 
 bool BackgroundTask::busy() const {
@@ -39,8 +71,9 @@ bool BackgroundTask::busy() const {
 }
 
 void BackgroundTask::wait() const {
+    alarm_.set(at_once);
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return work_ == nullptr; });
+    done_.wait(lock, [this] { return work_ == nullptr; });
 }
 
 std::optional<Error> BackgroundTask::failure() const {
@@ -56,7 +89,11 @@ void BackgroundTask::serve() {
     static_cast<void>(pthread_setschedparam(pthread_self(), SCHED_BATCH, &no_priority));
     std::unique_lock lock(mutex_);
     for (;;) {
-        changed_.wait(lock, [this] { return ending_ || work_ != nullptr; });
+        while (!ending_ && !work_) {
+            lock.unlock();
+            alarm_.await();
+            lock.lock();
+        }
         if (!work_) return;
         // Only begin() changes work_ from now on, and it requires that there is none.
         lock.unlock();
@@ -69,7 +106,7 @@ void BackgroundTask::serve() {
         lock.lock();
         failure_ = std::move(failure);
         work_ = nullptr;
-        changed_.notify_all();
+        done_.notify_all();
     }
 }
 

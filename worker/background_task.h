@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -25,20 +26,36 @@ class BackgroundTask {
     BackgroundTask(const BackgroundTask&) = delete;
     BackgroundTask& operator=(const BackgroundTask&) = delete;
 
-    /// Hand over work and return at once. @pre !busy(). What the work writes may be read once busy() was
-    /// false or wait() has returned.
+    /// Hand over work and return at once: the thread is woken some milliseconds later, by a timer. A wake-up
+    /// from here would put it where the caller runs, and often in the caller's place.
+    /// @pre !busy(). What the work writes may be read once busy() was false or wait() has returned.
     void begin(std::function<void()> work);
 
     bool busy() const;
-    void wait() const;  ///< Until it is not busy.
+    void wait() const;  ///< Until it is not busy. Wakes the thread at once.
     /// How the last work failed; none if it did not. @pre !busy().
     std::optional<Error> failure() const;
 
   private:
+    /// The thread's alarm clock.
+    class Alarm {
+      public:
+        Alarm();
+        ~Alarm();
+        Alarm(const Alarm&) = delete;
+        Alarm& operator=(const Alarm&) = delete;
+        void set(std::chrono::nanoseconds from_now) const;  ///< Takes the place of one set before. @pre > 0.
+        void await() const;                                 ///< Until it rings; may return early.
+
+      private:
+        int timer_;
+    };
+
     void serve();
 
+    Alarm alarm_;
     mutable std::mutex mutex_;
-    mutable std::condition_variable changed_;
+    mutable std::condition_variable done_;
     std::function<void()> work_;  ///< Empty when idle.
     std::optional<Error> failure_;
     bool ending_ = false;

@@ -69,11 +69,10 @@ std::string settings(const LaunchRequest& r) {
         "export" +
         keepalive +
         "\n"
-        "# Ranks that share a core must give way. In containers, where ranks may not read each other's "
-        "memory, add:\n"
-        "# export OMPI_MCA_btl_vader_single_copy_mechanism=none\n"
-        "export OMPI_MCA_mpi_yield_when_idle=" +
-        std::string(r.threads_per_rank == 1 ? "1" : "0") + "\n";
+        "# A rank that waits spins briefly, then sleeps; Open MPI's yielding would only add switches.\n"
+        "export OMPI_MCA_mpi_yield_when_idle=0\n"
+        "# In containers, where ranks may not read each other's memory, add:\n"
+        "# export OMPI_MCA_btl_vader_single_copy_mechanism=none\n";
     if (!r.interface.empty()) {
         const std::string interface = shell_quoted(r.interface);
         text += "export OMPI_MCA_btl_tcp_if_include=" + interface +
@@ -252,7 +251,7 @@ std::string kubernetes_manifest(const LaunchRequest& r) {
            "\n              workingDir: /runs\n              command: " + yaml_command(command) +
            "\n              env:\n" + keepalive +
            "                - {name: OMPI_MCA_btl_vader_single_copy_mechanism, value: none}\n"
-           "                - {name: OMPI_MCA_mpi_yield_when_idle, value: \"1\"}\n" +
+           "                - {name: OMPI_MCA_mpi_yield_when_idle, value: \"0\"}\n" +
            interfaces + mounts + "    Worker:\n      replicas: " + number(r.nodes) +
            "\n      template:\n        spec:\n          terminationGracePeriodSeconds: " +
            number(r.notice_seconds) + "\n" + pod +

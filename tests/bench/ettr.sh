@@ -6,7 +6,7 @@ lockstep=$(realpath "$1") folder=$2 minutes=${3:-5} ranks=${4:-2}
 documents=$(cd "$(dirname "$0")/../../docs" && pwd)
 mkdir "$folder"
 cd "$folder"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 "$lockstep" ingest -t bytes -d "$documents" -o corpus.h5 >/dev/null
 "$lockstep" batchplan build -l corpus.h5 -b 1024 --packs-per-step 4 -e 1000 --jsonl never -o plan >/dev/null
 "$lockstep" run --max-restarts 1000 -- mpirun -n "$ranks" --oversubscribe --bind-to none \

@@ -67,7 +67,6 @@ ProgramResult run_meanwhile(const std::string& script, const std::string& run,
                             const std::vector<std::string>& command, Environment environment) {
     environment.insert({{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
                         {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
-                        {"OMPI_MCA_mpi_yield_when_idle", "1"},
                         {"ASAN_OPTIONS", "detect_leaks=0"}});
     const std::string soon =
         "soon() { n=0; until eval \"$1\" || [ $n -ge 3000 ]; do sleep 0.02; n=$((n+1)); done; }; ";

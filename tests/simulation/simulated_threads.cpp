@@ -13,7 +13,10 @@ namespace lockstep {
 
 using simulation::VirtualTime;
 
-// The members of the header serve as they are but for the thread, which never starts.
+// The members of the header serve as they are but for the thread, which never starts, and its alarm.
+BackgroundTask::Alarm::Alarm() : timer_(-1) {}
+BackgroundTask::Alarm::~Alarm() = default;
+
 BackgroundTask::BackgroundTask() = default;
 
 BackgroundTask::~BackgroundTask() {

@@ -50,7 +50,6 @@ ProgramResult run_binary(const std::string& binary, int ranks, const std::vector
                          Environment environment) {
     environment.insert({{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
                         {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
-                        {"OMPI_MCA_mpi_yield_when_idle", "1"},
                         // What Open MPI leaves behind at exit is its own.
                         {"ASAN_OPTIONS", "detect_leaks=0"}});
     std::vector<std::string> all;

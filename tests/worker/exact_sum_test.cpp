@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "io/base/philox.h"
+#include "io/run/state_digest.h"
 #include "kernels/optimizer.h"
 #include "kernels/scalar_math.h"
 #include "tests/support/mpi_main.h"
@@ -160,13 +161,21 @@ TEST(ExactSumTest, AStepWithoutAnyGradientIsZero) {
 
 TEST(ExactSumTest, SlicesCoverTheStateInRankOrder) {
     Communicator& comm = test_communicator();
-    for (const std::size_t blocks : {std::size_t{0}, std::size_t{1}, std::size_t{3}, std::size_t{170}}) {
+    constexpr std::size_t blocks_per_leaf = state_leaf_elements / state_block;
+    const auto world = static_cast<std::size_t>(comm.size().value);
+    for (const std::size_t blocks : {std::size_t{0}, std::size_t{1}, std::size_t{3}, std::size_t{170},
+                                     16 * world * blocks_per_leaf - 1, 16 * world * blocks_per_leaf + 3}) {
+        const bool has_many_leaves = blocks / world >= 16 * blocks_per_leaf;
         std::size_t next = 0;
         for (int rank = 0; rank < comm.size().value; ++rank) {
             const StateSlice slice = state_slice(blocks * state_block, Rank{rank}, comm.size());
             EXPECT_EQ(slice.begin, next);
             EXPECT_LE(slice.begin, slice.end);
             EXPECT_EQ(slice.size() % state_block, 0U);
+            EXPECT_LE(slice.size() / state_block * world * 16, (blocks + world) * 17);
+            if (has_many_leaves) {
+                EXPECT_EQ(slice.begin % state_leaf_elements, 0U);
+            }
             next = slice.end;
         }
         EXPECT_EQ(next, blocks * state_block);

@@ -6,12 +6,17 @@
 #include "io/base/contract.h"
 #include "io/base/error.h"
 #include "io/base/philox.h"
+#include "io/run/state_digest.h"
 #include "kernels/optimizer.h"
 #include "kernels/scalar_math.h"
 
 namespace lockstep {
 
 namespace {
+
+/// Leaves a rank from which slices are of whole leaves: none is then longer than the mean by more than a
+/// sixteenth.
+constexpr std::size_t whole_leaves_from = 16;
 
 TensorSpec matrix(std::string name, std::size_t rows, std::size_t cols, double std) {
     return {std::move(name), rows, cols, true, TensorSpec::Init::normal, std, 0};
@@ -103,10 +108,14 @@ const TensorSpec& StateLayout::tensor(std::string_view name) const {
 StateSlice state_slice(std::size_t state_elements, Rank rank, WorldSize world_size) {
     LOCKSTEP_EXPECTS(state_elements % state_block == 0);
     LOCKSTEP_EXPECTS(rank.value >= 0 && rank.value < world_size.value);
-    const std::size_t blocks = state_elements / state_block;
     const auto r = static_cast<std::size_t>(rank.value);
     const auto w = static_cast<std::size_t>(world_size.value);
-    return {blocks * r / w * state_block, blocks * (r + 1) / w * state_block};
+    static_assert(state_leaf_elements % state_block == 0);
+    const bool has_many_leaves = state_elements / w >= whole_leaves_from * state_leaf_elements;
+    const std::size_t piece = has_many_leaves ? state_leaf_elements : state_block;
+    const std::size_t pieces = (state_elements + piece - 1) / piece;
+    return {std::min(pieces * r / w * piece, state_elements),
+            std::min(pieces * (r + 1) / w * piece, state_elements)};
 }
 
 void initialize_weights(const StateLayout& layout, std::uint64_t seed, std::span<float> weights) {

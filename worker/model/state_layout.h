@@ -60,7 +60,9 @@ class StateLayout {
     std::size_t parameters_ = 0;
 };
 
-/// What one rank owns: whole blocks, as even as possible, in rank order; may be empty.
+/// What one rank owns: whole blocks, as even as possible, in rank order; may be empty. In a state of many
+/// tree leaves a rank (io/run/state_digest.h) whole leaves, so that none needs another rank's elements to be
+/// hashed.
 StateSlice state_slice(std::size_t state_elements, Rank rank, WorldSize world_size);
 
 /// Initial weights, keyed by (seed, tensor, element); padding is zero.

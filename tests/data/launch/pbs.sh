@@ -9,9 +9,10 @@ cd "$PBS_O_WORKDIR"
 set -u
 # Open MPI notices a host that is gone after 8 minutes unless told otherwise.
 export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=3
-# Ranks that share a core must give way. In containers, where ranks may not read each other's memory, add:
-# export OMPI_MCA_btl_vader_single_copy_mechanism=none
+# A rank that waits spins briefly, then sleeps; Open MPI's yielding would only add switches.
 export OMPI_MCA_mpi_yield_when_idle=0
+# In containers, where ranks may not read each other's memory, add:
+# export OMPI_MCA_btl_vader_single_copy_mechanism=none
 export OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0
 
 job=
