@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <exception>
-#include <system_error>
 #include <utility>
 
 #include "io/base/contract.h"
@@ -25,7 +24,7 @@ constexpr std::chrono::nanoseconds at_once{1};
 }  // namespace
 
 BackgroundTask::Alarm::Alarm() : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)) {
-    if (timer_ < 0) throw std::system_error(errno, std::generic_category(), "timerfd_create");
+    if (timer_ < 0) throw_errno("make a timer for", "the writing thread", errno);
 }
 
 BackgroundTask::Alarm::~Alarm() {
@@ -35,12 +34,16 @@ BackgroundTask::Alarm::~Alarm() {
 void BackgroundTask::Alarm::set(std::chrono::nanoseconds from_now) const {
     itimerspec when{};
     when.it_value.tv_nsec = static_cast<long>(from_now.count());
-    timerfd_settime(timer_, 0, &when, nullptr);
+    if (timerfd_settime(timer_, 0, &when, nullptr) != 0) {
+        throw_errno("set the timer of", "the writing thread", errno);
+    }
 }
 
 void BackgroundTask::Alarm::await() const {
     std::uint64_t rings = 0;
-    static_cast<void>(::read(timer_, &rings, sizeof rings));
+    if (::read(timer_, &rings, sizeof rings) < 0 && errno != EINTR) {
+        throw_errno("wait for the timer of", "the writing thread", errno);
+    }
 }
 
 BackgroundTask::BackgroundTask() : thread_(start_signal_free([this] { serve(); })) {}
@@ -71,8 +74,9 @@ bool BackgroundTask::busy() const {
 }
 
 void BackgroundTask::wait() const {
-    alarm_.set(at_once);
     std::unique_lock lock(mutex_);
+    if (!work_) return;
+    alarm_.set(at_once);
     done_.wait(lock, [this] { return work_ == nullptr; });
 }
 

@@ -26,13 +26,13 @@ class BackgroundTask {
     BackgroundTask(const BackgroundTask&) = delete;
     BackgroundTask& operator=(const BackgroundTask&) = delete;
 
-    /// Hand over work and return at once: the thread is woken some milliseconds later, by a timer. A wake-up
-    /// from here would put it where the caller runs, and often in the caller's place.
+    /// Hand over work and return at once: the thread is woken 2 ms later, by a timer. Woken from here it
+    /// could take the processor before the caller has returned.
     /// @pre !busy(). What the work writes may be read once busy() was false or wait() has returned.
     void begin(std::function<void()> work);
 
     bool busy() const;
-    void wait() const;  ///< Until it is not busy. Wakes the thread at once.
+    void wait() const;  ///< Until it is not busy. Wakes the thread at once if it is.
     /// How the last work failed; none if it did not. @pre !busy().
     std::optional<Error> failure() const;
 
@@ -44,8 +44,9 @@ class BackgroundTask {
         ~Alarm();
         Alarm(const Alarm&) = delete;
         Alarm& operator=(const Alarm&) = delete;
-        void set(std::chrono::nanoseconds from_now) const;  ///< Takes the place of one set before. @pre > 0.
-        void await() const;                                 ///< Until it rings; may return early.
+        /// Takes the place of one set before. @param from_now  in (0, 1 s).
+        void set(std::chrono::nanoseconds from_now) const;
+        void await() const;  ///< Until it rings; may return early.
 
       private:
         int timer_;

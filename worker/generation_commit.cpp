@@ -82,12 +82,12 @@ void GenerationCommitter::begin(const Cursor& cursor, std::span<const LedgerRow>
 
     cursor_ = cursor;
     report_.clear();
-    has_tails_ = false;
     shard_.rows.assign(rows.begin(), rows.end());
     {
         const Stopwatch stopwatch(cost_.copy_seconds);
         snapshot_.take();
     }
+    has_tails_ = !snapshot_.awaits_tails();
     enter(Stage::writing);
     task_.begin([this] { write_own_shard(); });
     cost_.stall_seconds = seconds_between(begin, Clock::now());
@@ -102,7 +102,8 @@ void GenerationCommitter::enter(Stage stage) {
 void GenerationCommitter::progress() {
     if (stage_ == Stage::idle) return;
     const Stopwatch stopwatch(cost_.stall_seconds);
-    // MPI that has nothing to do yields the processor, and beside a writing thread that takes milliseconds.
+    // A question goes through all of MPI's devices, over TCP with system calls; asked at every tensor it
+    // would add up.
     go_on(std::has_single_bit(++calls_in_stage_) ? Asking::allowed : Asking::not_now);
 }
 

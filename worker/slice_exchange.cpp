@@ -50,8 +50,7 @@ SliceExchange::SliceExchange(Communicator& comm, ThreadPool& pool, std::size_t s
 
 std::size_t SliceExchange::bytes(std::size_t state_elements, WorldSize world_size) {
     if (world_size.value == 1) return 0;
-    return std::min(chunk_elements, state_slice(state_elements, Rank{0}, world_size).size()) *
-           sizeof(std::int64_t);
+    return std::min(chunk_elements, largest_slice(state_elements, world_size)) * sizeof(std::int64_t);
 }
 
 std::size_t SliceExchange::without_padding(StateSlice range) const {

@@ -49,7 +49,7 @@ StateSnapshot::StateSnapshot(Communicator& comm, ThreadPool& pool, const Sharded
 
 std::size_t StateSnapshot::bytes(std::size_t state_elements, WorldSize world_size, SnapshotMode mode) {
     if (mode == SnapshotMode::borrow) return 0;
-    return 3 * state_slice(state_elements, Rank{0}, world_size).size() * sizeof(float);
+    return 3 * largest_slice(state_elements, world_size) * sizeof(float);
 }
 
 std::array<std::span<const float>, 3> StateSnapshot::present() const {

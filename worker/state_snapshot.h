@@ -44,6 +44,7 @@ class StateSnapshot {
     /// By every rank: the state as it is now. Waits for this rank's own copy alone; the pieces of other ranks
     /// come afterwards.
     void take();
+    bool awaits_tails() const { return !incoming_.empty(); }  ///< Asks nobody.
     /// True once they are here; makes progress, as long as any are under way for other ranks too.
     bool has_tails();
     /// Until they are here, and those for other ranks are gone. @throws Error{peer_lost} at the deadline.

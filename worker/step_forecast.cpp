@@ -89,7 +89,7 @@ RankMemory rank_memory(const ModelConfig& config, const Gemm& gemm, std::size_t 
                        Activations activations, WorldSize world_size, SnapshotMode snapshot,
                        const std::optional<LoraSettings>& lora) {
     const std::size_t elements = trainable_layout(config, lora).size();
-    const std::size_t slice = state_slice(elements, Rank{0}, world_size).size();
+    const std::size_t slice = largest_slice(elements, world_size);
     RankMemory memory;
     memory.program = resident_bytes();
     memory.weights = StateLayout(config).size() * sizeof(float);

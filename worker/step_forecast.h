@@ -16,7 +16,7 @@
 
 namespace lockstep {
 
-/// Bytes of one rank, by purpose. Rank 0, whose slice of the state is the largest.
+/// Bytes of one rank, by purpose; of the rank whose slice of the state is the largest.
 struct RankMemory {
     std::size_t program = 0;    ///< What this process holds now: code, libraries, plan.
     std::size_t weights = 0;    ///< All of them, on every rank.

@@ -548,7 +548,7 @@ MpiEnvironment::MpiEnvironment() : exceptions_at_start_(std::uncaught_exceptions
     // Waits here spin briefly and then sleep. With Open MPI's yielding, which it turns on by itself where
     // ranks share cores, every question asked in vain would give the core away, for milliseconds if somebody
     // has use for it.
-    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 1);
+    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0);
     int provided = MPI_THREAD_SINGLE;
     const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
     if (code != MPI_SUCCESS) throw Error(ErrorCode::environment, "MPI cannot start: " + mpi_message(code));

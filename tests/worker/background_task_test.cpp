@@ -87,6 +87,15 @@ TEST(BackgroundTaskTest, TheEndWaitsForTheWork) {
     EXPECT_TRUE(done);
 }
 
+TEST(BackgroundTaskTest, WorkHandedOverLastIsDoneToo) {
+    int done = 0;
+    {
+        BackgroundTask task;
+        task.begin([&] { ++done; });
+    }
+    EXPECT_EQ(done, 1);
+}
+
 TEST(BackgroundTaskTest, SignalsAreForTheLoop) {
     sigset_t blocked;
     sigemptyset(&blocked);

@@ -132,6 +132,20 @@ TEST(ShardedStateTest, AStateOfSeveralLeavesIsTheSameForEveryWorldSize) {
     expect_as_in_a_world_of_one(StateLayout(config));
 }
 
+TEST(ShardedStateTest, SlicesOfWholeLeavesAreTheSameStateToo) {
+    const auto world = static_cast<std::size_t>(test_communicator().size().value);
+    const std::size_t rest = StateLayout(small_gpt2(64, 64)).size() - state_block;
+    const std::size_t elements = 16 * world * state_leaf_elements + 3 * state_block;
+    const StateLayout layout(small_gpt2(64, (elements - rest) / 64));
+    ASSERT_EQ(layout.size(), elements);
+    expect_as_in_a_world_of_one(layout);
+    ThreadPool pool(1);
+    ShardedState state(test_communicator(), pool, layout);
+    StateSnapshot snapshot(test_communicator(), pool, state, SnapshotMode::copy);
+    snapshot.take();
+    EXPECT_FALSE(snapshot.awaits_tails()) << "no rank needs another's elements";
+}
+
 TEST(ShardedStateTest, AStateOfLessThanALeafIsTheSameForEveryWorldSize) {
     expect_as_in_a_world_of_one(StateLayout(small_gpt2(8, 30)));
 }

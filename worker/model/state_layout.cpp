@@ -105,17 +105,34 @@ const TensorSpec& StateLayout::tensor(std::string_view name) const {
     return *found;
 }
 
+namespace {
+
+/// What slices are made of.
+std::size_t slice_piece(std::size_t state_elements, std::size_t world) {
+    static_assert(state_leaf_elements % state_block == 0);
+    const bool has_many_leaves = state_elements / world >= whole_leaves_from * state_leaf_elements;
+    return has_many_leaves ? state_leaf_elements : state_block;
+}
+
+}  // namespace
+
 StateSlice state_slice(std::size_t state_elements, Rank rank, WorldSize world_size) {
     LOCKSTEP_EXPECTS(state_elements % state_block == 0);
     LOCKSTEP_EXPECTS(rank.value >= 0 && rank.value < world_size.value);
     const auto r = static_cast<std::size_t>(rank.value);
     const auto w = static_cast<std::size_t>(world_size.value);
-    static_assert(state_leaf_elements % state_block == 0);
-    const bool has_many_leaves = state_elements / w >= whole_leaves_from * state_leaf_elements;
-    const std::size_t piece = has_many_leaves ? state_leaf_elements : state_block;
+    const std::size_t piece = slice_piece(state_elements, w);
     const std::size_t pieces = (state_elements + piece - 1) / piece;
     return {std::min(pieces * r / w * piece, state_elements),
             std::min(pieces * (r + 1) / w * piece, state_elements)};
+}
+
+std::size_t largest_slice(std::size_t state_elements, WorldSize world_size) {
+    std::size_t largest = 0;
+    for (int r = 0; r < world_size.value; ++r) {
+        largest = std::max(largest, state_slice(state_elements, Rank{r}, world_size).size());
+    }
+    return largest;
 }
 
 void initialize_weights(const StateLayout& layout, std::uint64_t seed, std::span<float> weights) {

@@ -64,6 +64,8 @@ class StateLayout {
 /// tree leaves a rank (io/run/state_digest.h) whole leaves, so that none needs another rank's elements to be
 /// hashed.
 StateSlice state_slice(std::size_t state_elements, Rank rank, WorldSize world_size);
+/// Elements of the largest.
+std::size_t largest_slice(std::size_t state_elements, WorldSize world_size);
 
 /// Initial weights, keyed by (seed, tensor, element); padding is zero.
 void initialize_weights(const StateLayout& layout, std::uint64_t seed, std::span<float> weights);
