@@ -47,6 +47,10 @@ StateSnapshot::StateSnapshot(Communicator& comm, ThreadPool& pool, const Sharded
     }
 }
 
+StateSnapshot::~StateSnapshot() {
+    if (!outgoing_.empty() || !incoming_.empty()) keep_until_exit(std::move(parts_));
+}
+
 std::size_t StateSnapshot::bytes(std::size_t state_elements, WorldSize world_size, SnapshotMode mode) {
     if (mode == SnapshotMode::borrow) return 0;
     return 3 * largest_slice(state_elements, world_size) * sizeof(float);

@@ -37,6 +37,9 @@ class StateSnapshot {
   public:
     /// @param state  outlives the snapshot.
     StateSnapshot(Communicator& comm, ThreadPool& pool, const ShardedState& state, SnapshotMode mode);
+    ~StateSnapshot();
+    StateSnapshot(const StateSnapshot&) = delete;
+    StateSnapshot& operator=(const StateSnapshot&) = delete;
 
     /// What the copies of one rank take; 0 when borrowing.
     static std::size_t bytes(std::size_t state_elements, WorldSize world_size, SnapshotMode mode);

@@ -18,6 +18,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/base/ids.h"
@@ -25,7 +26,8 @@
 namespace lockstep {
 
 /// A send or receive under way. Its buffer belongs to the caller and must stay
-/// until `wait`. Destroying an unfinished one cancels interest, it never blocks.
+/// until it is done. Destroying an unfinished one cancels interest, it never blocks,
+/// and does not end the use of the buffer: see keep_until_exit.
 class PendingTransfer {
   public:
     virtual ~PendingTransfer() = default;
@@ -73,6 +75,13 @@ class Communicator {
     /// End the whole job at once with this exit code; for errors after which ranks can no longer agree.
     [[noreturn]] virtual void abort(int exit_code) = 0;
 };
+
+/// For buffers of transfers nobody waits for any more: peers may still ask for them, so they stay as long as
+/// the process.
+template <class T>
+void keep_until_exit(T buffers) {
+    static_cast<void>(new T(std::move(buffers)));
+}
 
 /// Typed views of the byte operations.
 template <class T>

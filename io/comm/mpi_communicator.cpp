@@ -136,9 +136,8 @@ class MpiCommunicator : public Communicator {
             MPI_Comm_free(&comm_);
             return;
         }
-        // Buffers that MPI may still write to must outlive everything.
         abandoned_operations += static_cast<int>(orphans_.size());
-        static_cast<void>(new std::vector<Orphan>(std::move(orphans_)));
+        keep_until_exit(std::move(orphans_));
     }
     MpiCommunicator(const MpiCommunicator&) = delete;
     MpiCommunicator& operator=(const MpiCommunicator&) = delete;

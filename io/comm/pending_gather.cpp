@@ -32,6 +32,12 @@ PendingGather::PendingGather(Communicator& comm, std::vector<std::byte> mine, Ra
     }
 }
 
+PendingGather::~PendingGather() {
+    if (messages_done_ == message_transfers_.size()) return;
+    keep_until_exit(std::move(messages_));
+    keep_until_exit(std::move(lengths_));
+}
+
 /// In rank order and up to the first that is not there, so that asking often is cheap in a large world too.
 bool PendingGather::go_on(bool wait) {
     const auto done = [wait](std::unique_ptr<PendingTransfer>& transfer) {

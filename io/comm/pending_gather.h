@@ -19,6 +19,10 @@ class PendingGather {
     /// Every rank makes one, with the same root. @param tag  it takes this one and the next; of two that are
     /// under way at a time each has its own.
     PendingGather(Communicator& comm, std::vector<std::byte> mine, Rank root, int tag);
+    /// Given up unless done.
+    ~PendingGather();
+    PendingGather(const PendingGather&) = delete;
+    PendingGather& operator=(const PendingGather&) = delete;
 
     /// True once done: on root all messages are there, elsewhere this rank's has left. Makes progress.
     bool test();
