@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -47,9 +48,10 @@ double raw_durable_write(const std::filesystem::path& folder, const ShardedState
     return seconds;
 }
 
-double median(std::vector<double> values) {
+/// The least that at least `share` of the values do not exceed. share: (0, 1].
+double quantile(std::vector<double> values, double share) {
     std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
+    return values[static_cast<std::size_t>(std::ceil(share * static_cast<double>(values.size()))) - 1];
 }
 
 void measure(const std::filesystem::path& folder, const std::string& preset, int rounds) {
@@ -86,9 +88,10 @@ void measure(const std::filesystem::path& folder, const std::string& preset, int
             raw.back(), durable.back(), durable.back() / raw.back(), cost.processor_seconds,
             1e3 * cost.stall_seconds, 1e3 * cost.copy_seconds);
     }
-    std::printf("median: generation %.2f x raw; stall beyond the copy: median %.2f ms, most %.2f ms\n",
-                median(durable) / median(raw), 1e3 * median(overhead),
-                1e3 * *std::max_element(overhead.begin(), overhead.end()));
+    std::printf(
+        "generation %.2f x raw (medians); stall beyond the copy: median %.2f ms, p99 %.2f ms, most %.2f ms\n",
+        quantile(durable, 0.5) / quantile(raw, 0.5), 1e3 * quantile(overhead, 0.5),
+        1e3 * quantile(overhead, 0.99), 1e3 * quantile(overhead, 1));
     std::filesystem::remove_all(run);
 }
 

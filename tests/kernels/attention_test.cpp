@@ -5,7 +5,7 @@
 #include "io/base/process_memory.h"
 #include "kernels/reference/attention.h"
 #include "tests/kernels/kernel_checks.h"
-#include "tests/support/sanitizer_memory.h"
+#include "tests/support/sanitizers.h"
 
 namespace lockstep {
 namespace {

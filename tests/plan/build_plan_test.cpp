@@ -12,6 +12,7 @@
 #include "plan/dispositions.h"
 #include "plan/plan_builder.h"
 #include "tests/plan/plan_support.h"
+#include "tests/support/sanitizers.h"
 
 namespace lockstep {
 namespace {
@@ -327,7 +328,7 @@ class RepeatedLengths {
     void* base_ = nullptr;
 };
 
-#ifndef __SANITIZE_THREAD__  // Which keeps 64 GB for the 16 that are looked at.
+#ifndef LOCKSTEP_THREAD_SANITIZER  // Which keeps 64 GB for the 16 that are looked at.
 // Looks at 2^32 lengths, so it takes a few seconds; the plan itself would need 30 GB.
 TEST(BuildPlanTest, ManyBillionSamplesHaveFates) {
     const RepeatedLengths lengths((std::uint64_t{1} << 32U) + 5, 5);

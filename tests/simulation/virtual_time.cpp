@@ -10,13 +10,8 @@
 #include <stdexcept>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define LOCKSTEP_ADDRESS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LOCKSTEP_ADDRESS_SANITIZER 1
-#endif
-#endif
+#include "tests/support/sanitizers.h"
+
 #ifdef LOCKSTEP_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>

@@ -12,6 +12,7 @@
 
 #include "io/comm/serial_communicator.h"
 #include "kernels/cross_entropy.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/small_corpus.h"
 #include "tests/support/temporary_directory.h"
 #include "worker/exact_sum.h"
@@ -63,7 +64,7 @@ namespace {
 
 constexpr std::size_t tokens_max = 700;
 /// A few page faults are the system's own.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(LOCKSTEP_ADDRESS_SANITIZER) || defined(LOCKSTEP_THREAD_SANITIZER)
 constexpr std::size_t faults_max = 250;  // Of the sanitizer's own memory.
 #else
 constexpr std::size_t faults_max = 16;

@@ -1,11 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/lsan_interface.h>
-extern "C" int H5garbage_collect();  // Of hdf5.h, which only io/ has.
-#endif
-
 #include <array>
 #include <cerrno>
 #include <string>
@@ -17,7 +12,13 @@ extern "C" int H5garbage_collect();  // Of hdf5.h, which only io/ has.
 #include "tests/support/failing_calls.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/forwarding_files.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/temporary_directory.h"
+
+#ifdef LOCKSTEP_ADDRESS_SANITIZER
+#include <sanitizer/lsan_interface.h>
+extern "C" int H5garbage_collect();  // Of hdf5.h, which only io/ has.
+#endif
 
 namespace lockstep {
 namespace {
@@ -111,7 +112,7 @@ TEST(ColumnFileWriterTest, WhatTheDiskDoesNotKeepIsNotPublished) {
     const TemporaryDirectory directory;
     const auto words = random_words(large_words, 0);
     const auto lost = [&](const std::string& given, const std::string& kept, const auto& write) {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef LOCKSTEP_ADDRESS_SANITIZER
         // HDF5 forgets the header of an object whose bytes come back otherwise than it wrote them; be it in
         // new memory, not in some that it kept from before.
         H5garbage_collect();

@@ -17,6 +17,7 @@
 #include "io/documents/source_list.h"
 #include "tests/support/error_of.h"
 #include "tests/support/gzip.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
@@ -35,7 +36,7 @@ std::string zstd(const std::string& plain) {
     return out;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef LOCKSTEP_ADDRESS_SANITIZER
 constexpr std::uint64_t peak_growth_max = std::uint64_t{512} << 20U;  // What was freed stays for a while.
 #else
 constexpr std::uint64_t peak_growth_max = std::uint64_t{32} << 20U;

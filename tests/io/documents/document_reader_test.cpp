@@ -18,7 +18,7 @@
 #include "io/documents/source_list.h"
 #include "tests/support/error_of.h"
 #include "tests/support/refusing_files.h"
-#include "tests/support/sanitizer_memory.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace lockstep {
