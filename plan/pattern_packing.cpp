@@ -15,6 +15,8 @@ constexpr std::uint32_t grid_units = 1024;
 constexpr int iterations_max = 3000;
 /// Prices as integers: 1.0 is this. A pattern is worth adding if its prices sum to more by `least_gain`.
 constexpr double price_unit = 1099511627776.0;  // 2^40
+/// A segment's share of a pack is 1 at most, but for rounding; a pattern's sum stays an integer's.
+constexpr double price_limit = 1024;
 constexpr std::int64_t pattern_cost = std::int64_t{1} << 40U;
 constexpr std::int64_t least_gain = pattern_cost / 50000;
 
@@ -191,8 +193,9 @@ class PatternProgram {
     std::vector<std::int64_t> integer_prices() const {
         std::vector<std::int64_t> prices(rows_);
         for (std::size_t r = 0; r < rows_; ++r) {
-            const double scaled = price_[r] * price_unit;
-            prices[r] = scaled > 0 ? static_cast<std::int64_t>(scaled + 0.5) : 0;
+            // Where rounding has used the program up, prices are beyond reason: such a class has none.
+            const bool sound = price_[r] > 0 && price_[r] < price_limit;
+            prices[r] = sound ? static_cast<std::int64_t>(price_[r] * price_unit + 0.5) : 0;
         }
         return prices;
     }

@@ -447,7 +447,8 @@ PublishedCorpus CorpusWriter::prepare(const std::function<void(const TokenSink&)
                            }
                        });
     give([&](std::span<const std::byte> bytes) { tokens.append(bytes); });
-    return state_->complete(std::move(file), tokens.finish(), threads);
+    const auto content = tokens.finish();  // Into the file, so before that is given away.
+    return state_->complete(std::move(file), content, threads);
 }
 
 PublishedCorpus CorpusWriter::prepare(CorpusTokens tokens, int threads) {

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <future>
 #include <map>
-#include <ranges>
 #include <set>
 #include <utility>
 
@@ -364,8 +363,8 @@ TEST(BuildPlanTest, ChunksAreFilledApartFromBeingDrawn) {
         for (PlanChunk& chunk : chunks) chunk.wide_sample.assign(3, 7);  // Of a builder before this one.
         for (std::uint64_t c = 0; c < chunks.size(); ++c) builder.draw_chunk(c, chunks[c]);
         std::vector<std::future<Fingerprint>> filled;
-        for (PlanChunk& chunk : chunks | std::views::reverse) {
-            filled.push_back(std::async(std::launch::async, [&] {
+        for (auto last_first = chunks.rbegin(); last_first != chunks.rend(); ++last_first) {
+            filled.push_back(std::async(std::launch::async, [&builder, &chunk = *last_first] {
                 builder.fill_chunk(chunk);
                 return fingerprint_chunk(chunk.columns());
             }));

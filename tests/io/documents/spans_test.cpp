@@ -52,7 +52,6 @@ std::string made_up_text(std::uint64_t seed, bool json) {
 struct ReadResult {
     std::vector<Piece> documents;
     std::uint64_t empty = 0;
-    friend bool operator==(const ReadResult&, const ReadResult&) = default;
 };
 
 void read_span(const std::filesystem::path& path, const SourceSpan& span, const TextBlocksOptions& options,

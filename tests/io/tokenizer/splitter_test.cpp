@@ -127,7 +127,7 @@ TEST(RegexPatternTest, RefusesByNameWhatEnginesReadOtherwise) {
                                         {"[a", "without ]"},
                                         {"(?i)a{2}", "case"},
                                         {"(*ACCEPT)", "(*"}}) {
-        const Error error = error_of([&] { RegexPattern{pattern}; });
+        const Error error = error_of([text = pattern] { RegexPattern{text}; });
         EXPECT_EQ(error.code(), ErrorCode::corrupt_data) << pattern;
         EXPECT_THAT(error.what(), HasSubstr("pattern '" + std::string(pattern) + "'"));
         EXPECT_THAT(error.what(), HasSubstr(noun));
