@@ -26,6 +26,7 @@ ProgressWatch::ProgressWatch(ProgressWatchOptions options) : options_(std::move(
     beat_.rank = options_.rank.value;
     beat_.host = own_host_name();
     beat_.pid = getpid();
+    writing_ = !options_.start_file.empty();
     // The watcher first: should the second thread not be had, the destructor is not there to join this one.
     watcher_ = start_signal_free([this] { watch(); });
     try {
@@ -57,6 +58,7 @@ ProgressWatch::~ProgressWatch() {
     watch_ends_.notify_all();
     watcher_.join();
     if (descriptor_ >= 0) close(descriptor_);
+    if (start_descriptor_ >= 0) close(start_descriptor_);
 }
 
 void ProgressWatch::write_heartbeats_to(HeartbeatOptions options) {
@@ -135,10 +137,14 @@ void ProgressWatch::write_heartbeats() {
         const Clock::time_point now = Clock::now();
         const bool last = stop_writing_;
         last_words_ = false;
+        // To live is all that can be asked of what may take any time.
+        const bool silent = beat_.progress == written_progress_;
+        if (patience_ == Patience::unlimited && silent && !beat_.ended) ++beat_.progress;
         const Heartbeat beat = beat_;
+        const HeartbeatOptions options = heartbeats_;
         lock.unlock();
         try {
-            write(beat);
+            write(beat, options);
         } catch (const std::exception&) {
             // It costs a heartbeat, not the run.
         }
@@ -146,26 +152,40 @@ void ProgressWatch::write_heartbeats() {
         written_progress_ = beat.progress;
         written_.notify_all();
         if (last) return;
-        news_.wait_until(lock, now + heartbeats_.least_interval, urgent);
-        news_.wait_until(lock, now + heartbeats_.interval, news);
+        news_.wait_until(lock, now + options.least_interval, urgent);
+        news_.wait_until(lock, now + options.interval, news);
     }
 }
 
-void ProgressWatch::write(Heartbeat beat) {
-    if (options_.before_write) options_.before_write(beat);
-    if (descriptor_ < 0) {
-        // A new run's folder appears while we start; making it is not our business.
-        struct stat found {};
-        if (stat((heartbeats_.run / "logs").c_str(), &found) != 0) return;
-        const std::filesystem::path path = heartbeat_path(heartbeats_.run, heartbeats_.rank);
-        if (heartbeats_.rank.value != 0) mkdir(path.parent_path().c_str(), 0777);
-        descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-        if (descriptor_ < 0) return;
+int ProgressWatch::open_file(const HeartbeatOptions& options) {
+    if (descriptor_ >= 0) return descriptor_;
+    constexpr int flags = O_WRONLY | O_CREAT | O_CLOEXEC;
+    // A new run's folder appears while we start; making it is not our business.
+    struct stat found {};
+    if (!options.run.empty() && stat((options.run / "logs").c_str(), &found) == 0) {
+        const std::filesystem::path path = heartbeat_path(options.run, options.rank);
+        if (options.rank.value != 0) mkdir(path.parent_path().c_str(), 0777);
+        descriptor_ = open(path.c_str(), flags, 0666);
+        if (descriptor_ >= 0) return descriptor_;
     }
+    if (start_descriptor_ < 0 && !options_.start_file.empty()) {
+        start_descriptor_ = open(options_.start_file.c_str(), flags, 0666);
+    }
+    return start_descriptor_;
+}
+
+void ProgressWatch::write(Heartbeat beat, const HeartbeatOptions& options) {
+    if (options_.before_write) options_.before_write(beat);
+    const int file = open_file(options);
+    if (file < 0) return;
     beat.monotonic_seconds = std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
     const std::string line = to_json_line(beat);
     // A full disk costs a heartbeat, not the run.
-    if (pwrite(descriptor_, line.data(), line.size(), 0) < 0) return;
+    if (pwrite(file, line.data(), line.size(), 0) < 0) return;
+    if (file == descriptor_ && start_descriptor_ >= 0) {
+        close(std::exchange(start_descriptor_, -1));
+        unlink(options_.start_file.c_str());
+    }
 }
 
 }  // namespace lockstep

@@ -36,6 +36,9 @@ struct ProgressWatchOptions {
     Rank rank{0};  ///< As far as it is known before the world is joined.
     /// Without progress for so long: on_stuck.
     std::chrono::milliseconds patience{605'000};
+    /// Where heartbeats go until they go to the run, which may be another process' still. Empty: nowhere.
+    /// Removed when they go to the run.
+    std::filesystem::path start_file;
     /// Called once, by a thread that waits for nothing else. The shipped program prints the heartbeat and
     /// ends with code 76.
     std::function<void(const Heartbeat& where)> on_stuck;
@@ -45,19 +48,20 @@ struct ProgressWatchOptions {
 
 enum class Patience {
     limited,
-    unlimited,  ///< What is begun may rightly take any time.
+    unlimited,  ///< What is begun may rightly take any time: while the process lives, its heartbeat
+                ///< progresses.
 };
 
 class ProgressWatch {
   public:
-    /// Waits for the first word, and writes no heartbeat yet: the run may be another process' still.
+    /// Waits for the first word, and writes no heartbeat but to the start file.
     explicit ProgressWatch(ProgressWatchOptions options);
     /// Writes a last heartbeat, and waits for it; the watch goes on meanwhile.
     ~ProgressWatch();
     ProgressWatch(const ProgressWatch&) = delete;
     ProgressWatch& operator=(const ProgressWatch&) = delete;
 
-    /// From now on heartbeats are written. Called once, by whoever holds the run.
+    /// From now on heartbeats go to the run. Called once, by whoever holds it.
     void write_heartbeats_to(HeartbeatOptions options);
     /// Before the first step: what is done now ("loading the plan"). Each is progress.
     void starting(std::string_view phase, Patience patience = Patience::limited);
@@ -73,12 +77,14 @@ class ProgressWatch {
 
     void watch();
     void write_heartbeats();
-    void write(Heartbeat beat);
+    void write(Heartbeat beat, const HeartbeatOptions& options);
+    /// The file to write to, opened when it can be; -1: none.
+    int open_file(const HeartbeatOptions& options);
 
     ProgressWatchOptions options_;
-    HeartbeatOptions heartbeats_;  ///< Set once, before writing_.
-    std::mutex mutex_;             ///< Never held while a file is touched.
+    std::mutex mutex_;  ///< Never held while a file is touched.
     std::condition_variable news_, written_, watch_ends_;
+    HeartbeatOptions heartbeats_;  ///< The run is empty until it is ours.
     Heartbeat beat_;
     Patience patience_ = Patience::unlimited;  ///< Until the first word.
     bool writing_ = false;
@@ -86,7 +92,8 @@ class ProgressWatch {
     bool last_words_ = false;             ///< Write what there is, at once.
     bool stop_writing_ = false;
     bool stop_watching_ = false;
-    int descriptor_ = -1;  ///< The writing thread's.
+    int descriptor_ = -1;        ///< Of the run's file; the writing thread's, as the next.
+    int start_descriptor_ = -1;  ///< Of the start file.
     std::thread writer_, watcher_;
 };
 

@@ -83,13 +83,17 @@ std::optional<Heartbeat> heartbeat_from_json(std::string_view text) {
     }
 }
 
-std::optional<Heartbeat> read_heartbeat(const std::filesystem::path& run, Rank rank) {
-    std::ifstream file(heartbeat_path(run, rank), std::ios::binary);
+std::optional<Heartbeat> read_heartbeat_file(const std::filesystem::path& path, Rank rank) {
+    std::ifstream file(path, std::ios::binary);
     std::string text(heartbeat_bytes, '\0');
     file.read(text.data(), static_cast<std::streamsize>(text.size()));
     if (file.gcount() != static_cast<std::streamsize>(text.size())) return std::nullopt;
     const auto beat = heartbeat_from_json(text);
     return beat && beat->rank == rank.value ? beat : std::nullopt;
+}
+
+std::optional<Heartbeat> read_heartbeat(const std::filesystem::path& run, Rank rank) {
+    return read_heartbeat_file(heartbeat_path(run, rank), rank);
 }
 
 void remove_heartbeats(const std::filesystem::path& run) {

@@ -34,6 +34,9 @@ struct Heartbeat {
 /// Rank 0's is run/heartbeat.json, the others' are run/heartbeat/rank-00001.json and so on.
 std::filesystem::path heartbeat_path(const std::filesystem::path& run, Rank rank);
 
+/// Environment variable: where rank 0 reports before it holds the run, for the supervisor that set it.
+inline constexpr const char* start_heartbeat_variable = "LOCKSTEP_START_HEARTBEAT";
+
 /// One line of heartbeat_bytes bytes, blank-padded, so that it can be replaced in place by one write.
 std::string to_json_line(const Heartbeat& beat);
 inline constexpr std::size_t heartbeat_bytes = 512;
@@ -41,7 +44,8 @@ inline constexpr std::size_t heartbeat_bytes = 512;
 /// None when the text is not a whole heartbeat.
 std::optional<Heartbeat> heartbeat_from_json(std::string_view text);
 
-/// None when there is no file, or it is torn.
+/// None when there is no file, it is torn, or of another rank.
+std::optional<Heartbeat> read_heartbeat_file(const std::filesystem::path& path, Rank rank);
 std::optional<Heartbeat> read_heartbeat(const std::filesystem::path& run, Rank rank);
 
 /// Remove what an earlier start left. For whoever starts the run, before it starts.

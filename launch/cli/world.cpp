@@ -21,14 +21,19 @@ namespace {
 
 volatile std::sig_atomic_t stop_signal = 0;
 
-volatile std::time_t first_stop_signal = 0;
+/// Signals closer together than this are one request.
+constexpr double one_request_seconds = 2;
+volatile double first_stop_signal = 0;  ///< Written once, before stop_signal says so.
 
 /// Only what a handler may do: clock_gettime, sigaction and _exit.
 extern "C" void note_stop_signal(int) {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (stop_signal != 0 && now.tv_sec - first_stop_signal > 1) _exit(exit_code_of(ErrorCode::stopped));
-    if (stop_signal == 0) first_stop_signal = now.tv_sec;
+    const double seconds = static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+    if (stop_signal != 0 && seconds - first_stop_signal >= one_request_seconds) {
+        _exit(exit_code_of(ErrorCode::stopped));
+    }
+    if (stop_signal == 0) first_stop_signal = seconds;
     stop_signal = 1;
 }
 

@@ -12,6 +12,7 @@
 #include "io/files/directory.h"
 #include "io/run/checkpoint.h"
 #include "io/run/generation_files.h"
+#include "io/run/heartbeat.h"
 #include "launch/launchers/open_mpi_keepalive.h"
 
 namespace lockstep {
@@ -29,6 +30,19 @@ EnvironmentValues launcher_settings() {
     for (const auto& [name, value] : open_mpi_keepalive) values.emplace(name, value);
     std::erase_if(values, [](const auto& value) { return std::getenv(value.first.c_str()) != nullptr; });
     return values;
+}
+
+/// Where rank 0 of a job reports before the run is its own: beside the run, which a new one's job makes
+/// itself, in the nearest folder that is there.
+std::filesystem::path start_heartbeat_of(const std::filesystem::path& run) {
+    std::filesystem::path folder = std::filesystem::absolute(run).lexically_normal();
+    if (!folder.has_filename()) folder = folder.parent_path();
+    std::string name;
+    do {
+        name = "." + folder.filename().string() + name;
+        folder = folder.parent_path();
+    } while (!path_exists(folder) && folder.has_relative_path());
+    return folder / (name + ".starting.json");
 }
 
 }  // namespace
@@ -114,7 +128,11 @@ void LocalJob::start(std::optional<int> ranks) {
     start.ranks = ranks;
     if (hosts_) start.hosts = to_text(hosts_->alive());
     start.hang_timeout = options_.hang_timeout;
+    start_heartbeat_ = start_heartbeat_of(options_.command.run);
+    forget_start();
     EnvironmentValues environment = launcher_settings();
+    environment.emplace(start_heartbeat_variable, start_heartbeat_.string());
+    start.handed_on.push_back(start_heartbeat_variable);
     for (const auto& [name, value] : options_.environment) {
         start.handed_on.push_back(name);
         environment.insert_or_assign(name, value);
@@ -146,7 +164,12 @@ std::optional<Heartbeat> LocalJob::heartbeat() {
             claim();
         next_note_ = now() + (beat && beat->training ? note_interval_training : note_interval_starting);
     }
-    return beat;
+    return beat ? beat : read_heartbeat_file(start_heartbeat_, Rank{0});
+}
+
+void LocalJob::forget_start() {
+    std::error_code ignored;
+    if (!start_heartbeat_.empty()) std::filesystem::remove(start_heartbeat_, ignored);
 }
 
 void LocalJob::ask_to_stop() {
@@ -159,6 +182,7 @@ void LocalJob::end() {
     leftovers_.note(descendants_of(getpid()));
     const std::vector<pid_t> left = processes_.kill_all();
     leftovers_.sweep();
+    forget_start();
     if (left.empty()) return;
     std::string ids;
     for (const pid_t process : left) ids += (ids.empty() ? "" : ", ") + std::to_string(process);

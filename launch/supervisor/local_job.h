@@ -70,6 +70,8 @@ class LocalJob : public SupervisedJob {
 
   private:
     bool is_ours(const Heartbeat& beat) const;
+    /// Remove what a start reported before it had the run.
+    void forget_start();
 
     LocalJobOptions options_;
     Processes processes_;
@@ -77,7 +79,8 @@ class LocalJob : public SupervisedJob {
     Leftovers leftovers_;
     /// One supervisor a run: it removes heartbeats and shared memory, which a second would take for its own.
     std::optional<FolderLock> supervision_;
-    std::optional<Heartbeat> foreign_;  ///< Of somebody else, who had the run when the job was started.
+    std::optional<Heartbeat> foreign_;       ///< Of somebody else, who had the run when the job was started.
+    std::filesystem::path start_heartbeat_;  ///< Of the last start.
     pid_t child_ = 0;
     double next_note_ = 0;  ///< When to look again at what the job has mapped.
     double next_probe_ = 0;

@@ -119,7 +119,8 @@ class Supervision {
             const WatchAction action = watch.at(job_.now(), beat, job_.stop_requests());
             if (action != WatchAction::none) job_.say(watch.reason());
             if (action == WatchAction::end) break;
-            if (action == WatchAction::ask_to_stop) job_.ask_to_stop();
+            // Ranks that stop for a host already would take a second request for the end at once.
+            if (action == WatchAction::ask_to_stop && !grow_) job_.ask_to_stop();
             if (action == WatchAction::none && should_grow(ranks, beat)) {
                 grow_ = true;
                 job_.ask_to_stop();

@@ -129,6 +129,41 @@ TEST_F(ProgressWatchTest, NoHeartbeatIsWrittenBeforeTheRunIsOurs) {
     EXPECT_EQ(beat()->phase, "loading the plan");
 }
 
+TEST_F(ProgressWatchTest, UntilTheRunIsOursHeartbeatsGoToTheStartFile) {
+    options_.start_file = run_ / "start.json";
+    const auto start = [&] { return read_heartbeat_file(options_.start_file, Rank{1}); };
+    options_.rank = Rank{1};
+    heartbeats_.run = run_ / "later";
+    ProgressWatch watch(options_);
+    watch.starting("loading the plan");
+    watch.ending();
+    EXPECT_EQ(start()->phase, "loading the plan");
+    EXPECT_FALSE(beat().has_value());
+    watch.write_heartbeats_to(heartbeats_);
+    watch.at("forward", 1);
+    watch.ending();
+    EXPECT_EQ(start()->step, 1U) << "the run's folder is not there yet";
+    run_.write("later/logs/rank-00000.log", "");
+    watch.at("forward", 2);
+    watch.ending();
+    EXPECT_EQ(read_heartbeat(heartbeats_.run, Rank{1})->step, 2U);
+    EXPECT_FALSE(std::filesystem::exists(options_.start_file));
+}
+
+// Whoever watches from outside sees only the heartbeat: a plan that takes an hour to build is no hang.
+TEST_F(ProgressWatchTest, WhatMayTakeAnyTimeProgressesWhileTheProcessLives) {
+    ProgressWatch watch(options_);
+    watch.write_heartbeats_to(heartbeats_);
+    watch.starting("loading the plan");
+    const auto loading = beat_when([](const Heartbeat& b) { return b.phase == "loading the plan"; });
+    std::this_thread::sleep_for(milliseconds(50));
+    EXPECT_EQ(beat()->progress, loading->progress);
+    watch.starting("building the plan", Patience::unlimited);
+    const auto building = beat_when([&](const Heartbeat& b) { return b.progress > loading->progress + 10; });
+    EXPECT_GT(building->progress, loading->progress + 10);
+    EXPECT_EQ(building->phase, "building the plan");
+}
+
 TEST_F(ProgressWatchTest, AFolderThatIsNotThereYetCostsOnlyTheHeartbeat) {
     heartbeats_.run = run_ / "later";
     ProgressWatch watch(options_);

@@ -18,6 +18,7 @@
 #include "io/base/process_memory.h"
 #include "io/comm/agreement.h"
 #include "io/comm/mpi_communicator.h"
+#include "io/run/heartbeat.h"
 #include "kernels/blas_runtime.h"
 #include "launch/cli/progress.h"
 #include "launch/cli/runs/adapters.h"
@@ -244,6 +245,8 @@ std::unique_ptr<ProgressWatch> watch_start(const TrainingArguments& arguments) {
     ProgressWatchOptions options;
     options.rank = launched_rank();
     options.patience = patience_of(arguments) + watch_grace;
+    const char* const start_file = std::getenv(start_heartbeat_variable);
+    if (start_file != nullptr && options.rank.value == 0) options.start_file = start_file;
     options.on_stuck = [](const Heartbeat& where) {
         log_rank_within(last_words_patience, LogLevel::error,
                         describe(Rank{where.rank}, where) +

@@ -25,6 +25,7 @@ class VirtualJob : public SupervisedJob {
     std::vector<Start> starts;  ///< The last one repeats.
     std::uint64_t last_step = 30;
     double stop_at = 1e9;
+    double stopping_takes = 0;  ///< Seconds from a request to the commit it asks for.
     std::function<std::optional<int>(double now)> hosts;
     std::optional<std::uint64_t> poisoned;  ///< Loading this generation kills.
     double no_room_until = 0;               ///< Until then no process can be started.
@@ -47,7 +48,8 @@ class VirtualJob : public SupervisedJob {
         start_times.push_back(now_);
         running_ = true;
         code_.reset();
-        asked_ = false;
+        asked_.reset();
+        requests_to_job = 0;
         frozen_ = false;
         step_ = first_step_ = generations_.empty() ? 0 : generations_.back();
         if (poisoned && step_ == *poisoned) code_ = 139;
@@ -64,7 +66,10 @@ class VirtualJob : public SupervisedJob {
         beat.training = true;
         return beat;
     }
-    void ask_to_stop() override { asked_ = true; }
+    void ask_to_stop() override {
+        ++requests_to_job;
+        if (!asked_) asked_ = now_;
+    }
     void end() override { running_ = false; }
     std::vector<std::uint64_t> generations() override { return generations_; }
     std::string quarantine(std::uint64_t generation) override {
@@ -73,6 +78,7 @@ class VirtualJob : public SupervisedJob {
         return "abandoned/" + std::to_string(generation);
     }
 
+    int requests_to_job = 0;  ///< Of the last start.
     std::vector<std::string> said;
     std::vector<std::optional<int>> ranks_used;
     std::vector<double> start_times;
@@ -91,13 +97,14 @@ class VirtualJob : public SupervisedJob {
         if (age < 1) return;
         step_ = std::max(step_, std::min(last_step, first_step_ + static_cast<std::uint64_t>(age - 1)));
         const std::uint64_t committed = generations_.empty() ? 0 : generations_.back();
-        const bool ends = step_ == last_step || asked_;
+        const bool ends = step_ == last_step || (asked_ && now_ >= *asked_ + stopping_takes);
         if (step_ > committed && (ends || step_ >= committed + 5)) generations_.push_back(step_);
         if (ends) code_ = step_ == last_step ? 0 : 75;
     }
 
     double now_ = 0;
-    bool running_ = false, asked_ = false, frozen_ = false;
+    bool running_ = false, frozen_ = false;
+    std::optional<double> asked_;
     std::optional<int> code_;
     std::uint64_t step_ = 0, first_step_ = 0;
 };
@@ -211,6 +218,18 @@ TEST(SuperviseTest, AHostThatReturnsIsTakenInAfterACommit) {
     EXPECT_EQ(outcome.exit_code, 0);
     EXPECT_THAT(job.ranks_used, testing::ElementsAre(2, 4));
     EXPECT_EQ(outcome.attempts[0].exit_code, 75);
+}
+
+// A rank takes a second request for the end at once, in the middle of its commit.
+TEST(SuperviseTest, ARequestWhileRanksStopForAHostIsNotTheirSecond) {
+    VirtualJob job;
+    job.hosts = [](double now) { return now < 12 ? 2 : 4; };
+    job.stop_at = 14;
+    job.stopping_takes = 5;
+    const SupervisorOutcome outcome = supervise(job, quick());
+    EXPECT_EQ(outcome.exit_code, 75);
+    EXPECT_EQ(outcome.attempts.size(), 1U);
+    EXPECT_EQ(job.requests_to_job, 1);
 }
 
 // Whatever happens, it ends: done, or with the code of a crash loop, and never with two jobs at once.
