@@ -216,11 +216,13 @@ std::string yaml_command(const std::vector<std::string>& words) {
 /// An MPIJob of the Kubeflow MPI operator (v2beta1). The supervisor is the launcher's main program, so a
 /// pod that is evicted (TERM) commits and ends with 75, and the launcher's back-off starts it again.
 std::string kubernetes_manifest(const LaunchRequest& r) {
-    std::vector<std::string> command = {r.lockstep,  "run",  "--", "mpirun",         "--allow-run-as-root",
-                                        "--bind-to", "none", "-n", number(ranks(r)), r.lockstep};
+    std::vector<std::string> command = {
+        r.lockstep, "run", "--", "mpirun", "--bind-to", "none", "-n", number(ranks(r)), r.lockstep};
     for (const std::string& word : train_words(r)) command.push_back(word);
     const std::string cores = number(r.ranks_per_node * r.threads_per_rank);
+    // The image's user: it reads the operator's keys, and writes the runs.
     const std::string pod =
+        "          securityContext: {runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000}\n"
         "          volumes:\n"
         "            - name: shared-memory\n"
         "              emptyDir: {medium: Memory, sizeLimit: 2Gi}\n"
@@ -241,7 +243,8 @@ std::string kubernetes_manifest(const LaunchRequest& r) {
     }
     return "apiVersion: kubeflow.org/v2beta1\nkind: MPIJob\nmetadata:\n  name: " + r.job_name +
            "\nspec:\n  slotsPerWorker: " + number(r.ranks_per_node) +
-           "\n  runPolicy:\n    cleanPodPolicy: Running\n    backoffLimit: 1000\n  mpiReplicaSpecs:\n"
+           "\n  sshAuthMountPath: /home/lockstep/.ssh\n"
+           "  runPolicy:\n    cleanPodPolicy: Running\n    backoffLimit: 100\n  mpiReplicaSpecs:\n"
            "    Launcher:\n      replicas: 1\n      restartPolicy: OnFailure\n      template:\n        "
            "spec:\n"
            "          terminationGracePeriodSeconds: " +
@@ -256,7 +259,9 @@ std::string kubernetes_manifest(const LaunchRequest& r) {
            "\n      template:\n        spec:\n          terminationGracePeriodSeconds: " +
            number(r.notice_seconds) + "\n" + pod +
            "          containers:\n            - name: worker\n              image: " + yaml_quoted(r.image) +
-           "\n              resources:\n                limits: {cpu: \"" + cores + "\"}\n" + mounts;
+           "\n              command: [\"/usr/sbin/sshd\", \"-De\", \"-f\", \"/etc/ssh/lockstep_sshd_config\"]"
+           "\n              resources:\n                limits: {cpu: \"" +
+           cores + "\"}\n" + mounts;
 }
 
 }  // namespace

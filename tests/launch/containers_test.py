@@ -1,5 +1,6 @@
 # The images hold what the program needs: every library it is linked with is of a package that the image installs,
 # or of one such a package depends on; and both images are built alike. On the distribution of the images only.
+# The Kubernetes manifest that the program prints and the Docker image fit each other.
 #   containers_test.py BINARY LAUNCH-FOLDER
 
 import os
@@ -99,6 +100,31 @@ for command in ("launch/install.sh", "cmake --preset", "cmake --build"):
 setting = re.search(r"ENV (\S+=\S+)", runtime)
 if not setting or f"export {setting.group(1)}" not in definition:
     problems.append("the settings of Open MPI are not the same in both")
+
+# --- the manifest and its image
+
+def setting_of(text, name):
+    found = re.search(rf"^\s*{name}\s+(\S+)", text, flags=re.MULTILINE)
+    return found.group(1) if found else None
+
+
+manifest = output_of(binary, "launch", "--print", "kubernetes", "--", "train", "-p", "/runs/p", "-d", "/runs/c.h5", "-m", "tiny",
+                     "-o", "/runs/r")
+daemon, client = read("containers/sshd_config"), read("containers/ssh_config")
+user, uid = re.search(r"^USER (\S+)", runtime, flags=re.MULTILINE).group(1), re.search(r"--uid (\d+)", runtime).group(1)
+keys = re.search(r"sshAuthMountPath: (\S+)", manifest).group(1)
+worker = manifest.split("    Worker:")[1]
+daemon_place = re.search(r'command: \["/usr/sbin/sshd", .*"-f", "(.*)"\]', worker).group(1)
+fits = {
+    "the operator's keys lie in the home of the image's user": keys == f"/home/{user}/.ssh",
+    "workers offer the operator's key": setting_of(daemon, "HostKey") == f"{keys}/id_rsa",
+    "workers read the file that the image has": f"COPY launch/containers/sshd_config {daemon_place}" in runtime,
+    "the launcher asks at the workers' port": setting_of(client, "Port") == setting_of(daemon, "Port"),
+    "no port that root alone can open": int(setting_of(daemon, "Port")) >= 1024,
+    "all pods run as the image's user": manifest.count(f"runAsUser: {uid},") == 2,
+    "the launcher asks nobody": setting_of(client, "StrictHostKeyChecking") == "no",
+}
+problems += [f"not so: {what}" for what, holds in fits.items() if not holds]
 
 print("\n".join(problems) or f"{len(packages_needed)} libraries, all there")
 sys.exit(1 if problems else 0)

@@ -221,12 +221,17 @@ TEST(LaunchScriptTextTest, TheManifestHasTheShapeOfAnMpiJob) {
             if (!key.empty()) path += "/" + key;
         }
         paths.insert(path);
-        if (keys.back() == "command") command = nlohmann::json::parse(entry.substr(colon + 1));
+        if (keys.back() == "command" && command.empty())
+            command = nlohmann::json::parse(entry.substr(colon + 1));
     }
     const std::string replicas = "/spec/mpiReplicaSpecs";
     for (const std::string& wanted :
          {std::string("/apiVersion"), std::string("/kind"), std::string("/metadata/name"),
-          std::string("/spec/slotsPerWorker"), replicas + "/Launcher/template/spec/containers/name",
+          std::string("/spec/slotsPerWorker"), std::string("/spec/sshAuthMountPath"),
+          replicas + "/Launcher/template/spec/securityContext",
+          replicas + "/Worker/template/spec/securityContext",
+          replicas + "/Worker/template/spec/containers/command",
+          replicas + "/Launcher/template/spec/containers/name",
           replicas + "/Launcher/template/spec/containers/image",
           replicas + "/Launcher/template/spec/containers/command", replicas + "/Worker/replicas",
           replicas + "/Worker/template/spec/containers/image"}) {
