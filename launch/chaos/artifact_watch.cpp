@@ -40,8 +40,28 @@ constexpr const char* objects[] = {"attribute",  "begins with", "bytes",       "
 /// How it tells what should be there; of versions, which ones can be read.
 constexpr const char* expectations[] = {"expected", "reads up to", "reads version"};
 
-bool contains_any(const std::string& text, std::span<const char* const> parts) {
-    return std::any_of(parts.begin(), parts.end(), [&](const char* part) { return contains(text, part); });
+/// How it says, before that, what is there.
+constexpr const char* findings[] = {" are ", " begins with ", " found ", " has ", " have ", " is "};
+
+/// The words that speak, without paths: a folder's name says nothing of what is wrong in a file.
+std::string without_paths(const std::string& text) {
+    std::string kept;
+    std::size_t begin = 0;
+    while (begin < text.size()) {
+        const std::size_t end = std::min(text.find_first_of(" '", begin), text.size());
+        const std::string word = text.substr(begin, end - begin);
+        if (!contains(word, "/")) kept += word;
+        if (end < text.size()) kept += text[end];
+        begin = end + 1;
+    }
+    return kept;
+}
+
+/// Where the first of them begins; npos: none is there.
+std::size_t find_any(const std::string& text, std::span<const char* const> parts) {
+    std::size_t first = std::string::npos;
+    for (const char* part : parts) first = std::min(first, text.find(part));
+    return first;
 }
 
 /// Chunks with the plan's own offsets, row by row: not by their fingerprints, which are what is judged.
@@ -227,8 +247,13 @@ std::string ArtifactWatch::unclear(const std::string& text, const fs::path& file
     if (!leads_there) return "an error that does not lead to the file: " + text;
     if (leads_to_a_line(text, file))
         return "";  // What does not read as a line is shown; all lines are alike.
-    if (!contains_any(text, objects)) return "an error that does not name what in the file is wrong: " + text;
-    if (!contains_any(text, expectations)) return "an error without what was expected: " + text;
+    const std::string words = without_paths(text);
+    if (find_any(words, objects) == std::string::npos)
+        return "an error that does not name what in the file is wrong: " + text;
+    const std::size_t expectation = find_any(words, expectations);
+    if (expectation == std::string::npos) return "an error without what was expected: " + text;
+    if (find_any(words.substr(0, expectation), findings) == std::string::npos)
+        return "an error without what was found: " + text;
     return "";
 }
 
