@@ -369,7 +369,7 @@ TEST(BuildPlanTest, ChunksAreFilledApartFromBeingDrawn) {
                 return fingerprint_chunk(chunk.columns());
             }));
         }
-        for (auto& leaf : filled | std::views::reverse) leaves.push_back(leaf.get());
+        for (auto leaf = filled.rbegin(); leaf != filled.rend(); ++leaf) leaves.push_back(leaf->get());
     }
     EXPECT_EQ(leaves, plan.fingerprints.chunks);
 }
