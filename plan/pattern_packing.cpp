@@ -15,8 +15,8 @@ constexpr std::uint32_t grid_units = 1024;
 constexpr int iterations_max = 3000;
 /// Prices as integers: 1.0 is this. A pattern is worth adding if its prices sum to more by `least_gain`.
 constexpr double price_unit = 1099511627776.0;  // 2^40
-/// A segment's share of a pack is 1 at most, but for rounding; a pattern's sum stays an integer's.
-constexpr double price_limit = 1024;
+/// What an integer can't hold is no price: 2^63 of them. Rounding can lead there, where a program is used up.
+constexpr double price_limit = 8388608.0;
 constexpr std::int64_t pattern_cost = std::int64_t{1} << 40U;
 constexpr std::int64_t least_gain = pattern_cost / 50000;
 
@@ -54,6 +54,11 @@ Grid make_grid(std::span<const std::uint32_t> class_tokens, std::span<const std:
 /// Grid classes and how many of each, ascending by class.
 using Pattern = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 
+/// Prices near the limit may sum to more than it: then to the same everywhere.
+std::int64_t wrapping_sum(std::int64_t a, std::int64_t b) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+}
+
 /// The most valuable pattern for given prices: unbounded knapsack by dynamic programming.
 class PatternSearch {
   public:
@@ -79,7 +84,7 @@ class PatternSearch {
             if (prices[c] <= 0) continue;
             const std::uint32_t units = grid_.classes[c].units;
             for (std::uint32_t room = units; room <= grid_.capacity; ++room) {
-                const std::int64_t with = value_[room - units] + prices[c];
+                const std::int64_t with = wrapping_sum(value_[room - units], prices[c]);
                 if (with > value_[room]) {
                     value_[room] = with;
                     last_[room] = c;
@@ -107,7 +112,7 @@ class PatternSearch {
                 if (prices[c] <= 0) continue;
                 const std::uint32_t units = grid_.classes[c].units;
                 for (std::uint32_t room = units; room <= grid_.capacity; ++room) {
-                    const std::int64_t with = below[room - units] + prices[c];
+                    const std::int64_t with = wrapping_sum(below[room - units], prices[c]);
                     if (with > here[room]) {
                         here[room] = with;
                         last_[layer * row + room] = c;
@@ -193,7 +198,6 @@ class PatternProgram {
     std::vector<std::int64_t> integer_prices() const {
         std::vector<std::int64_t> prices(rows_);
         for (std::size_t r = 0; r < rows_; ++r) {
-            // Where rounding has used the program up, prices are beyond reason: such a class has none.
             const bool sound = price_[r] > 0 && price_[r] < price_limit;
             prices[r] = sound ? static_cast<std::int64_t>(price_[r] * price_unit + 0.5) : 0;
         }
