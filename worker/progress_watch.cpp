@@ -169,7 +169,8 @@ int ProgressWatch::open_file(const HeartbeatOptions& options) {
         if (descriptor_ >= 0) return descriptor_;
     }
     if (start_descriptor_ < 0 && !options_.start_file.empty()) {
-        start_descriptor_ = open(options_.start_file.c_str(), flags, 0666);
+        // Its folder may be everybody's.
+        start_descriptor_ = open(options_.start_file.c_str(), flags | O_NOFOLLOW | O_NONBLOCK, 0666);
     }
     return start_descriptor_;
 }

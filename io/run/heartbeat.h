@@ -34,8 +34,9 @@ struct Heartbeat {
 /// Rank 0's is run/heartbeat.json, the others' are run/heartbeat/rank-00001.json and so on.
 std::filesystem::path heartbeat_path(const std::filesystem::path& run, Rank rank);
 
-/// Environment variable: where rank 0 reports before it holds the run, for the supervisor that set it.
-inline constexpr const char* start_heartbeat_variable = "LOCKSTEP_START_HEARTBEAT";
+/// Environment variable: where rank 0 reports before it holds the run, for the supervisor that set it. Of the
+/// names that mpirun hands to ranks on every host by itself: a site may forbid its -x.
+inline constexpr const char* start_heartbeat_variable = "OMPI_LOCKSTEP_START_HEARTBEAT";
 
 /// One line of heartbeat_bytes bytes, blank-padded, so that it can be replaced in place by one write.
 std::string to_json_line(const Heartbeat& beat);

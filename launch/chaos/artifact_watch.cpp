@@ -46,13 +46,13 @@ constexpr const char* findings[] = {" are ", " begins with ", " found ", " has "
 /// The words that speak, without paths: a folder's name says nothing of what is wrong in a file.
 std::string without_paths(const std::string& text) {
     std::string kept;
-    std::size_t begin = 0;
-    while (begin < text.size()) {
-        const std::size_t end = std::min(text.find_first_of(" '", begin), text.size());
-        const std::string word = text.substr(begin, end - begin);
-        if (!contains(word, "/")) kept += word;
-        if (end < text.size()) kept += text[end];
-        begin = end + 1;
+    for (std::size_t begin = 0; begin < text.size();) {
+        // A path is quoted, with whatever spaces it has, or a word.
+        const bool quoted = text[begin] == '\'';
+        const std::size_t end = std::min(text.find_first_of(quoted ? "'" : " '", begin + 1), text.size());
+        const std::string part = text.substr(begin, end - begin);
+        if (!contains(part, "/")) kept += part;
+        begin = end + (quoted && end < text.size() ? 1 : 0);
     }
     return kept;
 }

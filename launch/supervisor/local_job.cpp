@@ -42,7 +42,7 @@ std::filesystem::path start_heartbeat_of(const std::filesystem::path& run) {
         name = "." + folder.filename().string() + name;
         folder = folder.parent_path();
     } while (!path_exists(folder) && folder.has_relative_path());
-    return folder / (name + ".starting.json");
+    return folder / (name + ".starting-" + own_host_name() + "-" + std::to_string(getpid()) + ".json");
 }
 
 }  // namespace
@@ -132,7 +132,6 @@ void LocalJob::start(std::optional<int> ranks) {
     forget_start();
     EnvironmentValues environment = launcher_settings();
     environment.emplace(start_heartbeat_variable, start_heartbeat_.string());
-    start.handed_on.push_back(start_heartbeat_variable);
     for (const auto& [name, value] : options_.environment) {
         start.handed_on.push_back(name);
         environment.insert_or_assign(name, value);
@@ -164,7 +163,11 @@ std::optional<Heartbeat> LocalJob::heartbeat() {
             claim();
         next_note_ = now() + (beat && beat->training ? note_interval_training : note_interval_starting);
     }
-    return beat ? beat : read_heartbeat_file(start_heartbeat_, Rank{0});
+    if (beat) return beat;
+    beat = read_heartbeat_file(start_heartbeat_, Rank{0});
+    // A script may have more to do than its first program, which has ended.
+    if (beat) beat->ended = false;
+    return beat;
 }
 
 void LocalJob::forget_start() {

@@ -9,6 +9,7 @@
 #include <ctime>
 #include <filesystem>
 
+#include "io/run/heartbeat.h"
 #include "tests/end_to_end/small_world.h"
 
 namespace lockstep::test {
@@ -82,8 +83,12 @@ TEST(HangTest, AStartThatNeverEndsIsEndedAndItsPhaseNamed) {
     auto arguments = train_arguments(SmallWorld::get().fresh("r"), steps, {"--hang-timeout", "1"});
     *std::find(arguments.begin(), arguments.end(), SmallWorld::get().plan()) = plan_that_hangs();
     for (const int ranks : {0, 1}) {
-        const auto hanging = run_lockstep_program(ranks, arguments);
+        // A supervisor sees it too, though the run is not there yet.
+        const std::string start_file = SmallWorld::get().fresh("starting.json");
+        const auto hanging = run_lockstep_program(ranks, arguments, {{start_heartbeat_variable, start_file}});
         EXPECT_EQ(hanging.exit_code, 76) << hanging.err;
+        const auto beat = read_heartbeat_file(start_file, Rank{0});
+        EXPECT_EQ(beat ? beat->phase : "none was written", "loading the plan");
         EXPECT_THAT(hanging.err, testing::ContainsRegex("rank 0 on host [^ ]+, last in loading the plan: "
                                                         "no progress within --hang-timeout"));
     }

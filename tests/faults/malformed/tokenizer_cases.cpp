@@ -173,8 +173,8 @@ void add_tokenizer_cases(const MalformedWorld& world, MalformedCases& cases) {
              {"cut", std::string("\x0a\x20", 2)},
              {"an empty piece",
               std::string("\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02\x0a\x07\x0a\0\x15\0\0\0\0", 25)}}) {
-        cases.push_back({std::string("sentencepiece/") + what, 65, {"SentencePiece"}, [bytes] {
-                             make_sentencepiece_tokenizer(bytes, {});
+        cases.push_back({std::string("sentencepiece/") + what, 65, {"SentencePiece"}, [text = bytes] {
+                             make_sentencepiece_tokenizer(text, {});
                          }});
     }
     cases.push_back({"tokenizer/absent", 66, {"nowhere.json"}, [&world] {

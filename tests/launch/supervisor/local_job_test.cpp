@@ -35,7 +35,7 @@ class StartingJobTest : public testing::Test {
         beat.pid = 7;
         std::string line = to_json_line(beat);
         line.pop_back();
-        return "echo '" + line + "' > \"$LOCKSTEP_START_HEARTBEAT\"; ";
+        return "echo '" + line + "' > \"$OMPI_LOCKSTEP_START_HEARTBEAT\"; ";
     }
 
     TemporaryDirectory folder_;
