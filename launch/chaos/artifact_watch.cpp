@@ -15,6 +15,7 @@
 #include "io/run/authority.h"
 #include "io/run/checkpoint.h"
 #include "io/run/state_digest.h"
+#include "launch/chaos/error_clarity.h"
 
 namespace lockstep {
 
@@ -29,39 +30,6 @@ bool lies_in(const fs::path& file, const fs::path& folder) {
 
 bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
-}
-
-/// What in a file an error may be about.
-constexpr const char* objects[] = {"attribute",  "begins with", "bytes",       "column",  "digest",
-                                   "field",      "fingerprint", "file is",     "format",  "holds",
-                                   "is no JSON", "is plan",     "JSON object", "ledger",  "lengths",
-                                   "of step",    "revision",    "settings",    "shard '", "structure",
-                                   "such file",  "tokenizer",   "version"};
-/// How it tells what should be there; of versions, which ones can be read.
-constexpr const char* expectations[] = {"expected", "reads up to", "reads version"};
-
-/// How it says, before that, what is there.
-constexpr const char* findings[] = {" are ", " begins with ", " found ", " has ", " have ", " is "};
-
-/// The words that speak, without paths: a folder's name says nothing of what is wrong in a file.
-std::string without_paths(const std::string& text) {
-    std::string kept;
-    for (std::size_t begin = 0; begin < text.size();) {
-        // A path is quoted, with whatever spaces it has, or a word.
-        const bool quoted = text[begin] == '\'';
-        const std::size_t end = std::min(text.find_first_of(quoted ? "'" : " '", begin + 1), text.size());
-        const std::string part = text.substr(begin, end - begin);
-        if (!contains(part, "/")) kept += part;
-        begin = end + (quoted && end < text.size() ? 1 : 0);
-    }
-    return kept;
-}
-
-/// Where the first of them begins; npos: none is there.
-std::size_t find_any(const std::string& text, std::span<const char* const> parts) {
-    std::size_t first = std::string::npos;
-    for (const char* part : parts) first = std::min(first, text.find(part));
-    return first;
 }
 
 /// Chunks with the plan's own offsets, row by row: not by their fingerprints, which are what is judged.
@@ -227,8 +195,7 @@ void ArtifactWatch::require_sound(const Observation& seen) {
 /// names it, to what in it is wrong, and tells what was found beside what was expected. Empty, or what is
 /// wrong with it.
 std::string ArtifactWatch::unclear(const std::string& text, const fs::path& file) const {
-    if (contains(text, "\n")) return "an error of several lines: " + text;
-    if (text.size() < 20 || text.size() > 2000) return "an error nobody can use: " + text;
+    if (const std::string why = why_not_one_line(text); !why.empty()) return why;
     const fs::path folder = file.parent_path();
     bool leads_there = contains(text, file.filename().string());
     // A generation's files are named by its manifest, the ledger's segments by it and by each other.
@@ -247,14 +214,7 @@ std::string ArtifactWatch::unclear(const std::string& text, const fs::path& file
     if (!leads_there) return "an error that does not lead to the file: " + text;
     if (leads_to_a_line(text, file))
         return "";  // What does not read as a line is shown; all lines are alike.
-    const std::string words = without_paths(text);
-    if (find_any(words, objects) == std::string::npos)
-        return "an error that does not name what in the file is wrong: " + text;
-    const std::size_t expectation = find_any(words, expectations);
-    if (expectation == std::string::npos) return "an error without what was expected: " + text;
-    if (find_any(words.substr(0, expectation), findings) == std::string::npos)
-        return "an error without what was found: " + text;
-    return "";
+    return why_unclear(text);
 }
 
 void ArtifactWatch::hear(Observation& seen, const std::string& what,

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -103,7 +104,11 @@ int main(int argc, char** argv) {
         return 2;
     }
     try {
-        measure(argv[1], argc > 2 ? argv[2] : "gpt2-124m", argc > 3 ? std::stoi(argv[3]) : 5);
+        const int rounds = argc > 3 ? std::stoi(argv[3]) : 5;
+        if (rounds < 1)
+            throw std::invalid_argument("generation_bench: ROUNDS is " + std::to_string(rounds) +
+                                        ", expected 1 or more");
+        measure(argv[1], argc > 2 ? argv[2] : "gpt2-124m", rounds);
         return 0;
     } catch (const std::exception& failure) {
         std::fprintf(stderr, "%s\n", failure.what());

@@ -1,0 +1,52 @@
+#include "launch/chaos/error_clarity.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace lockstep {
+namespace {
+
+using ::testing::StartsWith;
+
+TEST(ErrorClarityTest, TakesWhatReadersSay) {
+    for (const char* text : {
+             "'run/run.json' is not a JSON object (17 bytes), expected one with its digest; restore it from "
+             "a copy",
+             "generation 120 of 'run': manifest 'run/checkpoints/step-00000120/manifest.json': field "
+             "'digest' is "
+             "1f2e…, expected 9a8b… of its content; the file was altered, use another generation",
+             "'a plan/plan.h5' is a file of format 'lockstep-corpus', expected 'lockstep-plan'",
+             "'plan': field 'format_version' is 9, this build reads up to 3; use the Lockstep that wrote it",
+             "'shard-00001.h5' has 4096 bytes, expected 8192",
+             "'lengths.jsonl' holds lengths 1f2e…, expected 9a8b…",
+         }) {
+        EXPECT_EQ(why_unclear(text), "") << text;
+    }
+}
+
+TEST(ErrorClarityTest, RefusesWhatNobodyCanActOn) {
+    const struct {
+        std::string text, why;
+    } cases[] = {
+        {"'plan.h5' has 3 columns,\nexpected 4", "an error of several lines"},
+        {"no", "an error nobody can use"},
+        {"'plan.h5' has 3 columns, expected 4" + std::string(2000, '.'), "an error nobody can use"},
+        {"'plan.h5' is not what it was, expected more", "an error that does not name what"},
+        // The words in a path say nothing of what is wrong.
+        {"'my lengths/column/digest.h5' is not what it was, expected more",
+         "an error that does not name what"},
+        {"/lengths/column/digest.h5 is not what it was, expected more", "an error that does not name what"},
+        {"'plan.h5' has 3 columns; restore it from a copy", "an error without what was expected"},
+        {"'found has/expected 4' has 3 columns", "an error without what was expected"},
+        {"'plan.h5': expected 4 columns", "an error without what was found"},
+        {"'plan.h5': a column is wrong, expected another", "an error without what was found"},
+        {"'plan.h5': expected 4 columns; it has 3", "an error without what was found"},
+        {"'it has/3' expected 4 columns", "an error without what was found"},
+    };
+    for (const auto& [text, why] : cases) EXPECT_THAT(why_unclear(text), StartsWith(why)) << text;
+}
+
+}  // namespace
+}  // namespace lockstep
