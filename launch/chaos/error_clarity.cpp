@@ -17,9 +17,9 @@ constexpr const char* objects[] = {"attribute",  "begins with", "bytes",       "
 constexpr const char* expectations[] = {"expected", "reads up to", "reads version"};
 
 /// How it says, before that, what is there: not a bare "is", which also tells that something is wrong.
-constexpr const char* findings[] = {" are ",   " begins with ", " digest is ", " found ",
-                                    " has ",   " have ",        " holds ",     " is a file",
-                                    " is no ", " is not ",      " is plan",    "field '"};
+constexpr const char* findings[] = {" are ",   " begins with ", " belongs to ", " digest is ", " found ",
+                                    " has ",   " have ",        " holds ",      " is a ",      " is missing",
+                                    " is no ", " is not ",      " is of ",      " is plan",    "field '"};
 
 /// The words that speak, without paths: a folder's name says nothing of what is wrong in a file.
 std::string without_paths(const std::string& text) {

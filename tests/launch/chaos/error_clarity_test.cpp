@@ -20,6 +20,10 @@ TEST(ErrorClarityTest, TakesWhatReadersSay) {
              "'a plan/plan.h5' is a file of format 'lockstep-corpus', expected 'lockstep-plan'",
              "'plan': field 'format_version' is 9, this build reads up to 3; use the Lockstep that wrote it",
              "'shard-00001.h5' has 4096 bytes, expected 8192",
+             "manifest 'step-00000018/manifest.json' is of step 2, expected 18 as its folder is named",
+             "source 'a': 'answered.h5' is a lengths file, expected what training needs, a corpus",
+             "generation 18 of 'run' belongs to plan 2c97…, expected 0576… as run.json and revisions.json "
+             "say",
              "'lengths.jsonl' holds lengths 1f2e…, expected 9a8b…",
          }) {
         EXPECT_EQ(why_unclear(text), "") << text;
