@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <string_view>
 
 namespace lockstep {
 
@@ -16,10 +17,12 @@ constexpr const char* objects[] = {"attribute",  "begins with", "bytes",       "
 /// How it tells what should be there; of versions, which ones can be read.
 constexpr const char* expectations[] = {"expected", "reads up to", "reads version"};
 
-/// How it says, before that, what is there: not a bare "is", which also tells that something is wrong.
-constexpr const char* findings[] = {" are ",   " begins with ", " belongs to ", " digest is ", " found ",
-                                    " has ",   " have ",        " holds ",      " is a ",      " is missing",
-                                    " is no ", " is not ",      " is of ",      " is plan",    "field '"};
+/// How it says, before that, what is there.
+constexpr const char* findings[] = {" are ", " begins with ", " belongs to ", " found ",
+                                    " has ", " have ",        " holds ",      "field '"};
+
+/// What follows an "is" that only judges.
+constexpr const char* judgements[] = {"bad", "broken", "corrupt", "damaged", "incorrect", "invalid", "wrong"};
 
 /// The words that speak, without paths: a folder's name says nothing of what is wrong in a file.
 std::string without_paths(const std::string& text) {
@@ -42,6 +45,17 @@ std::size_t find_any(const std::string& text, std::span<const char* const> parts
     return first;
 }
 
+/// Whether it says what something is, and not merely that it is wrong.
+bool tells_what_is(const std::string& text) {
+    constexpr std::string_view is = " is ";
+    for (std::size_t at = text.find(is); at != std::string::npos; at = text.find(is, at + 1)) {
+        const std::string_view told = std::string_view(text).substr(at + is.size());
+        if (std::ranges::none_of(judgements, [&](const char* word) { return told.starts_with(word); }))
+            return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 std::string why_not_one_line(const std::string& text) {
@@ -57,7 +71,8 @@ std::string why_unclear(const std::string& text) {
         return "an error that does not name what in the file is wrong: " + text;
     const std::size_t expectation = find_any(words, expectations);
     if (expectation == std::string::npos) return "an error without what was expected: " + text;
-    if (find_any(words.substr(0, expectation), findings) == std::string::npos)
+    const std::string before = words.substr(0, expectation);
+    if (find_any(before, findings) == std::string::npos && !tells_what_is(before))
         return "an error without what was found: " + text;
     return "";
 }

@@ -24,6 +24,7 @@ TEST(ErrorClarityTest, TakesWhatReadersSay) {
              "source 'a': 'answered.h5' is a lengths file, expected what training needs, a corpus",
              "generation 18 of 'run' belongs to plan 2c97…, expected 0576… as run.json and revisions.json "
              "say",
+             "'lengths.h5' is empty (0 bytes); expected a corpus, a length cache or lengths as JSONL",
              "'lengths.jsonl' holds lengths 1f2e…, expected 9a8b…",
          }) {
         EXPECT_EQ(why_unclear(text), "") << text;
@@ -46,6 +47,8 @@ TEST(ErrorClarityTest, RefusesWhatNobodyCanActOn) {
         {"'found has/expected 4' has 3 columns", "an error without what was expected"},
         {"'plan.h5': expected 4 columns", "an error without what was found"},
         {"'plan.h5': a column is wrong, expected another", "an error without what was found"},
+        {"'plan.h5': a column is damaged, the digest is invalid, expected another",
+         "an error without what was found"},
         {"'plan.h5': expected 4 columns; it has 3", "an error without what was found"},
         {"'it has/3' expected 4 columns", "an error without what was found"},
     };
