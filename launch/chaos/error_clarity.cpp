@@ -1,6 +1,7 @@
 #include "launch/chaos/error_clarity.h"
 
 #include <algorithm>
+#include <cctype>
 #include <span>
 #include <string_view>
 
@@ -21,8 +22,9 @@ constexpr const char* expectations[] = {"expected", "reads up to", "reads versio
 constexpr const char* findings[] = {" are ", " begins with ", " belongs to ", " found ",
                                     " has ", " have ",        " holds ",      "field '"};
 
-/// What follows an "is" that only judges.
-constexpr const char* judgements[] = {"bad", "broken", "corrupt", "damaged", "incorrect", "invalid", "wrong"};
+/// What follows an "is" that only judges. Whole words: a digest may begin with "bad".
+constexpr std::string_view judgements[] = {"bad",       "broken",  "corrupt", "damaged",
+                                           "incorrect", "invalid", "wrong"};
 
 /// The words that speak, without paths: a folder's name says nothing of what is wrong in a file.
 std::string without_paths(const std::string& text) {
@@ -45,12 +47,18 @@ std::size_t find_any(const std::string& text, std::span<const char* const> parts
     return first;
 }
 
+bool begins_with_word(std::string_view text, std::string_view word) {
+    return text.starts_with(word) &&
+           (text.size() == word.size() || !std::isalnum(static_cast<unsigned char>(text[word.size()])));
+}
+
 /// Whether it says what something is, and not merely that it is wrong.
 bool tells_what_is(const std::string& text) {
     constexpr std::string_view is = " is ";
     for (std::size_t at = text.find(is); at != std::string::npos; at = text.find(is, at + 1)) {
         const std::string_view told = std::string_view(text).substr(at + is.size());
-        if (std::ranges::none_of(judgements, [&](const char* word) { return told.starts_with(word); }))
+        if (std::ranges::none_of(judgements,
+                                 [&](std::string_view word) { return begins_with_word(told, word); }))
             return true;
     }
     return false;

@@ -25,6 +25,8 @@ TEST(ErrorClarityTest, TakesWhatReadersSay) {
              "generation 18 of 'run' belongs to plan 2c97…, expected 0576… as run.json and revisions.json "
              "say",
              "'lengths.h5' is empty (0 bytes); expected a corpus, a length cache or lengths as JSONL",
+             "'plan.jsonl': it ends before step 10, pack 29; its digest is bad85ad0…, expected 5dc2cf54… as "
+             "fingerprints.json says; build the plan again or restore the folder from a copy",
              "'lengths.jsonl' holds lengths 1f2e…, expected 9a8b…",
          }) {
         EXPECT_EQ(why_unclear(text), "") << text;
@@ -49,6 +51,7 @@ TEST(ErrorClarityTest, RefusesWhatNobodyCanActOn) {
         {"'plan.h5': a column is wrong, expected another", "an error without what was found"},
         {"'plan.h5': a column is damaged, the digest is invalid, expected another",
          "an error without what was found"},
+        {"'plan.h5': the digest is bad, expected another", "an error without what was found"},
         {"'plan.h5': expected 4 columns; it has 3", "an error without what was found"},
         {"'it has/3' expected 4 columns", "an error without what was found"},
     };
