@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Install what Lockstep needs from the distribution. Safe to run again: asks for nothing that is there.
+# Usage: launch/install.sh [FURTHER PACKAGE …]
 set -euo pipefail
 
 packages=(
@@ -11,6 +12,7 @@ packages=(
     libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
     python3 python3-numpy python3-h5py fortunes fortunes-min
     iproute2 procps
+    "$@"
 )
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -22,7 +22,8 @@ one() {
         "$build/fuzz-corpus/$name" "$seeds/$name" >"$log" 2>&1; then
         echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions"
     else
-        echo "$name: FAILED, see $log"
+        echo "$name: FAILED, see $log, which ends:"
+        tail -n 30 "$log"
         return 1
     fi
 }
