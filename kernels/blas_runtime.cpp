@@ -151,6 +151,10 @@ std::string blas_core_type() {
     return openblas_get_corename();
 }
 
+bool blas_core_type_was_asked_for() {
+    return std::getenv(core_type_variable) != nullptr && std::getenv(guard_variable) == nullptr;
+}
+
 void set_floating_point_mode() {
     // The x87 unit and the vector unit each have a rounding mode; fesetround sets both.
     bool ok = std::fesetround(FE_TONEAREST) == 0;

@@ -31,6 +31,8 @@ void ensure_blas_core_type(char** argv);
 /// OpenBLAS as loaded: version, core type.
 std::string blas_version();
 std::string blas_core_type();
+/// Whether OPENBLAS_CORETYPE came from whoever started the program, not from ensure_blas_core_type.
+bool blas_core_type_was_asked_for();
 
 /// Round to nearest, no flush to zero, no denormals-are-zero on the calling thread. Called at the start of
 /// every thread of ours. @throws Error{environment} if the mode cannot be set.

@@ -50,7 +50,8 @@ int run_doctor(const Invocation& invocation, const DoctorArguments& arguments) {
     ThreadPool pool(threads);
     const Gemm gemm(pool, parse_gemm_backend(arguments.gemm), gemm_shapes(config, arguments.tokens),
                     numerics);
-    invocation.say("OpenBLAS " + blas_version() + ", core type " + blas_core_type());
+    invocation.say("OpenBLAS " + blas_version() + ", core type " + blas_core_type() +
+                   (blas_core_type_was_asked_for() ? " (OPENBLAS_CORETYPE of the environment)" : ""));
     invocation.say("matrix product: " + gemm.describe());
 
     // Probe and step in turn, so that a change of the machine's speed meets both.

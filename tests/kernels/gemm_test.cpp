@@ -17,6 +17,7 @@
 #include "kernels/blas_runtime.h"
 #include "kernels/gemm/kernels.h"
 #include "tests/kernels/gemm_case.h"
+#include "tests/support/conforming_blas.h"
 
 namespace lockstep {
 namespace {
@@ -254,8 +255,7 @@ TEST(GemmRecipeTest, NamesAreReadBack) {
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
-    // As the program does: otherwise a CPU that OpenBLAS does not know would leave its path untested.
-    lockstep::ensure_blas_core_type(argv);
+    lockstep::ensure_conforming_blas(argv);
     ::testing::InitGoogleMock(&argc, argv);
     return RUN_ALL_TESTS();
 }

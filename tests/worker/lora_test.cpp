@@ -14,6 +14,7 @@
 
 #include "io/base/error.h"
 #include "tests/kernels/kernel_checks.h"
+#include "tests/support/conforming_blas.h"
 #include "tests/support/error_of.h"
 #include "tests/worker/double_model.h"
 #include "tests/worker/model_cases.h"
@@ -454,8 +455,7 @@ TEST(LoraTest, TakesLessThanTrainingTheModel) {
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
-    // As the program does, so that OpenBLAS loads with the kernels that obey the contract.
-    lockstep::ensure_blas_core_type(argv);
+    lockstep::ensure_conforming_blas(argv);
     ::testing::InitGoogleTest(&argc, argv);
     return RUN_ALL_TESTS();
 }

@@ -10,6 +10,7 @@
 
 #include "io/base/error.h"
 #include "tests/kernels/kernel_checks.h"
+#include "tests/support/conforming_blas.h"
 #include "tests/worker/double_model.h"
 #include "tests/worker/model_cases.h"
 
@@ -403,8 +404,7 @@ TEST(TransformerTest, BackendsDoNotChangeABit) {
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
-    // As the program does, so that OpenBLAS loads with the kernels that obey the contract.
-    lockstep::ensure_blas_core_type(argv);
+    lockstep::ensure_conforming_blas(argv);
     ::testing::InitGoogleTest(&argc, argv);
     return RUN_ALL_TESTS();
 }
