@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <ctime>
+#include <thread>
 
 #include "io/base/contract.h"
 
@@ -203,6 +205,18 @@ void ProductProbe::sgemm(ThreadPool& pool, const GemmShape& shape, SgemmSplit sp
             call_sgemm(shape, a_.data(), b_.data(), c_.data(), 0, shape.m, begin, end);
         });
     }
+}
+
+bool wait_until_idle() {
+    // Two ticks of the slowest kernel clock (100 Hz), at which a running thread's time is counted.
+    constexpr auto look = std::chrono::milliseconds(25);
+    constexpr std::clock_t busy = CLOCKS_PER_SEC / 400;  // A tenth of a look.
+    for (int i = 0; i < 80; ++i) {
+        const std::clock_t before = std::clock();
+        std::this_thread::sleep_for(look);
+        if (std::clock() - before < busy) return true;
+    }
+    return false;
 }
 
 double measure_sgemm_rate(std::size_t m, std::size_t n, std::size_t k, int threads, double seconds) {

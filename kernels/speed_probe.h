@@ -50,6 +50,11 @@ class ProductProbe {
     std::vector<float> a_, b_, c_, panels_;
 };
 
+/// Wait until no thread of this process computes, as OpenBLAS' do for up to 2^28 cycles of the clock after a
+/// call that several of them shared: 0.05 to 0.13 s that would be taken from what is measured next.
+/// @return false if they still do after two seconds.
+bool wait_until_idle();
+
 /// Rate of plain single-precision products of OpenBLAS, (m,k)·(n,k)ᵀ, `threads` threads each with its own
 /// shard. Median over ~`seconds`. [flop/s]
 double measure_sgemm_rate(std::size_t m, std::size_t n, std::size_t k, int threads, double seconds);

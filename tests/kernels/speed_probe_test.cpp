@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 namespace lockstep {
 namespace {
@@ -39,6 +42,21 @@ TEST(ProductProbeTest, PlainSgemmIsTheSameProduct) {
             }
         }
     }
+}
+
+TEST(WaitUntilIdleTest, WaitsForAThreadThatSpins) {
+    std::atomic<bool> is_spinning{false}, is_done{false};
+    std::thread spinner([&] {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(150);
+        is_spinning = true;
+        while (std::chrono::steady_clock::now() < end) {
+        }
+        is_done = true;
+    });
+    while (!is_spinning) std::this_thread::yield();
+    EXPECT_TRUE(wait_until_idle());
+    EXPECT_TRUE(is_done);
+    spinner.join();
 }
 
 TEST(ProductProbeTest, CountsTwoOperationsATerm) {

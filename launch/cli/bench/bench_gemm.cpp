@@ -2,9 +2,7 @@
 // beside plain sgemm and beside multiply-adds that touch no memory.
 
 #include <array>
-#include <chrono>
 #include <memory>
-#include <thread>
 
 #include "io/base/error.h"
 #include "kernels/speed_probe.h"
@@ -139,7 +137,7 @@ class GemmBench {
         const auto work = [&] { probe.sgemm(pool, shape, SgemmSplit::openblas); };
         work();
         const double median = median_seconds(5, work);
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        wait_until_idle();
         return median;
     }
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <thread>
 
 #include "io/base/error.h"
 #include "kernels/speed_probe.h"
@@ -20,10 +19,10 @@ namespace lockstep {
 namespace {
 
 using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
 
-/// OpenBLAS' threads spin before they sleep; nothing of ours may run beside them.
-void let_threads_sleep(SgemmSplit split) {
-    if (split == SgemmSplit::openblas) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 /// One of the steps that a round measures: a case under a numerical contract, or what a mix is compared with.
@@ -113,25 +112,36 @@ class StepBench {
 
         // Probe, step, probe, step: a change of the machine's speed meets both.
         std::vector<double> probes = {probe.run(split)};
-        double spent = 0;
-        std::size_t rounds = 0;
-        for (; rounds < 3 || (spent < a_.seconds * static_cast<double>(variants.size()) && rounds < 200);
-             ++rounds) {
+        const auto start = Clock::now();
+        const double seconds_wanted = a_.seconds * static_cast<double>(variants.size());
+        for (std::size_t round = 0; round < 3 || (round < 200 && seconds_since(start) < seconds_wanted);
+             ++round) {
             for (StepVariant& variant : variants) {
                 variant.step->use_segments(variant.segment_tokens);
-                let_threads_sleep(split);
+                settle(*variant.step);
                 const StepSeconds seconds = variant.step->run();
                 variant.seconds.push_back(seconds);
                 probes.push_back(probe.run(split));
                 const double probe_rate = (probes[probes.size() - 2] + probes.back()) / 2;
                 variant.sgemm_shares.push_back(variant.flop / seconds.total() / probe_rate);
-                spent += 2 * seconds.total();
             }
         }
         for (const StepVariant& variant : variants) say_variant(variant, median_of(probes), split);
         for (const RateShare& share : shares) {
             say_share(share.name, variants[share.over], variants[share.under]);
         }
+    }
+
+    /// A step comes after a step, as in training: what follows the probe finds the probe's operands in the
+    /// caches, and for some tens of milliseconds both threads on one core, since the scheduler still counts
+    /// OpenBLAS' thread on the other.
+    static void settle(MeasuredStep& step) {
+        constexpr double enough = 0.2;
+        wait_until_idle();
+        const auto start = Clock::now();
+        do {
+            step.run();
+        } while (seconds_since(start) < enough);
     }
 
     /// A mix stands beside equal lengths under the same contract, other contracts beside the first.
@@ -162,6 +172,7 @@ class StepBench {
         };
         MeasuredStep& step = *variant.step;
         step.use_segments(variant.segment_tokens);
+        settle(step);
         const double forward = median_seconds(3, [&] { step.run_forward(); });
         const std::vector<double> totals = variant.totals();
         const double total = median_of(totals);
@@ -217,7 +228,7 @@ class StepBench {
         for (int i = 0; i < 3; ++i) {
             ours.push_back(probe.run(SgemmSplit::our_pool));
             theirs.push_back(probe.run(SgemmSplit::openblas));
-            let_threads_sleep(SgemmSplit::openblas);
+            wait_until_idle();
         }
         const double our_rate = median_of(ours);
         const double their_rate = median_of(theirs);
