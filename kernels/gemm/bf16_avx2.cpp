@@ -11,6 +11,8 @@ namespace {
 
 struct FlushingAvx2Lanes : Avx2Lanes {
     static constexpr std::size_t partner = 1;
+    static constexpr std::size_t small_tile_rows = 0;
+    static constexpr std::size_t pairs_ahead = 4;
 
     LOCKSTEP_INLINE __m256i high_half(__m256i x) {
         return _mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xffff0000U)));

@@ -11,6 +11,8 @@ namespace {
 
 struct FlushingAvx512Lanes : Avx512Lanes {
     static constexpr std::size_t partner = 1;
+    static constexpr std::size_t small_tile_rows = 0;
+    static constexpr std::size_t pairs_ahead = 4;
 
     LOCKSTEP_INLINE __m512i high_half(__m512i x) {
         return _mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000U)));

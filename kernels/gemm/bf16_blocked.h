@@ -16,6 +16,8 @@
 //   pair(x, y)            lane i: bf16 of x's lane i in the high half, of y's in the low half
 //   pair_line(p, n)       the pairs of 2·width of k that begin at p; +0 from p[n] on, 0 < n ≤ 2·width
 //   dot(sum, a, b)        what vdpbf16ps computes, in a thread that flushes
+//   small_tile_rows       of a tile whose sums and both chains of a group fit into the registers; 0: whole
+//   tiles pairs_ahead           pairs of B fetched ahead for each pair of a tile, one for each small tile
 
 #pragma once
 
@@ -171,7 +173,7 @@ template <class Lanes>
 
 /// One tile over one block: sums (Rows, a tile's columns), and behind a whole tile room for as many chains.
 /// In a thread that flushes: adding to C comes after.
-/// @param next  what is read after this tile, fetched meanwhile: 4 pairs for each pair.
+/// @param next  what is read after this tile, fetched meanwhile: Lanes::pairs_ahead for each pair.
 template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
 [[gnu::noinline]] void multiply_pair_tile(const float* a, const float* b, std::size_t pairs, float* sums,
                                           const float* next) {
@@ -195,7 +197,7 @@ template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
             }
             a += ByRow ? 1 : Lanes::tile_rows;
             b += tile_columns;
-            next += 4;
+            next += Lanes::pairs_ahead;
         }
         // Copied, because the loop below may stay a loop: an array it indexes lives in memory, also while k
         // ascends (kernels/unroll.h).
@@ -219,6 +221,66 @@ template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
     }
 }
 
+/// The same for a tile so small that both chains of a group and the sums stay in registers: a fast
+/// instruction would wait for the stores above.
+template <class Lanes, std::size_t Rows, std::size_t Vectors, bool ByRow>
+[[gnu::noinline]] void multiply_small_pair_tile(const float* a, const float* b, std::size_t pairs,
+                                                float* sums, const float* next) {
+    using Vector = typename Lanes::Vector;
+    constexpr std::size_t tile_columns = Lanes::tile_vectors * Lanes::width;
+    constexpr std::size_t a_step = ByRow ? 1 : Lanes::tile_rows;
+    Vector sum[Rows][Vectors];
+    LOCKSTEP_UNROLL
+    for (std::size_t i = 0; i < Rows; ++i) {
+        LOCKSTEP_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) sum[i][v] = Lanes::zero();
+    }
+    for (std::size_t begin = 0; begin < pairs; begin += pairs_of_group) {
+        __builtin_prefetch(next + begin, 0, 2);  // A cache line is a group of pairs.
+        Vector one[Rows][Vectors], two[Rows][Vectors];
+        LOCKSTEP_UNROLL
+        for (std::size_t i = 0; i < Rows; ++i) {
+            LOCKSTEP_UNROLL
+            for (std::size_t v = 0; v < Vectors; ++v) one[i][v] = two[i][v] = Lanes::zero();
+        }
+        for (std::size_t k = 0; k < pairs_of_chain; ++k) {
+            Vector line_one[Vectors], line_two[Vectors];
+            LOCKSTEP_UNROLL
+            for (std::size_t v = 0; v < Vectors; ++v) {
+                line_one[v] = Lanes::load(b + v * Lanes::width);
+                line_two[v] = Lanes::load(b + pairs_of_chain * tile_columns + v * Lanes::width);
+            }
+            LOCKSTEP_UNROLL
+            for (std::size_t i = 0; i < Rows; ++i) {
+                const float* const row = a + (ByRow ? i * pair_row_stride : i);
+                const Vector element_one = Lanes::broadcast(row);
+                const Vector element_two = Lanes::broadcast(row + pairs_of_chain * a_step);
+                LOCKSTEP_UNROLL
+                for (std::size_t v = 0; v < Vectors; ++v) {
+                    one[i][v] = Lanes::dot(one[i][v], element_one, line_one[v]);
+                    two[i][v] = Lanes::dot(two[i][v], element_two, line_two[v]);
+                }
+            }
+            a += a_step;
+            b += tile_columns;
+        }
+        a += pairs_of_chain * a_step;
+        b += pairs_of_chain * tile_columns;
+        LOCKSTEP_UNROLL
+        for (std::size_t i = 0; i < Rows; ++i) {
+            LOCKSTEP_UNROLL
+            for (std::size_t v = 0; v < Vectors; ++v)
+                sum[i][v] = Lanes::add(sum[i][v], Lanes::add(one[i][v], two[i][v]));
+        }
+    }
+    LOCKSTEP_UNROLL
+    for (std::size_t i = 0; i < Rows; ++i) {
+        LOCKSTEP_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v)
+            Lanes::store(sums + i * tile_columns + v * Lanes::width, sum[i][v]);
+    }
+}
+
 /// c (rows, columns) = c or 0, plus the sums of a tile.
 template <class Lanes>
 [[gnu::noinline]] void add_tile(const float* sums, std::size_t rows, float* c, std::size_t c_stride,
@@ -238,13 +300,32 @@ template <class Lanes, std::size_t Rows, bool ByRow>
 void multiply_pair_rows(std::size_t rows, const float* a, const float* b, std::size_t pairs, float* sums,
                         std::size_t columns, const float* next) {
     if (rows == Rows) {
-        if (columns <= Lanes::width) {
-            multiply_pair_tile<Lanes, Rows, 1, ByRow>(a, b, pairs, sums, next);
+        const bool is_narrow = columns <= Lanes::width;
+        if constexpr (Lanes::small_tile_rows > 0) {
+            (is_narrow ? multiply_small_pair_tile<Lanes, Rows, 1, ByRow>
+                       : multiply_small_pair_tile<Lanes, Rows, 2, ByRow>)(a, b, pairs, sums, next);
         } else {
-            multiply_pair_tile<Lanes, Rows, 2, ByRow>(a, b, pairs, sums, next);
+            (is_narrow ? multiply_pair_tile<Lanes, Rows, 1, ByRow>
+                       : multiply_pair_tile<Lanes, Rows, 2, ByRow>)(a, b, pairs, sums, next);
         }
     } else if constexpr (Rows > 1) {
         multiply_pair_rows<Lanes, Rows - 1, ByRow>(rows, a, b, pairs, sums, columns, next);
+    }
+}
+
+/// The tile of `rows` ≤ Lanes::tile_rows rows, whole or by small tiles.
+template <class Lanes, bool ByRow>
+void multiply_pair_tiles(std::size_t rows, const float* a, const float* b, std::size_t pairs, float* sums,
+                         std::size_t columns, const float* next) {
+    if constexpr (Lanes::small_tile_rows == 0) {
+        multiply_pair_rows<Lanes, Lanes::tile_rows, ByRow>(rows, a, b, pairs, sums, columns, next);
+    } else {
+        constexpr std::size_t step = Lanes::small_tile_rows;
+        for (std::size_t i = 0; i < rows; i += step, next += pairs) {
+            multiply_pair_rows<Lanes, step, ByRow>(
+                rows - i < step ? rows - i : step, a + i * (ByRow ? pair_row_stride : 1), b, pairs,
+                sums + i * Lanes::tile_vectors * Lanes::width, columns, next);
+        }
     }
 }
 
@@ -268,12 +349,12 @@ void multiply_pair_blocked(const GemmProblem& p, float* scratch) {
             const std::size_t columns = smaller(tile_columns, block.n1 - j);
             const float* const panel = panels + (j - block.n0) * pairs;
             const float* next = panel + tile_columns * pairs;
-            for (std::size_t i = block.m0; i < block.m1; i += tile_rows, next += 4 * pairs) {
+            for (std::size_t i = block.m0; i < block.m1; i += tile_rows, next += Lanes::pairs_ahead * pairs) {
                 const std::size_t rows = smaller(tile_rows, block.m1 - i);
                 const float* const tile_a = packed_a + (i - block.m0) * (ByRow ? pair_row_stride : pairs);
                 alignas(64) float sums[2 * tile_rows * tile_columns];
                 const unsigned mode = flush_on();
-                multiply_pair_rows<Lanes, tile_rows, ByRow>(rows, tile_a, panel, pairs, sums, columns, next);
+                multiply_pair_tiles<Lanes, ByRow>(rows, tile_a, panel, pairs, sums, columns, next);
                 flush_off(mode);
                 add_tile<Lanes>(sums, rows, p.c + i * p.c_stride + j, p.c_stride, columns, block.add);
             }

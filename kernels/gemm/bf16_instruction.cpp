@@ -15,6 +15,8 @@ alignas(64) constexpr short interleaved[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4, 
 
 struct InstructionLanes : Avx512Lanes {
     static constexpr std::size_t partner = 1;
+    static constexpr std::size_t small_tile_rows = 4;  // 24 registers, and a line of B for either chain.
+    static constexpr std::size_t pairs_ahead = tile_rows / small_tile_rows;
 
     /// x in the low sixteen words, y in the high ones.
     LOCKSTEP_INLINE __m512i words(Vector x, Vector y) { return (__m512i)_mm512_cvtne2ps_pbh(y, x); }
