@@ -71,7 +71,7 @@ BackendRates measure_backends(ThreadPool& pool, std::span<const GemmShape> shape
         openblas += seconds_of(pool, multiply_by_recipe, problem);
         if (own_reads_panels()) {
             panels.assign(to_panels(n) * k, 0);
-            pack_parallel(pool, pack_own, fma256_floats, problem.b, n, k, panels.data());
+            pack_parallel(pool, pack_own, fma256_floats, {b.data(), n, k}, panels.data(), nullptr);
             problem.panels = {panels.data(), to_panels(n), 0, 0};
         }
         own += seconds_of(pool, multiply_own, problem);
@@ -278,16 +278,9 @@ std::size_t Gemm::nn_panel_floats(std::size_t out, std::size_t in) const {
     return nt_panel_floats(in, out);
 }
 
-void Gemm::pack_nt(ConstMatrixView weight, float* panels) const {
+void Gemm::pack(ConstMatrixView weight, float* nt_panels, float* nn_panels) const {
     LOCKSTEP_EXPECTS(state_->packer() != nullptr);
-    pack_parallel(state_->pool, state_->packer(), state_->panel_floats(), {weight.data, weight.stride, 1},
-                  weight.rows, weight.cols, panels);
-}
-
-void Gemm::pack_nn(ConstMatrixView weight, float* panels) const {
-    LOCKSTEP_EXPECTS(state_->packer() != nullptr);
-    pack_parallel(state_->pool, state_->packer(), state_->panel_floats(), {weight.data, 1, weight.stride},
-                  weight.cols, weight.rows, panels);
+    pack_parallel(state_->pool, state_->packer(), state_->panel_floats(), weight, nt_panels, nn_panels);
 }
 
 void Gemm::multiply_tn(ConstMatrixView a, ConstMatrixView b, MatrixView c, Accumulate accumulate) const {

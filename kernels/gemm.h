@@ -47,7 +47,7 @@ struct GemmFusion {
     std::optional<FunctionRef<void(const MatrixRange& part)>> finish = {};
 };
 
-/// A weight (out, in), and what Gemm::pack_nt and pack_nn made of it, if they did.
+/// A weight (out, in), and what Gemm::pack made of it, if they did.
 struct WeightView {
     ConstMatrixView plain;
     const float* nt_panels = nullptr;
@@ -96,8 +96,8 @@ class Gemm {
     std::size_t nn_panel_floats(std::size_t out, std::size_t in) const;
     /// Lay a weight out as the kernel reads it, once for many products. A view with panels promises that they
     /// were made of the weight as it is now. @pre Room is not 0.
-    void pack_nt(ConstMatrixView weight, float* panels) const;
-    void pack_nn(ConstMatrixView weight, float* panels) const;
+    /// @param nt_panels, nn_panels  null: not for that form.
+    void pack(ConstMatrixView weight, float* nt_panels, float* nn_panels) const;
 
     /// Scratch of all threads.
     std::size_t scratch_bytes() const;

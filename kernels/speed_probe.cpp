@@ -178,9 +178,9 @@ void ProductProbe::lay_out(const Gemm& gemm, const GemmShape& shape) {
     if (shape.form == GemmShape::Form::tn || gemm.nt_panel_floats(shape.n, shape.k) == 0) return;
     panels_.resize(gemm.nt_panel_floats(shape.n, shape.k));
     if (shape.form == GemmShape::Form::nt) {
-        gemm.pack_nt({b_.data(), shape.n, shape.k}, panels_.data());
+        gemm.pack({b_.data(), shape.n, shape.k}, panels_.data(), nullptr);
     } else {
-        gemm.pack_nn({b_.data(), shape.k, shape.n}, panels_.data());
+        gemm.pack({b_.data(), shape.k, shape.n}, nullptr, panels_.data());
     }
 }
 

@@ -11,7 +11,10 @@ void multiply_avx512(const GemmProblem& problem, float* scratch) {
 }
 
 void pack_avx512(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
-    pack_panels<Avx512Lanes>(b, lines, block_k, Avx512Lanes::tile_vectors * Avx512Lanes::width, panels);
+    constexpr std::size_t panel_width = Avx512Lanes::tile_vectors * Avx512Lanes::width;
+    if (!can_stream(panels)) return pack_panels<Avx512Lanes>(b, lines, block_k, panel_width, panels);
+    pack_panels<StreamingLanes<Avx512Lanes>>(b, lines, block_k, panel_width, panels);
+    _mm_sfence();
 }
 
 }  // namespace lockstep

@@ -41,7 +41,9 @@ void multiply_bf16_instruction(const GemmProblem& problem, float* scratch) {
 }
 
 void pack_bf16_instruction(const GemmOperand& b, std::size_t lines, std::size_t block_k, float* panels) {
-    pack_pair_panels<InstructionLanes>(b, lines, block_k, panels);
+    if (!can_stream(panels)) return pack_pair_panels<InstructionLanes>(b, lines, block_k, panels);
+    pack_pair_panels<StreamingLanes<InstructionLanes>>(b, lines, block_k, panels);
+    _mm_sfence();
 }
 
 void dot_pairs_by_instruction(const float* sums, const unsigned* a, const unsigned* b, float* out) {

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #define LOCKSTEP_INLINE [[gnu::always_inline]] static inline
 
@@ -61,6 +62,22 @@ struct Avx512Lanes {
         }
     }
 };
+
+/// Stores that go past the caches, without reading first what they overwrite: for the panels of a model's
+/// weights, which are written once an update and read long after. A fence must follow: other threads read
+/// them.
+/// @pre Whole vectors are stored at multiples of their size.
+template <class Lanes>
+struct StreamingLanes : Lanes {
+    LOCKSTEP_INLINE void store(float* p, __m512 x) { _mm512_stream_ps(p, x); }
+    LOCKSTEP_INLINE void store_first(float* p, std::size_t n, __m512 x) {
+        n == Lanes::width ? store(p, x) : Lanes::store_first(p, n, x);
+    }
+};
+
+LOCKSTEP_INLINE bool can_stream(const float* panels) {
+    return reinterpret_cast<std::uintptr_t>(panels) % sizeof(__m512) == 0;
+}
 
 }  // namespace
 

@@ -102,18 +102,27 @@ std::size_t fma256_floats(std::size_t terms) {
     return terms;
 }
 
-void pack_parallel(ThreadPool& pool, PanelPacker packer, PanelFloats floats_of, const GemmOperand& b,
-                   std::size_t lines, std::size_t k, float* panels) {
-    constexpr std::size_t lines_a_task = 8 * panel_lines;
-    const std::size_t groups = (lines + lines_a_task - 1) / lines_a_task;
-    const std::size_t blocks = (k + gemm_block_k - 1) / gemm_block_k;
-    pool.for_each(groups * blocks, [&](std::size_t task) {
-        const std::size_t line = task % groups * lines_a_task;
-        const std::size_t k0 = task / groups * gemm_block_k;
-        const std::size_t block_k = std::min(gemm_block_k, k - k0);
-        packer({b.data + line * b.line_stride + k0 * b.k_stride, b.line_stride, b.k_stride},
-               std::min(lines_a_task, lines - line), block_k,
-               panels + floats_of(k0) * to_panels(lines) + line * floats_of(block_k));
+void pack_parallel(ThreadPool& pool, PanelPacker packer, PanelFloats floats_of, ConstMatrixView weight,
+                   float* nt_panels, float* nn_panels) {
+    // Square, since lines of the one form are terms of the other.
+    constexpr std::size_t edge = gemm_block_k;
+    static_assert(edge % panel_lines == 0);
+    const auto [data, rows, cols, stride] = weight;
+    const std::size_t column_tiles = (cols + edge - 1) / edge;
+    pool.for_each((rows + edge - 1) / edge * column_tiles, [&](std::size_t tile) {
+        const std::size_t row = tile / column_tiles * edge;
+        const std::size_t column = tile % column_tiles * edge;
+        const std::size_t tile_rows = std::min(edge, rows - row);
+        const std::size_t tile_columns = std::min(edge, cols - column);
+        const float* const source = data + row * stride + column;
+        if (nt_panels != nullptr) {
+            packer({source, stride, 1}, tile_rows, tile_columns,
+                   nt_panels + floats_of(column) * to_panels(rows) + row * floats_of(tile_columns));
+        }
+        if (nn_panels != nullptr) {
+            packer({source, 1, stride}, tile_columns, tile_rows,
+                   nn_panels + floats_of(row) * to_panels(cols) + column * floats_of(tile_rows));
+        }
     });
 }
 

@@ -35,8 +35,9 @@ std::size_t to_panels(std::size_t lines);
 /// PanelFloats of fma256: a float a term.
 std::size_t fma256_floats(std::size_t terms);
 
-/// Lay out `lines` lines of k terms as panels.
-void pack_parallel(ThreadPool& pool, PanelPacker packer, PanelFloats floats_of, const GemmOperand& b,
-                   std::size_t lines, std::size_t k, float* panels);
+/// Lay out a weight (out, in) as panels for the forms nt and nn; null: not for that one. A tile of the weight
+/// is read from memory once for both.
+void pack_parallel(ThreadPool& pool, PanelPacker packer, PanelFloats floats_of, ConstMatrixView weight,
+                   float* nt_panels, float* nn_panels);
 
 }  // namespace lockstep

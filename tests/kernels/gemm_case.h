@@ -116,14 +116,14 @@ struct GemmCase {
         switch (form) {
             case Form::nt: {
                 std::vector<float> laid_out(panels ? gemm.nt_panel_floats(n, k) : 0);
-                if (!laid_out.empty()) gemm.pack_nt(b_view(), laid_out.data());
+                if (!laid_out.empty()) gemm.pack(b_view(), laid_out.data(), nullptr);
                 gemm.multiply_nt(a_view(), {b_view(), laid_out.empty() ? nullptr : laid_out.data()}, view,
                                  accumulate, fusion);
                 break;
             }
             case Form::nn: {
                 std::vector<float> laid_out(panels ? gemm.nn_panel_floats(k, n) : 0);
-                if (!laid_out.empty()) gemm.pack_nn(b_view(), laid_out.data());
+                if (!laid_out.empty()) gemm.pack(b_view(), nullptr, laid_out.data());
                 gemm.multiply_nn(a_view(), {b_view(), nullptr, laid_out.empty() ? nullptr : laid_out.data()},
                                  view, accumulate, fusion);
                 break;

@@ -302,9 +302,8 @@ struct Transformer::State {
         LOCKSTEP_EXPECTS(new_weights.size() == layout.size());
         weights = new_weights;
         for_linear_maps([&](const LinearPlace& map) {
-            const ConstMatrixView weight(weights.data() + map.weight, map.out, map.in);
-            if (map.nt_panels != nullptr) gemm.pack_nt(weight, map.nt_panels);
-            if (map.nn_panels != nullptr) gemm.pack_nn(weight, map.nn_panels);
+            if (map.nt_panels == nullptr && map.nn_panels == nullptr) return;
+            gemm.pack({weights.data() + map.weight, map.out, map.in}, map.nt_panels, map.nn_panels);
         });
     }
 
