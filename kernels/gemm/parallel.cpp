@@ -107,14 +107,14 @@ void pack_parallel(ThreadPool& pool, PanelPacker packer, PanelFloats floats_of, 
     // Square, since lines of the one form are terms of the other.
     constexpr std::size_t edge = gemm_block_k;
     static_assert(edge % panel_lines == 0);
-    const auto [data, rows, cols, stride] = weight;
+    const std::size_t rows = weight.rows, cols = weight.cols, stride = weight.stride;
     const std::size_t column_tiles = (cols + edge - 1) / edge;
     pool.for_each((rows + edge - 1) / edge * column_tiles, [&](std::size_t tile) {
         const std::size_t row = tile / column_tiles * edge;
         const std::size_t column = tile % column_tiles * edge;
         const std::size_t tile_rows = std::min(edge, rows - row);
         const std::size_t tile_columns = std::min(edge, cols - column);
-        const float* const source = data + row * stride + column;
+        const float* const source = weight.row(row) + column;
         if (nt_panels != nullptr) {
             packer({source, stride, 1}, tile_rows, tile_columns,
                    nt_panels + floats_of(column) * to_panels(rows) + row * floats_of(tile_columns));
