@@ -47,7 +47,7 @@ struct GemmFusion {
     std::optional<FunctionRef<void(const MatrixRange& part)>> finish = {};
 };
 
-/// A weight (out, in), and what Gemm::pack made of it, if they did.
+/// A weight (out, in), and what Gemm::pack made of it, if it did.
 struct WeightView {
     ConstMatrixView plain;
     const float* nt_panels = nullptr;

@@ -16,8 +16,8 @@
 //   pair(x, y)            lane i: bf16 of x's lane i in the high half, of y's in the low half
 //   pair_line(p, n)       the pairs of 2·width of k that begin at p; +0 from p[n] on, 0 < n ≤ 2·width
 //   dot(sum, a, b)        what vdpbf16ps computes, in a thread that flushes
-//   small_tile_rows       of a tile whose sums and both chains of a group fit into the registers; 0: whole
-//   tiles pairs_ahead           pairs of B fetched ahead for each pair of a tile, one for each small tile
+//   small_tile_rows       whose sums and both chains of a group fit into the registers; 0: tiles stay whole
+//   pairs_ahead           pairs of B fetched ahead for each pair of a tile; one for each small tile
 
 #pragma once
 

@@ -99,6 +99,11 @@ TEST(BlasRuntimeTest, TheInstructionSetIsTheWidestSupported) {
     set_kernel_isa(isa);
 }
 
+TEST(BlasRuntimeTest, KnowsWhoChoseTheCoreType) {
+    EXPECT_EQ(run_child("OPENBLAS_CORETYPE=Haswell", "asked").output, "asked for\n");
+    EXPECT_EQ(run_child("", "asked").output, "ours\n");
+}
+
 TEST(BlasRuntimeTest, OpenBlasSaysWhatItIs) {
     EXPECT_THAT(blas_version(), ::testing::MatchesRegex("[0-9]+\\.[0-9]+.*"));
     EXPECT_FALSE(blas_core_type().empty());
@@ -124,6 +129,11 @@ int child_main(std::string_view what, char** argv) {
         ensure_blas_core_type(argv);
         std::cout << blas_core_type() << " arguments kept, pid kept "
                   << (std::string_view(std::getenv("BLAS_RUNTIME_TEST_PID")) == pid) << "\n";
+        return 0;
+    }
+    if (what == "asked") {
+        ensure_blas_core_type(argv);
+        std::cout << (blas_core_type_was_asked_for() ? "asked for" : "ours") << "\n";
         return 0;
     }
     if (what == "isa") {

@@ -25,6 +25,18 @@ namespace lockstep {
 
 using Form = GemmShape::Form;
 
+/// Room for panels, null for none: every other time at a cache line, as a step has them, where they are
+/// written past the caches; else between two.
+inline float* room_for(std::size_t floats, std::vector<float>& space) {
+    static bool is_at_line = false;
+    if (floats == 0) return nullptr;
+    is_at_line = !is_at_line;
+    constexpr std::size_t line = 16;
+    space.resize(floats + 2 * line);
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(space.data()) / sizeof(float) % line;
+    return space.data() + (line - past) + (is_at_line ? 0 : 1);
+}
+
 inline float element_of_fma256(const float* a, std::size_t a_step, const float* b, std::size_t b_step,
                                std::size_t k, float c) {
     for (std::size_t begin = 0; begin < k; begin += 256) {
@@ -115,17 +127,17 @@ struct GemmCase {
         if (finish) fusion.finish = finish_range;
         switch (form) {
             case Form::nt: {
-                std::vector<float> laid_out(panels ? gemm.nt_panel_floats(n, k) : 0);
-                if (!laid_out.empty()) gemm.pack(b_view(), laid_out.data(), nullptr);
-                gemm.multiply_nt(a_view(), {b_view(), laid_out.empty() ? nullptr : laid_out.data()}, view,
-                                 accumulate, fusion);
+                std::vector<float> space;
+                float* const laid_out = room_for(panels ? gemm.nt_panel_floats(n, k) : 0, space);
+                if (laid_out != nullptr) gemm.pack(b_view(), laid_out, nullptr);
+                gemm.multiply_nt(a_view(), {b_view(), laid_out}, view, accumulate, fusion);
                 break;
             }
             case Form::nn: {
-                std::vector<float> laid_out(panels ? gemm.nn_panel_floats(k, n) : 0);
-                if (!laid_out.empty()) gemm.pack(b_view(), nullptr, laid_out.data());
-                gemm.multiply_nn(a_view(), {b_view(), nullptr, laid_out.empty() ? nullptr : laid_out.data()},
-                                 view, accumulate, fusion);
+                std::vector<float> space;
+                float* const laid_out = room_for(panels ? gemm.nn_panel_floats(k, n) : 0, space);
+                if (laid_out != nullptr) gemm.pack(b_view(), nullptr, laid_out);
+                gemm.multiply_nn(a_view(), {b_view(), nullptr, laid_out}, view, accumulate, fusion);
                 break;
             }
             case Form::tn:

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <thread>
+#include <vector>
 
 namespace lockstep {
 namespace {
@@ -44,19 +45,23 @@ TEST(ProductProbeTest, PlainSgemmIsTheSameProduct) {
     }
 }
 
-TEST(WaitUntilIdleTest, WaitsForAThreadThatSpins) {
-    std::atomic<bool> is_spinning{false}, is_done{false};
-    std::thread spinner([&] {
-        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(150);
-        is_spinning = true;
-        while (std::chrono::steady_clock::now() < end) {
-        }
-        is_done = true;
-    });
-    while (!is_spinning) std::this_thread::yield();
+TEST(WaitUntilIdleTest, WaitsForThreadsThatSpin) {
+    // Four, so that one computes at any moment also where other programs want the cores.
+    std::atomic<int> spinning{0}, done{0};
+    std::vector<std::thread> spinners;
+    for (int i = 0; i < 4; ++i) {
+        spinners.emplace_back([&] {
+            const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(150);
+            ++spinning;
+            while (std::chrono::steady_clock::now() < end) {
+            }
+            ++done;
+        });
+    }
+    while (spinning < 4) std::this_thread::yield();
     EXPECT_TRUE(wait_until_idle());
-    EXPECT_TRUE(is_done);
-    spinner.join();
+    EXPECT_EQ(done, 4);
+    for (std::thread& spinner : spinners) spinner.join();
 }
 
 TEST(ProductProbeTest, CountsTwoOperationsATerm) {
